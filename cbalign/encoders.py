@@ -1,0 +1,74 @@
+"""What evaluation sees of a model: one protocol, kept by the PyTorch model and by an ONNX bundle alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+PixelArray = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Encoded images. `tokens` (B, N, D) feed the matcher, `embedding` (B, d) has unit length."""
+
+    tokens: FloatArray
+    embedding: FloatArray
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Encoded texts. `tokens` (B, L, D), `attention_mask` (B, L) is 1 on words, `embedding` (B, d) has unit length."""
+
+    tokens: FloatArray
+    attention_mask: IntArray
+    embedding: FloatArray
+
+
+@dataclass(frozen=True)
+class CodeAssignment:
+    """Where vectors lie in the codebook.
+
+    `probabilities` (B, K) is softmax(z C / τ), `code` (B,) its argmax, `prototype` (B, d) the code's unit vector.
+    """
+
+    probabilities: FloatArray
+    code: IntArray
+    prototype: FloatArray
+
+
+class Encoder(Protocol):
+    """A model that can be evaluated. Parts it lacks raise `UsageError`."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that `encode_images` takes, in pixels."""
+
+    @property
+    def has_codebook(self) -> bool:
+        """Whether `assign` works."""
+
+    @property
+    def has_matcher(self) -> bool:
+        """Whether `match` works."""
+
+    def encode_images(self, pixels: PixelArray) -> ImageFeatures:
+        """Encode prepared images (B, H, W, 3), uint8 RGB of side `image_size`."""
+
+    def encode_texts(self, texts: Sequence[str]) -> TextFeatures:
+        """Tokenize and encode raw texts, padded to the longest of them."""
+
+    def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
+        """Match logit margins (T,): how much more text t fits image `image_index[t]` than not.
+
+        The keys and values of each of the I images are computed once, however many texts name it.
+        """
+
+    def assign(self, embedding: FloatArray) -> CodeAssignment:
+        """Assign unit vectors (B, d) to the codebook."""

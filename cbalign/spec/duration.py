@@ -1,0 +1,36 @@
+"""Lengths of training in steps, epochs or per cent of the whole: `2000 steps`, `0.5 epochs`, `5 %`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import Field
+
+PATTERN = r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|%)\s*$"
+
+Duration = Annotated[str, Field(pattern=PATTERN, examples=["2000 steps", "1 epoch", "5 %"])]
+
+
+def in_steps(duration: str, *, steps_per_epoch: int, total_steps: int | None = None) -> int:
+    """The whole number of optimiser steps that `duration` names.
+
+    Args:
+        duration: a string of the `Duration` form.
+        steps_per_epoch: optimiser steps in one pass over the training data.
+        total_steps: length of the training, needed for per cent.
+
+    Raises:
+        ValueError: not of the form, or per cent without a total.
+    """
+    match = re.match(PATTERN, duration)
+    if match is None:
+        raise ValueError(f"{duration!r} is not a duration: write '2000 steps', '1 epoch' or '5 %'")
+    amount, unit = float(match[1]), match[2]
+    if unit.startswith("step"):
+        return round(amount)
+    if unit.startswith("epoch"):
+        return round(amount * steps_per_epoch)
+    if total_steps is None:
+        raise ValueError(f"{duration!r} is a share of the training, whose length is not known here")
+    return round(amount / 100 * total_steps)

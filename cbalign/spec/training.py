@@ -1,0 +1,109 @@
+"""The `train` section: length, batch, optimiser, schedule, precision, checkpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cbalign.spec.duration import Duration
+from cbalign.spec.section import Effect, Section, setting, subsection
+
+TRAINING, RUNTIME = Effect.TRAINING, Effect.RUNTIME
+
+
+class AdamWSection(Section):
+    """AdamW."""
+
+    kind: Literal["adamw"] = setting("adamw", effect=TRAINING, help="Which optimiser.")
+    lr: float = setting(1e-4, gt=0, effect=TRAINING, help="Peak learning rate.", paper="1e-4 (ALBEF)")
+    weight_decay: float = setting(
+        0.02,
+        ge=0,
+        effect=TRAINING,
+        help="Decay of matrices; vectors, scalars and prototypes have none.",
+        paper="0.02 (ALBEF)",
+    )
+    betas: tuple[float, float] = setting((0.9, 0.999), effect=TRAINING, help="Moment coefficients.")
+    eps: float = setting(1e-8, gt=0, effect=TRAINING, help="Term added to the denominator.")
+
+
+class CosineSection(Section):
+    """Linear warm-up, then half a cosine, both step by step."""
+
+    kind: Literal["cosine"] = setting("cosine", effect=TRAINING, help="Which schedule.")
+    warmup: Duration = setting(
+        "2000 steps", effect=TRAINING, help="Length of the warm-up.", paper="2000 steps (ALBEF's code)"
+    )
+    warmup_lr: float = setting(
+        1e-5, ge=0, effect=TRAINING, help="Learning rate of the first step.", paper="1e-5 (ALBEF)"
+    )
+    final_lr: float = setting(
+        1e-5, ge=0, effect=TRAINING, help="Learning rate of the last step.", paper="1e-5 (ALBEF)"
+    )
+
+
+class ConstantSection(Section):
+    """Linear warm-up, then constant."""
+
+    kind: Literal["constant"] = setting(effect=TRAINING, help="Which schedule.")
+    warmup: Duration = setting("0 steps", effect=TRAINING, help="Length of the warm-up.")
+    warmup_lr: float = setting(0.0, ge=0, effect=TRAINING, help="Learning rate of the first step.")
+
+
+ScheduleSection = Annotated[CosineSection | ConstantSection, Field(discriminator="kind")]
+
+
+class TrainSection(Section):
+    """How the model is trained."""
+
+    duration: Duration = setting(
+        "30 epochs", effect=TRAINING, help="Length of the training.", paper="30 epochs (ALBEF)"
+    )
+    batch_size: int = setting(
+        64, ge=1, effect=TRAINING, help="Pairs per device and forward pass.", paper="64 on 8 GPUs (ALBEF)"
+    )
+    global_batch_size: int | None = setting(
+        None,
+        ge=1,
+        effect=TRAINING,
+        help="Pairs per optimiser step over all devices; gradients are accumulated to reach it. Null: no accumulation.",
+        paper="512 (ALBEF)",
+    )
+    optimizer: AdamWSection = subsection(AdamWSection, help="The optimiser.")
+    schedule: ScheduleSection = subsection(CosineSection, help="The learning rate over time.")
+    clip_norm: float | None = setting(
+        None,
+        gt=0,
+        effect=TRAINING,
+        help="Clip gradients to this global norm; null: no clipping.",
+        paper="none (ALBEF)",
+    )
+    precision: Literal["fp32", "bf16"] = setting(
+        "bf16", effect=TRAINING, help="Precision of forward and backward (autocast)."
+    )
+    seed: int = setting(
+        0, ge=0, lt=2**31, effect=TRAINING, help="Seed of initial values, order, augmentation and dropout."
+    )
+    device: str = setting(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        effect=RUNTIME,
+        help="`auto` takes a GPU when there is one; `cuda` fails without.",
+    )
+    log_every: Duration = setting("10 steps", effect=RUNTIME, help="How often a line of metrics is written.")
+    evaluate_every: Duration | None = setting(
+        "1 epoch", effect=RUNTIME, help="How often the validation split is evaluated; null: at the end only."
+    )
+    checkpoint_every: Duration = setting("1 epoch", effect=RUNTIME, help="How often a checkpoint is written.")
+    keep_checkpoints: int = setting(2, ge=1, effect=RUNTIME, help="Checkpoints kept; older ones are removed.")
+
+    @model_validator(mode="after")
+    def _whole_accumulation(self) -> TrainSection:
+        total, each = self.global_batch_size, self.batch_size
+        if total is not None and total % each:
+            nearest = max(1, round(total / each)) * each
+            raise ValueError(
+                f"global_batch_size {total} is not a multiple of batch_size {each}; nearest {nearest}"
+            )
+        return self
