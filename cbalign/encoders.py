@@ -65,7 +65,7 @@ class Encoder(Protocol):
         """Tokenize and encode raw texts, padded to the longest of them."""
 
     def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
-        """Match logit margins (T,): how much more text t fits image `image_index[t]` than not.
+        """Match scores (T,) of text t with image `image_index[t]`: the logit of the class "fits" (ALBEF, Retrieval.py).
 
         The keys and values of each of the I images are computed once, however many texts name it.
         """
