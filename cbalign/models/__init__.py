@@ -1,0 +1,1 @@
+"""Networks: towers, fusion, codebook, transport, momentum teacher, queues."""

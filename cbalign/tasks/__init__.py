@@ -1,0 +1,1 @@
+"""Tasks: each puts a model, its losses and its evaluation behind what the engine trains."""

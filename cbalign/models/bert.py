@@ -1,0 +1,195 @@
+"""BERT's layers as ALBEF uses them: a text tower, and fusion layers that also attend to image tokens.
+
+Post-layer-norm transformer blocks (Devlin et al., 2019). A fusion layer has self-attention, then cross-attention
+onto the image, then the feed-forward part. Keys and values of an image are computed once (`FusionEncoder.read_images`)
+and passed to every text that meets the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """Sizes of a BERT. `layers` counts all of the published model, of which towers take some."""
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    intermediate: int
+    positions: int = 512
+    types: int = 2
+    norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+
+
+@dataclass(frozen=True)
+class KeyValues:
+    """Attention keys and values (B, heads, N, D / heads) of one layer."""
+
+    keys: Tensor
+    values: Tensor
+
+    def select(self, index: Tensor) -> KeyValues:
+        """Rows `index` (T,) of the batch, with repetition."""
+        return KeyValues(self.keys[index], self.values[index])
+
+
+class Attention(nn.Module):
+    """Multi-head attention with its output projection, residual and layer norm."""
+
+    def __init__(self, config: BertConfig, source_width: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.query = nn.Linear(config.width, config.width)
+        self.key = nn.Linear(source_width, config.width)
+        self.value = nn.Linear(source_width, config.width)
+        self.output = nn.Linear(config.width, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.dropout = dropout
+
+    def read(self, source: Tensor) -> KeyValues:
+        """Keys and values of `source` (B, N, source_width)."""
+        return KeyValues(self._split(self.key(source)), self._split(self.value(source)))
+
+    def forward(self, hidden: Tensor, attended: KeyValues, mask: Tensor | None = None) -> Tensor:
+        """Attend from `hidden` (B, L, D) where `mask` (B, 1, 1 or L, N) is true."""
+        context = F.scaled_dot_product_attention(
+            self._split(self.query(hidden)),
+            attended.keys,
+            attended.values,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        merged = context.transpose(1, 2).flatten(2)  # (B, L, D)
+        residual = F.dropout(self.output(merged), self.dropout, self.training)
+        return self.norm(hidden + residual)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, L, D / heads)
+
+
+class FeedForward(nn.Module):
+    """Expand, GELU, contract, residual, layer norm."""
+
+    def __init__(self, config: BertConfig, dropout: float) -> None:
+        super().__init__()
+        self.expand = nn.Linear(config.width, config.intermediate)
+        self.contract = nn.Linear(config.intermediate, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.dropout = dropout
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, L, D) to (B, L, D)."""
+        update = self.contract(F.gelu(self.expand(hidden)))
+        return self.norm(hidden + F.dropout(update, self.dropout, self.training))
+
+
+class BertLayer(nn.Module):
+    """One BERT layer, with cross-attention where `image_width` is given."""
+
+    def __init__(self, config: BertConfig, dropout: float, image_width: int | None = None) -> None:
+        super().__init__()
+        self.attention = Attention(config, config.width, dropout)
+        self.cross_attention = None if image_width is None else Attention(config, image_width, dropout)
+        self.feed_forward = FeedForward(config, dropout)
+
+    def forward(self, hidden: Tensor, mask: Tensor, image: KeyValues | None = None) -> Tensor:
+        """(B, L, D) to (B, L, D); `mask` (B, 1, 1 or L, L) is true where a token may be attended to."""
+        hidden = self.attention(hidden, self.attention.read(hidden), mask)
+        if self.cross_attention is not None:
+            assert image is not None, "a fusion layer needs the image's keys and values"
+            hidden = self.cross_attention(hidden, image)
+        return self.feed_forward(hidden)
+
+
+class Embeddings(nn.Module):
+    """Word, position and type embeddings."""
+
+    def __init__(self, config: BertConfig, dropout: float) -> None:
+        super().__init__()
+        self.words = nn.Embedding(config.vocabulary, config.width)
+        self.positions = nn.Embedding(config.positions, config.width)
+        self.types = nn.Embedding(config.types, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.dropout = dropout
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Token ids (B, L) to vectors (B, L, D)."""
+        length = input_ids.shape[1]
+        summed = self.words(input_ids) + self.positions.weight[:length] + self.types.weight[0]
+        return F.dropout(self.norm(summed), self.dropout, self.training)
+
+
+class TextTower(nn.Module):
+    """Embeddings and the first layers of a BERT."""
+
+    def __init__(self, config: BertConfig, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.width = config.width
+        self.embeddings = Embeddings(config, dropout)
+        self.layers = nn.ModuleList(BertLayer(config, dropout) for _ in range(layers))
+        initialise(self, config.initializer_range)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token ids and mask (B, L) to tokens (B, L, D)."""
+        hidden = self.embeddings(input_ids)
+        mask = key_mask(attention_mask)
+        for layer in self.layers:
+            hidden = layer(hidden, mask)
+        return hidden
+
+
+class FusionEncoder(nn.Module):
+    """BERT layers in which text tokens attend to image tokens."""
+
+    def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(BertLayer(config, dropout, image_width) for _ in range(layers))
+        initialise(self, config.initializer_range)
+
+    def read_images(self, image_tokens: Tensor) -> tuple[KeyValues, ...]:
+        """Each layer's keys and values of image tokens (B, N, D_image)."""
+        return tuple(layer.cross_attention.read(image_tokens) for layer in self.layers)  # type: ignore[union-attr,operator]
+
+    def forward(self, text_tokens: Tensor, attention_mask: Tensor, images: tuple[KeyValues, ...]) -> Tensor:
+        """Text tokens (B, L, D) with the images they meet, row by row, to fused tokens (B, L, D)."""
+        hidden, mask = text_tokens, key_mask(attention_mask)
+        for layer, image in zip(self.layers, images, strict=True):
+            hidden = layer(hidden, mask, image)
+        return hidden
+
+
+class MaskedLanguageHead(nn.Module):
+    """BERT's head over the vocabulary; the output matrix is the word embedding itself."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.transform = nn.Linear(config.width, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+        initialise(self, config.initializer_range)
+
+    def forward(self, tokens: Tensor, word_embeddings: Tensor) -> Tensor:
+        """Fused tokens (P, D) and the word matrix (V, D) to logits (P, V)."""
+        return F.linear(self.norm(F.gelu(self.transform(tokens))), word_embeddings, self.bias)
+
+
+def key_mask(attention_mask: Tensor) -> Tensor:
+    """(B, L) of ones and zeros to a boolean mask (B, 1, 1, L) over keys."""
+    return attention_mask.bool()[:, None, None, :]
+
+
+def initialise(module: nn.Module, std: float) -> None:
+    """BERT's initial values: normal matrices, zero biases, unit norms."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, std=std)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)

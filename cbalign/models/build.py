@@ -1,0 +1,189 @@
+"""From the sections of a spec to a tokenizer and a model: the one place that turns sections into modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from cbalign.data.text import Tokenizer
+from cbalign.errors import CheckpointError, SpecError
+from cbalign.models import names
+from cbalign.models.alignment import AlignmentModel, Temperature
+from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead, TextTower
+from cbalign.models.codebook import Codebook
+from cbalign.models.pretrained import bert_config, bert_folder, read_weights
+from cbalign.models.towers import Towers
+from cbalign.models.transport import IPOT, Sinkhorn, Solver
+from cbalign.models.vision import VisionTower
+from cbalign.spec.experiment import Experiment
+from cbalign.spec.model import ModelSection, SinkhornSection, TextSection, TransportSection, VisionSection
+
+
+def build_tokenizer(section: TextSection, captions: Callable[[], Iterable[str]]) -> Tokenizer:
+    """The tokenizer of the text tower.
+
+    Args:
+        section: `model.text`.
+        captions: gives the training captions; only called when the vocabulary is trained on them.
+    """
+    if section.tokenizer == "captions":
+        return Tokenizer.train(
+            captions(),
+            vocabulary=section.vocabulary,
+            max_tokens=section.max_tokens,
+            max_words=section.max_words,
+            closing_sep=section.closing_sep,
+        )
+    return Tokenizer.from_folder(
+        bert_folder(section.architecture),
+        max_tokens=section.max_tokens,
+        max_words=section.max_words,
+        closing_sep=section.closing_sep,
+    )
+
+
+def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = True) -> AlignmentModel:
+    """The model of an experiment, with its initial weights.
+
+    Args:
+        experiment: the whole spec; objectives of weight 0 leave their parts out.
+        vocabulary: number of tokens that the tokenizer knows.
+        pretrained: False skips reading initial weights, for a checkpoint that replaces them all.
+    """
+    section = experiment.model
+    codebook = (
+        Codebook(section.codebook.size, section.joint_dim, section.codebook.temperature)
+        if experiment.needs_codebook
+        else None
+    )
+    model = AlignmentModel(
+        _towers(experiment, vocabulary, pretrained),
+        momentum=section.teacher.momentum,
+        queue_length=section.queue.length,
+        joint_dim=section.joint_dim,
+        temperature=Temperature(
+            section.temperature.initial,
+            section.temperature.minimum,
+            section.temperature.maximum,
+            section.temperature.learned,
+        ),
+        codebook=codebook,
+        match_head=experiment.needs_matching,
+    )
+    return model
+
+
+def build_solver(section: TransportSection) -> Solver:
+    """The transport solver that a codebook section names."""
+    if isinstance(section, SinkhornSection):
+        return Sinkhorn(section.epsilon, section.iterations, section.tolerance)
+    return IPOT(section.beta, section.iterations, section.inner)
+
+
+def _towers(experiment: Experiment, vocabulary: int, pretrained: bool) -> Towers:
+    section = experiment.model
+    config = _text_config(section.text, vocabulary)
+    vision = _vision(section.vision, pretrained)
+    text = TextTower(config, section.text.layers, section.text.dropout)
+    fusion = (
+        FusionEncoder(config, section.fusion.layers, vision.width, section.text.dropout)
+        if experiment.needs_matching or experiment.needs_masked_language
+        else None
+    )
+    head = MaskedLanguageHead(config) if experiment.needs_masked_language else None
+    if pretrained and section.text.init == "pretrained":
+        _load_bert(section, text, fusion, head)
+    return Towers(vision, text, fusion, head, section.joint_dim, section.text.pooling)
+
+
+def _text_config(section: TextSection, vocabulary: int) -> BertConfig:
+    config = bert_config(section.architecture)
+    sizes = {"width": section.width, "heads": section.heads, "intermediate": section.intermediate}
+    config = replace(config, vocabulary=vocabulary, **{n: v for n, v in sizes.items() if v is not None})
+    if config.width % config.heads:
+        raise SpecError(f"model.text: width {config.width} is not a multiple of heads {config.heads}")
+    if section.max_tokens > config.positions:
+        raise SpecError(
+            f"model.text.max_tokens: {section.max_tokens} tokens, but {section.architecture} has {config.positions} positions"
+        )
+    return config
+
+
+def _vision(section: VisionSection, pretrained: bool) -> VisionTower:
+    tower = VisionTower(
+        section.architecture,
+        section.image_size,
+        patch_size=section.patch_size,
+        layers=section.layers,
+        width=section.width,
+        heads=section.heads,
+        drop_path=section.drop_path,
+    )
+    if pretrained and section.init != "random":
+        if section.init == "pretrained":
+            weights, origin = _timm_weights(section.architecture), f"timm's {section.architecture}"
+        else:
+            weights, origin = read_weights(Path(section.init)), section.init
+        tower.load_timm(weights, origin)
+    return tower
+
+
+def _timm_weights(architecture: str) -> dict[str, Tensor]:
+    try:
+        published: nn.Module = timm.create_model(architecture, pretrained=True, num_classes=0)
+    except Exception as error:  # timm and the hub client raise many kinds
+        raise CheckpointError(
+            f"model.vision.init: the weights of {architecture} cannot be fetched: {str(error).splitlines()[0]}",
+            remedy="Check the network, set init to a local file of timm weights, or set init: random.",
+        ) from error
+    return dict(published.state_dict())
+
+
+def _load_bert(
+    section: ModelSection, text: TextTower, fusion: FusionEncoder | None, head: MaskedLanguageHead | None
+) -> None:
+    """Fill the text tower from a BERT's first layers and the fusion encoder from its last."""
+    origin = bert_folder(section.text.architecture)
+    weights = names.canonical_bert(read_weights(origin))
+    available = names.bert_layers(weights)
+    for where, count in (("text", section.text.layers), ("fusion", section.fusion.layers if fusion else 0)):
+        if count > available:
+            raise SpecError(
+                f"model.{where}.layers: {count} layers, but {section.text.architecture} has {available}",
+                remedy=f"Set model.{where}.layers to {available} or fewer, or init: random.",
+            )
+    _fill(
+        text,
+        names.embeddings_from_bert(weights) | names.layers_from_bert(weights, 0, section.text.layers),
+        origin,
+    )
+    if fusion is not None:
+        layers = section.fusion.layers
+        new = tuple(n for n in fusion.state_dict() if ".cross_attention." in n)
+        _fill(fusion, names.layers_from_bert(weights, available - layers, layers), origin, may_lack=new)
+    if head is not None:
+        # Sentence encoders come without BERT's head; it then starts at random.
+        found = names.head_from_bert(weights)
+        _fill(head, found, origin, may_lack=tuple(head.state_dict()) if not found else ())
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor], origin: Path, may_lack: tuple[str, ...] = ()) -> None:
+    own = module.state_dict()
+    for name, tensor in own.items():
+        if name not in weights:
+            if name in may_lack:
+                continue
+            raise CheckpointError(f"{origin} lacks a tensor of a BERT: {name}")
+        if weights[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{origin}: {name} has shape {tuple(weights[name].shape)}, the spec wants {tuple(tensor.shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name in weights:
+                tensor.copy_(weights[name])

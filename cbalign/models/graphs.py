@@ -1,0 +1,76 @@
+"""The four computations of a trained model, as evaluation runs them and as export writes them."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cbalign.models.alignment import AlignmentModel
+from cbalign.models.codebook import Codebook
+from cbalign.models.towers import Towers
+
+
+class ImageGraph(nn.Module):
+    """Pixels to image tokens and joint embedding."""
+
+    def __init__(self, towers: Towers) -> None:
+        super().__init__()
+        self.towers = towers
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels (B, H, W, 3), uint8 RGB, to tokens (B, N, D) and unit embeddings (B, d)."""
+        tokens = self.towers.vision(pixels.permute(0, 3, 1, 2))
+        return tokens, self.towers.embed_images(tokens)
+
+
+class TextGraph(nn.Module):
+    """Token ids to text tokens and joint embedding."""
+
+    def __init__(self, towers: Towers) -> None:
+        super().__init__()
+        self.towers = towers
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids and mask (B, L), int64, to tokens (B, L, D) and unit embeddings (B, d)."""
+        tokens = self.towers.text(input_ids, attention_mask)
+        return tokens, self.towers.embed_texts(tokens, attention_mask)
+
+
+class CodebookGraph(nn.Module):
+    """Joint embeddings to their place in the codebook."""
+
+    def __init__(self, codebook: Codebook) -> None:
+        super().__init__()
+        self.codebook = codebook
+
+    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit vectors (B, d) to probabilities (B, K), nearest code (B,) and its prototype (B, d)."""
+        logits = self.codebook.logits(embedding)
+        code = logits.argmax(dim=1)
+        return logits.softmax(dim=1), code, self.codebook.prototypes[code]
+
+
+class MatchGraph(nn.Module):
+    """Image tokens and text tokens to match scores; each image is read once, however many texts name it."""
+
+    def __init__(self, model: AlignmentModel) -> None:
+        super().__init__()
+        assert model.student.fusion is not None
+        assert model.match_head is not None
+        self.fusion = model.student.fusion
+        self.head = model.match_head
+
+    def forward(self, image_tokens: Tensor, text_tokens: Tensor, attention_mask: Tensor, image_index: Tensor) -> Tensor:
+        """Scores (T,) of texts (T, L, D) with images `image_index` (T,) of tokens (I, N, D)."""
+        images = tuple(layer.select(image_index) for layer in self.fusion.read_images(image_tokens))
+        fused = self.fusion(text_tokens, attention_mask, images)
+        return self.head(fused[:, 0])[:, 1]
+
+
+def graph_modules(model: AlignmentModel) -> dict[str, nn.Module]:
+    """The graphs that this model has, by name; they share its modules and follow its mode."""
+    graphs: dict[str, nn.Module] = {"image": ImageGraph(model.student), "text": TextGraph(model.student)}
+    if model.codebook is not None:
+        graphs["codebook"] = CodebookGraph(model.codebook)
+    if model.match_head is not None:
+        graphs["match"] = MatchGraph(model)
+    return graphs

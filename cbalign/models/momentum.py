@@ -1,0 +1,30 @@
+"""The momentum teacher: an exponential moving average of the student (He et al., MoCo; ALBEF)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Generic, TypeVar
+
+import torch
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class MomentumTeacher(nn.Module, Generic[M]):
+    """A copy of the student that follows it: θ̄ ← m θ̄ + (1 - m) θ, and takes no gradient.
+
+    Args:
+        student: the module to follow; the copy starts equal to it.
+        momentum: m, the weight of the old teacher.
+    """
+
+    def __init__(self, student: M, momentum: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.network: M = copy.deepcopy(student).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, student: M) -> None:
+        """One step towards the student; before the teacher's forward pass, as ALBEF does."""
+        torch._foreach_lerp_(list(self.network.parameters()), list(student.parameters()), 1 - self.momentum)

@@ -1,0 +1,86 @@
+"""Instance alignment L_ica: the four contrastive terms of CODIS (eq. 4-5); the cross-modal two are ALBEF's L_ita."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Teacher features that anchors are compared with: the step's global batch first, then the queue."""
+
+    features: Tensor  # (M, d), unit length
+    image_ids: Tensor  # (M,), which image each belongs to
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Joint embeddings (B, d) of one batch, unit length."""
+
+    image: Tensor
+    text: Tensor
+
+
+def instance_alignment(
+    student: Embeddings,
+    teacher: Embeddings,
+    image_keys: Keys,
+    text_keys: Keys,
+    positives: Tensor,
+    temperature: Tensor,
+    *,
+    distillation: float,
+    intra_modal: bool,
+    reduction: Literal["mean", "sum"],
+) -> Tensor:
+    """L_ica = H(i2t) + H(t2i) [+ H(i2i) + H(t2t)], summed or averaged.
+
+    p_i2t = softmax(v·Q_t/γ) and so on. Cross-modal targets are α softmax(teacher similarities/γ) + (1-α) positives,
+    intra-modal ones the positives alone (TCL's choice). Gradients reach the student and γ, never the teacher.
+
+    Args:
+        student, teacher: embeddings of this batch.
+        image_keys, text_keys: Q_v and Q_t.
+        positives: (B, M) rows of weights that sum to one, see `shared_positives` and `paired_positives`.
+        temperature: γ, a scalar.
+        distillation: α.
+    """
+    image_to_text = student.image @ text_keys.features.T / temperature
+    text_to_image = student.text @ image_keys.features.T / temperature
+    if distillation > 0:
+        with torch.no_grad():
+            teacher_i2t = (teacher.image @ text_keys.features.T / temperature).softmax(dim=1)
+            teacher_t2i = (teacher.text @ image_keys.features.T / temperature).softmax(dim=1)
+        i2t_targets = distillation * teacher_i2t + (1 - distillation) * positives
+        t2i_targets = distillation * teacher_t2i + (1 - distillation) * positives
+    else:
+        i2t_targets = t2i_targets = positives
+    terms = [cross_entropy(image_to_text, i2t_targets), cross_entropy(text_to_image, t2i_targets)]
+    if intra_modal:
+        terms.append(cross_entropy(student.image @ image_keys.features.T / temperature, positives))
+        terms.append(cross_entropy(student.text @ text_keys.features.T / temperature, positives))
+    total = torch.stack(terms).sum()
+    return total / len(terms) if reduction == "mean" else total
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """H(targets, softmax(logits)) averaged over rows (B, M)."""
+    return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def shared_positives(image_ids: Tensor, key_image_ids: Tensor) -> Tensor:
+    """Targets (B, M) that share one unit among all keys of the same image (ALBEF, models/model_retrieval.py)."""
+    same = (image_ids[:, None] == key_image_ids[None, :]).float()
+    return same / same.sum(dim=1, keepdim=True)
+
+
+def paired_positives(batch: int, keys: int, first: int, like: Tensor) -> Tensor:
+    """Targets (B, M) that are one at the pair itself: key `first + i` for row i (ALBEF, models/model_pretrain.py)."""
+    targets = torch.zeros(batch, keys, device=like.device)
+    rows = torch.arange(batch, device=like.device)
+    targets[rows, first + rows] = 1.0
+    return targets

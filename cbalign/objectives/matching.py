@@ -1,0 +1,43 @@
+"""Image-text matching L_itm with hard negatives (ALBEF, models/model_pretrain.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """One hard negative per anchor. `index` (B,) into the candidates; `valid` (B,) is false where none exists."""
+
+    index: Tensor
+    valid: Tensor
+
+
+@torch.no_grad()
+def draw_negatives(similarity: Tensor, positive: Tensor) -> Negatives:
+    """Draw each anchor's negative with probability softmax(similarity) over candidates that are not positives.
+
+    Positives are masked before the softmax: zeroing them afterwards, as published, can leave a row of zeros
+    that `multinomial` refuses. A row without any negative is marked instead of failing.
+
+    Args:
+        similarity: (B, M) logits of anchors with candidates.
+        positive: (B, M) true where the candidate belongs to the anchor's image.
+    """
+    valid = (~positive).any(dim=1)
+    allowed = torch.where(valid[:, None], ~positive, True)
+    weights = similarity.float().masked_fill(~allowed, -torch.inf).softmax(dim=1)
+    return Negatives(torch.multinomial(weights, 1).squeeze(1), valid)
+
+
+def image_text_matching(logits: Tensor, fits: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy of match logits (P, 2) with labels `fits` (P,), averaged over `valid` pairs.
+
+    The pairs are B positives, B texts with a negative image and B images with a negative text.
+    """
+    losses = F.cross_entropy(logits.float(), fits, reduction="none")
+    return (losses * valid).sum() / valid.sum()

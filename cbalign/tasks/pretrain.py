@@ -1,0 +1,292 @@
+"""Pretraining: align instances, align codes, match, predict masked words (CODIS; ALBEF without its codebook)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cbalign.data.batch import Batch
+from cbalign.data.loader import PairLoader
+from cbalign.data.source import PairSource
+from cbalign.data.text import Tokenizer
+from cbalign.engine.distribution import World
+from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
+from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.models.alignment import AlignmentModel, PairFeatures
+from cbalign.models.build import build_solver
+from cbalign.models.encoder import TorchEncoder
+from cbalign.objectives.codebook import CodebookAlignment, codebook_alignment
+from cbalign.objectives.codebook_health import codebook_health
+from cbalign.objectives.contrastive import (
+    Embeddings,
+    Keys,
+    instance_alignment,
+    paired_positives,
+    shared_positives,
+)
+from cbalign.objectives.masked_language import mask_tokens, masked_language
+from cbalign.objectives.matching import draw_negatives, image_text_matching
+from cbalign.spec.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class TeacherKeys:
+    """Teacher features of the global batch, alone and in front of the queues."""
+
+    batch: Embeddings  # (B·world, d)
+    batch_ids: Tensor  # (B·world,)
+    images: Keys
+    texts: Keys
+    first: int  # row of the global batch where this rank's begins
+
+
+class PretrainTask:
+    """Keeps `cbalign.engine.task.Task`.
+
+    Args:
+        experiment: the whole spec; this is where its objectives become losses.
+        model: on its device.
+        tokenizer: of the text tower.
+        loader: this rank's micro-batches.
+        sources: the pairs of each split that an evaluation names, and of `train`.
+        world: the processes that train together.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        model: AlignmentModel,
+        tokenizer: Tokenizer,
+        loader: PairLoader,
+        sources: Mapping[str, PairSource],
+        world: World,
+    ) -> None:
+        self.model = model
+        self._section = experiment.model
+        self._objectives = experiment.objectives
+        self._evaluations = experiment.evaluate
+        self._solve = build_solver(experiment.model.codebook.transport)
+        self._tokenizer = tokenizer
+        self._loader = loader
+        self._sources = sources
+        self._world = world
+        if model.codebook is not None:
+            model.codebook.prototypes.no_weight_decay = True  # type: ignore[attr-defined]
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Micro-batches per rank in one epoch."""
+        return self._loader.steps_per_epoch
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Micro-batches from number `start` on, without end."""
+        return self._loader.batches(start)
+
+    def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
+        """Matrices decay; vectors, the temperature and the prototypes do not."""
+        return no_decay_for_vectors(self.model, weight_decay)
+
+    def before_step(self, progress: Progress) -> None:
+        """The teacher follows the student."""
+        self.model.teacher.update(self.model.student)
+
+    def after_step(self, progress: Progress) -> None:
+        """Temperature back into its range, prototypes back to unit length."""
+        self.model.temperature.clamp()
+        if self.model.codebook is not None:
+            self.model.codebook.renormalise()
+
+    def step(self, batch: Batch, progress: Progress) -> StepOutput:
+        """All four losses of one micro-batch; terms of weight 0 are not computed."""
+        features = self.model(batch.images, batch.teacher_images, batch.input_ids, batch.attention_mask)
+        alpha = self._distillation(progress)
+        teachers = self._global_keys(features, batch.image_ids)
+        terms: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
+        total = features.image_embedding.new_zeros(())
+        weights = self._objectives
+        # Similarities are small products of unit vectors: full precision costs little and keeps ties apart.
+        with torch.autocast(features.image_embedding.device.type, enabled=False):
+            if weights.contrastive.weight > 0:
+                terms["contrastive"] = self._align_instances(features, batch, teachers, alpha)
+                total = total + weights.contrastive.weight * terms["contrastive"]
+                metrics["temperature"] = self.model.temperature.value.detach()
+            if weights.codebook.weight > 0:
+                codes = self._align_codes(features, teachers, progress)
+                terms["codebook"] = codes.loss
+                total = total + weights.codebook.weight * codes.loss
+                metrics |= {
+                    "codebook/transport": codes.transport.detach(),
+                    "codebook/prediction": codes.prediction.detach(),
+                }
+                metrics |= self._watch_codebook(features, progress)
+        if weights.matching.weight > 0:
+            terms["matching"] = self._match(features, batch)
+            total = total + weights.matching.weight * terms["matching"]
+        if weights.masked_language.weight > 0:
+            terms["masked_language"] = self._predict_words(features, batch, alpha)
+            total = total + weights.masked_language.weight * terms["masked_language"]
+        self.model.image_queue.push(teachers.batch.image, teachers.batch_ids)
+        self.model.text_queue.push(teachers.batch.text, teachers.batch_ids)
+        return StepOutput(total, terms, metrics)
+
+    def evaluate(self, progress: Progress) -> Mapping[str, float]:
+        """Retrieval metrics on the splits that the spec lists, without intervals."""
+        encoder = TorchEncoder(self.model, self._tokenizer, self._world.device)
+        metrics: dict[str, float] = {}
+        for section in self._evaluations:
+            quick = section.model_copy(update={"bootstrap": 0})
+            for result in evaluate_retrieval(encoder, self._sources[section.on], quick):
+                metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}
+        return metrics
+
+    def describe(self) -> Mapping[str, object]:
+        """Parameter counts and the fingerprints of the data."""
+        trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        return {
+            "parameters": {
+                "trainable": trainable,
+                "teacher": sum(p.numel() for p in self.model.teacher.parameters()),
+            },
+            "vocabulary": self._tokenizer.vocabulary_size,
+            "data": {split: source.describe() for split, source in self._sources.items()},
+        }
+
+    def save_assets(self, folder: Path) -> None:
+        """The tokenizer."""
+        self._tokenizer.save(folder)
+
+    def _distillation(self, progress: Progress) -> float:
+        """α, growing linearly from 0 over the first epochs."""
+        teacher = self._section.teacher
+        ramp = 1.0 if teacher.ramp_epochs == 0 else min(1.0, progress.epoch / teacher.ramp_epochs)
+        return teacher.distillation * ramp
+
+    def _global_keys(self, features: PairFeatures, image_ids: Tensor) -> TeacherKeys:
+        gather = self._world.all_gather
+        batch = Embeddings(gather(features.teacher_image_embedding), gather(features.teacher_text_embedding))
+        ids = gather(image_ids)
+        images, texts = self.model.image_queue, self.model.text_queue
+        return TeacherKeys(
+            batch,
+            ids,
+            Keys(torch.cat([batch.image, images.features]), torch.cat([ids, images.image_ids])),
+            Keys(torch.cat([batch.text, texts.features]), torch.cat([ids, texts.image_ids])),
+            first=self._world.rank * len(image_ids),
+        )
+
+    def _align_instances(self, features: PairFeatures, batch: Batch, teachers: TeacherKeys, alpha: float) -> Tensor:
+        section = self._objectives.contrastive
+        if section.positives == "image":
+            positives = shared_positives(batch.image_ids, teachers.images.image_ids)
+        else:
+            positives = paired_positives(len(batch), len(teachers.images.features), teachers.first, batch.image_ids)
+        return instance_alignment(
+            _student(features),
+            Embeddings(features.teacher_image_embedding, features.teacher_text_embedding),
+            teachers.images,
+            teachers.texts,
+            positives,
+            self.model.temperature.value,
+            distillation=alpha,
+            intra_modal=section.intra_modal,
+            reduction=section.reduction,
+        )
+
+    def _align_codes(self, features: PairFeatures, teachers: TeacherKeys, progress: Progress) -> CodebookAlignment:
+        codebook, section = self.model.codebook, self._section.codebook
+        assert codebook is not None
+        frozen = progress.step < section.freeze_steps
+        if section.assign_over == "batch":
+            assigned = Embeddings(features.teacher_image_embedding, features.teacher_text_embedding)
+        elif section.assign_over == "global_batch":
+            assigned = teachers.batch
+        else:
+            assigned = Embeddings(teachers.images.features, teachers.texts.features)
+        return codebook_alignment(
+            _student(features),
+            assigned,
+            codebook.prototypes.detach() if frozen else codebook.prototypes,
+            codebook.temperature,
+            self._solve,
+            target=self._objectives.codebook.target,
+            first=0 if section.assign_over == "batch" else teachers.first,
+        )
+
+    @torch.no_grad()
+    def _watch_codebook(self, features: PairFeatures, progress: Progress) -> dict[str, Tensor]:
+        """Health of the codebook; its codes count as used when they were nearest within the last epoch."""
+        codebook = self.model.codebook
+        assert codebook is not None
+        image_logits, text_logits = (
+            codebook.logits(features.image_embedding),
+            codebook.logits(features.text_embedding),
+        )
+        codebook.note_use(image_logits.argmax(dim=1), text_logits.argmax(dim=1), progress.step)
+        if not progress.logged:
+            return {}
+        health = codebook_health(image_logits, text_logits)
+        used = codebook.used_since(progress.step - progress.steps_per_epoch)
+        return {
+            "codebook/used": used.float(),
+            "codebook/dead": (codebook.size - used).float(),
+            "codebook/perplexity_image": health.image_perplexity,
+            "codebook/perplexity_text": health.text_perplexity,
+            "codebook/entropy_image": health.image_entropy,
+            "codebook/entropy_text": health.text_entropy,
+            "codebook/agreement": health.agreement,
+        }
+
+    def _match(self, features: PairFeatures, batch: Batch) -> Tensor:
+        fusion = self.model.student.fusion
+        assert fusion is not None
+        size = len(batch)
+        same_image = batch.image_ids[:, None] == batch.image_ids[None, :]
+        # As published: students choose among the teacher's features of the other modality.
+        temperature = self.model.temperature.value.detach()
+        texts = draw_negatives(features.image_embedding @ features.teacher_text_embedding.T / temperature, same_image)
+        images = draw_negatives(features.text_embedding @ features.teacher_image_embedding.T / temperature, same_image)
+        rows = torch.arange(size, device=batch.image_ids.device)
+        # Positives, then each text with a negative image, then each image with a negative text.
+        image_index = torch.cat([rows, images.index, rows])
+        text_index = torch.cat([rows, rows, texts.index])
+        fused = fusion(
+            features.text_tokens[text_index],
+            features.attention_mask[text_index],
+            tuple(layer.select(image_index) for layer in features.images),
+        )
+        fits = (torch.arange(3 * size, device=rows.device) < size).long()
+        valid = torch.cat([torch.ones_like(rows, dtype=torch.bool), images.valid, texts.valid])
+        return image_text_matching(self.model.match_logits(fused), fits, valid)
+
+    def _predict_words(self, features: PairFeatures, batch: Batch, alpha: float) -> Tensor:
+        protected = (batch.attention_mask == 0) | (batch.input_ids == self._tokenizer.cls_id)
+        masked = mask_tokens(
+            batch.input_ids,
+            protected,
+            self._objectives.masked_language.probability,
+            mask_id=self._tokenizer.mask_id,
+            vocabulary=self._tokenizer.vocabulary_size,
+        )
+        student, teacher = self.model.student, self.model.teacher.network
+        assert student.fusion is not None
+        tokens = student.text(masked.input_ids, batch.attention_mask)
+        fused = student.fusion(tokens, batch.attention_mask, features.images)
+        logits = student.vocabulary_logits(fused[masked.chosen])
+        teacher_logits = None
+        if alpha > 0:
+            assert teacher.fusion is not None
+            with torch.no_grad():
+                tokens = teacher.text(masked.input_ids, batch.attention_mask)
+                images = teacher.fusion.read_images(features.teacher_image_tokens)
+                fused = teacher.fusion(tokens, batch.attention_mask, images)
+                teacher_logits = teacher.vocabulary_logits(fused[masked.chosen])
+        return masked_language(logits, masked.labels, teacher_logits, alpha)
+
+
+def _student(features: PairFeatures) -> Embeddings:
+    return Embeddings(features.image_embedding, features.text_embedding)
