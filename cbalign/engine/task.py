@@ -53,9 +53,7 @@ class StepOutput:
 
     loss: Tensor  # scalar with gradient: the weighted sum of the terms
     terms: Mapping[str, Tensor]  # scalars by name (`contrastive`), before weighting; logged as `loss/<name>`
-    metrics: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # further scalars, logged under their own names
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)  # further scalars, logged under their own names
 
 
 @dataclass(frozen=True)

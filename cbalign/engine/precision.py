@@ -1,0 +1,64 @@
+"""On which device, and in which number format, a training computes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from cbalign.errors import DeviceError
+
+Precision = Literal["fp32", "bf16"]
+
+
+def choose_device(setting: str, *, local_rank: int = 0) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means for one process of this machine.
+
+    Without a number, process `local_rank` takes GPU `local_rank`.
+
+    Raises:
+        DeviceError: a GPU was asked for that is not there.
+    """
+    if setting == "cpu" or (setting == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        built = f"torch {torch.__version__} sees none" if torch.version.cuda else "this torch is a CPU-only build"
+        raise DeviceError(
+            f"train.device is {setting}, but there is no GPU: {built}.",
+            remedy="Check `nvidia-smi` and the CUDA build of torch, or train with --set train.device=cpu.",
+        )
+    index = int(setting.partition(":")[2] or local_rank)
+    count = torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(
+            f"GPU {index} was asked for, but this machine has {count} (numbered from 0).",
+            remedy="Choose a smaller number, start fewer processes, or widen CUDA_VISIBLE_DEVICES.",
+        )
+    return torch.device("cuda", index)
+
+
+def check_precision(device: torch.device, precision: Precision) -> None:
+    """Make sure that `device` computes in `precision` natively, and that fp32 means fp32 there.
+
+    Matrix products in fp32 stay exact (torch's default): the transport solver divides costs by a small β and would
+    amplify the rounding of TF32. Only convolutions default to TF32 in torch, and `fp32` turns that off.
+
+    Raises:
+        DeviceError: bf16 on a GPU older than Ampere.
+    """
+    if device.type != "cuda":
+        return
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise DeviceError(
+            f"{torch.cuda.get_device_name(device)} does not compute in bf16.",
+            remedy="Train with --set train.precision=fp32.",
+        )
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """The context in which forward passes run."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
