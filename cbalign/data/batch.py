@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,5 +24,15 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{k: v if v is None else v.to(device, non_blocking=True) for k, v in moved.items()})
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return Batch(
+            images=move(self.images),
+            teacher_images=None if self.teacher_images is None else move(self.teacher_images),
+            input_ids=move(self.input_ids),
+            attention_mask=move(self.attention_mask),
+            image_ids=move(self.image_ids),
+            indices=move(self.indices),
+        )

@@ -1,0 +1,149 @@
+"""From image files to pixels, without torch: decoding, the evaluation transform, and its description in a bundle.
+
+Pixels stay uint8; the model's graph normalises them with mean and standard deviation.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from cbalign.encoders import PixelArray
+from cbalign.errors import BundleError, DataError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+MAX_PIXELS = 89_478_485
+"""More pixels than this are refused before they are decoded: 256 MiB as RGB, Pillow's own warning threshold."""
+
+_WHITE = (255, 255, 255, 255)
+
+
+def decode(data: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image to RGB as people see it.
+
+    Transparency is laid over white, the EXIF orientation is applied, 16-bit and float greys are brought to 8 bits,
+    and of an animation the first frame is taken.
+
+    Args:
+        data: a path, or the bytes of an image file.
+        name: what messages call the image; the path when left out.
+        max_pixels: larger images are refused from their header alone.
+
+    Raises:
+        DataError: the file is missing, truncated, corrupt, too large or no image.
+    """
+    label = name or ("image" if isinstance(data, bytes) else str(data))
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+            if image.width * image.height > max_pixels:
+                raise DataError(
+                    f"{label}: {image.width} x {image.height} pixels, more than {max_pixels:,} are refused",
+                    remedy="Scale the image down.",
+                )
+            image.load()
+            return _to_rgb(_upright(image))
+    except (DataError, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{label}: no such image") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{label}: cannot be decoded ({reason})") from error
+
+
+def prepare(image: Image.Image, size: int) -> PixelArray:
+    """The evaluation transform: the whole image, resized to a square.
+
+    Bicubic with antialiasing (Pillow); the aspect ratio is not kept, as in ALBEF.
+
+    Args:
+        image: RGB.
+        size: side in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a bundle's image graph expects, for readers of `preprocessing.json`.
+
+    `mean` and `std` apply to values in [0, 1] and lie inside the graph: feed uint8 pixels of `prepare(image, size)`.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    resample: Literal["bicubic"] = "bicubic"
+    layout: Literal["NHWC"] = "NHWC"
+    dtype: Literal["uint8"] = "uint8"
+    colour: Literal["RGB over white"] = "RGB over white"
+
+    def to_json(self) -> str:
+        """The description as an indented JSON object."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str = "preprocessing.json") -> Preprocessing:
+        """Read what `to_json` wrote.
+
+        Raises:
+            BundleError: not such a description, or one of a preprocessing that this version does not have.
+        """
+        try:
+            values = json.loads(text)
+            size, mean, std = values["size"], values["mean"], values["std"]
+            if type(size) is not int or size < 1:
+                raise ValueError(f"size is {size!r}")
+            if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+                raise ValueError("mean and std need three numbers each, std positive")
+            r, g, b = (float(v) for v in mean)
+            deviations = tuple(float(v) for v in std)
+            read = cls(size, (r, g, b), (deviations[0], deviations[1], deviations[2]))
+            expected = asdict(read)
+            for key in ("resample", "layout", "dtype", "colour"):
+                if values.get(key) != expected[key]:
+                    raise ValueError(f"{key} is {values.get(key)!r}, expected {expected[key]!r}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{name}: not a preprocessing description ({error})") from error
+        return read
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF data says nothing about the pixels
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_8_bits(image)
+    if image.has_transparency_data:
+        over_white = Image.new("RGBA", image.size, _WHITE)
+        over_white.alpha_composite(image.convert("RGBA"))
+        return over_white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of higher depth: integers are 16-bit unless all fit in 8, floats are in [0, 1] unless some exceed 1."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        values = np.nan_to_num(values)
+        scaled = values * 255 if values.max(initial=0) <= 1 else values
+    elif image.mode == "I" and values.max(initial=0) <= 255:
+        scaled = values
+    else:
+        scaled = values / 257
+    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))

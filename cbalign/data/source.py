@@ -1,0 +1,108 @@
+"""Where pairs come from: one protocol, one function that opens a source by its spec section, and its gallery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+import numpy as np
+from PIL import Image
+
+from cbalign.encoders import IntArray
+from cbalign.spec.data import CsvSource, JsonSource, OpenMojiSource, Source
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image and what is said of it.
+
+    `image_key` names the image for people and stays the same from run to run; `image_id` is equal exactly for the
+    entries of a source that show the same image.
+    """
+
+    image_key: str
+    captions: tuple[str, ...]
+    image_id: int
+
+
+class PairSource(Protocol):
+    """A list of images with captions. Knows nothing of tensors, order or augmentation."""
+
+    @property
+    def name(self) -> str:
+        """What messages and tables call the source."""
+
+    def __len__(self) -> int:
+        """Number of entries."""
+
+    def entry(self, index: int) -> Entry:
+        """What entry `index` says; cheap, reads no image."""
+
+    def load(self, index: int) -> Image.Image:
+        """The image of entry `index`, RGB.
+
+        Raises:
+            DataError: missing or corrupt; the message names file and entry.
+        """
+
+    def describe(self) -> str:
+        """One line for logs: the name, how many pairs, from where."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What retrieval ranks: each image of a source once, and every caption.
+
+    `image_entries` (I,) holds the first entry of each image, `caption_image` (T,) the position in it of the image
+    that each of the `captions` belongs to.
+    """
+
+    image_entries: IntArray
+    captions: tuple[str, ...]
+    caption_image: IntArray
+
+
+def gallery(source: PairSource) -> Gallery:
+    """The unique images of a source, in order of appearance, and all its captions."""
+    position: dict[int, int] = {}
+    first: list[int] = []
+    captions: list[str] = []
+    owner: list[int] = []
+    for index in range(len(source)):
+        entry = source.entry(index)
+        if entry.image_id not in position:
+            position[entry.image_id] = len(first)
+            first.append(index)
+        captions.extend(entry.captions)
+        owner.extend([position[entry.image_id]] * len(entry.captions))
+    return Gallery(np.array(first, np.int64), tuple(captions), np.array(owner, np.int64))
+
+
+def open_source(section: Source) -> PairSource:
+    """Open the source that a spec section describes.
+
+    Raises:
+        DataError: a file is missing, malformed or empty.
+        MissingExtraError: the source needs packages that are not installed.
+    """
+    match section:
+        case OpenMojiSource():
+            from cbalign.data.openmoji import OpenMoji
+
+            return OpenMoji(split=section.split, render_size=section.render_size)
+        case JsonSource():
+            from cbalign.data.json_pairs import open_json
+
+            return open_json(section.files, section.root)
+        case CsvSource():
+            from cbalign.data.csv_pairs import open_csv
+
+            return open_csv(
+                section.files,
+                section.root,
+                image=section.image,
+                caption=section.caption,
+                delimiter=section.delimiter,
+            )
+        case _:
+            assert_never(section)

@@ -1,0 +1,174 @@
+"""From captions to token ids, without torch: ALBEF's normalisation and a WordPiece tokenizer with its settings.
+
+A caption becomes `[CLS] words`, by default without a closing [SEP], because ALBEF's weights are trained so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers.processors import TemplateProcessing
+
+from cbalign.data.wordpiece import train_wordpiece, wordpiece_from_folder
+from cbalign.encoders import IntArray
+from cbalign.errors import DataError
+
+TOKENIZER_FILE = "tokenizer.json"
+SETTINGS_FILE = "text.json"
+
+_REMOVED = re.compile(r"[,.'!?\"()*#:;~]")
+_RUNS = re.compile(r"\s{2,}")
+_SPACED = str.maketrans("-/", "  ")
+
+
+def normalise_caption(text: str, max_words: int = 30) -> str:
+    """A caption as ALBEF's `pre_caption` leaves it.
+
+    Lower case; without `,.'!?"()*#:;~`; `-` and `/` are spaces; `<person>` is a person; runs of white space are one
+    space; at most `max_words` words.
+    """
+    text = _REMOVED.sub("", text.lower()).translate(_SPACED).replace("<person>", "person")
+    text = _RUNS.sub(" ", text).rstrip("\n").strip(" ")
+    return " ".join(text.split(" ")[:max_words])
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Encoded captions, padded to the longest: `input_ids` and `attention_mask` (1 on tokens), both (B, L)."""
+
+    input_ids: IntArray
+    attention_mask: IntArray
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How captions are cut and framed.
+
+    Args:
+        max_tokens: longest caption in tokens, [CLS] (and [SEP]) included.
+        max_words: longest caption in words.
+        closing_sep: end a caption in [SEP].
+    """
+
+    max_tokens: int
+    max_words: int = 30
+    closing_sep: bool = False
+
+
+class Tokenizer:
+    """A BERT vocabulary and how captions are put to it.
+
+    Lower-casing and accents stay as the vocabulary's source has them.
+
+    Args:
+        vocabulary: the `tokenizers` object; its own padding, truncation and framing are replaced.
+        settings: how captions are cut and framed.
+    """
+
+    def __init__(self, vocabulary: tokenizers.Tokenizer, settings: TextSettings) -> None:
+        self.settings = settings
+        self.pad_id = _special(vocabulary, "[PAD]")
+        self.unk_id = _special(vocabulary, "[UNK]")
+        self.cls_id = _special(vocabulary, "[CLS]")
+        self.sep_id = _special(vocabulary, "[SEP]")
+        self.mask_id = _special(vocabulary, "[MASK]")
+        self._vocabulary = vocabulary
+        vocabulary.no_padding()
+        vocabulary.no_truncation()
+        frame = "[CLS] $A [SEP]" if settings.closing_sep else "[CLS] $A"
+        vocabulary.post_processor = TemplateProcessing(
+            single=frame, special_tokens=[("[CLS]", self.cls_id), ("[SEP]", self.sep_id)]
+        )
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, settings: TextSettings) -> Tokenizer:
+        """The tokenizer of a BERT: `tokenizer.json`, else `vocab.txt` with `tokenizer_config.json`.
+
+        Raises:
+            DataError: neither file is there, or it is damaged or no BERT vocabulary.
+        """
+        return cls(wordpiece_from_folder(Path(folder)), settings)
+
+    @classmethod
+    def train(cls, captions: Iterable[str], vocabulary: int, settings: TextSettings) -> Tokenizer:
+        """A WordPiece vocabulary of at most `vocabulary` tokens, learned from captions; the same on every machine."""
+        words = (normalise_caption(caption, settings.max_words) for caption in captions)
+        return cls(train_wordpiece(words, vocabulary), settings)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Tokenizer:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        path = Path(folder) / SETTINGS_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            settings = TextSettings(**values)
+            integers = (settings.max_tokens, settings.max_words)
+            if any(type(v) is not int or v < 1 for v in integers) or type(settings.closing_sep) is not bool:
+                raise ValueError(f"unexpected values {values}")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}: not the settings of a tokenizer ({error})") from error
+        return cls.from_folder(folder, settings)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `tokenizer.json` (framed and cut as here, for any reader) and `text.json` into a folder."""
+        copy = tokenizers.Tokenizer.from_str(self._vocabulary.to_str())
+        copy.enable_truncation(self.settings.max_tokens)
+        copy.enable_padding(pad_id=self.pad_id, pad_token="[PAD]")
+        folder = Path(folder)
+        (folder / TOKENIZER_FILE).write_text(copy.to_str(pretty=True), encoding="utf-8")
+        (folder / SETTINGS_FILE).write_text(json.dumps(asdict(self.settings), indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows that an embedding table needs."""
+        return max(self._vocabulary.get_vocab(with_added_tokens=True).values()) + 1
+
+    def encode(self, texts: Sequence[str], max_tokens: int | None = None) -> Tokens:
+        """Normalise and tokenize raw captions.
+
+        Args:
+            texts: captions as people write them.
+            max_tokens: cut at this many instead of the settings' `max_tokens`.
+        """
+        limit = max_tokens or self.settings.max_tokens
+        closing = [self.sep_id] if self.settings.closing_sep else []
+        rows = [[self.cls_id, *self._word_ids(text)[: limit - 1 - len(closing)], *closing] for text in texts]
+        length = max(map(len, rows), default=0)
+        input_ids = np.full((len(rows), length), self.pad_id, np.int64)
+        attention_mask = np.zeros((len(rows), length), np.int64)
+        for row, ids in enumerate(rows):
+            input_ids[row, : len(ids)] = ids
+            attention_mask[row, : len(ids)] = 1
+        return Tokens(input_ids, attention_mask)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of one caption, for people to read."""
+        return str(self._vocabulary.decode([int(i) for i in ids], skip_special_tokens=True))
+
+    def _word_ids(self, text: str) -> list[int]:
+        # One by one: encode_batch starts threads, which do not survive the fork of data workers.
+        words = normalise_caption(text, self.settings.max_words)
+        ids: list[int] = self._vocabulary.encode(words, add_special_tokens=False).ids
+        return ids
+
+
+def _special(vocabulary: tokenizers.Tokenizer, token: str) -> int:
+    token_id = vocabulary.token_to_id(token)
+    if token_id is None:
+        raise DataError(
+            f"The tokenizer has no {token}; cbalign needs a BERT vocabulary.",
+            remedy="Name a BERT, or train a vocabulary with model.text.tokenizer: captions.",
+        )
+    return int(token_id)
