@@ -1,0 +1,196 @@
+"""Checkpoints: folders `step-N` that are either complete or not there.
+
+    checkpoints/
+      latest                 the name of the newest complete checkpoint, in one line
+      step-1200/
+        model.safetensors    every parameter and buffer of the model, tensors that are tied stored once
+        optimizer.pt         AdamW's moments by parameter name; loads with `torch.load(weights_only=True)`
+        state.json           counters: `TrainingState`
+
+A checkpoint is written beside its name, synced and renamed; only then `latest` moves on and old ones are removed. So a
+kill at any moment leaves a complete newest checkpoint, and a full disk leaves the previous one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, write_durably
+from cbalign.engine.optimizer import load_optimizer_state, optimizer_state
+from cbalign.errors import CheckpointError
+
+MODEL, OPTIMIZER, STATE, LATEST = "model.safetensors", "optimizer.pt", "state.json", "latest"
+_TIED = "tied"  # metadata key: JSON object, name of a tensor -> name under which its values are stored
+_NAME = re.compile(r"step-(\d+)")
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The counters of a training after `step` optimiser steps."""
+
+    step: int
+    total_steps: int
+    steps_per_epoch: int
+    global_batch_size: int
+    samples_seen: int
+    window: Mapping[str, tuple[float, int]] = field(default_factory=dict)  # sum and count since the last log line
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints in a run's `checkpoints` folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    found = [(int(m[1]), path) for path in folder.iterdir() if (m := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint in a run's `checkpoints` folder."""
+    found = list_checkpoints(folder)
+    return found[-1] if found else None
+
+
+def save_checkpoint(folder: Path, state: TrainingState, model: nn.Module, optimizer: Optimizer, *, keep: int) -> Path:
+    """Write `step-N` into `folder`, then remove all but the newest `keep` checkpoints.
+
+    An existing `step-N` is left as it is: the same step of the same run has the same content.
+
+    Raises:
+        StorageError: it cannot be written; the previous checkpoints are intact.
+    """
+    final = folder / f"step-{state.step}"
+    remove_unfinished(folder)
+    if not final.exists():
+        with new_folder(final) as temporary:
+            save_model(model, temporary / MODEL)
+            with open(temporary / OPTIMIZER, "wb") as file:
+                torch.save(optimizer_state(optimizer, model), file)
+            (temporary / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
+    write_durably(folder / LATEST, f"{final.name}\n".encode())
+    for old in list_checkpoints(folder)[:-keep]:
+        doomed = old.with_name(f"{UNFINISHED}{old.name}")
+        os.rename(old, doomed)  # a kill while its files go leaves no `step-N` that lacks some
+        shutil.rmtree(doomed, ignore_errors=True)
+    return final
+
+
+def save_model(model: nn.Module, path: Path) -> None:
+    """Write a model's parameters and buffers, on their way through the CPU.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    tensors, tied = _without_repeats(model.state_dict())
+    try:
+        save_file(tensors, path, metadata={"format": "pt", _TIED: json.dumps(tied)})
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        number = int(code[1]) if code else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _without_repeats(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Each distinct tensor once, contiguous and with memory of its own; and the names of those left out."""
+    tensors: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    seen: dict[tuple[object, ...], str] = {}
+    for name, tensor in state.items():
+        key = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and key in seen:
+            tied[name] = seen[key]
+            continue
+        seen[key] = name
+        whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+        tensors[name] = tensor.detach().contiguous() if whole else tensor.detach().contiguous().clone()
+    return tensors, tied
+
+
+def read_model(checkpoint: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, on the CPU; tied names share one tensor.
+
+    Args:
+        checkpoint: a `step-N` folder or a `.safetensors` file.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    path = checkpoint / MODEL if checkpoint.is_dir() else checkpoint
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tied = json.loads((file.metadata() or {}).get(_TIED, "{}"))
+        return tensors | {name: tensors[kept] for name, kept in tied.items()}
+    except (OSError, SafetensorError, json.JSONDecodeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"Cannot read the weights in {path}: {error}.", remedy="Remove the damaged checkpoint to go on from the one before it."
+        ) from error
+
+
+def load_model(model: nn.Module, checkpoint: Path) -> None:
+    """Put a checkpoint's tensors into `model`; every name and shape must fit.
+
+    Raises:
+        CheckpointError: it is damaged, or it is of another model; nothing was loaded then.
+    """
+    tensors, expected = read_model(checkpoint), model.state_dict()
+    mistakes = [f"  missing    {name} {tuple(expected[name].shape)}" for name in expected.keys() - tensors]
+    mistakes += [f"  unexpected {name} {tuple(tensors[name].shape)}" for name in tensors.keys() - expected]
+    mistakes += [
+        f"  reshaped   {name}: {tuple(tensors[name].shape)} in the checkpoint, {tuple(expected[name].shape)} here"
+        for name in expected.keys() & tensors
+        if tensors[name].shape != expected[name].shape
+    ]
+    if mistakes:
+        raise CheckpointError(
+            f"{checkpoint} holds another model:\n" + "\n".join(sorted(mistakes)),
+            remedy="Use the spec that it was trained with (resolved.yaml of its run).",
+        )
+    model.load_state_dict(tensors)
+
+
+def read_state(checkpoint: Path) -> TrainingState:
+    """The counters of a checkpoint.
+
+    Raises:
+        CheckpointError: they are missing or damaged.
+    """
+    path = checkpoint / STATE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["window"] = {name: (total, count) for name, (total, count) in values["window"].items()}
+        return TrainingState(**values)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"Cannot read the counters in {path}: {error}.") from error
+
+
+def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> TrainingState:
+    """Put a checkpoint's weights and moments in place and return its counters.
+
+    Raises:
+        CheckpointError: it is damaged or does not fit.
+    """
+    state = read_state(checkpoint)
+    load_model(model, checkpoint)
+    path = checkpoint / OPTIMIZER
+    try:
+        moments = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load's own, pickle's and zip's: anything a damaged file can cause
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"Cannot read the optimiser's state in {path}: {reason}") from error
+    if not isinstance(moments, dict):
+        raise CheckpointError(f"{path} holds no optimiser state.")
+    load_optimizer_state(optimizer, model, moments)
+    return state

@@ -1,0 +1,102 @@
+"""Writing files that are either complete or not there, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cbalign.errors import StorageError
+
+UNFINISHED = ".unfinished-"
+
+_REMEDIES = {
+    errno.ENOSPC: "Free space or choose another place with --runs-dir; nothing half-written was left.",
+    errno.EDQUOT: "Your quota is used up: free space or choose another place with --runs-dir.",
+    errno.EFBIG: "A limit on file sizes (ulimit -f) or the file system's own is in the way.",
+    errno.EROFS: "The file system is read-only: choose another place with --runs-dir.",
+    errno.EACCES: "Check the permissions of the folder, or choose another place with --runs-dir.",
+    errno.EPERM: "Check the permissions of the folder, or choose another place with --runs-dir.",
+}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors about `path` into `StorageError` with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"Cannot write {path}: {reason}.", remedy=_REMEDIES.get(error.errno or 0)) from error
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file whole: under a temporary name, synced, then renamed over `path`.
+
+    Raises:
+        StorageError: it cannot be written; `path` is as it was.
+    """
+    temporary = path.with_name(f"{UNFINISHED}{path.name}")
+    with storage_errors(path):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears under its name only when it is complete.
+
+    The body fills the temporary folder that it is given. When it ends, every file is synced and the folder renamed to
+    `path`, which must not exist; when it raises, nothing remains.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    temporary = path.with_name(f"{UNFINISHED}{path.name}")
+    with storage_errors(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                _sync(file)
+            sync_folder(temporary)
+            os.rename(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed writes left in `folder`."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut, where the system can."""
+    if os.name == "posix":
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

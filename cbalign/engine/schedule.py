@@ -1,0 +1,72 @@
+"""The learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from cbalign.spec.duration import in_steps
+from cbalign.spec.training import CosineSection, ScheduleSection
+
+
+class Schedule(Protocol):
+    """Learning rates over a training."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps before the peak."""
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """From `warmup_lr` in a straight line to `peak_lr` at step `warmup_steps`, and on at that."""
+
+    peak_lr: float
+    warmup_lr: float
+    warmup_steps: int
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0."""
+        if step >= self.warmup_steps:
+            return self.peak_lr
+        return self.warmup_lr + (self.peak_lr - self.warmup_lr) * step / self.warmup_steps
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """The same warm-up, then half a cosine that reaches `final_lr` in the last step:
+
+    lr(s) = final + (peak − final) · (1 + cos(π (s − warmup) / (total − 1 − warmup))) / 2.
+    """
+
+    peak_lr: float
+    warmup_lr: float
+    final_lr: float
+    warmup_steps: int
+    total_steps: int
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return Constant(self.peak_lr, self.warmup_lr, self.warmup_steps)(step)
+        length = self.total_steps - 1 - self.warmup_steps
+        done = min(1.0, (step - self.warmup_steps) / length) if length > 0 else 0.0
+        return self.final_lr + (self.peak_lr - self.final_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+def build_schedule(section: ScheduleSection, *, peak_lr: float, steps_per_epoch: int, total_steps: int) -> Schedule:
+    """The schedule that a spec's `train.schedule` describes, for a training of `total_steps` steps."""
+    warmup = in_steps(section.warmup, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    if isinstance(section, CosineSection):
+        return Cosine(
+            peak_lr=peak_lr,
+            warmup_lr=section.warmup_lr,
+            final_lr=section.final_lr,
+            warmup_steps=warmup,
+            total_steps=total_steps,
+        )
+    return Constant(peak_lr=peak_lr, warmup_lr=section.warmup_lr, warmup_steps=warmup)
