@@ -135,7 +135,8 @@ def read_model(checkpoint: Path) -> dict[str, Tensor]:
         return tensors | {name: tensors[kept] for name, kept in tied.items()}
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, AttributeError) as error:
         raise CheckpointError(
-            f"Cannot read the weights in {path}: {error}.", remedy="Remove the damaged checkpoint to go on from the one before it."
+            f"Cannot read the weights in {path}: {error}.",
+            remedy="Remove the damaged checkpoint to go on from the one before it.",
         ) from error
 
 

@@ -1,0 +1,149 @@
+"""What a run records about itself: which code, machine, data and command made it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cbalign.engine.files import write_durably
+from cbalign.errors import CheckpointError
+
+Status = Literal["created", "running", "finished", "interrupted", "diverged", "failed", "killed"]
+PACKAGES = ("cbalign", "torch", "timm", "transformers", "tokenizers", "safetensors", "numpy", "Pillow")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One process (or group of processes) that worked on a run: the first start, or a resumption."""
+
+    started: str  # UTC, ISO 8601
+    from_step: int
+    argv: tuple[str, ...]
+    host: str
+    device: str
+    processes: int
+    versions: Mapping[str, str]
+    revision: str | None  # git commit that cbalign's code came from, with `+changes` where the tree differed
+    ended: str | None = None
+    to_step: int | None = None
+    status: Status = "running"
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of a run's `manifest.json`."""
+
+    name: str
+    id: str
+    created: str  # UTC, ISO 8601
+    spec_fingerprint: str
+    facts: Mapping[str, object] = field(default_factory=dict)  # of the task: parameters, fingerprints of the data
+    status: Status = "created"
+    attempts: tuple[Attempt, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of the last evaluation
+
+    def write(self, path: Path) -> None:
+        """Replace the file at `path`.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        text = json.dumps({"format": 1, **asdict(self)}, indent=2, ensure_ascii=False, default=str)
+        write_durably(path, (text + "\n").encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """The manifest at `path`.
+
+        Raises:
+            CheckpointError: it is missing, damaged or of a newer format.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values.pop("format") != 1:
+                raise CheckpointError(f"{path} was written by a newer cbalign.", remedy="Update cbalign.")
+            attempts = [Attempt(**{**a, "argv": tuple(a["argv"])}) for a in values.pop("attempts")]
+            return cls(**values, attempts=tuple(attempts))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"Cannot read the manifest {path}: {error}.") from error
+
+    def begin(self, attempt: Attempt) -> Manifest:
+        """With one more attempt, which is running. One before it that never ended was killed."""
+        before = [replace(a, status="killed") if a.status == "running" else a for a in self.attempts]
+        return replace(self, status="running", attempts=(*before, attempt))
+
+    def end(self, status: Status, *, step: int, message: str, metrics: Mapping[str, float]) -> Manifest:
+        """With the last attempt ended."""
+        last = replace(self.attempts[-1], ended=now(), to_step=step, status=status, message=message)
+        return replace(self, status=status, attempts=(*self.attempts[:-1], last), metrics=dict(metrics) or self.metrics)
+
+
+def describe_attempt(*, from_step: int, argv: Sequence[str], device: torch.device, processes: int) -> Attempt:
+    """This process, its machine and its software."""
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return Attempt(
+        started=now(),
+        from_step=from_step,
+        argv=tuple(argv),
+        host=platform.node(),
+        device=f"{device.type}: {named}, {torch.get_num_threads()} threads",
+        processes=processes,
+        versions={"python": platform.python_version(), "platform": platform.platform(), **_versions()},
+        revision=_revision(Path(__file__).parent),
+    )
+
+
+def now() -> str:
+    """The time as manifests write it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            module = sys.modules.get(package)
+            found[package] = getattr(module, "__version__", "not installed")
+    return found
+
+
+def _revision(folder: Path) -> str | None:
+    """The git commit of the checkout that `folder` is in, if it is in one that tracks it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10, env=environment
+        ).stdout.strip()
+
+    try:
+        if not git("ls-files", "--", "manifest.py"):
+            return None
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", "..") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,165 @@
+"""What a person sees of a training: a progress bar on a terminal, one line per log point elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cbalign.engine.records import Record
+
+
+class Reporter(Protocol):
+    """Where a training's progress is shown."""
+
+    def start(self, total_steps: int, done: int) -> None:
+        """A training of `total_steps` begins, or goes on after `done` of them."""
+
+    def advance(self, done: int) -> None:
+        """`done` steps are complete."""
+
+    def record(self, record: Record) -> None:
+        """A log line or an evaluation was written."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line happened."""
+
+    def stop(self) -> None:
+        """The training ended, in whatever way."""
+
+
+class Silent:
+    """Shows nothing: for the processes other than the first, and for callers that want none."""
+
+    def start(self, total_steps: int, done: int) -> None:
+        """Nothing."""
+
+    def advance(self, done: int) -> None:
+        """Nothing."""
+
+    def record(self, record: Record) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
+class _Clock:
+    """Estimates the time left from the pace since the start, evaluations and checkpoints included."""
+
+    def __init__(self, total_steps: int, done: int) -> None:
+        self.total_steps = total_steps
+        self._first, self._started = done, time.monotonic()
+
+    def left(self, done: int) -> str:
+        """`h:mm:ss` until the end."""
+        if done <= self._first:
+            return "-:--:--"
+        pace = (time.monotonic() - self._started) / (done - self._first)
+        return format_seconds(pace * (self.total_steps - done))
+
+
+class Lines:
+    """One plain line per log point and evaluation."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._clock = _Clock(0, 0)
+
+    def start(self, total_steps: int, done: int) -> None:
+        """Start the clock."""
+        self._clock = _Clock(total_steps, done)
+
+    def advance(self, done: int) -> None:
+        """Nothing: only log points are printed."""
+
+    def record(self, record: Record) -> None:
+        """Print the line."""
+        place = f"step {record.step}/{self._clock.total_steps}  epoch {record.epoch:.2f}"
+        if record.kind == "train":
+            self._print(f"{place}  {_summary(record)}  ETA {self._clock.left(record.step)}")
+        else:
+            self._print(f"{place}  {_evaluation(record)}")
+
+    def note(self, text: str) -> None:
+        """Print the line."""
+        self._print(text)
+
+    def stop(self) -> None:
+        """Nothing."""
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Bar(Lines):
+    """A progress bar with the time left; evaluations and notes scroll by above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._progress = Progress(
+            TextColumn("[progress.description]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA {task.fields[left]}"),
+            TextColumn("{task.fields[summary]}"),
+            console=console,
+        )
+        self._bar = self._progress.add_task("training", start=False, total=None, left="-:--:--", summary="")
+
+    def start(self, total_steps: int, done: int) -> None:
+        """Show the bar."""
+        super().start(total_steps, done)
+        self._progress.update(self._bar, total=total_steps, completed=done)
+        self._progress.start_task(self._bar)
+        self._progress.start()
+
+    def advance(self, done: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._bar, completed=done, left=self._clock.left(done))
+
+    def record(self, record: Record) -> None:
+        """Log points change the text beside the bar, evaluations are printed above it."""
+        if record.kind == "train":
+            self._progress.update(self._bar, summary=_summary(record, terms=False))
+        else:
+            super().record(record)
+
+    def stop(self) -> None:
+        """Leave the bar as it is and give the terminal back."""
+        self._progress.stop()
+
+
+def console_reporter(console: Console) -> Reporter:
+    """A bar where `console` is a terminal, plain lines elsewhere."""
+    return Bar(console) if console.is_terminal else Lines(console)
+
+
+def format_seconds(seconds: float) -> str:
+    """`h:mm:ss`."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def _summary(record: Record, *, terms: bool = True) -> str:
+    values = record.values
+    shares = {name.removeprefix("loss/"): v for name, v in values.items() if name.startswith("loss/")}
+    inside = f" ({', '.join(f'{name} {value:.3f}' for name, value in shares.items())})" if terms and shares else ""
+    return f"loss {values['loss']:.4f}{inside}  lr {values['lr']:.2e}  {values['samples_per_second']:.0f}/s"
+
+
+def _evaluation(record: Record) -> str:
+    return "evaluation  " + format_metrics(record.values)
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """`name value` pairs on one line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())

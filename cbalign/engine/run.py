@@ -1,0 +1,179 @@
+"""Run directories: one experiment, trained once.
+
+runs/
+  latest                           the name of the newest run, in one line
+  <name>-<utc>-<id>/
+    spec.yaml                      the user's file, as it was
+    resolved.yaml                  every value, defaults and overrides included
+    manifest.json                  `Manifest`
+    metrics.jsonl                  one JSON object per log line and evaluation
+    assets/                        what using the model needs beside its weights (the tokenizer)
+    tensorboard/  checkpoints/step-N/  evaluation/
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cbalign.engine.checkpoint import latest_checkpoint
+from cbalign.engine.files import new_folder, storage_errors, write_durably
+from cbalign.engine.manifest import Manifest, now
+from cbalign.errors import CheckpointError, UsageError
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The paths of one run."""
+
+    folder: Path
+
+    @property
+    def spec(self) -> Path:
+        """The user's file, as it was."""
+        return self.folder / "spec.yaml"
+
+    @property
+    def resolved(self) -> Path:
+        """Every value of the experiment."""
+        return self.folder / "resolved.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """What the run records about itself."""
+        return self.folder / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per log line and evaluation."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def assets(self) -> Path:
+        """Files beside the weights that using the model needs."""
+        return self.folder / "assets"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.folder / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        """The folder of evaluation results."""
+        return self.folder / "evaluation"
+
+    def latest_checkpoint(self) -> Path:
+        """The newest complete checkpoint.
+
+        Raises:
+            CheckpointError: there is none yet.
+        """
+        found = latest_checkpoint(self.checkpoints)
+        if found is None:
+            raise CheckpointError(
+                f"{self.folder} has no checkpoint yet.", remedy=f"Go on training: cbalign train {self.folder}"
+            )
+        return found
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second training out for as long as the context lasts; a killed one's lock is gone with it.
+
+        Raises:
+            UsageError: another process trains this run.
+        """
+        with storage_errors(self.folder):
+            file = open(self.folder / ".lock", "a")  # noqa: SIM115 (held open on purpose)
+        with file:
+            try:
+                import fcntl
+            except ImportError:  # Windows
+                yield
+                return
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"Another process is training {self.folder}.",
+                    remedy="Wait for it, or stop it: it saves a checkpoint.",
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            yield
+
+
+def create_run(
+    runs: Path,
+    name: str,
+    *,
+    spec: str,
+    resolved: str,
+    fingerprint: str,
+    facts: Mapping[str, object],
+) -> Run:
+    """Make a new run directory, complete at once, and point `latest` to it.
+
+    Args:
+        runs: the folder of runs; made if it is not there.
+        name: of the experiment.
+        spec: text of the user's file.
+        resolved: text of the resolved spec.
+        fingerprint: of the resolved spec.
+        facts: of the task, for the manifest.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    identity = secrets.token_hex(3)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    run = Run(runs / f"{name}-{stamp}-{identity}")
+    with storage_errors(runs):
+        runs.mkdir(parents=True, exist_ok=True)
+    with new_folder(run.folder) as folder:
+        made = Run(folder)
+        made.spec.write_text(spec, encoding="utf-8")
+        made.resolved.write_text(resolved, encoding="utf-8")
+        made.metrics.touch()
+        for subfolder in (made.assets, made.tensorboard, made.checkpoints, made.evaluation):
+            subfolder.mkdir()
+        Manifest(name=name, id=identity, created=now(), spec_fingerprint=fingerprint, facts=dict(facts)).write(
+            made.manifest
+        )
+    write_durably(runs / LATEST, f"{run.folder.name}\n".encode())
+    return run
+
+
+def open_run(path: Path) -> Run:
+    """The run at `path`: its directory, or a `latest` file that names it.
+
+    Raises:
+        CheckpointError: there is no run.
+    """
+    folder = path
+    if path.is_file() and path.name == LATEST:
+        with suppress(OSError):
+            folder = path.parent / path.read_text(encoding="utf-8").strip()
+    run = Run(folder)
+    if not run.manifest.is_file():
+        raise CheckpointError(
+            f"{path} is not a run: it has no manifest.json.",
+            remedy="Name a directory that `cbalign train` made, such as runs/<name>-<time>-<id>.",
+        )
+    return run
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` names a run rather than a spec."""
+    return path.is_dir() or (path.is_file() and path.name == LATEST)

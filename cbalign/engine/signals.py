@@ -1,0 +1,66 @@
+"""Being asked to stop: the first signal is heeded when the step is done, the second ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Self
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+
+
+class StopNow(BaseException):
+    """Raised inside `StopSignals.immediate` when a signal arrives; never leaves the engine."""
+
+
+class StopSignals:
+    """Listens to SIGTERM, SIGINT and SIGUSR1 while its context lasts.
+
+    SIGUSR1 is what SLURM sends ahead of the time limit with `--signal=USR1@120`. Outside the main thread, where Python
+    cannot listen, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._received: signal.Signals | None = None
+        self._immediate = False
+        self._previous: dict[signal.Signals, object] = {}
+
+    @property
+    def received(self) -> str | None:
+        """The name of the signal that arrived, if one did."""
+        return None if self._received is None else self._received.name
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._listen) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    @contextmanager
+    def immediate(self) -> Iterator[None]:
+        """Work that changes nothing and may be broken off: a signal raises `StopNow` at once."""
+        if self._received is not None:
+            raise StopNow
+        self._immediate = True
+        try:
+            yield
+        finally:
+            self._immediate = False
+
+    def _listen(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self._received = signal.Signals(number)
+        if self._immediate:
+            raise StopNow
