@@ -49,7 +49,7 @@ class OpenMoji:
             if key in drawings and split_of(name) == split
             for words in [words_of(name)]
         )
-        self._resvg = _package("resvg_py")
+        _package("resvg_py")
         self._cache: dict[int, PixelArray] = {}
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class OpenMoji:
     def _rasterise(self, index: int) -> PixelArray:
         words, drawing = self._pairs[index]
         try:
-            png = self._resvg.svg_to_bytes(
+            png = _package("resvg_py").svg_to_bytes(
                 svg_string=drawing.read_text(encoding="utf-8"),
                 width=self._render_size,
                 height=self._render_size,

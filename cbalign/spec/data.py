@@ -51,6 +51,14 @@ class RandAugmentSection(Section):
         2, ge=0, effect=DATA, help="Operations per image; 0 switches it off.", paper="2 (ALBEF)"
     )
     magnitude: int = setting(7, ge=0, le=10, effect=DATA, help="Strength, of 10.", paper="7 (ALBEF)")
+    fill: int = setting(
+        128,
+        ge=0,
+        le=255,
+        effect=DATA,
+        help="Grey level of what turning, shearing and shifting bring into view; 255 suits drawings on white.",
+        paper="128 (ALBEF's code)",
+    )
 
 
 class AugmentationSection(Section):

@@ -1,0 +1,187 @@
+"""Batches ahead of time: built by a background thread or by worker processes, delivered in order."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+import torch
+
+from cbalign.data.augment import Augmentation, Unaugmented
+from cbalign.data.batch import Batch
+from cbalign.data.samples import ArrayBatch, Sampler
+from cbalign.data.source import PairSource
+from cbalign.data.text import Tokenizer
+from cbalign.errors import DataError
+from cbalign.spec.data import AugmentationSection
+
+_log = logging.getLogger(__name__)
+
+_AHEAD = 2
+_RESTARTS = 3
+_ORPHAN_CHECK_SECONDS = 2.0
+
+
+class PairLoader:
+    """This rank's batches of image-text pairs, epoch after epoch, the last incomplete batch of each dropped.
+
+    The batches are the same, bit for bit, for any number of workers and from any starting step; those of W ranks
+    with B pairs are the slices of those of one rank with W·B.
+
+    Args:
+        source: the pairs.
+        tokenizer: of the text tower.
+        image_size: side of the images in pixels.
+        batch_size: pairs per rank and batch.
+        augmentation: what happens to an image; None gives the evaluation transform and one view.
+        seed: of order, captions and augmentation.
+        workers: processes that build batches; 0 is one thread of this process.
+        corrupt_limit: share of the images that may be missing or corrupt; others stand in for them.
+        rank: which of the processes that train together this is.
+        world_size: how many processes train together.
+
+    Raises:
+        DataError: the source has fewer pairs than one global batch.
+    """
+
+    def __init__(
+        self,
+        source: PairSource,
+        tokenizer: Tokenizer,
+        *,
+        image_size: int,
+        batch_size: int,
+        augmentation: AugmentationSection | None,
+        seed: int,
+        workers: int,
+        corrupt_limit: float,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if augmentation is None:
+            view: Augmentation | Unaugmented = Unaugmented(image_size)
+        else:
+            view = Augmentation.from_section(augmentation, image_size)
+        self._sampler = Sampler(
+            source,
+            tokenizer,
+            view,
+            two_views=augmentation is not None and augmentation.two_views,
+            batch_size=batch_size,
+            seed=seed,
+            corrupt_limit=corrupt_limit,
+            rank=rank,
+            world_size=world_size,
+        )
+        self._workers = workers
+        self._unreadable: dict[int, str] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches per rank in one epoch."""
+        return self._sampler.steps_per_epoch
+
+    @property
+    def unreadable_images(self) -> int:
+        """How many images were found missing or corrupt so far."""
+        return len(self._unreadable)
+
+    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """Batches from step `start_step` on, without end; close the iterator to end its workers.
+
+        Raises:
+            DataError: more images are unreadable than the limit allows, or workers die again and again.
+        """
+        step, deaths = start_step, 0
+        while True:
+            try:
+                for arrays in self._ahead(step):
+                    self._count(arrays)
+                    yield _to_tensors(arrays)
+                    step, deaths = step + 1, 0
+            except BrokenProcessPool as error:
+                deaths += 1
+                if deaths > _RESTARTS:
+                    raise DataError(
+                        f"The data workers were killed {deaths} times in a row while building batch {step}.",
+                        remedy="Often memory is short: set data.workers lower.",
+                    ) from error
+                _log.warning("a data worker was killed while building batch %d; starting workers again", step)
+
+    def _ahead(self, step: int) -> Iterator[ArrayBatch]:
+        """Arrays from `step` on, a few batches being built while one is used."""
+        executor, build = self._executor()
+        pending: deque[Future[ArrayBatch]] = deque()
+        try:
+            while True:
+                while len(pending) < _AHEAD + self._workers:
+                    pending.append(executor.submit(build, step))
+                    step += 1
+                yield pending.popleft().result()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def _executor(self) -> tuple[Executor, Callable[[int], ArrayBatch]]:
+        if self._workers == 0:
+            return ThreadPoolExecutor(1, thread_name_prefix="cbalign-data"), self._sampler.build
+        # Forked workers share the lists of pairs and the images rasterised so far instead of copying them.
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        pool = ProcessPoolExecutor(
+            self._workers, mp_context=context, initializer=_start_worker, initargs=(self._sampler, os.getpid())
+        )
+        return pool, _build_in_worker
+
+    def _count(self, arrays: ArrayBatch) -> None:
+        for index, message in arrays.unreadable.items():
+            if index not in self._unreadable:
+                self._unreadable[index] = message
+                _log.warning("skipped: %s", message)
+        self._sampler.check(self._unreadable)
+
+
+_worker_sampler: Sampler
+
+
+def _start_worker(sampler: Sampler, parent: int) -> None:
+    global _worker_sampler
+    _worker_sampler = sampler
+    # Stopping is the main process's decision: Ctrl-C reaches the whole group, its handlers are not ours.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when its parent was killed and could not end it."""
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_CHECK_SECONDS)
+    os._exit(1)
+
+
+def _build_in_worker(step: int) -> ArrayBatch:
+    return _worker_sampler.build(step)
+
+
+def _to_tensors(arrays: ArrayBatch) -> Batch:
+    return Batch(
+        images=_tensor(arrays.images),
+        teacher_images=None if arrays.teacher_images is None else _tensor(arrays.teacher_images),
+        input_ids=_tensor(arrays.input_ids),
+        attention_mask=_tensor(arrays.attention_mask),
+        image_ids=_tensor(arrays.image_ids),
+        indices=_tensor(arrays.indices),
+    )
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array)
