@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cbalign.data.text import Tokenizer
+from cbalign.data.text import TextSettings, Tokenizer
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models import names
 from cbalign.models.alignment import AlignmentModel, Temperature
@@ -31,20 +31,10 @@ def build_tokenizer(section: TextSection, captions: Callable[[], Iterable[str]])
         section: `model.text`.
         captions: gives the training captions; only called when the vocabulary is trained on them.
     """
+    settings = TextSettings(max_tokens=section.max_tokens, max_words=section.max_words, closing_sep=section.closing_sep)
     if section.tokenizer == "captions":
-        return Tokenizer.train(
-            captions(),
-            vocabulary=section.vocabulary,
-            max_tokens=section.max_tokens,
-            max_words=section.max_words,
-            closing_sep=section.closing_sep,
-        )
-    return Tokenizer.from_folder(
-        bert_folder(section.architecture),
-        max_tokens=section.max_tokens,
-        max_words=section.max_words,
-        closing_sep=section.closing_sep,
-    )
+        return Tokenizer.train(captions(), section.vocabulary, settings)
+    return Tokenizer.from_folder(bert_folder(section.architecture), settings)
 
 
 def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = True) -> AlignmentModel:

@@ -51,4 +51,4 @@ class Codebook(nn.Module):
 
     def used_since(self, step: int) -> Tensor:
         """How many codes (scalar) were some image's or text's nearest after `step`."""
-        return (self.last_used.amax(dim=0) > step).sum()
+        return (self.last_used.amax(dim=0) > max(step, -1)).sum()

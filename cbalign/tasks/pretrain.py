@@ -167,7 +167,7 @@ class PretrainTask:
         return teacher.distillation * ramp
 
     def _global_keys(self, features: PairFeatures, image_ids: Tensor) -> TeacherKeys:
-        gather = self._world.all_gather
+        gather = self._world.gather
         batch = Embeddings(gather(features.teacher_image_embedding), gather(features.teacher_text_embedding))
         ids = gather(image_ids)
         images, texts = self.model.image_queue, self.model.text_queue

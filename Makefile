@@ -1,0 +1,48 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Versions that the whole suite passed with; empty it to take the newest: make test CONSTRAINTS=
+CONSTRAINTS ?= -c constraints.txt
+
+.PHONY: quickstart test test-slow lint types format clean help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# An installed environment is newer than the metadata it was made from.
+$(VENV)/quickstart: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) -e '.[quickstart]'
+	touch $@
+
+$(VENV)/test: $(VENV)/quickstart
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --group dev
+	touch $@
+
+quickstart: $(VENV)/quickstart ## train, evaluate, export, evaluate the bundle, diff: on real pictures and words
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/quickstart.sh
+
+test: $(VENV)/test ## everything, from nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/test ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/test ## style and import direction
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/test ## the type checker
+	$(BIN)/mypy
+
+format: $(VENV)/test ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment and caches; runs and exports stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
