@@ -159,7 +159,7 @@ class Tokenizer:
 
     def _word_ids(self, text: str) -> list[int]:
         # One by one: encode_batch starts threads, which do not survive the fork of data workers.
-        words = normalise_caption(text, self.settings.max_words)
+        words = normalise_caption(text, self.settings.max_words).encode("utf-8", "replace").decode()
         ids: list[int] = self._vocabulary.encode(words, add_special_tokens=False).ids
         return ids
 

@@ -1,0 +1,66 @@
+"""CSV and TSV files: a header line, then one image path and caption per line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cbalign.data.pairs import PairBuilder, PairFiles
+from cbalign.errors import DataError
+
+
+def open_csv(files: Sequence[str | Path], root: str | Path, *, image: str, caption: str, delimiter: str) -> PairFiles:
+    """Read CSV files, one after the other. Lines with the same path show the same image.
+
+    Args:
+        files: with a header line each.
+        root: folder that image paths are relative to and cannot leave.
+        image: name of the column with the path.
+        caption: name of the column with the caption.
+        delimiter: what separates columns.
+
+    Raises:
+        DataError: a file is missing or malformed, a column or a value is missing; the message names file and line.
+    """
+    pairs = PairBuilder(root, unit="line")
+    for file in files:
+        pairs.start_file(file)
+        for line, path, text in _rows(file, image, caption, delimiter):
+            pairs.add(line, path, [text])
+    return pairs.finish()
+
+
+def _rows(file: str | Path, image: str, caption: str, delimiter: str) -> Iterator[tuple[int, str, str]]:
+    """Line number, path and caption of each row."""
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter=delimiter, strict=True)
+            header = next(reader, None)
+            if header is None:
+                raise DataError(f"{file}: the file is empty")
+            columns = [_column(header, name, str(file)) for name in (image, caption)]
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) <= max(columns):
+                    raise DataError(f"{file}, line {reader.line_num}: {len(row)} columns, the header has {len(header)}")
+                path, text = (row[column] for column in columns)
+                if not path:
+                    raise DataError(f"{file}, line {reader.line_num}: column {image} is empty")
+                yield reader.line_num, path, text
+    except csv.Error as error:
+        raise DataError(f"{file}, line {reader.line_num}: not valid CSV ({error})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 ({error.reason})") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+
+
+def _column(header: list[str], name: str, file: str) -> int:
+    if name not in header:
+        raise DataError(
+            f"{file}: no column {name} in the header ({', '.join(header)})",
+            remedy="Set the source's image and caption columns, and its delimiter.",
+        )
+    return header.index(name)

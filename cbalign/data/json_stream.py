@@ -1,0 +1,121 @@
+"""Large JSON lists, object by object: an array of objects, or objects one after the other (JSON lines)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO, TypeAlias
+
+from cbalign.errors import DataError
+
+JsonObject: TypeAlias = "dict[str, object]"
+
+_CHUNK = 1 << 20
+_LONGEST_ENTRY = 1 << 24
+_SPACE = " \t\r\n"
+
+
+def stream_objects(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
+    """The objects of a JSON array or JSON-lines file, with their numbers from 1; memory is that of one object.
+
+    Raises:
+        DataError: the file is missing, not UTF-8, not JSON, or holds something other than objects; the message names
+            file, entry and line.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            yield from _Scanner(file, str(path)).objects()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start} of a block)") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+class _Scanner:
+    """A window of text that moves over the file."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._text = ""
+        self._at = 0
+        self._line = 1
+        self._entry = 0
+        self._decoder = json.JSONDecoder()
+
+    def objects(self) -> Iterator[tuple[int, JsonObject]]:
+        first = self._skip_space()
+        if first == "":
+            raise DataError(f"{self._name}: the file is empty")
+        is_array = first == "["
+        if is_array:
+            self._at += 1
+            if self._skip_space() == "]":
+                self._at += 1
+                self._expect_end()
+                return
+        while True:
+            self._entry += 1
+            yield self._entry, self._object()
+            following = self._skip_space()
+            if is_array and following == ",":
+                self._at += 1
+                self._skip_space()
+            elif is_array and following == "]":
+                self._at += 1
+                self._expect_end()
+                return
+            elif is_array:
+                what = f"{following!r}" if following else "the end of the file"
+                raise self._error(f"expected ',' or ']' after the entry, found {what}")
+            elif following == "":
+                return
+
+    def _object(self) -> JsonObject:
+        if self._text[self._at : self._at + 1] != "{":
+            found = self._text[self._at : self._at + 20] or "the end of the file"
+            raise self._error(f"expected an object, found {found!r}")
+        while True:
+            text, start = self._text, self._at
+            try:
+                value, end = self._decoder.raw_decode(text, start)
+            except RecursionError:
+                raise self._error("nested too deeply") from None
+            except ValueError as error:
+                if len(text) - start <= _LONGEST_ENTRY and self._read():
+                    continue
+                if isinstance(error, json.JSONDecodeError):
+                    self._line += text.count("\n", start, error.pos)
+                    raise self._error(f"not valid JSON: {error.msg}") from None
+                raise self._error(f"not valid JSON: {error}") from None
+            self._line += text.count("\n", start, end)
+            self._at = end
+            assert isinstance(value, dict)
+            return value
+
+    def _skip_space(self) -> str:
+        """Move to the next character that is no white space, and return it; "" at the end of the file."""
+        while True:
+            while self._at < len(self._text):
+                character = self._text[self._at]
+                if character not in _SPACE:
+                    return character
+                self._line += character == "\n"
+                self._at += 1
+            if not self._read():
+                return ""
+
+    def _read(self) -> bool:
+        """Drop what is behind, and append as much again as is ahead, at least a block: parsing stays linear."""
+        ahead = self._text[self._at :]
+        more = self._file.read(max(_CHUNK, len(ahead)))
+        self._text, self._at = ahead + more, 0
+        return bool(more)
+
+    def _expect_end(self) -> None:
+        if self._skip_space():
+            raise self._error("text after the end of the list")
+
+    def _error(self, message: str) -> DataError:
+        return DataError(f"{self._name}, entry {self._entry} (line {self._line}): {message}")

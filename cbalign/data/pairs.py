@@ -1,0 +1,218 @@
+"""Pairs of image files and captions in memory: packed text and offsets, no Python object per pair.
+
+A list of millions costs the bytes of its paths and captions plus about 50 bytes of numbers per entry, and forked
+workers share it.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cbalign.data.image import decode
+from cbalign.data.source import Entry
+from cbalign.encoders import IntArray
+from cbalign.errors import DataError
+
+
+class PackedText:
+    """A growing list of strings in one block of UTF-8."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q", [0])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> str:
+        return self._bytes[self._ends[index] : self._ends[index + 1]].decode()
+
+    def append(self, text: str) -> None:
+        """Add one string; halves of surrogate pairs, which JSON can spell, become question marks."""
+        self._bytes += text.encode("utf-8", "replace")
+        self._ends.append(len(self._bytes))
+
+
+@dataclass(frozen=True)
+class ImageRoot:
+    """A folder that paths in data files cannot leave, neither by `..` nor by links."""
+
+    given: str
+    real: str
+
+    @classmethod
+    def at(cls, folder: str | Path) -> ImageRoot:
+        """The root at a folder.
+
+        Raises:
+            DataError: it is no folder.
+        """
+        if not os.path.isdir(folder):
+            raise DataError(f"{folder}: no such folder of images", remedy="Set the source's root.")
+        return cls(os.path.abspath(folder), os.path.realpath(folder))
+
+    def holds(self, path: str) -> bool:
+        """Whether a path, relative or absolute, is spelled inside the root; looks at no file."""
+        if not path or "\0" in path:
+            return False
+        if path[0] != "/" and ".." not in path:
+            return True
+        joined = os.path.normpath(os.path.join(self.given, path))
+        return _below(joined, self.given) or _below(joined, self.real)
+
+    def resolve(self, path: str) -> str | None:
+        """The file behind a path, or None when links lead outside of the root."""
+        real = os.path.realpath(os.path.join(self.given, path))
+        return real if _below(real, self.real) else None
+
+
+@dataclass(frozen=True)
+class Files:
+    """The lists that pairs were read from, to name an entry in messages."""
+
+    names: tuple[str, ...]
+    starts: tuple[int, ...]  # index of the first entry of each file
+    numbers: array[int]  # of each entry in its file
+    unit: str  # what is numbered: entry, line
+
+    def where(self, index: int) -> str:
+        """File and number of an entry."""
+        return f"{self.names[bisect_right(self.starts, index) - 1]}, {self.unit} {self.numbers[index]}"
+
+
+class PairFiles:
+    """Image files under one root with captions; keeps `PairSource`. Made by `PairBuilder`.
+
+    Args:
+        files: where the entries come from.
+        root: folder of the images.
+        images: path of each entry.
+        captions: of all entries, in order.
+        caption_ends: where each entry's captions end in it, after a leading 0.
+        image_ids: (entries,), equal for entries that show one image.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        root: ImageRoot,
+        images: PackedText,
+        captions: PackedText,
+        caption_ends: array[int],
+        image_ids: IntArray,
+    ) -> None:
+        self.name = ", ".join(files.names)
+        self._files = files
+        self._root = root
+        self._images = images
+        self._captions = captions
+        self._caption_ends = caption_ends
+        self._image_ids = image_ids
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def entry(self, index: int) -> Entry:
+        """What entry `index` says."""
+        own = range(self._caption_ends[index], self._caption_ends[index + 1])
+        return Entry(self._images[index], tuple(self._captions[i] for i in own), int(self._image_ids[index]))
+
+    def load(self, index: int) -> Image.Image:
+        """The image of entry `index`, RGB.
+
+        Raises:
+            DataError: missing, corrupt, or a link that leads outside the root.
+        """
+        label = f"{self._files.where(index)}: image {self._images[index]}"
+        path = self._root.resolve(self._images[index])
+        if path is None:
+            raise DataError(f"{label}: a link leads outside of the root {self._root.given}")
+        return decode(path, name=label)
+
+    def describe(self) -> str:
+        """One line for logs."""
+        images = int(self._image_ids.max()) + 1
+        return f"{self.name}: {len(self._captions):,} captions of {images:,} images below {self._root.given}"
+
+
+class PairBuilder:
+    """Collects entries file by file.
+
+    Args:
+        root: folder that image paths are relative to and cannot leave.
+        unit: what readers number in a file, for messages.
+
+    Raises:
+        DataError: the root is no folder.
+    """
+
+    def __init__(self, root: str | Path, *, unit: str = "entry") -> None:
+        self._root = ImageRoot.at(root)
+        self._unit = unit
+        self._names: list[str] = []
+        self._starts: list[int] = []
+        self._numbers = array("q")
+        self._images = PackedText()
+        self._captions = PackedText()
+        self._caption_ends = array("q", [0])
+        self._identities = array("Q")
+
+    def start_file(self, name: str | Path) -> None:
+        """The entries that follow come from this file."""
+        self._names.append(str(name))
+        self._starts.append(len(self._images))
+
+    def add(self, number: int, image: str, captions: Sequence[str], *, identity: str | None = None) -> None:
+        """One entry.
+
+        Args:
+            number: in its file.
+            image: path of the image, relative to the root or absolute below it.
+            captions: at least one.
+            identity: equal for entries that show one image; the path when left out.
+
+        Raises:
+            DataError: the path leaves the root.
+        """
+        if not self._root.holds(image):
+            raise DataError(
+                f"{self._names[-1]}, {self._unit} {number}: image {image!r} is not inside the root {self._root.given}",
+                remedy="Set the source's root to the folder that holds the images.",
+            )
+        self._images.append(image)
+        for caption in captions:
+            self._captions.append(caption)
+        self._caption_ends.append(len(self._captions))
+        self._numbers.append(number)
+        key = f"path {image}" if identity is None else f"id {identity}"
+        digest = blake2b(key.encode("utf-8", "replace"), digest_size=8).digest()
+        self._identities.append(int.from_bytes(digest, "little"))
+
+    def finish(self) -> PairFiles:
+        """The source; its images are numbered in order of appearance.
+
+        Raises:
+            DataError: there are no entries.
+        """
+        if not len(self._images):
+            raise DataError(f"{', '.join(self._names)}: no pairs")
+        _, first, inverse = np.unique(
+            np.frombuffer(self._identities, np.uint64), return_index=True, return_inverse=True
+        )
+        by_appearance = np.empty(len(first), np.int64)
+        by_appearance[np.argsort(first)] = np.arange(len(first))
+        files = Files(tuple(self._names), tuple(self._starts), self._numbers, self._unit)
+        return PairFiles(files, self._root, self._images, self._captions, self._caption_ends, by_appearance[inverse])
+
+
+def _below(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))
