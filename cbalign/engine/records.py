@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cbalign.engine.files import remove_unfinished, storage_errors, write_durably
 
@@ -40,7 +40,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, done: int) -> None:
         self._path = path
-        self._evaluated: set[int] = set()
+        self._evaluations: dict[int, Mapping[str, float]] = {}
         remove_unfinished(path.parent)
         old = path.read_bytes() if path.exists() else b""
         kept = b"".join(line for line in old.splitlines(keepends=True) if self._keep(line, done))
@@ -54,14 +54,14 @@ class MetricsFile:
             values = json.loads(line)
             kept = line.endswith(b"\n") and values["step"] <= done
             if kept and values["kind"] == "evaluation":
-                self._evaluated.add(values["step"])
+                self._evaluations[values["step"]] = _numbers(values)
         except (ValueError, TypeError, KeyError):
             return False
         return bool(kept)
 
-    def has_evaluation(self, step: int) -> bool:
-        """Whether the evaluation after `step` steps is written."""
-        return step in self._evaluated
+    def evaluation(self, step: int) -> Mapping[str, float]:
+        """What the evaluation after `step` steps measured; empty if it is not written."""
+        return self._evaluations.get(step, {})
 
     def write(self, record: Record) -> None:
         """Add one line.
@@ -72,7 +72,7 @@ class MetricsFile:
         with storage_errors(self._path):
             self._file.write(record.to_json() + "\n")
         if record.kind == "evaluation":
-            self._evaluated.add(record.step)
+            self._evaluations[record.step] = record.values
 
     def sync(self) -> None:
         """Make what is written survive a power cut, so that no checkpoint is ahead of its lines."""
@@ -86,6 +86,11 @@ class MetricsFile:
             self._file.close()
 
 
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    named = {name: value for name, value in values.items() if name not in ("kind", "step", "epoch")}
+    return {name: math.nan if value is None else float(value) for name, value in named.items()}
+
+
 class TensorBoardFile:
     """The same numbers as TensorBoard curves, continued after step `done`."""
 
@@ -94,19 +99,19 @@ class TensorBoardFile:
 
         self._folder = folder
         with storage_errors(folder):
-            self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
 
     def write(self, record: Record) -> None:
         """Add one point to each curve."""
         with storage_errors(self._folder):
             for name, value in record.values.items():
                 title = name if "/" in name else f"{record.kind}/{name}"
-                self._writer.add_scalar(title, value, record.step)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(title, value, record.step)
 
     def close(self) -> None:
         """Write what is buffered."""
         with storage_errors(self._folder):
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
 
 
 class Window:
