@@ -67,15 +67,13 @@ class _Scanner:
                 self._expect_end()
                 return
             elif is_array:
-                what = f"{following!r}" if following else "the end of the file"
-                raise self._error(f"expected ',' or ']' after the entry, found {what}")
+                raise self._error(f"expected ',' or ']' after the entry, found {self._next()}")
             elif following == "":
                 return
 
     def _object(self) -> JsonObject:
         if self._text[self._at : self._at + 1] != "{":
-            found = self._text[self._at : self._at + 20] or "the end of the file"
-            raise self._error(f"expected an object, found {found!r}")
+            raise self._error(f"expected an object, found {self._next()}")
         while True:
             text, start = self._text, self._at
             try:
@@ -116,6 +114,10 @@ class _Scanner:
     def _expect_end(self) -> None:
         if self._skip_space():
             raise self._error("text after the end of the list")
+
+    def _next(self) -> str:
+        following = self._text[self._at : self._at + 20]
+        return repr(following) if following else "the end of the file"
 
     def _error(self, message: str) -> DataError:
         return DataError(f"{self._name}, entry {self._entry} (line {self._line}): {message}")
