@@ -95,7 +95,8 @@ def save_model(model: nn.Module, path: Path) -> None:
     """
     tensors, tied = _without_repeats(model.state_dict())
     try:
-        save_file(tensors, path, metadata={"format": "pt", _TIED: json.dumps(tied)})
+        # One key of metadata at most: safetensors writes several in random order, and equal models shall be equal files.
+        save_file(tensors, path, metadata={_TIED: json.dumps(tied)})
     except SafetensorError as error:
         code = re.search(r"os error (\d+)", str(error))
         number = int(code[1]) if code else errno.EIO

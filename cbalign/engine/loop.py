@@ -230,20 +230,10 @@ class _Training(Generic[BatchT]):
                 for _ in range(left_over):
                     next(stream)
 
-    def _draw(self, batches: Iterator[list[BatchT]]) -> list[BatchT]:
-        try:
-            return next(batches)
-        except RuntimeError:
-            # SLURM and Ctrl-C signal the loader's workers too, and they are gone at once. Nothing of this step was
-            # done yet, so this is as good a place to stop.
-            if self.signals.received is not None and self.world.size == 1:
-                raise StopNow from None
-            raise
-
     def _step(self, batches: Iterator[list[BatchT]]) -> None:
         """One optimiser step."""
         started = time.monotonic()
-        batch = self._draw(batches)
+        batch = next(batches)
         rate = self.schedule(self.done)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
