@@ -43,10 +43,12 @@ class PairFeatures:
     text_tokens: Tensor  # (B, L, D)
     attention_mask: Tensor  # (B, L)
     text_embedding: Tensor  # (B, d)
+    masked_text_tokens: Tensor | None  # (B, L, D) of the text whose words are to be predicted
     images: tuple[KeyValues, ...]  # per fusion layer: what every text that meets these images attends to
     teacher_image_tokens: Tensor  # (B, N, D_image)
     teacher_image_embedding: Tensor  # (B, d)
     teacher_text_embedding: Tensor  # (B, d)
+    teacher_masked_text_tokens: Tensor | None  # (B, L, D)
 
 
 class AlignmentModel(nn.Module):
@@ -83,7 +85,13 @@ class AlignmentModel(nn.Module):
         self.match_head = nn.Linear(student.text.width, 2) if match_head else None
 
     def forward(
-        self, images: Tensor, teacher_images: Tensor | None, input_ids: Tensor, attention_mask: Tensor
+        self,
+        images: Tensor,
+        teacher_images: Tensor | None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        masked_ids: Tensor | None = None,
+        teach_masked: bool = True,
     ) -> PairFeatures:
         """Features of a batch.
 
@@ -91,13 +99,17 @@ class AlignmentModel(nn.Module):
             images: (B, 3, H, W) uint8, the student's view.
             teacher_images: the teacher's view, or None for the same.
             input_ids, attention_mask: (B, L).
+            masked_ids: (B, L) the same texts with words masked, where they are to be predicted.
+            teach_masked: whether the teacher reads the masked texts too.
         """
         student, teacher = self.student, self.teacher.network
         image_tokens = student.vision(images)
-        text_tokens = student.text(input_ids, attention_mask)
+        text_tokens, masked_tokens = _read_texts(student, input_ids, masked_ids, attention_mask)
         with torch.no_grad():
             teacher_image_tokens = teacher.vision(images if teacher_images is None else teacher_images)
-            teacher_text_tokens = teacher.text(input_ids, attention_mask)
+            teacher_text_tokens, teacher_masked_tokens = _read_texts(
+                teacher, input_ids, masked_ids if teach_masked else None, attention_mask
+            )
             teacher_image_embedding = teacher.embed_images(teacher_image_tokens)
             teacher_text_embedding = teacher.embed_texts(teacher_text_tokens, attention_mask)
         return PairFeatures(
@@ -106,13 +118,26 @@ class AlignmentModel(nn.Module):
             text_tokens=text_tokens,
             attention_mask=attention_mask,
             text_embedding=student.embed_texts(text_tokens, attention_mask),
+            masked_text_tokens=masked_tokens,
             images=() if student.fusion is None else student.fusion.read_images(image_tokens),
             teacher_image_tokens=teacher_image_tokens,
             teacher_image_embedding=teacher_image_embedding,
             teacher_text_embedding=teacher_text_embedding,
+            teacher_masked_text_tokens=teacher_masked_tokens,
         )
 
     def match_logits(self, fused_tokens: Tensor) -> Tensor:
         """Logits (B, 2), class 1 is "fits", of fused tokens (B, L, D)."""
         assert self.match_head is not None
         return self.match_head(fused_tokens[:, 0])
+
+
+def _read_texts(
+    towers: Towers, input_ids: Tensor, masked_ids: Tensor | None, attention_mask: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Tokens of the texts and of their masked versions, in one pass: embedding gradients are made once."""
+    if masked_ids is None:
+        return towers.text(input_ids, attention_mask), None
+    both = towers.text(torch.cat([input_ids, masked_ids]), torch.cat([attention_mask, attention_mask]))
+    tokens, masked = both.chunk(2)
+    return tokens, masked

@@ -58,16 +58,28 @@ class Attention(nn.Module):
         """Keys and values of `source` (B, N, source_width)."""
         return KeyValues(self._split(self.key(source)), self._split(self.value(source)))
 
-    def forward(self, hidden: Tensor, attended: KeyValues, mask: Tensor | None = None) -> Tensor:
-        """Attend from `hidden` (B, L, D) where `mask` (B, 1, 1 or L, N) is true."""
+    def forward(
+        self, hidden: Tensor, attended: KeyValues, mask: Tensor | None = None, texts_per_image: int = 1
+    ) -> Tensor:
+        """Attend from `hidden` (T, L, D) where `mask` (T, 1, 1 or L, N) is true.
+
+        With `texts_per_image` G > 1, T = G·B texts in G blocks meet B images: text g·B + i attends to row i, and no
+        key or value is copied, because the texts of an image are laid side by side as one longer query.
+        """
+        queries = self._split(self.query(hidden))  # (T, heads, L, d)
+        length = queries.shape[2]
+        if texts_per_image > 1:
+            queries = queries.unflatten(0, (texts_per_image, -1)).permute(1, 2, 0, 3, 4).flatten(2, 3)
         context = F.scaled_dot_product_attention(
-            self._split(self.query(hidden)),
+            queries,
             attended.keys,
             attended.values,
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
         )
-        merged = context.transpose(1, 2).flatten(2)  # (B, L, D)
+        if texts_per_image > 1:
+            context = context.unflatten(2, (texts_per_image, length)).permute(2, 0, 1, 3, 4).flatten(0, 1)
+        merged = context.transpose(1, 2).flatten(2)  # (T, L, D)
         residual = F.dropout(self.output(merged), self.dropout, self.training)
         return self.norm(hidden + residual)
 
@@ -100,12 +112,12 @@ class BertLayer(nn.Module):
         self.cross_attention = None if image_width is None else Attention(config, image_width, dropout)
         self.feed_forward = FeedForward(config, dropout)
 
-    def forward(self, hidden: Tensor, mask: Tensor, image: KeyValues | None = None) -> Tensor:
-        """(B, L, D) to (B, L, D); `mask` (B, 1, 1 or L, L) is true where a token may be attended to."""
+    def forward(self, hidden: Tensor, mask: Tensor, image: KeyValues | None = None, texts_per_image: int = 1) -> Tensor:
+        """(T, L, D) to (T, L, D); `mask` (T, 1, 1 or L, L) is true where a token may be attended to."""
         hidden = self.attention(hidden, self.attention.read(hidden), mask)
         if self.cross_attention is not None:
             assert image is not None, "a fusion layer needs the image's keys and values"
-            hidden = self.cross_attention(hidden, image)
+            hidden = self.cross_attention(hidden, image, texts_per_image=texts_per_image)
         return self.feed_forward(hidden)
 
 
@@ -158,11 +170,16 @@ class FusionEncoder(nn.Module):
         """Each layer's keys and values of image tokens (B, N, D_image)."""
         return tuple(layer.cross_attention.read(image_tokens) for layer in self.layers)  # type: ignore[union-attr,operator]
 
-    def forward(self, text_tokens: Tensor, attention_mask: Tensor, images: tuple[KeyValues, ...]) -> Tensor:
-        """Text tokens (B, L, D) with the images they meet, row by row, to fused tokens (B, L, D)."""
+    def forward(
+        self, text_tokens: Tensor, attention_mask: Tensor, images: tuple[KeyValues, ...], texts_per_image: int = 1
+    ) -> Tensor:
+        """Fused tokens (T, L, D) of texts (T, L, D) with the B images they meet.
+
+        T = G·B for G = `texts_per_image`; text g·B + i meets image i.
+        """
         hidden, mask = text_tokens, key_mask(attention_mask)
         for layer, image in zip(self.layers, images, strict=True):
-            hidden = layer(hidden, mask, image)
+            hidden = layer(hidden, mask, image, texts_per_image)
         return hidden
 
 

@@ -78,7 +78,7 @@ class VisionTower(nn.Module):
         Raises:
             CheckpointError: a tensor is missing or has another shape; nothing is loaded then.
         """
-        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(("head.", "head_dist."))}
+        weights = {name: t for name, t in weights.items() if not name.startswith(("head.", "head_dist."))}
         if "pos_embed" in weights:
             weights["pos_embed"] = resize_positions(weights["pos_embed"], self.transformer.pos_embed.shape[1])
         own = self.transformer.state_dict()

@@ -28,8 +28,8 @@ from cbalign.objectives.contrastive import (
     paired_positives,
     shared_positives,
 )
-from cbalign.objectives.masked_language import mask_tokens, masked_language
-from cbalign.objectives.matching import draw_negatives, image_text_matching
+from cbalign.objectives.masked_language import MaskedTokens, mask_tokens, masked_language
+from cbalign.objectives.matching import Negatives, draw_negatives, image_text_matching
 from cbalign.spec.experiment import Experiment
 
 
@@ -42,6 +42,14 @@ class TeacherKeys:
     images: Keys
     texts: Keys
     first: int  # row of the global batch where this rank's begins
+
+
+@dataclass(frozen=True)
+class HardNegatives:
+    """For each image of a batch a text, and for each text an image, that do not belong to it."""
+
+    text_of_image: Negatives
+    image_of_text: Negatives
 
 
 class PretrainTask:
@@ -102,37 +110,37 @@ class PretrainTask:
 
     def step(self, batch: Batch, progress: Progress) -> StepOutput:
         """All four losses of one micro-batch; terms of weight 0 are not computed."""
-        features = self.model(batch.images, batch.teacher_images, batch.input_ids, batch.attention_mask)
+        weights = self._objectives
         alpha = self._distillation(progress)
+        masked = self._mask(batch) if weights.masked_language.weight > 0 else None
+        features = self.model(
+            batch.images,
+            batch.teacher_images,
+            batch.input_ids,
+            batch.attention_mask,
+            None if masked is None else masked.input_ids,
+            teach_masked=alpha > 0,
+        )
         teachers = self._global_keys(features, batch.image_ids)
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
-        total = features.image_embedding.new_zeros(())
-        weights = self._objectives
         # Similarities are small products of unit vectors: full precision costs little and keeps ties apart.
         with torch.autocast(features.image_embedding.device.type, enabled=False):
             if weights.contrastive.weight > 0:
                 terms["contrastive"] = self._align_instances(features, batch, teachers, alpha)
-                total = total + weights.contrastive.weight * terms["contrastive"]
                 metrics["temperature"] = self.model.temperature.value.detach()
             if weights.codebook.weight > 0:
                 codes = self._align_codes(features, teachers, progress)
                 terms["codebook"] = codes.loss
-                total = total + weights.codebook.weight * codes.loss
-                metrics |= {
-                    "codebook/transport": codes.transport.detach(),
-                    "codebook/prediction": codes.prediction.detach(),
-                }
+                metrics["codebook/transport"] = codes.transport.detach()
+                metrics["codebook/prediction"] = codes.prediction.detach()
                 metrics |= self._watch_codebook(features, progress)
-        if weights.matching.weight > 0:
-            terms["matching"] = self._match(features, batch)
-            total = total + weights.matching.weight * terms["matching"]
-        if weights.masked_language.weight > 0:
-            terms["masked_language"] = self._predict_words(features, batch, alpha)
-            total = total + weights.masked_language.weight * terms["masked_language"]
+        negatives = self._draw_negatives(features, batch) if weights.matching.weight > 0 else None
+        terms |= self._fusion_losses(features, negatives, masked, alpha)
         self.model.image_queue.push(teachers.batch.image, teachers.batch_ids)
         self.model.text_queue.push(teachers.batch.text, teachers.batch_ids)
-        return StepOutput(total, terms, metrics)
+        total = torch.stack([getattr(weights, name).weight * term for name, term in terms.items()]).sum()
+        return StepOutput(total, {name: term.detach() for name, term in terms.items()}, metrics)
 
     def evaluate(self, progress: Progress) -> Mapping[str, float]:
         """Retrieval metrics on the splits that the spec lists, without intervals."""
@@ -241,51 +249,77 @@ class PretrainTask:
             "codebook/agreement": health.agreement,
         }
 
-    def _match(self, features: PairFeatures, batch: Batch) -> Tensor:
-        fusion = self.model.student.fusion
-        assert fusion is not None
-        size = len(batch)
+    @torch.no_grad()
+    def _draw_negatives(self, features: PairFeatures, batch: Batch) -> HardNegatives:
+        """As published: students choose among the teacher's features of the other modality."""
         same_image = batch.image_ids[:, None] == batch.image_ids[None, :]
-        # As published: students choose among the teacher's features of the other modality.
-        temperature = self.model.temperature.value.detach()
-        texts = draw_negatives(features.image_embedding @ features.teacher_text_embedding.T / temperature, same_image)
-        images = draw_negatives(features.text_embedding @ features.teacher_image_embedding.T / temperature, same_image)
-        rows = torch.arange(size, device=batch.image_ids.device)
-        # Positives, then each text with a negative image, then each image with a negative text.
-        image_index = torch.cat([rows, images.index, rows])
-        text_index = torch.cat([rows, rows, texts.index])
-        fused = fusion(
-            features.text_tokens[text_index],
-            features.attention_mask[text_index],
-            tuple(layer.select(image_index) for layer in features.images),
+        temperature = self.model.temperature.value
+        image_to_text = features.image_embedding @ features.teacher_text_embedding.T / temperature
+        text_to_image = features.text_embedding @ features.teacher_image_embedding.T / temperature
+        return HardNegatives(
+            text_of_image=draw_negatives(image_to_text, same_image),
+            image_of_text=draw_negatives(text_to_image, same_image),
         )
-        fits = (torch.arange(3 * size, device=rows.device) < size).long()
-        valid = torch.cat([torch.ones_like(rows, dtype=torch.bool), images.valid, texts.valid])
-        return image_text_matching(self.model.match_logits(fused), fits, valid)
 
-    def _predict_words(self, features: PairFeatures, batch: Batch, alpha: float) -> Tensor:
+    def _mask(self, batch: Batch) -> MaskedTokens:
         protected = (batch.attention_mask == 0) | (batch.input_ids == self._tokenizer.cls_id)
-        masked = mask_tokens(
+        return mask_tokens(
             batch.input_ids,
             protected,
             self._objectives.masked_language.probability,
             mask_id=self._tokenizer.mask_id,
             vocabulary=self._tokenizer.vocabulary_size,
         )
-        student, teacher = self.model.student, self.model.teacher.network
-        assert student.fusion is not None
-        tokens = student.text(masked.input_ids, batch.attention_mask)
-        fused = student.fusion(tokens, batch.attention_mask, features.images)
-        logits = student.vocabulary_logits(fused[masked.chosen])
-        teacher_logits = None
-        if alpha > 0:
-            assert teacher.fusion is not None
-            with torch.no_grad():
-                tokens = teacher.text(masked.input_ids, batch.attention_mask)
-                images = teacher.fusion.read_images(features.teacher_image_tokens)
-                fused = teacher.fusion(tokens, batch.attention_mask, images)
-                teacher_logits = teacher.vocabulary_logits(fused[masked.chosen])
-        return masked_language(logits, masked.labels, teacher_logits, alpha)
+
+    def _fusion_losses(
+        self, features: PairFeatures, negatives: HardNegatives | None, masked: MaskedTokens | None, alpha: float
+    ) -> dict[str, Tensor]:
+        """L_itm and L_mlm from two passes through the fusion layers.
+
+        The first takes every text that meets an image in its place: its own, a negative, its own with words
+        masked. The second takes each text with a negative image.
+        """
+        fusion = self.model.student.fusion
+        if fusion is None:
+            return {}
+        texts, masks = [], []
+        if negatives is not None:
+            chosen = negatives.text_of_image.index
+            texts += [features.text_tokens, features.text_tokens[chosen]]
+            masks += [features.attention_mask, features.attention_mask[chosen]]
+        if masked is not None:
+            assert features.masked_text_tokens is not None
+            texts.append(features.masked_text_tokens)
+            masks.append(features.attention_mask)
+        in_place = fusion(torch.cat(texts), torch.cat(masks), features.images, texts_per_image=len(texts))
+        groups = in_place.chunk(len(texts))  # each (B, L, D)
+        losses: dict[str, Tensor] = {}
+        if negatives is not None:
+            images = tuple(layer.select(negatives.image_of_text.index) for layer in features.images)
+            elsewhere = fusion(features.text_tokens, features.attention_mask, images)
+            losses["matching"] = self._match(torch.cat([groups[0], elsewhere, groups[1]]), negatives)
+        if masked is not None:
+            logits = self.model.student.vocabulary_logits(groups[-1][masked.chosen])
+            taught = self._teacher_words(features, masked) if alpha > 0 else None
+            losses["masked_language"] = masked_language(logits, masked.labels, taught, alpha)
+        return losses
+
+    def _match(self, fused: Tensor, negatives: HardNegatives) -> Tensor:
+        """L_itm of B positives, B texts with a negative image, B images with a negative text."""
+        images, texts = negatives.image_of_text, negatives.text_of_image
+        size = len(images.index)
+        fits = (torch.arange(3 * size, device=fused.device) < size).long()
+        valid = torch.cat([torch.ones_like(images.valid), images.valid, texts.valid])
+        return image_text_matching(self.model.match_logits(fused), fits, valid)
+
+    @torch.no_grad()
+    def _teacher_words(self, features: PairFeatures, masked: MaskedTokens) -> Tensor:
+        teacher = self.model.teacher.network
+        assert teacher.fusion is not None
+        assert features.teacher_masked_text_tokens is not None
+        images = teacher.fusion.read_images(features.teacher_image_tokens)
+        fused = teacher.fusion(features.teacher_masked_text_tokens, features.attention_mask, images)
+        return teacher.vocabulary_logits(fused[masked.chosen])
 
 
 def _student(features: PairFeatures) -> Embeddings:
