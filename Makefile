@@ -21,7 +21,14 @@ $(VENV)/test: $(VENV)/quickstart
 	touch $@
 
 quickstart: $(VENV)/quickstart ## train, evaluate, export, evaluate the bundle, diff: on real pictures and words
-	PATH="$(abspath $(BIN)):$$PATH" sh scripts/quickstart.sh
+	@set -e; PATH="$(abspath $(BIN)):$$PATH"; \
+	say() { printf '\n$$ %s\n' "$$*"; "$$@"; }; \
+	printf '$$ cbalign train experiments/quickstart.yaml\n'; \
+	run=$$(cbalign train experiments/quickstart.yaml); \
+	say cbalign evaluate "$$run" --on test; \
+	say cbalign export "$$run" --output exports/quickstart --force; \
+	say cbalign evaluate exports/quickstart --on test; \
+	say cbalign diff experiments/albef.yaml experiments/quickstart.yaml || test $$? -eq 1
 
 test: $(VENV)/test ## everything, from nothing
 	$(BIN)/ruff check .

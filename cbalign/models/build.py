@@ -99,7 +99,7 @@ def _text_config(section: TextSection, vocabulary: int) -> BertConfig:
         raise SpecError(f"model.text: width {config.width} is not a multiple of heads {config.heads}")
     if section.max_tokens > config.positions:
         raise SpecError(
-            f"model.text.max_tokens: {section.max_tokens} tokens, but {section.architecture} has {config.positions} positions"
+            f"model.text.max_tokens: {section.max_tokens}, but {section.architecture} has {config.positions} positions"
         )
     return config
 

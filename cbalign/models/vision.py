@@ -85,7 +85,7 @@ class VisionTower(nn.Module):
         wrong = [n for n, t in own.items() if n not in weights or weights[n].shape != t.shape]
         if wrong:
             raise CheckpointError(
-                f"{origin} does not fit model.vision: {len(wrong)} tensors missing or of another shape, first {wrong[0]}",
+                f"{origin} does not fit model.vision: {len(wrong)} tensors missing or reshaped, first {wrong[0]}",
                 remedy="Set model.vision.architecture and its sizes to those the weights were made with.",
             )
         self.transformer.load_state_dict({n: weights[n] for n in own})
