@@ -112,12 +112,23 @@ class BertLayer(nn.Module):
         self.cross_attention = None if image_width is None else Attention(config, image_width, dropout)
         self.feed_forward = FeedForward(config, dropout)
 
-    def forward(self, hidden: Tensor, mask: Tensor, image: KeyValues | None = None, texts_per_image: int = 1) -> Tensor:
-        """(T, L, D) to (T, L, D); `mask` (T, 1, 1 or L, L) is true where a token may be attended to."""
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor,
+        image: KeyValues | None = None,
+        texts_per_image: int = 1,
+        image_mask: Tensor | None = None,
+    ) -> Tensor:
+        """(T, L, D) to (T, L, D).
+
+        `mask` (T, 1, 1 or L, L) is true where a token may be attended to; `image_mask` (T, 1, 1, N) the same for what
+        cross-attention reads, None where all of it is there.
+        """
         hidden = self.attention(hidden, self.attention.read(hidden), mask)
         if self.cross_attention is not None:
             assert image is not None, "a fusion layer needs the image's keys and values"
-            hidden = self.cross_attention(hidden, image, texts_per_image=texts_per_image)
+            hidden = self.cross_attention(hidden, image, image_mask, texts_per_image)
         return self.feed_forward(hidden)
 
 
