@@ -28,3 +28,12 @@ class MomentumTeacher(nn.Module, Generic[M]):
     def update(self, student: M) -> None:
         """One step towards the student; before the teacher's forward pass, as ALBEF does."""
         torch._foreach_lerp_(list(self.network.parameters()), list(student.parameters()), 1 - self.momentum)
+
+
+class Distilled(nn.Module, Generic[M]):
+    """A student and the teacher that follows it: what a checkpoint of a fine-tuned model holds."""
+
+    def __init__(self, student: M, momentum: float) -> None:
+        super().__init__()
+        self.student: M = student
+        self.teacher = MomentumTeacher(student, momentum)
