@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from cbalign.objectives.classification import distilled_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,4 @@ def masked_language(logits: Tensor, labels: Tensor, teacher_logits: Tensor | Non
     """
     if len(labels) == 0:
         return logits.sum()
-    logits = logits.float()
-    hard = F.cross_entropy(logits, labels)
-    if teacher_logits is None or distillation == 0:
-        return hard
-    soft = -(teacher_logits.float().softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean()
-    return (1 - distillation) * hard + distillation * soft
+    return distilled_cross_entropy(logits, labels, teacher_logits, distillation).mean()
