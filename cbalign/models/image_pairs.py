@@ -1,0 +1,89 @@
+"""Statements about two images (NLVR2; ALBEF, models/model_nlvr.py).
+
+Every fusion layer is doubled: its first copy attends to the first image, its second to the second. Both copies share
+one projection of images to keys and values, so an image is read the same way wherever it stands.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, TextTower, initialise, key_mask
+from cbalign.models.vision import VisionTower
+
+
+class PairFusionEncoder(nn.Module):
+    """Fusion layers in pairs, one of each pair per image.
+
+    Args:
+        config: sizes of the text model.
+        layers: number of pairs.
+        image_width: width of an image token.
+        dropout: in attention and feed-forward parts.
+    """
+
+    def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.ModuleList(BertLayer(config, dropout, image_width) for _ in range(layers))
+        self.second = nn.ModuleList(BertLayer(config, dropout, image_width) for _ in range(layers))
+        for layer in self.second:
+            # Not shared modules but none at all: a checkpoint then holds each weight once.
+            del layer.cross_attention.key, layer.cross_attention.value  # type: ignore[union-attr]
+        initialise(self, config.initializer_range)
+
+    @torch.no_grad()
+    def start_from(self, fusion: FusionEncoder) -> None:
+        """Both copies of every layer become the pretrained one."""
+        for copies in (self.first, self.second):
+            for copy, layer in zip(copies, fusion.layers, strict=True):
+                weights = layer.state_dict()
+                copy.load_state_dict({name: weights[name] for name in copy.state_dict()})
+
+    def read_images(self, image_tokens: Tensor) -> tuple[KeyValues, ...]:
+        """Each pair's keys and values of image tokens (B, N, D_image), be it a first or a second image."""
+        return tuple(layer.cross_attention.read(image_tokens) for layer in self.first)  # type: ignore[union-attr,operator]
+
+    def forward(
+        self,
+        text_tokens: Tensor,
+        attention_mask: Tensor,
+        first_images: tuple[KeyValues, ...],
+        second_images: tuple[KeyValues, ...],
+    ) -> Tensor:
+        """Fused tokens (B, L, D) of texts (B, L, D), each with its two images."""
+        hidden, mask = text_tokens, key_mask(attention_mask)
+        pairs = zip(self.first, self.second, first_images, second_images, strict=True)
+        for on_first, on_second, first, second in pairs:
+            hidden = on_second(on_first(hidden, mask, first), mask, second)
+        return hidden
+
+
+class ImagePairNetwork(nn.Module):
+    """Fused tokens of a text with two images, and a head that classifies them.
+
+    Args:
+        vision, text: the towers.
+        fusion: the doubled layers.
+        head: `ClassificationHead(width, 2)` for NLVR2, or another that takes fused tokens (B, L, D).
+    """
+
+    def __init__(self, vision: VisionTower, text: TextTower, fusion: PairFusionEncoder, head: nn.Module) -> None:
+        super().__init__()
+        self.vision = vision
+        self.text = text
+        self.fusion = fusion
+        self.head = head
+
+    def forward(self, first: Tensor, second: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits (B, C) of texts (B, L) about two images, each (B, 3, H, W)."""
+        tokens = self.vision(torch.cat([first, second]))
+        left, right = tokens.chunk(2)
+        fused = self.fusion(
+            self.text(input_ids, attention_mask),
+            attention_mask,
+            self.fusion.read_images(left),
+            self.fusion.read_images(right),
+        )
+        logits: Tensor = self.head(fused)
+        return logits
