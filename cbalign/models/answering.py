@@ -117,18 +117,27 @@ class AnswerDecoder(nn.Module):
             answer_ids, answer_mask: (N, L), beginning with [CLS] and ending in [SEP].
             k: candidates that are scored whole; N where there are fewer.
         """
-        k = min(k, len(answer_ids))
-        start = answer_ids[:1, :1].expand(len(questions), 1)
-        first = self(start, torch.ones_like(start), questions)[:, 0].float().log_softmax(dim=1)  # (Q, V)
-        first, candidates = first[:, answer_ids[:, 1]].topk(k, dim=1)  # (Q, k)
-        flat = candidates.flatten()
-        each = questions.select(torch.arange(len(questions), device=flat.device).repeat_interleave(k))
-        logits = self.predict_tokens(answer_ids[flat], answer_mask[flat], each).float()
-        labels, present = answer_ids[flat, 1:], answer_mask[flat, 1:]
-        tokens = logits.log_softmax(dim=2).gather(2, labels[:, :, None]).squeeze(2)
-        score = first + (tokens * present).sum(dim=1).view(-1, k)
-        probability, order = score.softmax(dim=1).topk(k, dim=1)
+        first = self.first_token(questions, answer_ids)
+        candidates = first.topk(min(k, len(answer_ids)), dim=1).indices
+        scores = first.gather(1, candidates) + self.log_likelihood(questions, answer_ids, answer_mask, candidates)
+        probability, order = scores.softmax(dim=1).sort(dim=1, descending=True, stable=True)
         return RankedAnswers(candidates.gather(1, order), probability)
+
+    def first_token(self, questions: Questions, answer_ids: Tensor) -> Tensor:
+        """Log-probability (Q, N) of the first token of each of N answers (N, L) to each of Q questions."""
+        start = answer_ids[:1, :1].expand(len(questions), 1)
+        logits = self(start, torch.ones_like(start), questions)[:, 0]
+        return logits.float().log_softmax(dim=1)[:, answer_ids[:, 1]]
+
+    def log_likelihood(
+        self, questions: Questions, answer_ids: Tensor, answer_mask: Tensor, candidates: Tensor
+    ) -> Tensor:
+        """Σ log p(token) (Q, k) of answers `candidates` (Q, k), rows of the list (N, L)."""
+        flat = candidates.flatten()
+        each = questions.select(torch.arange(len(questions), device=flat.device).repeat_interleave(candidates.shape[1]))
+        logits = self.predict_tokens(answer_ids[flat], answer_mask[flat], each)
+        losses = answer_losses(logits, answer_ids[flat], answer_mask[flat])
+        return -losses.view(candidates.shape)
 
 
 class AnsweringNetwork(ImageTextEncoder):

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cbalign.models.padding import PADDED, Layout, Packed
+
 
 @dataclass(frozen=True)
 class BertConfig:
@@ -54,19 +56,24 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.dropout = dropout
 
-    def read(self, source: Tensor) -> KeyValues:
-        """Keys and values of `source` (B, N, source_width)."""
-        return KeyValues(self._split(self.key(source)), self._split(self.value(source)))
+    def read(self, source: Tensor, layout: Layout = PADDED) -> KeyValues:
+        """Keys and values of `source`, (B, N, source_width) in its layout."""
+        return KeyValues(self._split(layout.pad(self.key(source))), self._split(layout.pad(self.value(source))))
 
     def forward(
-        self, hidden: Tensor, attended: KeyValues, mask: Tensor | None = None, texts_per_image: int = 1
+        self,
+        hidden: Tensor,
+        attended: KeyValues,
+        mask: Tensor | None = None,
+        texts_per_image: int = 1,
+        layout: Layout = PADDED,
     ) -> Tensor:
-        """Attend from `hidden` (T, L, D) where `mask` (T, 1, 1 or L, N) is true.
+        """Attend from `hidden`, (T, L, D) in its layout, where `mask` (T, 1, 1 or L, N) is true.
 
         With `texts_per_image` G > 1, T = G·B texts in G blocks meet B images: text g·B + i attends to row i, and no
         key or value is copied, because the texts of an image are laid side by side as one longer query.
         """
-        queries = self._split(self.query(hidden))  # (T, heads, L, d)
+        queries = self._split(layout.pad(self.query(hidden)))  # (T, heads, L, d)
         length = queries.shape[2]
         if texts_per_image > 1:
             queries = queries.unflatten(0, (texts_per_image, -1)).permute(1, 2, 0, 3, 4).flatten(2, 3)
@@ -79,7 +86,7 @@ class Attention(nn.Module):
         )
         if texts_per_image > 1:
             context = context.unflatten(2, (texts_per_image, length)).permute(2, 0, 1, 3, 4).flatten(0, 1)
-        merged = context.transpose(1, 2).flatten(2)  # (T, L, D)
+        merged = layout.pack(context.transpose(1, 2).flatten(2))  # (T, L, D)
         residual = F.dropout(self.output(merged), self.dropout, self.training)
         return self.norm(hidden + residual)
 
@@ -119,16 +126,17 @@ class BertLayer(nn.Module):
         image: KeyValues | None = None,
         texts_per_image: int = 1,
         image_mask: Tensor | None = None,
+        layout: Layout = PADDED,
     ) -> Tensor:
-        """(T, L, D) to (T, L, D).
+        """Token vectors (T, L, D), in their layout, to the same shape.
 
         `mask` (T, 1, 1 or L, L) is true where a token may be attended to; `image_mask` (T, 1, 1, N) the same for what
         cross-attention reads, None where all of it is there.
         """
-        hidden = self.attention(hidden, self.attention.read(hidden), mask)
+        hidden = self.attention(hidden, self.attention.read(hidden, layout), mask, layout=layout)
         if self.cross_attention is not None:
             assert image is not None, "a fusion layer needs the image's keys and values"
-            hidden = self.cross_attention(hidden, image, image_mask, texts_per_image)
+            hidden = self.cross_attention(hidden, image, image_mask, texts_per_image, layout)
         return self.feed_forward(hidden)
 
 
@@ -161,12 +169,13 @@ class TextTower(nn.Module):
         initialise(self, config.initializer_range)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token ids and mask (B, L) to tokens (B, L, D)."""
-        hidden = self.embeddings(input_ids)
+        """Token ids and mask (B, L) to tokens (B, L, D); in training those of padding are zero."""
+        layout = Packed.of(attention_mask) if self.training else PADDED
+        hidden = layout.pack(self.embeddings(input_ids))
         mask = key_mask(attention_mask)
         for layer in self.layers:
-            hidden = layer(hidden, mask)
-        return hidden
+            hidden = layer(hidden, mask, layout=layout)
+        return layout.pad(hidden)
 
 
 class FusionEncoder(nn.Module):
@@ -188,10 +197,11 @@ class FusionEncoder(nn.Module):
 
         T = G·B for G = `texts_per_image`; text g·B + i meets image i.
         """
-        hidden, mask = text_tokens, key_mask(attention_mask)
+        layout = Packed.of(attention_mask) if self.training else PADDED
+        hidden, mask = layout.pack(text_tokens), key_mask(attention_mask)
         for layer, image in zip(self.layers, images, strict=True):
-            hidden = layer(hidden, mask, image, texts_per_image)
-        return hidden
+            hidden = layer(hidden, mask, image, texts_per_image, layout=layout)
+        return layout.pad(hidden)
 
 
 class MaskedLanguageHead(nn.Module):

@@ -1,0 +1,56 @@
+"""How a batch of texts of different lengths is laid out while it passes through the layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Layout(Protocol):
+    """Two forms of token vectors: as the layers' matrices see them, and as attention does."""
+
+    def pad(self, tokens: Tensor) -> Tensor:
+        """To (B, L, D), a text per row."""
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """From (B, L, D) to the form that matrices work on."""
+
+
+class Padded:
+    """Matrices work on padding too: nothing to do. Shapes are static, as export needs them."""
+
+    def pad(self, tokens: Tensor) -> Tensor:
+        """The same."""
+        return tokens
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """The same."""
+        return tokens
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Matrices see the P real tokens only: (P, D). In training half of a batch or more may be padding."""
+
+    index: Tensor  # (P,) place of each token in the flattened batch
+    texts: int
+    length: int
+
+    @classmethod
+    def of(cls, attention_mask: Tensor) -> Packed:
+        """The layout of a batch with mask (B, L)."""
+        return cls(attention_mask.flatten().nonzero().squeeze(1), *attention_mask.shape)
+
+    def pad(self, tokens: Tensor) -> Tensor:
+        """(P, D) to (B, L, D), with zeros for padding."""
+        padded = tokens.new_zeros(self.texts * self.length, tokens.shape[-1]).index_copy(0, self.index, tokens)
+        return padded.unflatten(0, (self.texts, self.length))
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """(B, L, D) to (P, D)."""
+        return tokens.flatten(0, 1)[self.index]
+
+
+PADDED = Padded()
