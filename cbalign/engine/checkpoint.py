@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, write_durably
-from cbalign.engine.optimizer import load_optimizer_state, optimizer_state
+from cbalign.engine.optimizer import OptimizerState, load_optimizer_state, optimizer_state
 from cbalign.errors import CheckpointError
 
 MODEL, OPTIMIZER, STATE, LATEST = "model.safetensors", "optimizer.pt", "state.json", "latest"
@@ -76,8 +76,7 @@ def save_checkpoint(folder: Path, state: TrainingState, model: nn.Module, optimi
     if not final.exists():
         with new_folder(final) as temporary:
             save_model(model, temporary / MODEL)
-            with open(temporary / OPTIMIZER, "wb") as file:
-                torch.save(optimizer_state(optimizer, model), file)
+            _save_moments(optimizer_state(optimizer, model), temporary / OPTIMIZER)
             (temporary / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
     write_durably(folder / LATEST, f"{final.name}\n".encode())
     for old in list_checkpoints(folder)[:-keep]:
@@ -85,6 +84,17 @@ def save_checkpoint(folder: Path, state: TrainingState, model: nn.Module, optimi
         os.rename(old, doomed)  # a kill while its files go leaves no `step-N` that lacks some
         shutil.rmtree(doomed, ignore_errors=True)
     return final
+
+
+def _save_moments(moments: OptimizerState, path: Path) -> None:
+    try:
+        with open(path, "wb") as file:
+            torch.save(moments, file)
+    except RuntimeError as error:
+        # A write that failed makes torch's zip writer fail again as it closes, which hides the reason.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def save_model(model: nn.Module, path: Path) -> None:
@@ -95,7 +105,7 @@ def save_model(model: nn.Module, path: Path) -> None:
     """
     tensors, tied = _without_repeats(model.state_dict())
     try:
-        # One key of metadata at most: safetensors writes several in random order, and equal models shall be equal files.
+        # One key of metadata only: safetensors writes several in random order, and equal models are to be equal files.
         save_file(tensors, path, metadata={_TIED: json.dumps(tied)})
     except SafetensorError as error:
         code = re.search(r"os error (\d+)", str(error))

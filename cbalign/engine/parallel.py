@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic
@@ -36,11 +37,14 @@ class StepModule(Generic[BatchT]):
         self._plain = _TaskStep(task)
         self._parallel: DistributedDataParallel | None = None
         if world.size > 1:
-            self._parallel = DistributedDataParallel(
-                self._plain,
-                broadcast_buffers=False,  # queues are filled from the global batch: equal on all ranks
-                find_unused_parameters=True,  # frozen prototypes, heads of objectives that rest
-            )
+            with warnings.catch_warnings():
+                # torch 2.15 renamed broadcast_buffers; the new name is unknown to older ones.
+                warnings.simplefilter("ignore", FutureWarning)
+                self._parallel = DistributedDataParallel(
+                    self._plain,
+                    broadcast_buffers=False,  # queues are filled from the global batch: equal on all ranks
+                    find_unused_parameters=True,  # frozen prototypes, heads of objectives that rest
+                )
 
     def __call__(self, batch: BatchT, progress: Progress) -> StepOutput:
         """The losses of one micro-batch."""

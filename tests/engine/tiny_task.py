@@ -207,7 +207,8 @@ def attempt(run: Run, at: int | None) -> tuple[int, int]:
 
 def main(runs: Path, tries: int) -> None:
     """Print the digest of an undisturbed run, then those of `tries` runs that were killed again and again."""
-    import torch.utils.tensorboard  # noqa: F401 (once, before the forks)
+    import torch._dynamo  # the optimiser imports it in its first step: better once, before the forks
+    import torch.utils.tensorboard  # noqa: F401
 
     undisturbed = new_run(runs)
     status, events = attempt(undisturbed, None)

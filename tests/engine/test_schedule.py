@@ -1,0 +1,94 @@
+"""Learning rates, and which step does what."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_task import settings
+
+from cbalign.engine.schedule import build_schedule
+from cbalign.engine.timetable import build_timetable
+from cbalign.errors import UsageError
+from cbalign.spec.training import ConstantSection, CosineSection
+
+RATES = st.floats(1e-7, 1.0)
+
+
+def cosine(warmup, total, peak=1e-4, first=1e-5, last=2e-5, per_epoch=10):
+    section = CosineSection(warmup=warmup, warmup_lr=first, final_lr=last)
+    return build_schedule(section, peak_lr=peak, steps_per_epoch=per_epoch, total_steps=total)
+
+
+@given(peak=RATES, first=RATES, last=RATES, warmup=st.integers(0, 50), rest=st.integers(2, 300))
+def test_cosine_meets_its_three_rates_and_stays_between_them(peak, first, last, warmup, rest):
+    total = warmup + rest
+    schedule = cosine(f"{warmup} steps", total, peak, first, last)
+    rates = [schedule(step) for step in range(total)]
+    assert rates[warmup] == pytest.approx(peak)
+    assert rates[-1] == pytest.approx(last)
+    if warmup:
+        assert rates[0] == pytest.approx(first)
+    assert min(first, peak, last) * 0.999 <= min(rates)
+    assert max(rates) <= max(first, peak, last) * 1.001
+    rising, falling = rates[: warmup + 1], rates[warmup:]
+    assert rising == sorted(rising, reverse=first > peak)
+    assert falling == sorted(falling, reverse=peak > last)
+
+
+def test_cosine_is_half_way_down_in_the_middle():
+    schedule = cosine("10 steps", 111, peak=1.0, first=0.0, last=0.5)
+    assert schedule(60) == pytest.approx(0.75)
+    assert schedule(5) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [("2000 steps", 2000), ("0.5 epochs", 5), ("5 %", 20)])
+def test_warmup_takes_steps_epochs_and_per_cent(warmup, steps):
+    assert cosine(warmup, 400).warmup_steps == steps
+
+
+def test_constant_stays_at_its_peak():
+    section = ConstantSection(kind="constant", warmup="4 steps", warmup_lr=0.0)
+    schedule = build_schedule(section, peak_lr=0.2, steps_per_epoch=10, total_steps=100)
+    assert [schedule(s) for s in (0, 1, 2, 4, 99)] == pytest.approx([0.0, 0.05, 0.1, 0.2, 0.2])
+
+
+def test_durations_become_steps():
+    section = settings(duration="2.5 epochs", log_every="10 %", evaluate_every="1 epoch", checkpoint_every="7 steps")
+    table = build_timetable(section, batches_per_epoch=43, processes=1)
+    assert (table.micro_steps, table.steps_per_epoch, table.total_steps) == (4, 10, 25)
+    assert (table.log_every, table.evaluate_every, table.checkpoint_every) == (2, 10, 7)
+
+
+@given(
+    batches=st.integers(4, 60),
+    size=st.sampled_from([4, 8, 16]),
+    processes=st.sampled_from([1, 2, 4]),
+    epochs=st.integers(1, 4),
+)
+def test_steps_take_whole_epochs_of_batches_in_order(batches, size, processes, epochs):
+    section = settings(duration=f"{epochs} epochs", batch_size=size, global_batch_size=64)
+    if batches < 64 // (size * processes):
+        return
+    table = build_timetable(section, batches_per_epoch=batches, processes=processes)
+    assert table.micro_steps * size * processes == 64
+    taken = [
+        n
+        for s in range(table.total_steps)
+        for n in range(table.first_batch(s), table.first_batch(s) + table.micro_steps)
+    ]
+    assert taken == sorted(set(taken))
+    for epoch in range(epochs):
+        inside = [n for n in taken if n // batches == epoch]
+        assert inside == list(range(epoch * batches, epoch * batches + table.steps_per_epoch * table.micro_steps))
+
+
+def test_the_last_step_logs_evaluates_and_saves():
+    section = settings(duration="7 steps", log_every="5 steps", evaluate_every=None, checkpoint_every="5 steps")
+    table = build_timetable(section, batches_per_epoch=40, processes=1)
+    assert [s for s in range(8) if table.logs(s)] == [5, 7]
+    assert [s for s in range(8) if table.checkpoints(s)] == [5, 7]
+    assert [s for s in range(8) if table.evaluates(s)] == [7]
+
+
+def test_a_global_batch_that_the_processes_cannot_share_is_refused():
+    with pytest.raises(UsageError, match=r"global_batch_size 16 is not a multiple of 12 .* 3 processes"):
+        build_timetable(settings(), batches_per_epoch=40, processes=3)
