@@ -135,9 +135,9 @@ class AnswerDecoder(nn.Module):
         """Σ log p(token) (Q, k) of answers `candidates` (Q, k), rows of the list (N, L)."""
         flat = candidates.flatten()
         each = questions.select(torch.arange(len(questions), device=flat.device).repeat_interleave(candidates.shape[1]))
-        logits = self.predict_tokens(answer_ids[flat], answer_mask[flat], each)
-        losses = answer_losses(logits, answer_ids[flat], answer_mask[flat])
-        return -losses.view(candidates.shape)
+        log_p = self.predict_tokens(answer_ids[flat], answer_mask[flat], each).float().log_softmax(dim=2)
+        tokens = log_p.gather(2, answer_ids[flat, 1:, None]).squeeze(2)  # (Q k, L - 1)
+        return (tokens * answer_mask[flat, 1:]).sum(dim=1).view(candidates.shape)
 
 
 class AnsweringNetwork(ImageTextEncoder):
