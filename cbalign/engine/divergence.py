@@ -23,34 +23,31 @@ class Measured:
         return (self.name == "loss" or self.name.startswith("loss/")) and not math.isfinite(self.value)
 
 
-def explain_divergence(
-    measured: Sequence[Measured], gradient_norm: float, indices: Sequence[Tensor], model: nn.Module
-) -> str:
-    """What is not finite in this process, as a phrase; empty if all is.
+def explain_losses(measured: Sequence[Measured], indices: Sequence[Tensor]) -> str:
+    """Which losses of this process are not finite, as a phrase; empty if all are.
 
     Args:
         measured: all numbers of the step.
-        gradient_norm: of the whole step.
         indices: positions in the data of each micro-batch's samples.
-        model: with its gradients.
     """
     bad = [m for m in measured if m.is_bad_loss]
-    if bad:
-        # The total is not finite because a term is: name the terms, if the task names any.
-        terms = {m.name: m.value for m in bad if m.name != "loss"} or {m.name: m.value for m in bad}
-        what = ", ".join(f"{name} is {value}" for name, value in terms.items())
-        culprits = sorted({m.micro_step for m in bad})
-    elif not math.isfinite(gradient_norm):
-        broken = [
-            name
-            for name, parameter in model.named_parameters()
-            if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
-        ]
-        # Finite gradients can have an infinite norm.
-        where = f"{len(broken)} parameters, first {broken[0]}" if broken else "its norm overflows"
-        what = f"the losses are finite, but the gradient is not ({where})"
-        culprits = list(range(len(indices)))
-    else:
-        return ""
-    samples = [int(index) for i in culprits for index in indices[i].tolist()]
-    return f"{what}; samples {samples} of the training data"
+    # The total is not finite because a term is: name the terms, if the task names any.
+    terms = {m.name: m.value for m in bad if m.name != "loss"} or {m.name: m.value for m in bad}
+    what = ", ".join(f"{name} is {value}" for name, value in terms.items())
+    return f"{what}; {_samples(indices, sorted({m.micro_step for m in bad}))}" if bad else ""
+
+
+def explain_gradient(model: nn.Module, indices: Sequence[Tensor]) -> str:
+    """Where the gradient is not finite although all losses are, as a phrase."""
+    broken = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
+    ]
+    # Finite gradients can have an infinite norm.
+    where = f"{len(broken)} parameters, first {broken[0]}" if broken else "its norm overflows"
+    return f"the losses are finite, but the gradient is not ({where}); {_samples(indices, range(len(indices)))}"
+
+
+def _samples(indices: Sequence[Tensor], micro_steps: Sequence[int]) -> str:
+    return f"samples {[int(index) for i in micro_steps for index in indices[i].tolist()]} of the training data"

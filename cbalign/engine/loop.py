@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cbalign.engine.checkpoint import TrainingState, latest_checkpoint, load_checkpoint, save_checkpoint
 from cbalign.engine.distribution import World
-from cbalign.engine.divergence import Measured, explain_divergence
+from cbalign.engine.divergence import Measured, explain_gradient, explain_losses
 from cbalign.engine.manifest import Manifest, Status, describe_attempt
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
 from cbalign.engine.parallel import StepModule
@@ -286,8 +286,9 @@ class _Training(Generic[BatchT]):
         measured = [Measured(i, name, value) for (i, name, _), value in zip(named, values)]
         if self.world.any(any(m.is_bad_loss for m in measured) or not math.isfinite(gradient)):
             indices = [micro_batch.indices for micro_batch in batch]
-            here = explain_divergence(measured, gradient, indices, self.task.model)
-            raise self._diverged(next(text for text in self.world.collect(here) if text))
+            # DDP has spread a bad loss's gradient to all ranks; the one with the loss knows the samples.
+            losses = [text for text in self.world.collect(explain_losses(measured, indices)) if text]
+            raise self._diverged(losses[0] if losses else explain_gradient(self.task.model, indices))
         for i in range(len(outputs)):
             self.window.add({m.name: m.value for m in measured if m.micro_step == i})
         self.window.add({"gradient_norm": gradient})
