@@ -127,7 +127,8 @@ class AnswerDecoder(nn.Module):
         """Log-probability (Q, N) of the first token of each of N answers (N, L) to each of Q questions."""
         start = answer_ids[:1, :1].expand(len(questions), 1)
         logits = self(start, torch.ones_like(start), questions)[:, 0]
-        return logits.float().log_softmax(dim=1)[:, answer_ids[:, 1]]
+        log_p: Tensor = logits.float().log_softmax(dim=1)[:, answer_ids[:, 1]]
+        return log_p
 
     def log_likelihood(
         self, questions: Questions, answer_ids: Tensor, answer_mask: Tensor, candidates: Tensor

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cbalign.models.attention import attend
 from cbalign.models.padding import PADDED, Layout, Packed
 
 
@@ -77,13 +78,7 @@ class Attention(nn.Module):
         length = queries.shape[2]
         if texts_per_image > 1:
             queries = queries.unflatten(0, (texts_per_image, -1)).permute(1, 2, 0, 3, 4).flatten(2, 3)
-        context = F.scaled_dot_product_attention(
-            queries,
-            attended.keys,
-            attended.values,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        context = attend(queries, attended.keys, attended.values, mask, self.dropout if self.training else 0.0)
         if texts_per_image > 1:
             context = context.unflatten(2, (texts_per_image, length)).permute(2, 0, 1, 3, 4).flatten(0, 1)
         merged = layout.pack(context.transpose(1, 2).flatten(2))  # (T, L, D)

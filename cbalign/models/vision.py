@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cbalign.data.image import CLIP_MEAN, CLIP_STD
 from cbalign.errors import CheckpointError, SpecError
+from cbalign.models.attention import prefers_plain
 
 
 class VisionTower(nn.Module):
@@ -70,6 +71,10 @@ class VisionTower(nn.Module):
 
     def encode(self, normalised: Tensor) -> Tensor:
         """Images (B, 3, H, W) already normalised by mean and standard deviation to tokens (B, N, D)."""
+        device = normalised.device.type
+        computed_in = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else normalised.dtype
+        for block in self.transformer.blocks:
+            block.attn.fused_attn = not prefers_plain(normalised.device, computed_in)
         return cast(Tensor, self.transformer.forward_features(normalised))
 
     def load_timm(self, weights: Mapping[str, Tensor], origin: str) -> None:
