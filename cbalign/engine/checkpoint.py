@@ -30,11 +30,11 @@ from torch.optim import Optimizer
 
 from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, write_durably
 from cbalign.engine.optimizer import OptimizerState, load_optimizer_state, optimizer_state
+from cbalign.engine.run import list_checkpoints
 from cbalign.errors import CheckpointError
 
 MODEL, OPTIMIZER, STATE, LATEST = "model.safetensors", "optimizer.pt", "state.json", "latest"
 _TIED = "tied"  # metadata key: JSON object, name of a tensor -> name under which its values are stored
-_NAME = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,6 @@ class TrainingState:
     global_batch_size: int
     samples_seen: int
     window: Mapping[str, tuple[float, int]] = field(default_factory=dict)  # sum and count since the last log line
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints in a run's `checkpoints` folder, oldest first."""
-    if not folder.is_dir():
-        return []
-    found = [(int(m[1]), path) for path in folder.iterdir() if (m := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in a run's `checkpoints` folder."""
-    found = list_checkpoints(folder)
-    return found[-1] if found else None
 
 
 def save_checkpoint(folder: Path, state: TrainingState, model: nn.Module, optimizer: Optimizer, *, keep: int) -> Path:

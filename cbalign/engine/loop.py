@@ -19,16 +19,17 @@ from typing import Generic
 import torch
 from torch import Tensor
 
-from cbalign.engine.checkpoint import TrainingState, latest_checkpoint, load_checkpoint, save_checkpoint
+from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from cbalign.engine.distribution import World
 from cbalign.engine.divergence import Measured, explain_gradient, explain_losses
-from cbalign.engine.manifest import Manifest, Status, describe_attempt
+from cbalign.engine.manifest import Manifest, Status
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
 from cbalign.engine.parallel import StepModule
 from cbalign.engine.precision import autocast, check_precision
+from cbalign.engine.provenance import describe_attempt
 from cbalign.engine.records import MetricsFile, Record, TensorBoardFile, Window
 from cbalign.engine.reporter import Reporter
-from cbalign.engine.run import Run
+from cbalign.engine.run import Run, latest_checkpoint
 from cbalign.engine.schedule import build_schedule
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.task import BatchT, Progress, StepOutput, Task

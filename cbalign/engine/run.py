@@ -13,6 +13,7 @@ runs/
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,12 +21,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cbalign.engine.checkpoint import latest_checkpoint
 from cbalign.engine.files import new_folder, storage_errors, write_durably
 from cbalign.engine.manifest import Manifest, now
 from cbalign.errors import CheckpointError, UsageError
 
 LATEST = "latest"
+_CHECKPOINT = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -177,3 +178,17 @@ def open_run(path: Path) -> Run:
 def is_run(path: Path) -> bool:
     """Whether `path` names a run rather than a spec."""
     return path.is_dir() or (path.is_file() and path.name == LATEST)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints in a run's `checkpoints` folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    found = [(int(m[1]), path) for path in folder.iterdir() if (m := _CHECKPOINT.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint in a run's `checkpoints` folder."""
+    found = list_checkpoints(folder)
+    return found[-1] if found else None

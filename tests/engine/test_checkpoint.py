@@ -14,8 +14,6 @@ from torch import nn
 from cbalign.engine import files
 from cbalign.engine.checkpoint import (
     TrainingState,
-    latest_checkpoint,
-    list_checkpoints,
     load_checkpoint,
     load_model,
     read_model,
@@ -24,6 +22,7 @@ from cbalign.engine.checkpoint import (
     save_model,
 )
 from cbalign.engine.optimizer import build_adamw
+from cbalign.engine.run import latest_checkpoint, list_checkpoints
 from cbalign.errors import CheckpointError, StorageError
 
 

@@ -7,8 +7,9 @@ import pytest
 import tiny_task
 import torch
 
-from cbalign.engine.checkpoint import list_checkpoints, read_model, read_state
+from cbalign.engine.checkpoint import read_model, read_state
 from cbalign.engine.manifest import Manifest
+from cbalign.engine.run import list_checkpoints
 from cbalign.errors import DataError, DivergenceError
 
 

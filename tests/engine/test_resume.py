@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import tiny_task
 
-from cbalign.engine.checkpoint import list_checkpoints, read_state
+from cbalign.engine.checkpoint import read_state
 from cbalign.engine.manifest import Manifest
+from cbalign.engine.run import list_checkpoints
 from cbalign.errors import Interrupted, UsageError
 
 PROGRAM = Path(tiny_task.__file__)

@@ -1,0 +1,71 @@
+"""Which machine and software a training runs on, for its manifest."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from cbalign.engine.manifest import Attempt, now
+
+PACKAGES = ("cbalign", "torch", "timm", "transformers", "tokenizers", "safetensors", "numpy", "Pillow")
+
+
+def describe_attempt(*, from_step: int, argv: Sequence[str], device: torch.device, processes: int) -> Attempt:
+    """This process, its machine and its software."""
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return Attempt(
+        started=now(),
+        from_step=from_step,
+        argv=tuple(argv),
+        host=platform.node(),
+        device=f"{device.type}: {named}, {torch.get_num_threads()} threads",
+        processes=processes,
+        versions={"python": platform.python_version(), "platform": platform.platform(), **_versions()},
+        revision=_revision(Path(__file__).parent),
+    )
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            module = sys.modules.get(package)
+            found[package] = getattr(module, "__version__", "not installed")
+    return found
+
+
+def _revision(folder: Path) -> str | None:
+    """The git commit of the checkout that `folder` is in, if it is in one that tracks it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10, env=environment
+        ).stdout.strip()
+
+    try:
+        if not git("ls-files", "--", Path(__file__).name):
+            return None
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", "..") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

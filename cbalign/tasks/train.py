@@ -1,0 +1,167 @@
+"""From a spec, or a run that was begun, to a trained run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cbalign.engine.distribution import World, open_world
+from cbalign.engine.loop import fit
+from cbalign.engine.manifest import Manifest
+from cbalign.engine.reporter import Reporter, Silent
+from cbalign.engine.run import Run, create_run, latest_checkpoint
+from cbalign.errors import UsageError
+from cbalign.spec.dump import dump_yaml, fingerprint
+from cbalign.spec.experiment import Experiment
+from cbalign.spec.fields import settings
+from cbalign.spec.load import LoadedExperiment, load_experiment
+from cbalign.spec.section import Effect, Section
+from cbalign.tasks.build import open_task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that is finished."""
+
+    run: Run
+    experiment: Experiment
+    metrics: Mapping[str, float]  # of the last evaluation
+    seconds: float | None  # that this call trained for; None if the run was finished before
+    is_main: bool = True  # whether this process is the one that prints
+
+
+def train_experiment(loaded: LoadedExperiment, runs: Path, reporter: Reporter, *, argv: Sequence[str] = ()) -> Trained:
+    """Train an experiment in a new run directory.
+
+    Args:
+        loaded: the spec.
+        runs: the folder of runs.
+        reporter: where progress is shown.
+        argv: the command, for the manifest.
+
+    Raises:
+        CbalignError: whatever `fit` and `open_task` raise; no run is begun before the task is built.
+    """
+    experiment = loaded.experiment
+    with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
+        shown.note(f"preparing {experiment.name} on {world.device}")
+        task = open_task(experiment, world)
+        run = None
+        if world.is_main:
+            resolved = dump_yaml(experiment)
+            run = create_run(
+                runs,
+                experiment.name,
+                spec=loaded.path.read_text(encoding="utf-8") if loaded.path.is_file() else resolved,
+                resolved=resolved,
+                fingerprint=fingerprint(experiment),
+                facts=task.describe(),
+            )
+            task.save_assets(run.assets)
+        run = world.share(run)
+        assert run is not None, "the main process made it"
+        shown.note(f"run {_shown(run.folder)}")
+        command = resume_command(run)
+        outcome = fit(task, experiment.train, run, world, shown, argv=tuple(argv), resume_command=command)
+        return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
+
+
+def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: Sequence[str] = ()) -> Trained:
+    """Go on training a run from its newest checkpoint; a finished one is returned as it is.
+
+    Args:
+        run: the run.
+        overrides: `path=value` for settings of effect `runtime`, for this process only.
+        reporter: where progress is shown.
+        argv: the command, for the manifest.
+
+    Raises:
+        UsageError: an override would make it another training.
+        CbalignError: whatever `fit` and `open_task` raise.
+    """
+    begun = load_experiment(run.resolved).experiment
+    experiment = load_experiment(run.resolved, overrides).experiment if overrides else begun
+    _refuse_other_training(run, begun, experiment)
+    manifest = Manifest.read(run.manifest)
+    if manifest.status == "finished":
+        return Trained(run, experiment, manifest.metrics, None)
+    with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
+        shown.note(f"preparing {experiment.name} on {world.device}")
+        started = latest_checkpoint(run.checkpoints) is not None
+        task = open_task(experiment, world, assets=run.assets if started else None)
+        if world.is_main and not started:
+            task.save_assets(run.assets)
+        command = resume_command(run, overrides)
+        outcome = fit(task, experiment.train, run, world, shown, argv=tuple(argv), resume_command=command)
+        return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
+
+
+def resume_command(run: Run, overrides: Sequence[str] = ()) -> str:
+    """What to type to go on with a run."""
+    return shlex.join(["cbalign", "train", str(_shown(run.folder)), *(f"--set={o}" for o in overrides)])
+
+
+def changed_settings(before: Section, after: Section, prefix: str = "") -> Iterator[tuple[str, Effect]]:
+    """The settings that differ between two sections of one kind, as dotted paths with their effects."""
+    for name, setting in settings(type(before)).items():
+        path, old, new = f"{prefix}{name}", getattr(before, name), getattr(after, name)
+        yield from _changes(path, old, new, setting.effect or Effect.TRAINING)
+
+
+def _changes(path: str, old: object, new: object, effect: Effect) -> Iterator[tuple[str, Effect]]:
+    if isinstance(old, Section) and type(old) is type(new) and isinstance(new, Section):
+        yield from changed_settings(old, new, f"{path}.")
+    elif isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+        for i, (one, other) in enumerate(zip(old, new)):
+            yield from _changes(f"{path}[{i}]", one, other, effect)
+    elif old != new:
+        yield path, effect
+
+
+def _refuse_other_training(run: Run, before: Experiment, after: Experiment) -> None:
+    refused = [
+        f"{path} ({effect.value})" for path, effect in changed_settings(before, after) if effect is not Effect.RUNTIME
+    ]
+    if refused:
+        raise UsageError(
+            f"{run.folder} cannot go on with another value of {', '.join(refused)}: it would be another training.",
+            remedy="Only settings of effect runtime can change while a run goes on (device, workers, log_every, …); "
+            "start a new run for others.",
+        )
+
+
+def _shown(path: Path) -> Path:
+    """The shorter of the path and its form relative to the working directory."""
+    return min((path, Path(os.path.relpath(path))), key=lambda p: len(str(p)))
+
+
+@contextmanager
+def _notices(reporter: Reporter, world: World) -> Iterator[Reporter]:
+    """The main process's reporter, which also shows cbalign's log messages; silence in the others."""
+    if not world.is_main:
+        yield Silent()
+        return
+    handler = _ToReporter(reporter)
+    log = logging.getLogger("cbalign")
+    log.addHandler(handler)
+    try:
+        yield reporter
+    finally:
+        log.removeHandler(handler)
+
+
+class _ToReporter(logging.Handler):
+    """Prints log messages where they do not tear the progress bar apart."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__(logging.WARNING)
+        self._reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one message."""
+        self._reporter.note(record.getMessage())
