@@ -1,0 +1,100 @@
+"""CODIS, ALBEF and momentum CLIP in the same code: the table of the README.
+
+    python -m benchmarks.baselines --seeds 3 --runs runs/baselines --output docs/baselines.md
+
+Trains each spec with each seed, one after the other, and evaluates the test split. What is finished is not done
+again, what was begun is gone on with, so the command can be stopped and repeated. Minutes are those of the training
+itself on the machine that ran it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+SPECS = {"CODIS": "quickstart", "ALBEF": "albef", "CLIP": "clip"}
+DIRECTIONS = (("image_to_text", "image → text"), ("text_to_image", "text → image"))
+METRICS = ("R@1", "R@5", "R@10")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one protocol and direction: a list over seeds per metric."""
+
+    method: str
+    protocol: str
+    direction: str
+    values: dict[str, list[float]]
+
+
+def cbalign(*arguments: str) -> str:
+    """Run the command line in this environment and give its stdout."""
+    done = subprocess.run([sys.executable, "-m", "cbalign", *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def trained(spec: str, seed: int, runs: Path) -> Path:
+    """The finished run of a spec and seed."""
+    name = f"{spec}-seed{seed}"
+    begun = sorted(p.parent for p in runs.glob(f"{name}-*/manifest.json"))
+    if begun:
+        return Path(cbalign("train", str(begun[-1])).strip())
+    arguments = ("--set", f"train.seed={seed}", "--name", name, "--runs-dir", str(runs))
+    return Path(cbalign("train", f"experiments/{spec}.yaml", *arguments).strip())
+
+
+def minutes(run: Path) -> float:
+    return json.loads((run / "manifest.json").read_text())["seconds"] / 60
+
+
+def evaluated(run: Path) -> list[dict]:
+    """The results of the test split, one per protocol."""
+    protocols = [p for p in ("dual", "rerank", "code") if p in (run / "resolved.yaml").read_text()]
+    chosen = [argument for p in protocols for argument in ("--protocol", p)]
+    return json.loads(cbalign("evaluate", str(run), "--on", "test", "--json", *chosen))["results"]
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    sd = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.{digits}f} ± {sd:.{digits}f}"
+
+
+def table(rows: list[Row], times: dict[str, list[float]]) -> str:
+    lines = ["| method | protocol | direction | R@1 | R@5 | R@10 | minutes |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = " | ".join(spread(row.values[m]) for m in METRICS)
+        lines.append(f"| {row.method} | {row.protocol} | {row.direction} | {cells} | {spread(times[row.method])} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, default=Path("runs/baselines"))
+    parser.add_argument("--output", type=Path, default=Path("docs/baselines.md"))
+    options = parser.parse_args()
+    rows: list[Row] = []
+    times: dict[str, list[float]] = {}
+    for method, spec in SPECS.items():
+        collected: dict[tuple[str, str], dict[str, list[float]]] = {}
+        for seed in range(options.seeds):
+            run = trained(spec, seed, options.runs)
+            times.setdefault(method, []).append(minutes(run))
+            for result in evaluated(run):
+                for key, title in DIRECTIONS:
+                    values = collected.setdefault((result["protocol"], title), {m: [] for m in METRICS})
+                    for metric in METRICS:
+                        values[metric].append(result[key][metric])
+        rows += [Row(method, protocol, direction, values) for (protocol, direction), values in collected.items()]
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(table(rows, times), encoding="utf-8")
+    print(options.output.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

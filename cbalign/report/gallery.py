@@ -1,0 +1,76 @@
+"""A contact sheet: captions a model never saw, and the images it finds for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from cbalign.data.image import prepare
+from cbalign.data.source import PairSource, gallery
+from cbalign.encoders import Encoder, IntArray
+
+TILE, GAP, TEXT_WIDTH = 72, 8, 250
+INK, FOUND, PAPER = (30, 30, 30), (34, 139, 64), (255, 255, 255)
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The images found for one caption, best first."""
+
+    caption: str
+    images: IntArray  # (top,) positions in the gallery
+    rank: int  # of the caption's own image, from 1
+
+
+def find(encoder: Encoder, source: PairSource, queries: int, top: int) -> list[Finding]:
+    """Retrieve images by the cosine of embeddings for captions spread evenly over the source.
+
+    Args:
+        queries: how many captions.
+        top: how many images for each.
+    """
+    shown = gallery(source)
+    pixels = np.stack([prepare(source.load(i), encoder.image_size) for i in shown.image_entries])
+    images = np.concatenate(
+        [encoder.encode_images(pixels[i : i + BATCH]).embedding for i in range(0, len(pixels), BATCH)]
+    )
+    chosen = np.linspace(0, len(shown.captions) - 1, min(queries, len(shown.captions))).round().astype(int)
+    captions = [shown.captions[i] for i in chosen]
+    scores = encoder.encode_texts(captions).embedding @ images.T  # (queries, images)
+    findings = []
+    for caption, row, own in zip(captions, scores, shown.caption_image[chosen], strict=True):
+        order = np.argsort(-row, kind="stable")
+        findings.append(Finding(caption, order[:top], int((row >= row[own]).sum())))
+    return findings
+
+
+def draw(findings: Sequence[Finding], source: PairSource) -> Image.Image:
+    """The findings as a picture: a row each, the caption's own image framed."""
+    shown = gallery(source)
+    width = TEXT_WIDTH + len(findings[0].images) * (TILE + GAP) + GAP
+    sheet = Image.new("RGB", (width, len(findings) * (TILE + GAP) + GAP), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    font, small = ImageFont.load_default(15), ImageFont.load_default(11)
+    for number, finding in enumerate(findings):
+        y = GAP + number * (TILE + GAP)
+        pen.text((GAP, y + TILE // 2 - 18), _fit(finding.caption, font, pen), INK, font)
+        pen.text((GAP, y + TILE // 2 + 4), f"its own picture: rank {finding.rank}", (120, 120, 120), small)
+        for place, image in enumerate(finding.images):
+            x = TEXT_WIDTH + place * (TILE + GAP)
+            sheet.paste(source.load(int(shown.image_entries[image])).resize((TILE, TILE)), (x, y))
+            if place + 1 == finding.rank:
+                pen.rectangle((x - 2, y - 2, x + TILE + 1, y + TILE + 1), outline=FOUND, width=3)
+    return sheet
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, pen: ImageDraw.ImageDraw) -> str:
+    room = TEXT_WIDTH - 2 * GAP
+    if pen.textlength(text, font) <= room:
+        return text
+    while text and pen.textlength(text + "…", font) > room:
+        text = text[:-1]
+    return text + "…"
