@@ -16,8 +16,12 @@ _LONGEST_ENTRY = 1 << 24
 _SPACE = " \t\r\n"
 
 
-def stream_objects(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
+def stream_objects(path: str | Path, *, field: str | None = None) -> Iterator[tuple[int, JsonObject]]:
     """The objects of a JSON array or JSON-lines file, with their numbers from 1; memory is that of one object.
+
+    Args:
+        path: the file.
+        field: the file is one object, and the array is this field of it.
 
     Raises:
         DataError: the file is missing, not UTF-8, not JSON, or holds something other than objects; the message names
@@ -25,7 +29,8 @@ def stream_objects(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
-            yield from _Scanner(file, str(path)).objects()
+            scanner = _Scanner(file, str(path))
+            yield from scanner.objects() if field is None else scanner.objects_of(field)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start} of a block)") from error
     except OSError as error:
@@ -48,32 +53,53 @@ class _Scanner:
         first = self._skip_space()
         if first == "":
             raise DataError(f"{self._name}: the file is empty")
-        is_array = first == "["
-        if is_array:
-            self._at += 1
-            if self._skip_space() == "]":
-                self._at += 1
-                self._expect_end()
-                return
-        while True:
+        if first == "[":
+            yield from self._array()
+            if self._skip_space():
+                raise self._error("text after the end of the list")
+            return
+        while self._skip_space():
             self._entry += 1
             yield self._entry, self._object()
-            following = self._skip_space()
-            if is_array and following == ",":
+
+    def objects_of(self, field: str) -> Iterator[tuple[int, JsonObject]]:
+        """The array at `field` of the one object of the file; what follows the array is not read."""
+        if self._skip_space() != "{":
+            raise self._error(f"expected an object with the field {field}, found {self._next()}")
+        self._at += 1
+        while self._skip_space() != "}":
+            name = self._value()
+            self._expect(":")
+            self._skip_space()
+            if name == field:
+                yield from self._array()
+                return
+            self._value()
+            if self._skip_space() != "}":
+                self._expect(",")
+        raise DataError(f"{self._name}: no field {field}")
+
+    def _array(self) -> Iterator[tuple[int, JsonObject]]:
+        self._expect("[")
+        if self._skip_space() != "]":
+            while True:
+                self._entry += 1
+                yield self._entry, self._object()
+                if self._skip_space() != ",":
+                    break
                 self._at += 1
                 self._skip_space()
-            elif is_array and following == "]":
-                self._at += 1
-                self._expect_end()
-                return
-            elif is_array:
-                raise self._error(f"expected ',' or ']' after the entry, found {self._next()}")
-            elif following == "":
-                return
+        self._expect("]", hint="',' or ")
 
     def _object(self) -> JsonObject:
         if self._text[self._at : self._at + 1] != "{":
             raise self._error(f"expected an object, found {self._next()}")
+        value = self._value()
+        assert isinstance(value, dict)
+        return value
+
+    def _value(self) -> object:
+        """One JSON value of any kind."""
         while True:
             text, start = self._text, self._at
             try:
@@ -87,9 +113,11 @@ class _Scanner:
                     self._line += text.count("\n", start, error.pos)
                     raise self._error(f"not valid JSON: {error.msg}") from None
                 raise self._error(f"not valid JSON: {error}") from None
+            # A number at the end of the window may go on behind it.
+            if end == len(text) and self._read():
+                continue
             self._line += text.count("\n", start, end)
-            self._at = end
-            assert isinstance(value, dict)
+            self._at += end - start
             return value
 
     def _skip_space(self) -> str:
@@ -103,6 +131,11 @@ class _Scanner:
                 self._at += 1
             if not self._read():
                 return ""
+
+    def _expect(self, character: str, hint: str = "") -> None:
+        if self._skip_space() != character:
+            raise self._error(f"expected {hint}{character!r}, found {self._next()}")
+        self._at += 1
 
     def _read(self) -> bool:
         """Drop what is behind, and append as much again as is ahead, at least a block: parsing stays linear."""

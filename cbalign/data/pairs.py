@@ -166,6 +166,9 @@ class PairBuilder:
         self._caption_ends = array("q", [0])
         self._identities = array("Q")
 
+    def __len__(self) -> int:
+        return len(self._images)
+
     def start_file(self, name: str | Path) -> None:
         """The entries that follow come from this file."""
         self._names.append(str(name))

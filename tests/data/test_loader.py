@@ -162,7 +162,7 @@ def test_any_number_of_workers_gives_the_same_batches(make: MakeLoader, workers:
     assert_equal(take(make(workers=workers), 12), take(make(), 12))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(start=st.integers(0, 40), seed=st.integers(0, 2**31 - 1))
 def test_starting_late_continues_the_same_stream(make: MakeLoader, start: int, seed: int):
     loader = make(Pictures(11), seed=seed, batch_size=3)
