@@ -1,0 +1,1 @@
+"""What an experiment is: the typed sections of a spec, and how a file becomes one. No torch."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from cbalign.spec.section import Effect, Section, setting, subsection
+from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 
 DATA = Effect.DATA
 Split = Literal["train", "validation", "test"]
@@ -17,39 +17,69 @@ class OpenMojiSource(Section):
 
     source: Literal["openmoji"] = setting(effect=DATA, help="Which kind of source this is.")
     split: Split = setting(effect=DATA, help="80/10/10 by a hash of the name.")
-    render_size: int = setting(
-        72, ge=8, effect=DATA, help="Side in pixels at which the drawings are rasterised."
-    )
+    render_size: int = setting(72, ge=8, effect=DATA, help="Side in pixels at which the drawings are rasterised.")
 
 
 class JsonSource(Section):
     """ALBEF's JSON lists: objects with `image`, `caption` (text or list) and, optionally, `image_id`."""
 
     source: Literal["json"] = setting(effect=DATA, help="Which kind of source this is.")
-    files: tuple[str, ...] = setting(effect=DATA, min_length=1, help="JSON files, read one after the other.")
-    root: str = setting(".", effect=DATA, help="Folder that image paths are relative to and cannot leave.")
+    files: tuple[str, ...] = setting(
+        effect=DATA, min_length=1, path="file", help="JSON files, read one after the other."
+    )
+    root: str = setting(
+        ".", effect=DATA, path="folder", help="Folder that image paths are relative to and cannot leave."
+    )
 
 
 class CsvSource(Section):
     """A CSV or TSV file with one pair per line."""
 
     source: Literal["csv"] = setting(effect=DATA, help="Which kind of source this is.")
-    files: tuple[str, ...] = setting(effect=DATA, min_length=1, help="CSV files with a header line.")
-    root: str = setting(".", effect=DATA, help="Folder that image paths are relative to and cannot leave.")
+    files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="CSV files with a header line.")
+    root: str = setting(
+        ".", effect=DATA, path="folder", help="Folder that image paths are relative to and cannot leave."
+    )
     image: str = setting("image", effect=DATA, help="Name of the column with the image path.")
     caption: str = setting("caption", effect=DATA, help="Name of the column with the caption.")
     delimiter: str = setting(",", effect=DATA, min_length=1, max_length=1, help="What separates columns.")
 
 
-Source = Annotated[OpenMojiSource | JsonSource | CsvSource, Field(discriminator="source")]
+class KarpathySource(Section):
+    """One of Karpathy's splits: `dataset_flickr30k.json` or `dataset_coco.json`."""
+
+    source: Literal["karpathy"] = setting(effect=DATA, help="Which kind of source this is.")
+    file: str = setting(effect=DATA, path="file", help="The JSON file with all splits.")
+    root: str = setting(
+        ".", effect=DATA, path="folder", help="Folder that image paths are relative to and cannot leave."
+    )
+    split: Split = setting(effect=DATA, help="Which split; `train` includes COCO's `restval`.")
+    entries: Literal["captions", "images"] = setting(
+        "captions",
+        effect=DATA,
+        help="An epoch shows each caption once, or each image once with one of its captions drawn anew.",
+        paper="captions (ALBEF)",
+    )
+
+
+class ShardSource(Section):
+    """Webdataset shards: tar files of `name.jpg` with `name.txt` or `name.json`."""
+
+    source: Literal["webdataset"] = setting(effect=DATA, help="Which kind of source this is.")
+    shards: tuple[str, ...] = setting(
+        effect=DATA, min_length=1, path="file", help="Tar files; `{00000..00099}` stands for each number in the range."
+    )
+
+
+Source = Annotated[
+    OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource, Field(discriminator="source")
+]
 
 
 class RandAugmentSection(Section):
     """RandAugment with ALBEF's ten operations."""
 
-    operations: int = setting(
-        2, ge=0, effect=DATA, help="Operations per image; 0 switches it off.", paper="2 (ALBEF)"
-    )
+    operations: int = setting(2, ge=0, effect=DATA, help="Operations per image; 0 switches it off.", paper="2 (ALBEF)")
     magnitude: int = setting(7, ge=0, le=10, effect=DATA, help="Strength, of 10.", paper="7 (ALBEF)")
     fill: int = setting(
         128,
@@ -79,6 +109,13 @@ class AugmentationSection(Section):
         paper="not stated (CODIS), yes (TCL)",
     )
 
+    @model_validator(mode="after")
+    def _crop_scale_in_order(self) -> AugmentationSection:
+        least, greatest = self.crop_scale
+        if not 0 < least <= greatest <= 1:
+            raise RuleError(f"crop_scale [{least}, {greatest}] is not rising within 0 to 1", at=("crop_scale",))
+        return self
+
 
 class DataSection(Section):
     """Where pairs come from."""
@@ -86,9 +123,7 @@ class DataSection(Section):
     train: Source = setting(effect=DATA, help="Pairs to learn from.")
     validation: Source | None = setting(None, effect=Effect.EVALUATION, help="Pairs to choose settings on.")
     test: Source | None = setting(None, effect=Effect.EVALUATION, help="Pairs to report on.")
-    augmentation: AugmentationSection = subsection(
-        AugmentationSection, help="What happens to a training image."
-    )
+    augmentation: AugmentationSection = subsection(AugmentationSection, help="What happens to a training image.")
     corrupt_limit: float = setting(
         0.01,
         ge=0,
@@ -96,6 +131,4 @@ class DataSection(Section):
         effect=DATA,
         help="Share of images that may be missing or corrupt; they are skipped and counted.",
     )
-    workers: int = setting(
-        0, ge=0, effect=Effect.RUNTIME, help="Processes that decode and augment; 0 is the main one."
-    )
+    workers: int = setting(0, ge=0, effect=Effect.RUNTIME, help="Processes that decode and augment; 0 is the main one.")

@@ -12,6 +12,19 @@ PATTERN = r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|%)\s*$"
 Duration = Annotated[str, Field(pattern=PATTERN, examples=["2000 steps", "1 epoch", "5 %"])]
 
 
+def amount_and_unit(duration: str) -> tuple[float, str]:
+    """A duration taken apart: `("2000 steps")` is `(2000.0, "steps")`; the unit is `steps`, `epochs` or `%`.
+
+    Raises:
+        ValueError: not of the form.
+    """
+    match = re.match(PATTERN, duration)
+    if match is None:
+        raise ValueError(f"{duration!r} is not a duration: write '2000 steps', '1 epoch' or '5 %'")
+    unit = match[2]
+    return float(match[1]), unit if unit == "%" else f"{unit.rstrip('s')}s"
+
+
 def in_steps(duration: str, *, steps_per_epoch: int, total_steps: int | None = None) -> int:
     """The whole number of optimiser steps that `duration` names.
 
@@ -23,13 +36,10 @@ def in_steps(duration: str, *, steps_per_epoch: int, total_steps: int | None = N
     Raises:
         ValueError: not of the form, or per cent without a total.
     """
-    match = re.match(PATTERN, duration)
-    if match is None:
-        raise ValueError(f"{duration!r} is not a duration: write '2000 steps', '1 epoch' or '5 %'")
-    amount, unit = float(match[1]), match[2]
-    if unit.startswith("step"):
+    amount, unit = amount_and_unit(duration)
+    if unit == "steps":
         return round(amount)
-    if unit.startswith("epoch"):
+    if unit == "epochs":
         return round(amount * steps_per_epoch)
     if total_steps is None:
         raise ValueError(f"{duration!r} is a share of the training, whose length is not known here")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cbalign.spec.data import Split
 from cbalign.spec.section import Effect, Section, setting
@@ -13,13 +13,15 @@ Protocol = Literal["dual", "rerank", "code"]
 class RetrievalEvaluation(Section):
     """Image-text retrieval, both ways."""
 
+    identity: ClassVar[tuple[str, ...]] = ("kind", "on")
+
     kind: Literal["retrieval"] = setting("retrieval", effect=Effect.EVALUATION, help="Which evaluation.")
     on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
     protocols: tuple[Protocol, ...] = setting(
         ("dual",),
         min_length=1,
         effect=Effect.EVALUATION,
-        help="`dual`: cosine of embeddings; `rerank`: match scores of the top k; `code`: overlap of prototype distributions.",
+        help="`dual`: cosine of embeddings; `rerank`: match scores of the top k; `code`: overlap of codes.",
     )
     top_k: int = setting(
         128,
@@ -28,7 +30,5 @@ class RetrievalEvaluation(Section):
         help="Candidates that `rerank` scores per query.",
         paper="128 Flickr30k, 256 COCO (ALBEF)",
     )
-    bootstrap: int = setting(
-        1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none."
-    )
+    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cbalign.spec.section import Effect, Section, setting, subsection
+from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 
 ARCHITECTURE, INITIALISATION, TRAINING = Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.TRAINING
 
@@ -36,15 +36,12 @@ class VisionSection(Section):
     width: int | None = setting(
         None, ge=8, effect=ARCHITECTURE, help="Width of a token; null keeps the architecture's."
     )
-    heads: int | None = setting(
-        None, ge=1, effect=ARCHITECTURE, help="Attention heads; null keeps the architecture's."
-    )
-    drop_path: float = setting(
-        0.0, ge=0, lt=1, effect=TRAINING, help="Stochastic depth rate of the last block."
-    )
+    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null keeps the architecture's.")
+    drop_path: float = setting(0.0, ge=0, lt=1, effect=TRAINING, help="Stochastic depth rate of the last block.")
     init: str = setting(
         "pretrained",
         effect=INITIALISATION,
+        path="maybe",
         help="`pretrained` (timm's weights by name), `random`, or a file or folder of timm/DeiT weights.",
         paper="DeiT-B, ImageNet-1k (ALBEF)",
     )
@@ -52,11 +49,12 @@ class VisionSection(Section):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> VisionSection:
         if self.width and self.heads and self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+            raise RuleError(f"width {self.width} is not a multiple of heads {self.heads}", at=("heads", "width"))
         if self.patch_size and self.image_size % self.patch_size:
             nearest = max(1, round(self.image_size / self.patch_size)) * self.patch_size
-            raise ValueError(
-                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; nearest {nearest}"
+            raise RuleError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; nearest {nearest}",
+                at=("image_size", "patch_size"),
             )
         return self
 
@@ -67,6 +65,7 @@ class TextSection(Section):
     architecture: str = setting(
         "bert-base-uncased",
         effect=ARCHITECTURE,
+        path="maybe",
         help="A built-in BERT (`bert-base-uncased`, `all-minilm-l6-v2`, `bert-mini`), a folder with config.json, "
         "or a hub name.",
         paper="BERT-base uncased (ALBEF)",
@@ -75,9 +74,7 @@ class TextSection(Section):
     width: int | None = setting(
         None, ge=8, effect=ARCHITECTURE, help="Width of a token; null keeps the architecture's."
     )
-    heads: int | None = setting(
-        None, ge=1, effect=ARCHITECTURE, help="Attention heads; null keeps the architecture's."
-    )
+    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null keeps the architecture's.")
     intermediate: int | None = setting(
         None,
         ge=8,
@@ -108,9 +105,7 @@ class TextSection(Section):
         help="Longest caption in tokens, [CLS] included.",
         paper="25, retrieval 30 (ALBEF)",
     )
-    max_words: int = setting(
-        30, ge=1, effect=Effect.DATA, help="Longest caption in words.", paper="30 (ALBEF)"
-    )
+    max_words: int = setting(30, ge=1, effect=Effect.DATA, help="Longest caption in words.", paper="30 (ALBEF)")
     closing_sep: bool = setting(
         False,
         effect=Effect.DATA,
@@ -127,14 +122,15 @@ class TextSection(Section):
     @model_validator(mode="after")
     def _init_fits_the_rest(self) -> TextSection:
         if self.width and self.heads and self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+            raise RuleError(f"width {self.width} is not a multiple of heads {self.heads}", at=("heads", "width"))
         changed = [name for name in ("width", "heads", "intermediate") if getattr(self, name) is not None]
         if self.init == "pretrained" and changed:
-            raise ValueError(
-                f"{' and '.join(changed)} cannot be changed with init: pretrained; set init: random"
+            raise RuleError(
+                f"{' and '.join(changed)} cannot be changed with init: pretrained; set init: random",
+                at=(*changed, "init"),
             )
         if self.init == "pretrained" and self.tokenizer == "captions":
-            raise ValueError("tokenizer: captions has a vocabulary of its own; it needs init: random")
+            raise RuleError("tokenizer: captions has a vocabulary of its own; it needs init: random", at=("tokenizer",))
         return self
 
 
@@ -153,20 +149,17 @@ class FusionSection(Section):
 class TemperatureSection(Section):
     """The contrastive temperature γ."""
 
-    initial: float = setting(
-        0.07, gt=0, effect=INITIALISATION, help="Temperature at the start.", paper="0.07 (ALBEF)"
-    )
-    learned: bool = setting(
-        True, effect=TRAINING, help="Whether the temperature is a parameter.", paper="yes (ALBEF)"
-    )
+    initial: float = setting(0.07, gt=0, effect=INITIALISATION, help="Temperature at the start.", paper="0.07 (ALBEF)")
+    learned: bool = setting(True, effect=TRAINING, help="Whether the temperature is a parameter.", paper="yes (ALBEF)")
     minimum: float = setting(0.001, gt=0, effect=TRAINING, help="Lower clamp.", paper="0.001 (ALBEF)")
     maximum: float = setting(0.5, gt=0, effect=TRAINING, help="Upper clamp.", paper="0.5 (ALBEF)")
 
     @model_validator(mode="after")
     def _in_order(self) -> TemperatureSection:
         if not self.minimum <= self.initial <= self.maximum:
-            raise ValueError(
-                f"initial {self.initial} is not between minimum {self.minimum} and maximum {self.maximum}"
+            raise RuleError(
+                f"initial {self.initial} is not between minimum {self.minimum} and maximum {self.maximum}",
+                at=("initial", "minimum", "maximum"),
             )
         return self
 
@@ -175,12 +168,8 @@ class IPOTSection(Section):
     """Inexact proximal point method (Xie et al., UAI 2019)."""
 
     solver: Literal["ipot"] = setting("ipot", effect=TRAINING, help="Which solver finds the transport plan.")
-    beta: float = setting(
-        0.5, gt=0, effect=TRAINING, help="Proximal step β; β/iterations is the entropic ε it equals."
-    )
-    iterations: int = setting(
-        50, ge=1, effect=TRAINING, help="Outer iterations n; more tends to the exact plan."
-    )
+    beta: float = setting(0.5, gt=0, effect=TRAINING, help="Proximal step β; β/iterations is the entropic ε it equals.")
+    iterations: int = setting(50, ge=1, effect=TRAINING, help="Outer iterations n; more tends to the exact plan.")
     inner: int = setting(1, ge=1, effect=TRAINING, help="Scalings per outer iteration k.")
 
 
@@ -202,18 +191,12 @@ class CodebookSection(Section):
     """The representation codebook that both modalities share."""
 
     size: int = setting(4000, ge=2, effect=ARCHITECTURE, help="Number of prototypes K.", paper="4000 (CODIS)")
-    temperature: float = setting(
-        0.1, gt=0, effect=TRAINING, help="Temperature τ of the prototype distributions."
-    )
-    transport: TransportSection = subsection(
-        IPOTSection, help="How teacher features are assigned to prototypes."
-    )
+    temperature: float = setting(0.1, gt=0, effect=TRAINING, help="Temperature τ of the prototype distributions.")
+    transport: TransportSection = subsection(IPOTSection, help="How teacher features are assigned to prototypes.")
     assign_over: Literal["batch", "global_batch", "global_batch+queue"] = setting(
         "global_batch", effect=TRAINING, help="Which teacher features share one transport plan."
     )
-    freeze_steps: int = setting(
-        0, ge=0, effect=TRAINING, help="Steps during which the prototypes do not move."
-    )
+    freeze_steps: int = setting(0, ge=0, effect=TRAINING, help="Steps during which the prototypes do not move.")
 
 
 class TeacherSection(Section):

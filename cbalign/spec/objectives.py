@@ -12,9 +12,7 @@ TRAINING = Effect.TRAINING
 class ContrastiveSection(Section):
     """Instance alignment L_ica (CODIS eq. 4-5)."""
 
-    weight: float = setting(
-        1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (CODIS)"
-    )
+    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (CODIS)")
     intra_modal: bool = setting(
         True,
         effect=TRAINING,
@@ -38,9 +36,7 @@ class ContrastiveSection(Section):
 class CodebookObjectiveSection(Section):
     """Codebook loss L_code (CODIS section 3.1)."""
 
-    weight: float = setting(
-        1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (CODIS)"
-    )
+    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (CODIS)")
     target: Literal["cross", "same", "both"] = setting(
         "cross",
         effect=TRAINING,
@@ -52,17 +48,13 @@ class CodebookObjectiveSection(Section):
 class MatchingSection(Section):
     """Image-text matching L_itm."""
 
-    weight: float = setting(
-        1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (ALBEF)"
-    )
+    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (ALBEF)")
 
 
 class MaskedLanguageSection(Section):
     """Masked language modelling L_mlm."""
 
-    weight: float = setting(
-        1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (ALBEF)"
-    )
+    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (ALBEF)")
     probability: float = setting(
         0.15, gt=0, lt=1, effect=TRAINING, help="Share of tokens that are predicted.", paper="0.15 (ALBEF)"
     )
@@ -74,6 +66,4 @@ class ObjectivesSection(Section):
     contrastive: ContrastiveSection = subsection(ContrastiveSection, help="Instance alignment.")
     codebook: CodebookObjectiveSection = subsection(CodebookObjectiveSection, help="Codebook alignment.")
     matching: MatchingSection = subsection(MatchingSection, help="Image-text matching.")
-    masked_language: MaskedLanguageSection = subsection(
-        MaskedLanguageSection, help="Masked language modelling."
-    )
+    masked_language: MaskedLanguageSection = subsection(MaskedLanguageSection, help="Masked language modelling.")

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cbalign.spec.duration import Duration
-from cbalign.spec.section import Effect, Section, setting, subsection
+from cbalign.spec.duration import Duration, amount_and_unit
+from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 
 TRAINING, RUNTIME = Effect.TRAINING, Effect.RUNTIME
 
@@ -27,6 +27,12 @@ class AdamWSection(Section):
     betas: tuple[float, float] = setting((0.9, 0.999), effect=TRAINING, help="Moment coefficients.")
     eps: float = setting(1e-8, gt=0, effect=TRAINING, help="Term added to the denominator.")
 
+    @model_validator(mode="after")
+    def _betas_below_one(self) -> AdamWSection:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise RuleError(f"betas {list(self.betas)} are not both at least 0 and below 1", at=("betas",))
+        return self
+
 
 class CosineSection(Section):
     """Linear warm-up, then half a cosine, both step by step."""
@@ -38,9 +44,7 @@ class CosineSection(Section):
     warmup_lr: float = setting(
         1e-5, ge=0, effect=TRAINING, help="Learning rate of the first step.", paper="1e-5 (ALBEF)"
     )
-    final_lr: float = setting(
-        1e-5, ge=0, effect=TRAINING, help="Learning rate of the last step.", paper="1e-5 (ALBEF)"
-    )
+    final_lr: float = setting(1e-5, ge=0, effect=TRAINING, help="Learning rate of the last step.", paper="1e-5 (ALBEF)")
 
 
 class ConstantSection(Section):
@@ -88,6 +92,7 @@ class TrainSection(Section):
     device: str = setting(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        examples=["auto", "cpu", "cuda", "cuda:1"],
         effect=RUNTIME,
         help="`auto` takes a GPU when there is one; `cuda` fails without.",
     )
@@ -103,7 +108,26 @@ class TrainSection(Section):
         total, each = self.global_batch_size, self.batch_size
         if total is not None and total % each:
             nearest = max(1, round(total / each)) * each
-            raise ValueError(
-                f"global_batch_size {total} is not a multiple of batch_size {each}; nearest {nearest}"
+            raise RuleError(
+                f"global_batch_size {total} is not a multiple of batch_size {each}; nearest {nearest}",
+                at=("global_batch_size", "batch_size"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _durations_make_sense(self) -> TrainSection:
+        for name in ("duration", "log_every", "evaluate_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and amount_and_unit(value)[0] == 0:
+                raise RuleError(f"{name} is {value!r}: nothing would ever happen", at=(name,))
+        (length, unit), (warmup, warmup_unit) = amount_and_unit(self.duration), amount_and_unit(self.schedule.warmup)
+        if unit == "%":
+            raise RuleError(
+                f"duration is {self.duration!r}, a share of itself: write steps or epochs", at=("duration",)
+            )
+        if warmup > (100 if warmup_unit == "%" else length) and warmup_unit in (unit, "%"):
+            raise RuleError(
+                f"the warm-up of {self.schedule.warmup} is longer than the training of {self.duration}",
+                at=("schedule.warmup", "schedule", "duration"),
             )
         return self

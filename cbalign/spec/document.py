@@ -1,0 +1,156 @@
+"""A spec before it has types: a tree of nodes, each of which knows the line and column it was written at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+Value = str | int | float | bool | None
+
+# Where PyYAML sees a line end.
+_LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceText:
+    """A text that values are written in.
+
+    Args:
+        name: what messages call it: the path as a user would type it, or the option.
+        text: the whole text.
+        path: the file; `None` for options and for standard input.
+        kind: a file, an option of the command line, or nothing that was written at all.
+    """
+
+    name: str
+    text: str = field(repr=False)
+    path: Path | None = None
+    kind: Literal["file", "option", "default"] = "file"
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The text line by line, without line ends."""
+        return _LINE_END.split(self.text)
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in this text are relative to."""
+        return self.path.parent if self.path else Path.cwd()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stretch of one line. Lines and columns count from 1."""
+
+    source: SourceText
+    line: int
+    column: int
+    length: int = 1
+
+    def __str__(self) -> str:
+        if self.source.kind == "option":
+            return self.source.name
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+
+# Where values stand that nobody wrote.
+DEFAULT = Place(SourceText("default", "", kind="default"), 1, 1, 0)
+
+
+@dataclass(frozen=True)
+class ScalarNode:
+    """One value. `plain`: written without quotes, so that its type was read from its looks."""
+
+    value: Value
+    place: Place
+    plain: bool = True
+
+
+@dataclass(frozen=True)
+class ListNode:
+    """A sequence of nodes."""
+
+    items: tuple[Node, ...]
+    place: Place
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A key of a mapping, by its place, with its value."""
+
+    key: Place
+    value: Node
+
+
+@dataclass(frozen=True)
+class MapNode:
+    """A mapping from names to nodes, in the order of writing."""
+
+    entries: dict[str, Entry]
+    place: Place
+
+    def get(self, name: str) -> Node | None:
+        """The value of `name`, or `None` where there is no such key."""
+        entry = self.entries.get(name)
+        return entry.value if entry else None
+
+    def with_entry(self, name: str, entry: Entry) -> MapNode:
+        """A copy in which `name` has another value."""
+        return MapNode({**self.entries, name: entry}, self.place)
+
+    def without(self, *names: str) -> MapNode:
+        """A copy that lacks `names`."""
+        return MapNode({k: v for k, v in self.entries.items() if k not in names}, self.place)
+
+
+Node = ScalarNode | ListNode | MapNode
+Data = Value | list["Data"] | dict[str, "Data"]
+
+
+def plain_data(node: Node) -> Data:
+    """The tree without its places: what JSON would hold."""
+    match node:
+        case ScalarNode():
+            return node.value
+        case ListNode():
+            return [plain_data(item) for item in node.items]
+        case MapNode():
+            return {name: plain_data(entry.value) for name, entry in node.entries.items()}
+
+
+def same(a: Node, b: Node) -> bool:
+    """Whether two nodes say the same; 1 and 1.0 do, 1 and true do not."""
+    match a, b:
+        case ScalarNode(), ScalarNode():
+            return isinstance(a.value, bool) == isinstance(b.value, bool) and a.value == b.value
+        case ListNode(), ListNode():
+            return len(a.items) == len(b.items) and all(map(same, a.items, b.items))
+        case MapNode(), MapNode():
+            return a.entries.keys() == b.entries.keys() and all(
+                same(entry.value, b.entries[name].value) for name, entry in a.entries.items()
+            )
+    return False
+
+
+def child(node: Node, step: str | int) -> Node | None:
+    """What one step of a path leads to, or `None`."""
+    if isinstance(node, MapNode):
+        return node.get(str(step))
+    if isinstance(node, ListNode) and str(step).isdecimal() and int(step) < len(node.items):
+        return node.items[int(step)]
+    return None
+
+
+def walk(node: Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Node]]:
+    """Every node with its path, parents first."""
+    yield path, node
+    if isinstance(node, MapNode):
+        for name, entry in node.entries.items():
+            yield from walk(entry.value, (*path, name))
+    elif isinstance(node, ListNode):
+        for index, item in enumerate(node.items):
+            yield from walk(item, (*path, index))
