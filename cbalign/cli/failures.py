@@ -1,0 +1,78 @@
+"""What an exception means to the person at the terminal."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cbalign.cli.extras import missing_extra
+from cbalign.errors import CbalignError, DeviceError, StorageError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_STORAGE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EFBIG: "the file would be too large",
+    errno.EIO: "the device reports an error",
+}
+# How torch and safetensors, which lose the errno, say it.
+_NO_SPACE_TEXTS = ("No space left on device", "os error 28", "PytorchStreamWriter failed writing")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One message, the way out, and the exit code."""
+
+    message: str
+    remedy: str | None
+    exit_code: int
+    breaks_stdout: bool = False
+
+
+def failure_of(error: Exception) -> Failure:
+    """What to say about an exception; one that nobody foresaw is called what it is: a bug."""
+    if isinstance(error, CbalignError):
+        return Failure(error.message, error.remedy, error.exit_code)
+    if isinstance(error, ModuleNotFoundError) and (missing := missing_extra(error)):
+        return Failure(missing.message, missing.remedy, missing.exit_code)
+    for cause in _causes(error):
+        if isinstance(cause, CbalignError):
+            return Failure(cause.message, cause.remedy, cause.exit_code)
+        if isinstance(cause, OSError) and (cause.errno in _STORAGE or cause.filename is not None):
+            return _storage(cause)
+        if any(text in str(cause) for text in _NO_SPACE_TEXTS):
+            return Failure("cannot write: the disk is full", _SPACE_REMEDY, StorageError.exit_code)
+        if type(cause).__name__ == "OutOfMemoryError":
+            return Failure("the GPU is out of memory", _MEMORY_REMEDY, DeviceError.exit_code)
+        if isinstance(cause, MemoryError):
+            return Failure("out of memory", "Close other programs or use a smaller batch.", DeviceError.exit_code)
+    return Failure(
+        f"unexpected {type(error).__name__}: {error}",
+        "This is a bug in cbalign. Run again with `cbalign --debug …` and report the traceback.",
+        1,
+    )
+
+
+_SPACE_REMEDY = "Free some space and run the same command again."
+_MEMORY_REMEDY = "Lower train.batch_size; train.global_batch_size keeps the optimiser's step as it is."
+
+
+def _storage(error: OSError) -> Failure:
+    reason = _STORAGE.get(error.errno or 0) or (error.strerror or str(error)).lower()
+    what = f"{error.filename}" if error.filename is not None else "cannot write"
+    remedy = _SPACE_REMEDY if error.errno in _NO_SPACE else None
+    return Failure(f"{what}: {reason}", remedy, StorageError.exit_code, breaks_stdout=error.filename is None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from, innermost last."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__

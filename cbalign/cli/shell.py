@@ -1,0 +1,141 @@
+"""The group of all verbs: lazy, with near misses suggested, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from cbalign.cli import console
+from cbalign.cli.failures import failure_of
+from cbalign.errors import Interrupted
+
+BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: its module in `cbalign.cli` holds a click command of the module's name."""
+
+    name: str
+    module: str
+    group: str
+    help: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether its module is there."""
+        return Path(__file__).with_name(f"{self.module}.py").is_file()
+
+
+class Shell(click.Group):
+    """`cbalign`: parses, calls a verb, and turns whatever goes wrong into one message and an exit code."""
+
+    def __init__(self, verbs: Sequence[Verb]) -> None:
+        super().__init__(
+            name="cbalign",
+            help="One YAML file is one experiment: check it, train it, evaluate it, export it to ONNX, tell two apart.",
+            params=[
+                click.Option(
+                    ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+                    help="Print the version.",
+                ),
+                click.Option(["--debug"], is_flag=True, help="Show the traceback of an unexpected error."),
+            ],
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+            epilog="cbalign VERB --help tells more. Start with: cbalign cp quickstart my.yaml",
+        )  # fmt: skip
+        self._verbs = {verb.name: verb for verb in verbs if verb.exists}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs that exist, in the order of the table."""
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module."""
+        verb = self._verbs.get(cmd_name)
+        if verb is None:
+            return None
+        command = getattr(importlib.import_module(f"cbalign.cli.{verb.module}"), verb.module)
+        assert isinstance(command, click.Command), f"{verb.module} is no click command"
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which one was probably meant."""
+        if args and args[0] not in self._verbs and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._verbs, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            ctx.fail(f"There is no verb {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs under their headings, from the table alone."""
+        for group in dict.fromkeys(verb.group for verb in self._verbs.values()):
+            with formatter.section(group):
+                formatter.write_dl([(v.name, v.help) for v in self._verbs.values() if v.group == group], col_max=12)
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the verb. Its return value is nobody's exit code."""
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _abandon_stdout()
+            raise click.exceptions.Exit(BROKEN_PIPE) from None
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run the command line and exit; every failure ends here.
+
+        Exit codes: 0 fine, 1 negative answer, 2 usage or invalid spec, 3 data or storage, 4 device, 5 divergence,
+        75 interrupted but resumable, 130 interrupted, 141 the reader of our output went away.
+        """
+        console.prepare_streams()
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(words, prog_name or "cbalign", **{**extra, "standalone_mode": False})
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except click.Abort:
+            code = INTERRUPTED
+        except Exception as error:
+            code = _report(error, debug="--debug" in words or bool(os.environ.get("CBALIGN_DEBUG")))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report(error: Exception, *, debug: bool) -> int:
+    if debug:
+        console.traceback(error)
+    failure = failure_of(error)
+    if failure.breaks_stdout:
+        _abandon_stdout()
+    if isinstance(error, Interrupted):
+        console.note(str(error))
+    else:
+        console.error(failure.message, failure.remedy)
+    return failure.exit_code
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"cbalign {version('cbalign')}")
+        ctx.exit()
+
+
+def _abandon_stdout() -> None:
+    """Let the interpreter's last flush succeed: nobody can be told any more."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.stdout = None

@@ -1,0 +1,78 @@
+"""`cbalign validate`: every mistake of every spec, each where it was written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cbalign.cli import console
+from cbalign.cli.options import json_option, profile_option, set_option
+
+if TYPE_CHECKING:
+    from cbalign.spec.diagnostics import Diagnostic
+
+
+@click.command()
+@click.argument("specs", metavar="SPEC…", nargs=-1, required=True)
+@set_option
+@profile_option
+@json_option
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["text", "github"]),
+    default="text",
+    show_default=True,
+    help="github: workflow commands that mark the lines of a pull request.",
+)
+@click.option("--no-files", is_flag=True, help="Do not look whether the data files exist.")
+@click.pass_context
+def validate(
+    ctx: click.Context,
+    specs: tuple[str, ...],
+    overrides: tuple[str, ...],
+    profiles: tuple[str, ...],
+    as_json: bool,
+    layout: str,
+    no_files: bool,
+) -> None:
+    """Check specs without training, downloading or a GPU.
+
+    SPEC is a file, `-` for standard input, or the name of a recipe. Exit code 2 when any has a mistake.
+    """
+    from cbalign.spec.diagnostics import InvalidSpec
+    from cbalign.spec.load import load_experiment
+
+    mistakes: dict[str, list[Diagnostic]] = {}
+    for spec in specs:
+        try:
+            load_experiment(spec, overrides, profiles=profiles, check_files=not no_files)
+            mistakes[spec] = []
+        except InvalidSpec as error:
+            mistakes[spec] = list(error.diagnostics)
+    wrong = [diagnostic for found in mistakes.values() for diagnostic in found]
+    if as_json:
+        reports = [
+            {"spec": spec, "valid": not found, "mistakes": [each.as_data() for each in found]}
+            for spec, found in mistakes.items()
+        ]
+        console.document({"valid": not wrong, "specs": reports})
+    elif layout == "github":
+        for diagnostic in wrong:
+            console.result(diagnostic.as_github())
+    else:
+        _print_text(mistakes)
+    ctx.exit(2 if wrong else 0)
+
+
+def _print_text(mistakes: dict[str, list[Diagnostic]]) -> None:
+    """Mistakes on stderr, a line for each good spec on stdout."""
+    for spec, found in mistakes.items():
+        if not found:
+            console.result(f"{spec}: valid")
+            continue
+        for diagnostic in found:
+            console.note(diagnostic.as_text() + "\n")
+        count = f"{len(found)} mistake{'s' * (len(found) != 1)}"
+        console.note(f"{spec}: {count}")
