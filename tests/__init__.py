@@ -1,0 +1,1 @@
+"""Tests of cbalign; each folder mirrors one of its packages."""
