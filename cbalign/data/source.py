@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cbalign.encoders import IntArray
-from cbalign.spec.data import CsvSource, JsonSource, OpenMojiSource, Source
+from cbalign.spec.data import CsvSource, JsonSource, KarpathySource, OpenMojiSource, ShardSource, Source
 
 
 @dataclass(frozen=True)
@@ -104,5 +104,13 @@ def open_source(section: Source) -> PairSource:
                 caption=section.caption,
                 delimiter=section.delimiter,
             )
+        case KarpathySource():
+            from cbalign.data.karpathy import open_karpathy
+
+            return open_karpathy(section.file, section.root, split=section.split, entries=section.entries)
+        case ShardSource():
+            from cbalign.data.shards import Shards
+
+            return Shards(section.shards)
         case _:
             assert_never(section)

@@ -66,6 +66,8 @@ class Tokenizer:
 
     Lower-casing and accents stay as the vocabulary's source has them.
 
+    `vocabulary_size` is the number of rows that an embedding table needs.
+
     Args:
         vocabulary: the `tokenizers` object; its own padding, truncation and framing are replaced.
         settings: how captions are cut and framed.
@@ -78,6 +80,7 @@ class Tokenizer:
         self.cls_id = _special(vocabulary, "[CLS]")
         self.sep_id = _special(vocabulary, "[SEP]")
         self.mask_id = _special(vocabulary, "[MASK]")
+        self.vocabulary_size = max(vocabulary.get_vocab(with_added_tokens=True).values()) + 1
         self._vocabulary = vocabulary
         vocabulary.no_padding()
         vocabulary.no_truncation()
@@ -130,11 +133,6 @@ class Tokenizer:
         (folder / TOKENIZER_FILE).write_text(copy.to_str(pretty=True), encoding="utf-8")
         (folder / SETTINGS_FILE).write_text(json.dumps(asdict(self.settings), indent=2) + "\n", encoding="utf-8")
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Rows that an embedding table needs."""
-        return max(self._vocabulary.get_vocab(with_added_tokens=True).values()) + 1
-
     def encode(self, texts: Sequence[str], max_tokens: int | None = None) -> Tokens:
         """Normalise and tokenize raw captions.
 
@@ -144,7 +142,8 @@ class Tokenizer:
         """
         limit = max_tokens or self.settings.max_tokens
         closing = [self.sep_id] if self.settings.closing_sep else []
-        rows = [[self.cls_id, *self._word_ids(text)[: limit - 1 - len(closing)], *closing] for text in texts]
+        room = max(0, limit - 1 - len(closing))
+        rows = [[self.cls_id, *self._word_ids(text)[:room], *closing] for text in texts]
         length = max(map(len, rows), default=0)
         input_ids = np.full((len(rows), length), self.pad_id, np.int64)
         attention_mask = np.zeros((len(rows), length), np.int64)
