@@ -1,0 +1,1 @@
+"""Protocols and metrics. Models are seen only through `cbalign.encoders.Encoder`; numpy, never torch."""

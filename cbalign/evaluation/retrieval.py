@@ -1,0 +1,150 @@
+"""Image-text retrieval by the protocols `dual`, `rerank` and `code`, for any `Encoder`.
+
+- dual: cosine of the joint embeddings.
+- rerank: the top k of `dual` in the order of their match scores; all others keep their order behind them (ALBEF leaves
+  them at one score of -100, where the order is an artefact of sorting).
+- code: the Bhattacharyya coefficient Σ_k √(p_k(image) p_k(text)) of the two prototype distributions; it tells whether
+  the codebook itself aligns the modalities.
+
+An image with several captions is a query whose best-ranked caption counts; each caption is a query for its image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cbalign.data.source import Gallery, PairSource, gallery
+from cbalign.encoders import Encoder, FloatArray
+from cbalign.errors import UsageError
+from cbalign.evaluation.codes import CodebookUse, assign_all
+from cbalign.evaluation.features import EncodedGallery, Report, encode_gallery
+from cbalign.evaluation.metrics import Direction
+from cbalign.evaluation.ranking import Ranking, Relevance, rank, rank_candidates
+from cbalign.evaluation.rerank import score_pairs
+from cbalign.evaluation.result import RetrievalResult
+from cbalign.spec.evaluation import RetrievalEvaluation
+
+
+@dataclass(frozen=True)
+class _BothWays:
+    image_to_text: Ranking
+    text_to_image: Ranking
+
+    @classmethod
+    def ranked(cls, images: FloatArray, texts: FloatArray, pairs: Gallery, candidates: int = 0) -> _BothWays:
+        """By inner product of vectors (I, d) and (T, d)."""
+        owner = pairs.caption_image
+        return cls(
+            rank(images, texts, Relevance.captions_of_images(owner, len(images)), candidates),
+            rank(texts, images, Relevance.image_of_captions(owner, len(images)), candidates),
+        )
+
+
+def evaluate_retrieval(
+    encoder: Encoder,
+    source: PairSource,
+    section: RetrievalEvaluation,
+    *,
+    corrupt_limit: float = 0.0,
+    report: Report = lambda stage, done, total: None,
+) -> tuple[RetrievalResult, ...]:
+    """Evaluate a model on one source, one result per protocol of the section.
+
+    Args:
+        encoder: the model.
+        source: images and captions.
+        section: which protocols, how many candidates, how many resamples.
+        corrupt_limit: share of the images that may be unreadable (`data.corrupt_limit`); they are left out.
+        report: told of progress.
+
+    Raises:
+        UsageError: the model lacks the part that a protocol needs.
+        DataError: too many images are unreadable.
+        DivergenceError: the model gives something that is not a number.
+    """
+    _check_parts(encoder, section)
+    rerank = "rerank" in section.protocols
+    encoded = encode_gallery(
+        encoder,
+        source,
+        gallery(source),
+        batch_size=section.batch_size,
+        corrupt_limit=corrupt_limit,
+        keep_text_tokens=rerank,
+        report=report,
+    )
+    k = section.top_k if rerank else 0
+    dual = _BothWays.ranked(encoded.images, encoded.texts, encoded.gallery, k)
+    results = []
+    for protocol in section.protocols:
+        use: CodebookUse | None = None
+        if protocol == "dual":
+            found = dual
+        elif protocol == "rerank":
+            found = _reranked(encoder, source, encoded, dual, section.batch_size, report)
+        else:
+            found, use = _by_code(encoder, encoded, section.batch_size)
+        results.append(
+            RetrievalResult(
+                protocol=protocol,
+                split=section.on,
+                source=source.name,
+                gallery=_fingerprint(source, encoded.gallery),
+                images=len(encoded.images),
+                texts=len(encoded.texts),
+                skipped_images=encoded.skipped,
+                image_size=encoder.image_size,
+                top_k=min(k, max(len(encoded.images), len(encoded.texts))) if protocol == "rerank" else None,
+                image_to_text=Direction.of(found.image_to_text.ranks, section.bootstrap),
+                text_to_image=Direction.of(found.text_to_image.ranks, section.bootstrap),
+                codebook=use,
+            )
+        )
+    return tuple(results)
+
+
+def _reranked(
+    encoder: Encoder, source: PairSource, encoded: EncodedGallery, dual: _BothWays, batch_size: int, report: Report
+) -> _BothWays:
+    texts_of_images, images_of_texts = dual.image_to_text.candidates, dual.text_to_image.candidates
+    scores = score_pairs(
+        encoder, source, encoded, texts_of_images, images_of_texts, batch_size=batch_size, report=report
+    )
+    owner = encoded.gallery.caption_image
+    image, text = np.arange(len(encoded.images))[:, None], np.arange(len(encoded.texts))[:, None]
+    image_to_text = rank_candidates(
+        scores.of(image, texts_of_images), owner[texts_of_images] == image, dual.image_to_text.ranks
+    )
+    text_to_image = rank_candidates(
+        scores.of(images_of_texts, text), images_of_texts == owner[:, None], dual.text_to_image.ranks
+    )
+    return _BothWays(replace(dual.image_to_text, ranks=image_to_text), replace(dual.text_to_image, ranks=text_to_image))
+
+
+def _by_code(encoder: Encoder, encoded: EncodedGallery, batch_size: int) -> tuple[_BothWays, CodebookUse]:
+    images = assign_all(encoder, encoded.images, batch_size)
+    texts = assign_all(encoder, encoded.texts, batch_size)
+    found = _BothWays.ranked(np.sqrt(images.probabilities), np.sqrt(texts.probabilities), encoded.gallery)
+    return found, CodebookUse.of(images, texts, encoded.gallery.caption_image)
+
+
+def _check_parts(encoder: Encoder, section: RetrievalEvaluation) -> None:
+    if "rerank" in section.protocols and not encoder.has_matcher:
+        raise UsageError(
+            "rerank needs a match head, and this model has none", remedy="Leave rerank out of the protocols."
+        )
+    if "code" in section.protocols and not encoder.has_codebook:
+        raise UsageError("code needs a codebook, and this model has none", remedy="Leave code out of the protocols.")
+
+
+def _fingerprint(source: PairSource, pairs: Gallery) -> str:
+    """Equal for galleries of the same images, named alike, and the same captions, in the same order."""
+    digest = hashlib.sha256()
+    for entry in pairs.image_entries:
+        digest.update(f"{source.entry(int(entry)).image_key}\n".encode("utf-8", "replace"))
+    for image, caption in zip(pairs.caption_image, pairs.captions):
+        digest.update(f"{image} {caption}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()[:16]
