@@ -16,7 +16,7 @@ import click
 
 from cbalign.cli import console
 from cbalign.cli.failures import failure_of
-from cbalign.errors import Interrupted
+from cbalign.errors import Interrupted, SpecError
 
 BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
 INTERRUPTED = 130
@@ -120,7 +120,7 @@ def _report(error: Exception, *, debug: bool) -> int:
     failure = failure_of(error)
     if failure.breaks_stdout:
         _abandon_stdout()
-    if isinstance(error, Interrupted):
+    if isinstance(error, Interrupted | SpecError):  # these begin with what they are about
         console.note(str(error))
     else:
         console.error(failure.message, failure.remedy)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator, Mapping
+from itertools import chain, repeat
 from typing import Any
 
 import yaml
@@ -15,6 +17,7 @@ from cbalign.spec.experiment import Experiment
 from cbalign.spec.fields import leaves
 from cbalign.spec.section import Effect
 
+REMARK_COLUMN = 60  # longer lines do not push everyone's remarks to the right
 _UNCOUNTED = (Effect.RUNTIME, Effect.LABEL)
 
 
@@ -29,12 +32,16 @@ def dump_yaml(experiment: Experiment) -> str:
     return write_yaml(as_data(experiment))
 
 
-def write_yaml(data: Data) -> str:
-    """Plain data as YAML that any reader, of 1.1 or 1.2, takes for the same values.
+def write_yaml(data: Data, remarks: Mapping[str, str] | None = None) -> str:
+    """Plain data as a spec that loads to the same values.
 
-    Lists without names inside stand on one line.
+    Args:
+        data: the data; lists without names inside stand on one line.
+        remarks: a comment for the line of each dotted path.
     """
-    return yaml.dump(_escaped(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    lines = list(_lines(data, "", remarks or {}))
+    width = max((len(text) for text, remark in lines if remark and len(text) < REMARK_COLUMN), default=0)
+    return "".join(f"{text:<{width}}  # {remark}\n" if remark else f"{text}\n" for text, remark in lines)
 
 
 def fingerprint(experiment: Experiment) -> str:
@@ -44,19 +51,40 @@ def fingerprint(experiment: Experiment) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-def _escaped(data: Data) -> Data:
-    match data:
-        case str():
-            return escape(data)
-        case list():
-            return [_escaped(item) for item in data]
-        case dict():
-            return {name: _escaped(value) for name, value in data.items()}
-    return data
+def _lines(data: Data, path: str, remarks: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+    """Lines with their remarks."""
+    if isinstance(data, dict) and data:
+        for name, value in data.items():
+            below = f"{path}.{name}" if path else name
+            if _has_names(value):
+                yield f"{name}:", None
+                yield from ((f"  {line}", remark) for line, remark in _lines(value, below, remarks))
+            else:
+                yield f"{name}: {_inline(value)}", remarks.get(below)
+    elif isinstance(data, list) and _has_names(data):
+        for index, item in enumerate(data):
+            marks = chain(["- "], repeat("  "))
+            lines = _lines(item, f"{path}.{index}", remarks)
+            yield from ((f"{mark}{line}", remark) for mark, (line, remark) in zip(marks, lines))
+    else:
+        yield _inline(data), None
+
+
+def _has_names(data: Data) -> bool:
+    if isinstance(data, list):
+        return any(isinstance(item, dict) for item in data)
+    return isinstance(data, dict) and bool(data)
+
+
+def _inline(data: Data) -> str:
+    text: str = yaml.dump(
+        data, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that some reader could take for a number, and keeps lists of scalars on one line."""
+    """Quotes every text that a reader, of YAML 1.1 or 1.2, could take for something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -68,9 +96,9 @@ _Dumper.add_implicit_resolver(
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"0o[0-7]+\Z"), ["0"])
 
 
-def _represent_list(dumper: _Dumper, items: list[Data]) -> yaml.SequenceNode:
-    flow = not any(isinstance(item, dict) for item in items)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flow)
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", escape(text), style=style)
 
 
-_Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(str, _represent_text)

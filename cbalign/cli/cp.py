@@ -1,0 +1,36 @@
+"""`cbalign cp`: a recipe to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cbalign.cli import console
+
+
+@click.command()
+@click.argument("recipe")
+@click.argument("target", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--parents", "-p", is_flag=True, help="Create the folders above FILE.")
+def cp(recipe: str, target: Path | None, force: bool, parents: bool) -> None:
+    """Copy RECIPE to FILE (by default its name in this folder). What it extends it still finds."""
+    from cbalign.errors import UsageError
+    from cbalign.spec.recipes import recipes
+    from cbalign.spec.suggestions import did_you_mean
+
+    known = {each.name: each.path for each in recipes()}
+    source = known.get(recipe.removesuffix(".yaml"))
+    if source is None:
+        hint = did_you_mean(recipe, known) or "`cbalign ls` lists them."
+        raise UsageError(f"There is no recipe {recipe!r}.", remedy=hint)
+    if target is None or target.is_dir():
+        target = (target or Path()) / source.name
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists.", remedy="Name another file, or replace it with --force.")
+    if parents:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(source.read_bytes())
+    console.note(f"next: cbalign validate {target}")
+    console.result(str(target))

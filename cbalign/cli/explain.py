@@ -1,0 +1,128 @@
+"""`cbalign explain`: what a setting means."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from cbalign.cli import console
+from cbalign.cli.options import json_option
+
+if TYPE_CHECKING:
+    from cbalign.spec.fields import Choice, Found
+
+
+@click.command()
+@click.argument("path", metavar="[a.b.c]", default="")
+@json_option
+def explain(path: str, as_json: bool) -> None:
+    """Tell type, range, default, effect and the published value of a setting, or list the settings of a section."""
+    from cbalign.spec.experiment import Experiment
+    from cbalign.spec.fields import find
+    from cbalign.spec.load import ROOT
+
+    found = find(Experiment, path) if path else []
+    if path and not found:
+        _unknown(path)
+    if as_json:
+        console.document({"settings": [_data(each) for each in found or _inside(ROOT, "")]})
+    elif not found:
+        console.result(_listing(ROOT, ""))
+    else:
+        console.result("\n\n".join(_text(each) for each in found))
+
+
+def _unknown(path: str) -> None:
+    from cbalign.errors import UsageError
+    from cbalign.spec.experiment import Experiment
+    from cbalign.spec.fields import every
+    from cbalign.spec.suggestions import SYNONYMS, did_you_mean
+
+    name = path.rsplit(".", 1)[-1]
+    paths = list(dict.fromkeys(each.path.replace(".[]", "") for each in every(Experiment)))
+    same_name = [other for other in paths if other.rsplit(".", 1)[-1] == name]
+    if same_name:
+        remedy = f"There is {', '.join(same_name)}."
+    elif name in SYNONYMS:
+        remedy = f"cbalign calls it {SYNONYMS[name]}."
+    else:
+        near = did_you_mean(path, paths) or did_you_mean(name, {other.rsplit(".", 1)[-1] for other in paths})
+        remedy = near or "`cbalign explain` lists the sections."
+    raise UsageError(f"There is no setting {path!r}.", remedy=remedy)
+
+
+def _title(found: Found) -> str:
+    from cbalign.spec.fields import Leaf
+
+    path = found.path.replace(".[]", "")
+    return f"{path} ({found.variant})" if found.variant and isinstance(found.setting.shape, Leaf) else path
+
+
+def _text(found: Found) -> str:
+    from cbalign.spec.fields import Choice, Items, Leaf
+
+    setting = found.setting
+    lines = [click.style(_title(found), bold=True), f"  {setting.help}"]
+    facts: list[tuple[str, str]] = []
+    match setting.shape:
+        case Leaf():
+            facts.append(("type", setting.shape.wording()))
+        case Choice() if len(setting.shape.variants) > 1:
+            facts.append(("kinds", f"{setting.shape.discriminator}: {', '.join(setting.shape.variants)}"))
+        case Items():
+            facts.append(("type", "a list of sections"))
+    if setting.required:
+        facts.append(("default", "none: it has to be set"))
+    elif isinstance(setting.shape, Leaf):
+        facts.append(("default", json.dumps(setting.default, ensure_ascii=False)))
+    if found.effect:
+        facts.append(("effect", f"{found.effect.value}: {found.effect.meaning}"))
+    if setting.paper:
+        facts.append(("published", setting.paper))
+    lines += [f"  {name:<10} {value}" for name, value in facts]
+    inner = setting.shape.item if isinstance(setting.shape, Items) else setting.shape
+    if isinstance(inner, Choice):
+        lines += ["", _listing(inner, f"{found.path}.")]
+    return "\n".join(lines)
+
+
+def _inside(choice: Choice, prefix: str) -> list[Found]:
+    from cbalign.spec.fields import Found, settings
+
+    several = len(choice.variants) > 1
+    return [
+        Found(f"{prefix}{name}", setting, variant if several else None, setting.effect)
+        for variant, section in choice.variants.items()
+        for name, setting in settings(section).items()
+    ]
+
+
+def _listing(choice: Choice, prefix: str) -> str:
+    from cbalign.spec.fields import Leaf
+
+    rows = []
+    for each in _inside(choice, prefix):
+        leaf = isinstance(each.setting.shape, Leaf)
+        default = json.dumps(each.setting.default, ensure_ascii=False) if leaf and not each.setting.required else ""
+        rows.append((f"  {_title(each)}", default, each.setting.help))
+    return console.table(("  SETTING", "DEFAULT", "MEANING"), rows)
+
+
+def _data(found: Found) -> dict[str, object]:
+    from cbalign.spec.fields import Leaf
+
+    setting = found.setting
+    leaf = setting.shape if isinstance(setting.shape, Leaf) else None
+    return {
+        "path": found.path.replace(".[]", ""),
+        "kind": found.variant,
+        "type": leaf.wording() if leaf else "section",
+        "choices": list(leaf.choices or (leaf.item.choices if leaf.item else ())) if leaf else None,
+        "required": setting.required,
+        "default": setting.default,
+        "effect": found.effect.value if found.effect else None,
+        "published": setting.paper,
+        "help": setting.help,
+    }

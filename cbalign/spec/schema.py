@@ -1,0 +1,78 @@
+"""The JSON Schema of spec files, for editors.
+
+It describes files, not resolved experiments: a file may leave out whatever its bases say, and may name `extends` and
+`profiles`, which no resolved experiment has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cbalign.spec.experiment import FORMAT, Experiment
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+IDENTIFIER = f"urn:cbalign:experiment:{FORMAT}"
+
+Schema = dict[str, Any]
+
+_EXTENDS: Schema = {
+    "description": "Specs that this one builds on: files relative to this one, or recipes.",
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+}
+_PROFILES: Schema = {
+    "description": "Named overlays, chosen by --profile.",
+    "type": "object",
+    "additionalProperties": {"$ref": "#/$defs/Overlay"},
+}
+
+
+def json_schema() -> Schema:
+    """JSON Schema 2020-12 of a spec file."""
+    schema: Schema = Experiment.model_json_schema(mode="validation")
+    definitions = {name: _loosened(part) for name, part in schema.pop("$defs").items()}
+    whole = _loosened(schema)
+    properties = whole["properties"]
+    overlay = {"type": "object", "additionalProperties": False, "properties": properties}
+    required = schema["required"]
+    return {
+        "$schema": DIALECT,
+        "$id": IDENTIFIER,
+        "title": "cbalign experiment",
+        "description": "One YAML file is one experiment.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"extends": _EXTENDS, **properties, "profiles": _PROFILES},
+        "if": {"not": {"required": ["extends"]}},
+        "then": {"required": required},
+        "$defs": {**definitions, "Overlay": overlay},
+    }
+
+
+def _loosened(part: Any) -> Any:
+    """Nothing below the top is required, since a base may say it; what a value does is part of its description."""
+    if isinstance(part, list):
+        return [_loosened(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    loose: Schema = {}
+    for key, value in part.items():
+        if key in ("required", "discriminator", "effect", "paper", "path") and not isinstance(value, dict | bool):
+            continue
+        if key == "discriminator":
+            continue
+        if key == "properties":
+            loose[key] = {name: _property(field) for name, field in value.items()}
+        else:
+            loose["anyOf" if key == "oneOf" else key] = _loosened(value)
+    return loose
+
+
+def _property(field: Schema) -> Schema:
+    sentences = [field.get("description", "")]
+    if "paper" in field:
+        sentences.append(f"Published: {field['paper']}.")
+    if "effect" in field:
+        sentences.append(f"Effect: {field['effect']}.")
+    loose: Schema = _loosened(field)
+    loose.pop("title", None)
+    return {**loose, "description": " ".join(filter(None, sentences))}
