@@ -101,7 +101,8 @@ def test_missing_package_names_the_command_that_installs_it(monkeypatch: pytest.
 
 def test_sources_and_text_import_no_torch():
     program = (
-        "import sys, cbalign.data.openmoji, cbalign.data.json_pairs, cbalign.data.csv_pairs, cbalign.data.text, "
+        "import sys, cbalign.data.openmoji, cbalign.data.json_pairs, cbalign.data.csv_pairs, cbalign.data.karpathy, "
+        "cbalign.data.shards, cbalign.data.samples, cbalign.data.text, "
         "cbalign.data.image, cbalign.data.source; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
