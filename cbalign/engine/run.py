@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cbalign.engine.files import new_folder, storage_errors, write_durably
-from cbalign.engine.manifest import Manifest, now
-from cbalign.errors import CheckpointError, UsageError
+from cbalign.engine.manifest import Manifest, Status, now
+from cbalign.errors import CheckpointError, StorageError, UsageError
 
 LATEST = "latest"
 _CHECKPOINT = re.compile(r"step-(\d+)")
@@ -192,3 +192,46 @@ def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint in a run's `checkpoints` folder."""
     found = list_checkpoints(folder)
     return found[-1] if found else None
+
+
+def find_runs(runs: Path) -> list[Run]:
+    """The runs in a folder of runs, oldest first."""
+    if not runs.is_dir():
+        return []
+    found = [Run(path.parent) for path in runs.glob("*/manifest.json") if not path.parent.name.startswith(".")]
+    return sorted(found, key=lambda run: (Manifest.read(run.manifest).created, run.folder.name))
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in one line."""
+
+    folder: Path
+    status: Status
+    step: int  # of the newest checkpoint
+    metrics: Mapping[str, float]  # of the last evaluation that ended a training
+
+    def to_json(self) -> dict[str, object]:
+        """The same as plain data."""
+        return {
+            "run": str(self.folder),
+            "status": self.status,
+            "step": self.step,
+            "metrics": dict(self.metrics),
+        }
+
+
+def summarise(run: Run) -> RunSummary:
+    """The state of a run; one that claims to run but whose lock is free was killed.
+
+    Raises:
+        CheckpointError: its manifest is damaged.
+    """
+    manifest = Manifest.read(run.manifest)
+    status = manifest.status
+    if status == "running":
+        with suppress(UsageError, StorageError), run.lock():
+            status = "killed"
+    newest = latest_checkpoint(run.checkpoints)
+    step = int(newest.name.removeprefix("step-")) if newest else 0
+    return RunSummary(run.folder, status, step, manifest.metrics)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import tiny_task
@@ -11,7 +12,7 @@ from rich.console import Console
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.records import MetricsFile, Record
 from cbalign.engine.reporter import Bar, Lines, console_reporter
-from cbalign.engine.run import is_run, open_run
+from cbalign.engine.run import find_runs, is_run, open_run, summarise
 from cbalign.errors import CheckpointError, StorageError
 
 
@@ -125,3 +126,20 @@ def test_on_a_terminal_a_bar_moves(monkeypatch):
     reporter.stop()
     assert "20/20" in out.getvalue()
     assert "loss 1.5000" in out.getvalue()
+
+
+def test_runs_are_listed_with_what_became_of_them(tmp_path, new_run):
+    finished, killed = new_run(), new_run()
+    tiny_task.train(finished)
+    tiny_task.train(killed)
+    manifest = Manifest.read(killed.manifest)
+    replace(manifest, status="running").write(killed.manifest)
+    summaries = {run.folder: summarise(run) for run in find_runs(tmp_path / "runs")}
+    assert summaries.keys() == {finished.folder, killed.folder}
+    assert summaries[finished.folder].status == "finished"
+    assert summaries[finished.folder].step == 24
+    assert summaries[finished.folder].metrics == manifest.metrics
+    assert summaries[killed.folder].status == "killed"
+    with killed.lock():
+        assert summarise(killed).status == "running"
+    assert find_runs(tmp_path / "nowhere") == []
