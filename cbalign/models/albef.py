@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from cbalign.models import names
@@ -38,6 +39,8 @@ def from_albef(weights: Mapping[str, Tensor], text_layers: int) -> dict[str, Ten
         if f"{modality}_queue" in weights:
             named[f"{modality}_queue.features"] = weights[f"{modality}_queue"].T.contiguous()
             named[f"{modality}_queue.pointer"] = weights["queue_ptr"].reshape(())
+            # ALBEF's queues are full from the start, of random vectors at first.
+            named[f"{modality}_queue.filled"] = torch.tensor(weights[f"{modality}_queue"].shape[1])
         if "idx_queue" in weights:
             named[f"{modality}_queue.image_ids"] = weights["idx_queue"].reshape(-1)
     return named

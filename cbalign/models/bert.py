@@ -77,16 +77,18 @@ class Attention(nn.Module):
         queries = self._split(layout.pad(self.query(hidden)))  # (T, heads, L, d)
         length = queries.shape[2]
         if texts_per_image > 1:
-            queries = queries.unflatten(0, (texts_per_image, -1)).permute(1, 2, 0, 3, 4).flatten(2, 3)
+            grouped = queries.view(texts_per_image, -1, *queries.shape[1:])  # (G, B, heads, L, d)
+            queries = grouped.permute(1, 2, 0, 3, 4).flatten(2, 3)
         context = attend(queries, attended.keys, attended.values, mask, self.dropout if self.training else 0.0)
         if texts_per_image > 1:
-            context = context.unflatten(2, (texts_per_image, length)).permute(2, 0, 1, 3, 4).flatten(0, 1)
+            grouped = context.view(*context.shape[:2], texts_per_image, length, -1)
+            context = grouped.permute(2, 0, 1, 3, 4).flatten(0, 1)
         merged = layout.pack(context.transpose(1, 2).flatten(2))  # (T, L, D)
         residual = F.dropout(self.output(merged), self.dropout, self.training)
         return self.norm(hidden + residual)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, L, D / heads)
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, L, D / heads)
 
 
 class FeedForward(nn.Module):

@@ -46,7 +46,7 @@ class Packed:
     def pad(self, tokens: Tensor) -> Tensor:
         """(P, D) to (B, L, D), with zeros for padding."""
         padded = tokens.new_zeros(self.texts * self.length, tokens.shape[-1]).index_copy(0, self.index, tokens)
-        return padded.unflatten(0, (self.texts, self.length))
+        return padded.view(self.texts, self.length, -1)
 
     def pack(self, tokens: Tensor) -> Tensor:
         """(B, L, D) to (P, D)."""

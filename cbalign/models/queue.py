@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 NO_IMAGE = -1
@@ -12,19 +11,21 @@ NO_IMAGE = -1
 class FeatureQueue(nn.Module):
     """The last `length` teacher features of one modality (ALBEF, models/model_pretrain.py).
 
-    Any length works with any batch: writing wraps around. A new queue holds random unit vectors that belong to
-    no image, as ALBEF's does.
+    Any length works with any batch: writing wraps around. A new queue is empty. ALBEF's starts full of random vectors,
+    which are negatives that are trivially told apart: in a short training that draws all real features together.
     """
 
     features: Tensor
     image_ids: Tensor
     pointer: Tensor
+    filled: Tensor
 
     def __init__(self, length: int, dim: int) -> None:
         super().__init__()
-        self.register_buffer("features", F.normalize(torch.randn(length, dim), dim=1))  # (M, d)
+        self.register_buffer("features", torch.zeros(length, dim))  # (M, d)
         self.register_buffer("image_ids", torch.full((length,), NO_IMAGE, dtype=torch.int64))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
     @property
     def length(self) -> int:
@@ -41,3 +42,9 @@ class FeatureQueue(nn.Module):
         self.features[places[kept]] = features[kept].to(self.features.dtype)
         self.image_ids[places[kept]] = image_ids[kept]
         self.pointer.copy_((self.pointer + len(features)) % self.length)
+        self.filled.copy_((self.filled + len(features)).clamp(max=self.length))
+
+    def contents(self) -> tuple[Tensor, Tensor]:
+        """What has been written so far: features (n, d) and image ids (n,), n at most M, in no particular order."""
+        n = int(self.filled)
+        return self.features[:n], self.image_ids[:n]

@@ -77,6 +77,7 @@ class PretrainTask:
         self._section = experiment.model
         self._objectives = experiment.objectives
         self._evaluations = experiment.evaluate
+        self._corrupt_limit = experiment.data.corrupt_limit
         self._solve = build_solver(experiment.model.codebook.transport)
         self._tokenizer = tokenizer
         self._loader = loader
@@ -148,7 +149,9 @@ class PretrainTask:
         metrics: dict[str, float] = {}
         for section in self._evaluations:
             quick = section.model_copy(update={"bootstrap": 0})
-            for result in evaluate_retrieval(encoder, self._sources[section.on], quick):
+            for result in evaluate_retrieval(
+                encoder, self._sources[section.on], quick, corrupt_limit=self._corrupt_limit
+            ):
                 metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}
         return metrics
 
@@ -178,12 +181,13 @@ class PretrainTask:
         gather = self._world.gather
         batch = Embeddings(gather(features.teacher_image_embedding), gather(features.teacher_text_embedding))
         ids = gather(image_ids)
-        images, texts = self.model.image_queue, self.model.text_queue
+        images, image_owners = self.model.image_queue.contents()
+        texts, text_owners = self.model.text_queue.contents()
         return TeacherKeys(
             batch,
             ids,
-            Keys(torch.cat([batch.image, images.features]), torch.cat([ids, images.image_ids])),
-            Keys(torch.cat([batch.text, texts.features]), torch.cat([ids, texts.image_ids])),
+            Keys(torch.cat([batch.image, images]), torch.cat([ids, image_owners])),
+            Keys(torch.cat([batch.text, texts]), torch.cat([ids, text_owners])),
             first=self._world.rank * len(image_ids),
         )
 
