@@ -49,7 +49,7 @@ def decode(data: str | Path | bytes, *, name: str | None = None, max_pixels: int
                     remedy="Scale the image down.",
                 )
             image.load()
-            return _to_rgb(_upright(image))
+            return to_rgb(image)
     except (DataError, MemoryError):
         raise
     except FileNotFoundError:
@@ -57,6 +57,11 @@ def decode(data: str | Path | bytes, *, name: str | None = None, max_pixels: int
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{label}: cannot be decoded ({reason})") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An open image as `decode` gives it: upright, over white, 8 bits, RGB."""
+    return _to_rgb(_upright(image))
 
 
 def prepare(image: Image.Image, size: int) -> PixelArray:
