@@ -1,0 +1,194 @@
+"""A bundle on disk: its manifest, and the proof that its files are the ones that were exported.
+
+exports/<name>/
+  manifest.json        `BundleManifest`
+  spec.yaml            the resolved experiment
+  README.md            model card
+  parity.json          how closely the graphs compute what PyTorch computes
+  preprocessing.json   from image files to pixels
+  tokenizer.json  text.json
+  golden.npz           inputs and outputs to check an installation with
+  fp32/{image,text,codebook,match}.onnx
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
+from cbalign.errors import BundleError
+
+FORMAT = 1
+KIND = "cbalign bundle"
+MANIFEST = "manifest.json"
+SPEC = "spec.yaml"
+PREPROCESSING = "preprocessing.json"
+PARITY = "parity.json"
+GOLDEN = "golden.npz"
+CARD = "README.md"
+
+_REQUIRED = (SPEC, PREPROCESSING, TOKENIZER_FILE, SETTINGS_FILE)
+_AGAIN = "Copy the bundle again, or make it anew with `cbalign export`."
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """What a file must be: its SHA-256 in hexadecimal and its size in bytes."""
+
+    sha256: str
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> BundleFile:
+        """The file as it is now, read in blocks."""
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        return cls(digest.hexdigest(), path.stat().st_size)
+
+
+@dataclass(frozen=True)
+class BundleManifest:
+    """The content of a bundle's `manifest.json`."""
+
+    name: str
+    created: str  # UTC, ISO 8601
+    run: str  # name of the run that it was exported from
+    step: int | None  # of the checkpoint
+    spec_fingerprint: str
+    graphs: tuple[str, ...]
+    precisions: tuple[str, ...]
+    opset: int
+    versions: Mapping[str, str]
+    files: Mapping[str, BundleFile]  # by path in the bundle, with `/`; all but the manifest
+
+    def to_json(self) -> str:
+        """The manifest as an indented JSON object."""
+        return json.dumps({"kind": KIND, "format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str) -> BundleManifest:
+        """Read what `to_json` wrote.
+
+        Raises:
+            BundleError: not a manifest, one of a newer format, or one that names files outside of the bundle.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            if values.pop("kind") != KIND:
+                raise ValueError("it is no bundle's")
+            if (found := values.pop("format")) != FORMAT:
+                raise BundleError(
+                    f"{name}: format {found} of the bundle, this cbalign reads format {FORMAT}",
+                    remedy="Update cbalign.",
+                )
+            for key in ("graphs", "precisions"):
+                values[key] = tuple(map(str, values[key]))
+            values["files"] = {_inside(path): BundleFile(**file) for path, file in values["files"].items()}
+            if lacking := [required for required in _REQUIRED if required not in values["files"]]:
+                raise ValueError(f"it does not list {lacking[0]}")
+            return cls(**values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BundleError(f"{name}: not a bundle's manifest ({error})", remedy=_AGAIN) from error
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder with a manifest."""
+
+    folder: Path
+    manifest: BundleManifest
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Bundle:
+        """Read the manifest; no other file is looked at.
+
+        Raises:
+            BundleError: there is none, or it is damaged or of a newer format.
+        """
+        folder = Path(folder)
+        path = folder / MANIFEST
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise BundleError(
+                f"{folder} is not a bundle: it has no {MANIFEST}", remedy="Name a folder that `cbalign export` made."
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"{path}: cannot be read ({error})", remedy=_AGAIN) from error
+        return cls(folder, BundleManifest.from_json(text, name=str(path)))
+
+    def graph_path(self, precision: str, graph: str) -> Path:
+        """Where a graph lies.
+
+        Raises:
+            BundleError: the bundle has no such precision or graph.
+        """
+        if precision not in self.manifest.precisions:
+            has = ", ".join(self.manifest.precisions)
+            raise BundleError(f"{self.folder} has no {precision} graphs, only {has}", remedy=f"Choose one of {has}.")
+        name = f"{precision}/{graph}.onnx"
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.folder} has no {name}", remedy="Export it: `export.graphs: all` in the spec.")
+        return self.folder / name
+
+    def verify(self, names: Iterable[str] | None = None) -> None:
+        """Compare files with the manifest.
+
+        Args:
+            names: paths in the bundle; all of the manifest's when left out.
+
+        Raises:
+            BundleError: a file is missing, unreadable, of another size or of another SHA-256.
+        """
+        for name in self.manifest.files if names is None else names:
+            path, expected = self.folder / name, self.manifest.files[name]
+            try:
+                size = path.stat().st_size
+                if size != expected.size:
+                    raise BundleError(f"{path} is damaged: {size:,} bytes instead of {expected.size:,}", remedy=_AGAIN)
+                found = BundleFile.of(path)
+            except FileNotFoundError:
+                raise BundleError(f"{path} is missing; {MANIFEST} lists it", remedy=_AGAIN) from None
+            except OSError as error:
+                raise BundleError(f"{path}: cannot be read ({error.strerror})", remedy=_AGAIN) from error
+            if found != expected:
+                raise BundleError(
+                    f"{path} is damaged or was changed: SHA-256 {found.sha256[:12]}…, "
+                    f"{MANIFEST} says {expected.sha256[:12]}…",
+                    remedy=_AGAIN,
+                )
+
+    def names_of(self, precision: str) -> list[str]:
+        """The files that running one precision needs: its folder, and everything that is in no folder."""
+        return [name for name in self.manifest.files if "/" not in name or name.startswith(f"{precision}/")]
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder's manifest says that it is a bundle, damaged or not."""
+    try:
+        values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and values.get("kind") == KIND
+
+
+def list_files(folder: Path) -> dict[str, BundleFile]:
+    """Every file below `folder` but the manifest, as a manifest lists them."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in found}
+    return {name: BundleFile.of(path) for name, path in names.items() if name != MANIFEST}
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        raise ValueError(f"{name!r} leads outside of the bundle")
+    return name

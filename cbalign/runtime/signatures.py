@@ -1,0 +1,75 @@
+"""What the graphs of a bundle take and give: written by export, checked by the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+DType: TypeAlias = Literal["uint8", "int64", "float32"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output; dimensions with a name vary from call to call, None is fixed by the model."""
+
+    name: str
+    dtype: DType
+    shape: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of one graph, in order."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs."""
+        return [port.name for port in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs."""
+        return [port.name for port in self.outputs]
+
+
+SIGNATURES: Mapping[str, Signature] = {
+    "image": Signature(
+        (Port("pixels", "uint8", ("batch", None, None, None)),),  # (B, H, W, 3) RGB
+        (
+            Port("tokens", "float32", ("batch", None, None)),  # (B, N, D)
+            Port("embedding", "float32", ("batch", None)),  # (B, d)
+        ),
+    ),
+    "text": Signature(
+        (
+            Port("input_ids", "int64", ("batch", "length")),
+            Port("attention_mask", "int64", ("batch", "length")),
+        ),
+        (
+            Port("tokens", "float32", ("batch", "length", None)),  # (B, L, D)
+            Port("embedding", "float32", ("batch", None)),
+        ),
+    ),
+    "codebook": Signature(
+        (Port("embedding", "float32", ("batch", None)),),
+        (
+            Port("probabilities", "float32", ("batch", None)),  # (B, K)
+            Port("code", "int64", ("batch",)),
+            Port("prototype", "float32", ("batch", None)),  # (B, d)
+        ),
+    ),
+    "match": Signature(
+        (
+            Port("image_tokens", "float32", ("images", None, None)),  # (I, N, D)
+            Port("text_tokens", "float32", ("texts", "length", None)),  # (T, L, D)
+            Port("attention_mask", "int64", ("texts", "length")),
+            Port("image_index", "int64", ("texts",)),
+        ),
+        (Port("score", "float32", ("texts",)),),
+    ),
+}
+"""The graphs by name. `image` and `text` are in every bundle."""

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from cbalign.encoders import ImageFeatures
+from cbalign.errors import BundleError, DataError, DeviceError, UsageError
+from cbalign.runtime import placement
+from cbalign.runtime.images import encode_pictures, load_pixels
+from cbalign.runtime.placement import Device, Placement, check_placement, find_device
+from cbalign.runtime.session import Session
+
+from .conftest import GRAPHS, SIZE, write_graph, write_manifest
+
+has_gpu = placement._nvidia_gpus() > 0
+
+
+def test_a_session_computes_what_the_graphs_say(bundle: Path, pixels: np.ndarray) -> None:
+    session = Session.open(bundle, "cpu")
+    images = session.encode_images(pixels)
+    assert images.tokens == pytest.approx(pixels.reshape(5, 16, 3) / 255)
+    mean = pixels.reshape(5, 16, 3).mean(axis=1)
+    assert images.embedding == pytest.approx(mean / np.linalg.norm(mean, axis=1, keepdims=True), abs=1e-6)
+
+    texts = session.encode_texts(["a red fox", "car", "two blue cars and a fox"])
+    lengths = texts.attention_mask.sum(axis=1)
+    assert texts.tokens.shape == (3, lengths.max(), 3)
+    assert (texts.embedding.argmax(axis=1) == lengths % 3).all()
+
+    index = np.array([4, 0, 4])
+    expected = images.tokens.mean(axis=(1, 2))[index] * session.tokenizer.cls_id
+    assert session.match(images, texts, index) == pytest.approx(expected)
+    assert (session.assign(images.embedding).code == images.embedding.argmax(axis=1)).all()
+
+
+def test_where_every_node_runs_is_recorded(bundle: Path) -> None:
+    session = Session.open(bundle, "cpu")
+    assert [p.graph for p in session.placement] == list(GRAPHS)
+    assert all(
+        set(p.nodes) == {"CPUExecutionProvider"} and p.nodes["CPUExecutionProvider"] > 0 for p in session.placement
+    )
+
+
+@pytest.mark.skipif(has_gpu, reason="this machine has a GPU")
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error_and_auto_takes_the_cpu(bundle: Path) -> None:
+    with pytest.raises(DeviceError, match="cuda was asked for, but") as caught:
+        Session.open(bundle, "cuda")
+    assert caught.value.exit_code == 4
+    assert "cpu" in str(caught.value.remedy)
+    assert Session.open(bundle, "auto").device == Device("cpu")
+
+
+def test_a_session_that_fell_back_is_refused(bundle: Path) -> None:
+    """Whatever says that a GPU is there, what counts is where the nodes are."""
+    (found, *_) = Session.open(bundle, "cpu").placement
+    with pytest.raises(DeviceError, match="would run it on the CPU"):
+        check_placement(found, ["CPUExecutionProvider"], Device("cuda"))
+    work = Placement(
+        "image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Attention": 2, "Shape": 9}}
+    )
+    with pytest.raises(DeviceError, match="2 Attention would run elsewhere"):
+        check_placement(work, ["CUDAExecutionProvider", "CPUExecutionProvider"], Device("cuda"))
+    shapes = Placement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Shape": 9}})
+    check_placement(shapes, ["CUDAExecutionProvider", "CPUExecutionProvider"], Device("cuda"))
+
+
+@pytest.mark.parametrize("asked", ["gpu", "cuda:x", "cpu:1", "", "auto:0"])
+def test_unknown_devices_are_refused(asked: str) -> None:
+    with pytest.raises(UsageError, match="no device"):
+        find_device(asked)
+
+
+def test_parts_that_were_not_exported_are_refused(bundle: Path, pixels: np.ndarray) -> None:
+    for graph in ("codebook", "match"):
+        (bundle / "fp32" / f"{graph}.onnx").unlink()
+    write_manifest(bundle, ("image", "text"))
+    session = Session.open(bundle, "cpu")
+    assert not session.has_codebook
+    assert not session.has_matcher
+    with pytest.raises(UsageError, match="no codebook graph"):
+        session.assign(session.encode_images(pixels).embedding)
+
+
+def test_a_graph_with_other_inputs_is_refused(bundle: Path) -> None:
+    write_graph(bundle / "fp32" / "match.onnx", GRAPHS["codebook"])
+    write_manifest(bundle)
+    with pytest.raises(BundleError, match=r"match\.onnx is no match graph"):
+        Session.open(bundle, "cpu")
+
+
+def test_a_graph_that_onnxruntime_cannot_load_is_named(bundle: Path) -> None:
+    (bundle / "fp32" / "text.onnx").write_bytes(b"not a graph")
+    write_manifest(bundle)
+    with pytest.raises(BundleError, match=rf"text\.onnx: onnxruntime {onnxruntime.__version__} cannot load"):
+        Session.open(bundle, "cpu")
+
+
+@pytest.mark.parametrize("shape", [(1, SIZE, SIZE), (1, 3, SIZE, SIZE), (1, SIZE + 1, SIZE, 3)])
+def test_pixels_of_another_shape_or_type_are_refused(bundle: Path, shape: tuple[int, ...]) -> None:
+    session = Session.open(bundle, "cpu")
+    with pytest.raises(UsageError, match="images must be uint8"):
+        session.encode_images(np.zeros(shape, np.uint8))
+    with pytest.raises(UsageError, match="not float32"):
+        session.encode_images(np.zeros((1, SIZE, SIZE, 3), np.float32))  # type: ignore[arg-type]
+
+
+def test_paths_bytes_pillow_images_and_arrays_are_the_same_picture(tmp_path: Path) -> None:
+    array = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    path = tmp_path / "picture.png"
+    Image.fromarray(array).save(path)
+    translucent = Image.fromarray(array).convert("RGBA")
+    prepared = load_pixels([path, str(path), path.read_bytes(), Image.fromarray(array), translucent, array], SIZE)
+    assert prepared.shape == (6, SIZE, SIZE, 3)
+    assert (prepared == prepared[0]).all()
+    assert load_pixels([], SIZE).shape == (0, SIZE, SIZE, 3)
+    with pytest.raises(DataError, match="image array must be uint8"):
+        load_pixels([array.astype(np.float32)], SIZE)
+
+
+def test_any_number_of_pictures_is_encoded_in_batches(bundle: Path, pixels: np.ndarray) -> None:
+    session = Session.open(bundle, "cpu")
+    sizes = []
+
+    class Counting:
+        image_size = SIZE
+
+        def encode_images(self, batch: np.ndarray) -> ImageFeatures:
+            sizes.append(len(batch))
+            return session.encode_images(batch)
+
+    parts = list(encode_pictures(Counting(), list(pixels), batch_size=2))  # type: ignore[arg-type]
+    assert sizes == [2, 2, 1]
+    assert np.concatenate([p.embedding for p in parts]) == pytest.approx(session.encode_images(pixels).embedding)
+
+
+def test_running_a_bundle_needs_no_torch_and_says_nothing(bundle: Path) -> None:
+    code = (
+        "import sys; from cbalign.runtime.session import Session; from cbalign.evaluation.retrieval import *; "
+        f"s = Session.open({str(bundle)!r}); s.encode_texts(['a fox']); "
+        "assert not {'torch', 'transformers', 'timm', 'onnx'} & set(sys.modules), 'heavy imports'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
