@@ -13,7 +13,7 @@ numbers need no saving: torch's generators are seeded anew from (seed, step, ran
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
@@ -121,13 +121,16 @@ class Task(Protocol[BatchT]):
         """Write the files beside the weights that using the model needs (the tokenizer) into an existing folder."""
 
 
-def no_decay_for_vectors(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
+def no_decay_for_vectors(
+    parameters: Iterable[nn.Parameter], weight_decay: float, lr_scale: float = 1.0
+) -> list[ParameterGroup]:
     """The usual two groups: decay for matrices and larger, none for vectors and scalars (biases, norms, temperature).
 
     A parameter whose attribute `no_weight_decay` is true has none either. Frozen parameters are left out.
     """
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    trainable = [p for p in parameters if p.requires_grad]
     decayed = [p for p in trainable if p.ndim >= 2 and not getattr(p, "no_weight_decay", False)]
     chosen = {id(p) for p in decayed}
     plain = [p for p in trainable if id(p) not in chosen]
-    return [ParameterGroup(group, decay) for group, decay in ((decayed, weight_decay), (plain, 0.0)) if group]
+    groups = ((decayed, weight_decay), (plain, 0.0))
+    return [ParameterGroup(group, decay, lr_scale) for group, decay in groups if group]

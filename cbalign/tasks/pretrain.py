@@ -77,6 +77,7 @@ class PretrainTask:
         self._section = experiment.model
         self._objectives = experiment.objectives
         self._evaluations = experiment.evaluate
+        self._optimizer = experiment.train.optimizer
         self._corrupt_limit = experiment.data.corrupt_limit
         self._solve = build_solver(experiment.model.codebook.transport)
         self._tokenizer = tokenizer
@@ -96,8 +97,16 @@ class PretrainTask:
         return self._loader.batches(start)
 
     def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
-        """Matrices decay; vectors, the temperature and the prototypes do not."""
-        return no_decay_for_vectors(self.model, weight_decay)
+        """Matrices decay; vectors, the temperature and the prototypes do not. Towers have their own learning rates."""
+        towers = (
+            (self.model.student.vision, self._optimizer.vision_lr_scale),
+            (self.model.student.text, self._optimizer.text_lr_scale),
+        )
+        in_towers = {id(p) for tower, _ in towers for p in tower.parameters()}
+        groups = no_decay_for_vectors((p for p in self.model.parameters() if id(p) not in in_towers), weight_decay)
+        for tower, scale in towers:
+            groups += no_decay_for_vectors(tower.parameters(), weight_decay, scale)
+        return groups
 
     def before_step(self, progress: Progress) -> None:
         """The teacher follows the student."""

@@ -18,9 +18,9 @@ from cbalign.engine.run import Run, create_run, latest_checkpoint
 from cbalign.errors import UsageError
 from cbalign.spec.dump import dump_yaml, fingerprint
 from cbalign.spec.experiment import Experiment
-from cbalign.spec.fields import settings
+from cbalign.spec.fields import leaves
 from cbalign.spec.load import LoadedExperiment, load_experiment
-from cbalign.spec.section import Effect, Section
+from cbalign.spec.section import Effect
 from cbalign.tasks.build import open_task
 
 
@@ -106,27 +106,12 @@ def resume_command(run: Run, overrides: Sequence[str] = ()) -> str:
     return shlex.join(["cbalign", "train", str(_shown(run.folder)), *(f"--set={o}" for o in overrides)])
 
 
-def changed_settings(before: Section, after: Section, prefix: str = "") -> Iterator[tuple[str, Effect]]:
-    """The settings that differ between two sections of one kind, as dotted paths with their effects."""
-    for name, setting in settings(type(before)).items():
-        path, old, new = f"{prefix}{name}", getattr(before, name), getattr(after, name)
-        yield from _changes(path, old, new, setting.effect or Effect.TRAINING)
-
-
-def _changes(path: str, old: object, new: object, effect: Effect) -> Iterator[tuple[str, Effect]]:
-    if isinstance(old, Section) and type(old) is type(new) and isinstance(new, Section):
-        yield from changed_settings(old, new, f"{path}.")
-    elif isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
-        for i, (one, other) in enumerate(zip(old, new)):
-            yield from _changes(f"{path}[{i}]", one, other, effect)
-    elif old != new:
-        yield path, effect
-
-
 def _refuse_other_training(run: Run, before: Experiment, after: Experiment) -> None:
-    refused = [
-        f"{path} ({effect.value})" for path, effect in changed_settings(before, after) if effect is not Effect.RUNTIME
-    ]
+    old = {path: value for path, value, _ in leaves(before)}
+    new = {path: (value, effect) for path, value, effect in leaves(after)}
+    changed = {path: effect for path, (value, effect) in new.items() if path not in old or old[path] != value}
+    gone = [f"{path} (no longer there)" for path in old.keys() - new.keys()]
+    refused = [f"{path} ({e.value})" for path, e in changed.items() if e is not Effect.RUNTIME] + sorted(gone)
     if refused:
         raise UsageError(
             f"{run.folder} cannot go on with another value of {', '.join(refused)}: it would be another training.",

@@ -100,7 +100,7 @@ VALUES = {"loss": 1.5, "loss/fit": 1.25, "lr": 0.001, "samples_per_second": 99.6
 
 def test_without_a_terminal_each_record_is_one_plain_line():
     out = io.StringIO()
-    reporter = console_reporter(Console(file=out, width=40))
+    reporter = console_reporter(Console(file=out, width=40), interactive=False)
     assert isinstance(reporter, Lines)
     assert not isinstance(reporter, Bar)
     reporter.start(20, 0)
@@ -118,7 +118,7 @@ def test_without_a_terminal_each_record_is_one_plain_line():
 def test_on_a_terminal_a_bar_moves(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     out = io.StringIO()
-    reporter = console_reporter(Console(file=out, force_terminal=True, width=160))
+    reporter = console_reporter(Console(file=out, force_terminal=True, width=160), interactive=True)
     assert isinstance(reporter, Bar)
     reporter.start(20, 5)
     reporter.advance(20)

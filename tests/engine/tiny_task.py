@@ -99,7 +99,7 @@ class TinyTask:
             start += 1
 
     def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
-        return no_decay_for_vectors(self.model, weight_decay)
+        return no_decay_for_vectors(self.model.parameters(), weight_decay)
 
     def before_step(self, progress: Progress) -> None:
         with torch.no_grad():
