@@ -79,6 +79,8 @@ def _text(found: Found) -> str:
         facts.append(("default", json.dumps(setting.default, ensure_ascii=False)))
     if found.effect:
         facts.append(("effect", f"{found.effect.value}: {found.effect.meaning}"))
+    if setting.switch:
+        facts.append(("", f"{setting.switch.value} when it goes to or from 0"))
     if setting.paper:
         facts.append(("published", setting.paper))
     lines += [f"  {name:<10} {value}" for name, value in facts]

@@ -116,6 +116,7 @@ class Setting:
     effect: Effect | None
     paper: str | None
     path_kind: PathKind | None
+    switch: Effect | None  # what going to or from 0 does, where that is worse
     required: bool
     default: object
 
@@ -128,7 +129,7 @@ def settings(section: type[Section]) -> dict[str, Setting]:
 
 def _setting(name: str, info: FieldInfo) -> Setting:
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    effect, paper, path = extra.get("effect"), extra.get("paper"), extra.get("path")
+    effect, paper, path, switch = (extra.get(key) for key in ("effect", "paper", "path", "switch"))
     required = info.is_required()
     value = None if required else info.get_default(call_default_factory=True, validated_data={})
     default = value.model_dump(mode="json") if isinstance(value, BaseModel) else _plain(value)
@@ -142,6 +143,7 @@ def _setting(name: str, info: FieldInfo) -> Setting:
         effect=Effect(effect) if isinstance(effect, str) else None,
         paper=paper if isinstance(paper, str) else None,
         path_kind=path if path in ("file", "folder", "maybe") else None,  # type: ignore[arg-type]
+        switch=Effect(switch) if isinstance(switch, str) else None,
         required=required,
         default=default,
     )

@@ -36,7 +36,14 @@ class ContrastiveSection(Section):
 class CodebookObjectiveSection(Section):
     """Codebook loss L_code (CODIS section 3.1)."""
 
-    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (CODIS)")
+    weight: float = setting(
+        1.0,
+        ge=0,
+        effect=TRAINING,
+        switch=Effect.ARCHITECTURE,
+        help="Factor of the term in the loss.",
+        paper="1 (CODIS)",
+    )
     target: Literal["cross", "same", "both"] = setting(
         "cross",
         effect=TRAINING,
@@ -48,13 +55,27 @@ class CodebookObjectiveSection(Section):
 class MatchingSection(Section):
     """Image-text matching L_itm."""
 
-    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (ALBEF)")
+    weight: float = setting(
+        1.0,
+        ge=0,
+        effect=TRAINING,
+        switch=Effect.ARCHITECTURE,
+        help="Factor of the term in the loss.",
+        paper="1 (ALBEF)",
+    )
 
 
 class MaskedLanguageSection(Section):
     """Masked language modelling L_mlm."""
 
-    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (ALBEF)")
+    weight: float = setting(
+        1.0,
+        ge=0,
+        effect=TRAINING,
+        switch=Effect.ARCHITECTURE,
+        help="Factor of the term in the loss.",
+        paper="1 (ALBEF)",
+    )
     probability: float = setting(
         0.15, gt=0, lt=1, effect=TRAINING, help="Share of tokens that are predicted.", paper="0.15 (ALBEF)"
     )

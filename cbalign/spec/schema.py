@@ -56,7 +56,9 @@ def _loosened(part: Any) -> Any:
         return part
     loose: Schema = {}
     for key, value in part.items():
-        if key in ("required", "discriminator", "effect", "paper", "path") and not isinstance(value, dict | bool):
+        if key in ("required", "discriminator", "effect", "paper", "path", "switch") and not isinstance(
+            value, dict | bool
+        ):
             continue
         if key == "discriminator":
             continue

@@ -78,6 +78,7 @@ def setting(
     help: str,
     paper: str | None = None,
     path: PathKind | None = None,
+    switch: Effect | None = None,
     **constraints: Any,
 ) -> Any:
     """A field of a section.
@@ -89,6 +90,7 @@ def setting(
         paper: the published value and its source, where there is one.
         path: the text names a file or folder relative to the spec that wrote it; `maybe`: when there is one of that
             name, and else it is a name of another kind.
+        switch: what going to or from 0 does, where that does more than another value.
         constraints: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, `discriminator`, …
     """
     extra: dict[str, Any] = {"effect": effect.value}
@@ -96,6 +98,8 @@ def setting(
         extra["paper"] = paper
     if path is not None:
         extra["path"] = path
+    if switch is not None:
+        extra["switch"] = switch.value
     if isinstance(default, (Section, list, dict)):
         raise TypeError("pass default_factory for a default that is an object")
     return Field(default, description=help, json_schema_extra=extra, **constraints)
