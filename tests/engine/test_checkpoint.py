@@ -37,7 +37,7 @@ def trained():
     """A model and its optimiser after one step."""
     torch.manual_seed(0)
     model = tiny_task.TinyModel()
-    optimizer = build_adamw(tiny_task.no_decay_for_vectors(model, 0.1), tiny_task.settings().optimizer)
+    optimizer = build_adamw(tiny_task.no_decay_for_vectors(model.parameters(), 0.1), tiny_task.settings().optimizer)
     model(torch.ones(2, tiny_task.WIDTH)).sum().backward()
     optimizer.step()
     return model, optimizer
@@ -47,7 +47,7 @@ def test_what_is_saved_is_loaded(tmp_path, trained):
     model, optimizer = trained
     path = save_checkpoint(tmp_path, state(7), model, optimizer, keep=2)
     other = tiny_task.TinyModel()
-    fresh = build_adamw(tiny_task.no_decay_for_vectors(other, 0.1), tiny_task.settings().optimizer)
+    fresh = build_adamw(tiny_task.no_decay_for_vectors(other.parameters(), 0.1), tiny_task.settings().optimizer)
     assert load_checkpoint(path, other, fresh) == state(7)
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
@@ -134,7 +134,7 @@ def test_full_disk_leaves_the_previous_checkpoint_and_nothing_half_written(full_
     small = save_checkpoint(full_disk, state(1), *trained, keep=1)
     content = {p.name: p.read_bytes() for p in small.iterdir()}
     large = nn.Linear(300, 300)
-    optimizer = build_adamw(tiny_task.no_decay_for_vectors(large, 0.1), tiny_task.settings().optimizer)
+    optimizer = build_adamw(tiny_task.no_decay_for_vectors(large.parameters(), 0.1), tiny_task.settings().optimizer)
     large(torch.ones(1, 300)).sum().backward()
     optimizer.step()
     with pytest.raises(StorageError, match=r"Cannot write .*step-2") as caught:
