@@ -68,7 +68,8 @@ def load_experiment(
         path: a file, `-` for standard input, or the name of a recipe.
         overrides: texts of `--set`: `a.b=value`, `+list=item`, `~a.b`; the last one of a path counts.
         profiles: names of overlays in the spec, applied in this order.
-        check_files: whether files and folders that the spec names have to exist.
+        check_files: whether files and folders that the spec names have to exist, and the environment variables in
+            their names have to be set.
         environment: what `${env:NAME}` reads; this process's by default.
 
     Raises:
@@ -124,7 +125,12 @@ def _validated(tree: MapNode, variables: Mapping[str, str], check_files: bool) -
     tree, paths = normalise(interpolated, ROOT)
     _refuse_other_format(tree)
     if check_files:
-        mistakes.extend(missing_files(paths))
+        unset = [mistake.place for mistake in mistakes]
+        mistakes.extend(mistake for mistake in missing_files(paths) if mistake.place not in unset)
+    else:
+        # Where data lie on some other machine does not matter here.
+        elsewhere = [named.node.place for named in paths]
+        mistakes = [mistake for mistake in mistakes if mistake.place not in elsewhere]
     try:
         experiment = Experiment.model_validate_json(json.dumps(plain_data(tree)))
     except ValidationError as error:
