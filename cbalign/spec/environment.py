@@ -38,7 +38,10 @@ def interpolate(node: Node, environment: Mapping[str, str], mistakes: list[Diagn
 
 
 def interpolate_text(text: str, place: Place, environment: Mapping[str, str]) -> tuple[str, list[Diagnostic]]:
-    """`text` with references replaced, and the mistakes found in it. `$${` stands for `${`, an unset NAME for `$NAME`."""
+    """`text` with references replaced, and the mistakes found in it.
+
+    `$${` stands for `${`; a variable that is not set leaves `$NAME`.
+    """
     mistakes: list[Diagnostic] = []
 
     def value(match: re.Match[str]) -> str:
@@ -49,7 +52,7 @@ def interpolate_text(text: str, place: Place, environment: Mapping[str, str]) ->
             hint = "only ${env:NAME} is replaced; write $${ for a plain ${"
             mistakes.append(Diagnostic(f"`{match[0]}` is no reference to an environment variable", place, hint=hint))
         elif name not in environment:
-            hint = f"set it: {name}=… cbalign …; `validate --no-files` does without when it names data"
+            hint = f"set it: {name}=… cbalign …"
             mistakes.append(Diagnostic(f"the environment variable {name} is not set", place, hint=hint))
         return environment.get(name or "", f"${name}")
 
