@@ -248,7 +248,7 @@ def _conflict_message(conflict: _Conflict, node: MapNode) -> Diagnostic:
     ]
     return Diagnostic(
         f"two bases disagree about `{path}`: {told[0]} or {told[1]}",
-        node.entries[EXTENDS].value.place if EXTENDS in node.entries else None,
+        node.entries[EXTENDS].key if EXTENDS in node.entries else None,
         path,
         hint=f"set `{path}` in this file",
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -216,22 +216,14 @@ def _optional(shape: Shape, optional: bool) -> Shape:
 def _constrained(leaf: Leaf, info: FieldInfo | None) -> Leaf:
     if info is None:
         return leaf
-    bounds = []
-    pattern = None
-    for constraint in info.metadata:
-        match constraint:
-            case Ge(ge=bound):
-                bounds.append(f"of at least {bound}")
-            case Gt(gt=bound):
-                bounds.append(f"above {bound}")
-            case Le(le=bound):
-                bounds.append(f"of at most {bound}")
-            case Lt(lt=bound):
-                bounds.append(f"below {bound}")
-            case MinLen() | MaxLen():
-                pass
-            case _:
-                pattern = getattr(constraint, "pattern", None) or pattern
+    low = next((c for c in info.metadata if isinstance(c, Ge | Gt)), None)
+    high = next((c for c in info.metadata if isinstance(c, Le | Lt)), None)
+    if isinstance(low, Ge) and isinstance(high, Le):
+        bounds = [f"from {low.ge} to {high.le}"]
+    else:
+        bounds = [f"of at least {low.ge}" if isinstance(low, Ge) else f"above {low.gt}"] if low else []
+        bounds += [f"of at most {high.le}" if isinstance(high, Le) else f"below {high.lt}"] if high else []
+    pattern = next((c.pattern for c in info.metadata if hasattr(c, "pattern")), None)
     return replace(leaf, bounds=tuple(bounds), pattern=pattern, examples=tuple(map(str, info.examples or ())))
 
 

@@ -155,7 +155,11 @@ class _Reader:
             self._stop(event, f"nested deeper than {MAX_DEPTH} levels")
         tag: str | None = getattr(event, "tag", None)
         if tag is not None:
-            self._mistake(event, f"tags such as `{tag}` are not part of the spec language", hint="remove the tag")
+            self._mistake(
+                event,
+                f"tags such as `{tag.replace('tag:yaml.org,2002:', '!!')}` are not part of the spec language",
+                hint="remove the tag",
+            )
         before, anchor = self._nodes, event.anchor
         if anchor:
             self._open_anchors.add(anchor)

@@ -57,26 +57,51 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def meant_setting(root: type[Section], section: type[Section], path: str, name: str) -> str | None:
-    """What an unknown key `name` at the section `path` was probably meant to be."""
+    """What an unknown key `name` in a section was probably meant to be.
+
+    Args:
+        root: the section of a whole spec.
+        section: the one that has no such key.
+        path: dotted path of that section.
+        name: the key.
+    """
     here = list(settings(section))
-    near = closest(name, here)
-    if near and difflib.SequenceMatcher(None, name.lower(), near).ratio() > 0.8:
-        return f"did you mean `{near}`?"
-    elsewhere = [found.path.replace(".[]", "") for found in every(root) if found.path.rsplit(".", 1)[-1] == name]
-    elsewhere = list(dict.fromkeys(other for other in elsewhere if other != f"{path}.{name}".lstrip(".")))
-    if name in ("extends", "profiles"):
-        return f"`{name}` stands at the top of a file, not inside a section"
-    if 0 < len(elsewhere) <= 3:
-        owners = [other.rpartition(".")[0] or "the top of the spec" for other in elsewhere]
-        return f"`{name}` belongs to {' or '.join(owners)}"
-    if name.lower() in SYNONYMS:
-        return f"cbalign calls it `{SYNONYMS[name.lower()]}`"
-    if near:
-        return f"did you mean `{near}`?"
-    anywhere = closest(name, {f.path.rsplit(".", 1)[-1] for f in every(root) if isinstance(f.setting.shape, Leaf)})
-    if anywhere and difflib.SequenceMatcher(None, name, anywhere).ratio() > 0.8:
-        owner = next(f.path for f in every(root) if f.path.rsplit(".", 1)[-1] == anywhere)
-        return f"did you mean `{owner.replace('.[]', '')}`?"
     if ":" in name:
         return "a colon needs a space after it: `key: value`"
-    return f"it knows {', '.join(here)}" if len(here) <= 12 else None
+    if name in ("extends", "profiles"):
+        return f"`{name}` stands at the top of a file, not inside a section"
+    near = closest(name, here)
+    if near and _likeness(name, near) > 0.8:
+        return f"did you mean `{near}`?"
+    return _elsewhere(root, path, name) or (f"did you mean `{near}`?" if near else _anywhere(root, here, name))
+
+
+def _elsewhere(root: type[Section], path: str, name: str) -> str | None:
+    """Where that very name belongs, or the name that other tools have for it."""
+    own = f"{path}.{name}" if path else name
+    namesakes = [found for found in every(root) if found.path.rsplit(".", 1)[-1] == name]
+    kinds = [found.variant for found in namesakes if found.path.replace(".[]", "") == own and found.variant]
+    if kinds:
+        return f"`{name}` belongs to another kind of {path}: {', '.join(kinds)}"
+    owners = list(dict.fromkeys(found.path.replace(".[]", "").rpartition(".")[0] for found in namesakes))
+    if 0 < len(owners) <= 3:
+        return f"`{name}` belongs to {' or '.join(owner or 'the top of the spec' for owner in owners)}"
+    synonym = closest(name, SYNONYMS)
+    if synonym and _likeness(name, synonym) > 0.8:
+        owner, _, ours = SYNONYMS[synonym].rpartition(".")
+        return f"cbalign calls it `{ours if owner == path else SYNONYMS[synonym]}`"
+    return None
+
+
+def _anywhere(root: type[Section], here: list[str], name: str) -> str | None:
+    leaves = {
+        found.path.rsplit(".", 1)[-1]: found.path for found in every(root) if isinstance(found.setting.shape, Leaf)
+    }
+    near = closest(name, leaves)
+    if near and _likeness(name, near) > 0.8:
+        return f"did you mean `{leaves[near].replace('.[]', '')}`?"
+    return f"it has {', '.join(here)}" if len(here) <= 12 else None
+
+
+def _likeness(word: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, word.lower(), other.lower()).ratio()

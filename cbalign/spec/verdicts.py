@@ -78,7 +78,8 @@ def _comparable(comparison: Comparison) -> Verdict:
     question = "numbers of A and B compare"
     first, second = ({(e.kind, e.on): e for e in x.evaluate} for x in comparison.experiments)
     common = [key for key in first if key in second]
-    spoiled, partly = [], []
+    spoiled: list[Difference] = []
+    partly: list[Difference] = []
     for kind, split in common:
         a, b = first[kind, split], second[kind, split]
         protocols = set(a.protocols) & set(b.protocols)

@@ -25,6 +25,7 @@ _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     ("expected alphabetic or numeric", "a `*` or `&` that names nothing", "quote text that begins with `*` or `&`"),
     ("found duplicate anchor", "an anchor is named twice", None),
     ("expected <document start>", "something follows the end of the spec", "check the indent of this line"),
+    ("expected the node content", "a value is missing here", "close what is open above, or write the value"),
     ("found undefined tag handle", "tags are not part of the spec language", "quote text that begins with `!`"),
     ("expected URI", "tags are not part of the spec language", "quote text that begins with `!`"),
     ("found incompatible YAML document", "specs are YAML 1.2", "remove the %YAML line"),

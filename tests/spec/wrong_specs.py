@@ -1,0 +1,135 @@
+"""Specs with mistakes, by name. What cbalign says of each is in golden/NAME.txt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+HEAD = "cbalign: 1\nname: wrong\ndata:\n  train: {source: openmoji, split: train}\n"
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A spec, what stands beside it, and what it is loaded with."""
+
+    text: str | bytes
+    overrides: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+WRONG = {
+    # Not a spec at all.
+    "empty": Wrong(""),
+    "only_comments": Wrong("# nothing\n\n---\n"),
+    "a_list": Wrong("- cbalign: 1\n- name: x\n"),
+    "a_sentence": Wrong("hello world\n"),
+    "utf16": Wrong("cbalign: 1\n".encode("utf-16")),
+    "latin1": Wrong("cbalign: 1\nname: x\ndescription: caf\xe9\n".encode("latin-1")),
+    "control_character": Wrong(HEAD + "description: 'a\x07b'\n"),
+    "two_documents": Wrong(HEAD + "---\nname: second\n"),
+    "too_long": Wrong("#" * 300_000),
+    # YAML that went wrong.
+    "tab_indent": Wrong("cbalign: 1\ntrain:\n\tseed: 1\n"),
+    "unclosed_bracket": Wrong(HEAD + "export: {precisions: [fp32\n"),
+    "unclosed_quote": Wrong(HEAD + "description: 'it is\n"),
+    "colon_in_text": Wrong(HEAD + "description: this: that\n"),
+    "bad_indent": Wrong("cbalign: 1\ntrain:\n    seed: 1\n  batch_size: 2\n"),
+    "no_space_after_colon": Wrong(HEAD + "train: {seed:1}\n"),
+    "no_space_in_block": Wrong(HEAD + "train:\n  seed:1\n  batch_size: 2\n"),
+    "percent_at_start": Wrong(HEAD + "train:\n  schedule: {warmup: %5}\n"),
+    "duplicate_key": Wrong(HEAD + "train:\n  seed: 1\n  batch_size: 2\n  seed: 3\n"),
+    "duplicate_key_in_line": Wrong(HEAD + "train: {seed: 1, seed: 1}\n"),
+    "tag": Wrong(HEAD + "train: {seed: !!python/object/apply:os.system [ls]}\n"),
+    "string_tag": Wrong(HEAD + "description: !!str 5\n"),
+    "merge_key": Wrong(HEAD + "model:\n  vision: &v {layers: 2}\n  text:\n    <<: *v\n"),
+    "unknown_alias": Wrong(HEAD + "train: {seed: *other}\n"),
+    "recursive_alias": Wrong(HEAD + "evaluate: &e [*e]\n"),
+    "alias_bomb": Wrong(
+        "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"{n}: &{n} [{','.join([f'*{p}'] * 10)}]\n" for p, n in zip("abcde", "bcdef"))
+    ),  # fmt: skip
+    "too_deep": Wrong(HEAD + "evaluate: " + "[" * 5000 + "]" * 5000 + "\n"),
+    "half_a_character": Wrong(HEAD + 'description: "\\ud83d"\n'),
+    "complex_key": Wrong(HEAD + "? [a, b]\n: 1\n"),
+    "infinity": Wrong(HEAD + "train: {optimizer: {lr: .inf, weight_decay: .nan, eps: 1e999}}\n"),
+    "endless_number": Wrong(HEAD + f"train: {{seed: {'9' * 5000}}}\n"),
+    # Keys.
+    "misspelt_key": Wrong(HEAD + "train:\n  optimizer: {lerning_rate: 1e-4}\n  sed: 3\n"),
+    "key_of_another_section": Wrong(HEAD + "train:\n  lr: 1e-4\nmomentum: 0.9\n"),
+    "key_of_another_tool": Wrong(HEAD + "schedular: {}\ntrain:\n  epochs: 30\n  max_grad_norm: 1.0\n"),
+    "key_of_another_kind": Wrong(HEAD + "train:\n  schedule: {kind: constant, final_lr: 0.0}\n"),
+    "key_that_is_a_number": Wrong(HEAD + "1: one\n"),
+    "nested_extends": Wrong(HEAD + "train: {extends: base.yaml}\n"),
+    "missing_keys": Wrong("name: x\ntrain: {seed: 1}\n"),
+    "missing_split": Wrong("cbalign: 1\nname: x\ndata:\n  train: {source: openmoji}\n"),
+    "missing_source": Wrong("cbalign: 1\nname: x\ndata:\n  train: {split: train}\n"),
+    "other_format": Wrong("cbalign: 2\nname: x\nnew: thing\n"),
+    "format_as_text": Wrong("cbalign: one\nname: x\ndata: {train: {source: openmoji, split: train}}\n"),
+    # Values.
+    "number_as_text": Wrong(HEAD + "train:\n  optimizer: {lr: '1e-4'}\n  seed: 1_000\n"),
+    "text_as_number": Wrong(HEAD + "model:\n  text: {architecture: 5}\ndescription: 12\n"),
+    "yes_for_true": Wrong(HEAD + "objectives: {contrastive: {intra_modal: yes}}\n"),
+    "fraction": Wrong(HEAD + "train: {batch_size: 64.0, seed: 0.5}\n"),
+    "out_of_range": Wrong(HEAD + "train: {batch_size: 0}\nmodel: {text: {dropout: 1.5, max_tokens: 1000}}\n"),
+    "duration_without_unit": Wrong(HEAD + "train: {duration: 30, schedule: {warmup: 5 minutes}}\n"),
+    "wrong_choice": Wrong(HEAD + "train: {precision: BF16}\nobjectives: {codebook: {target: crossed}}\n"),
+    "wrong_kind": Wrong(HEAD + "train: {schedule: {kind: cosin}}\nmodel: {codebook: {transport: {solver: [ipot]}}}\n"),
+    "wrong_device": Wrong(HEAD + "train: {device: gpu}\n"),
+    "list_for_value": Wrong(HEAD + "train: {seed: [1, 2, 3], batch_size: {a: 1}}\n"),
+    "value_for_list": Wrong(HEAD + "export: {graphs: image, precisions: fp32}\nevaluate: retrieval\n"),
+    "section_for_list": Wrong(HEAD + "evaluate:\n  kind: retrieval\n  on: test\n"),
+    "list_of_values": Wrong(HEAD + "evaluate: [retrieval]\n"),
+    "value_for_section": Wrong(HEAD + "train: fast\n"),
+    "empty_section": Wrong(HEAD + "train:\n  # seed: 1\nmodel:\n"),
+    "empty_list": Wrong(HEAD + "export: {precisions: []}\n"),
+    "wrong_item": Wrong(HEAD + "export: {graphs: [image, txt], precisions: [fp32, fp17]}\n"),
+    "wrong_length": Wrong(HEAD + "train: {optimizer: {betas: [0.9]}}\ndata: {}\n".replace("data: {}\n", "")),
+    "too_many": Wrong(HEAD + "train: {optimizer: {betas: [0.9, 0.99, 0.999]}}\n"),
+    "bad_name": Wrong("cbalign: 1\nname: my experiment\ndata: {train: {source: openmoji, split: train}}\n"),
+    "long_delimiter": Wrong(
+        "cbalign: 1\nname: x\ndata:\n  train: {source: csv, files: [pairs.csv], delimiter: '||'}\n",
+        files={"pairs.csv": "image,caption\n"},
+    ),
+    "wide_characters": Wrong(HEAD + "description: 日本語 # 説明\ntrain: {precision: 半精度}\n"),
+    "long_line": Wrong(HEAD + f"description: {'long ' * 60}\nexport: {{opset: auto, graphs: all, {' ' * 120}opst: 5}}\n"),
+    # Rules between settings.
+    "batch_not_multiple": Wrong(HEAD + "train:\n  batch_size: 48\n  global_batch_size: 512\n"),
+    "heads_not_divisor": Wrong(HEAD + "model:\n  vision:\n    width: 100\n    heads: 3\n"),
+    "patch_not_divisor": Wrong(HEAD + "model: {vision: {image_size: 250, patch_size: 16}}\n"),
+    "pretrained_but_changed": Wrong(HEAD + "model: {text: {width: 128}}\n"),
+    "warmup_too_long": Wrong(HEAD + "train: {duration: 100 steps}\n"),
+    "zero_duration": Wrong(HEAD + "train: {log_every: 0 steps}\n"),
+    "nothing_to_learn": Wrong(
+        HEAD + "objectives:\n" + "".join(f"  {n}: {{weight: 0}}\n" for n in ("contrastive", "codebook", "matching", "masked_language"))
+    ),  # fmt: skip
+    "evaluates_missing_split": Wrong(HEAD + "evaluate:\n  - {kind: retrieval, on: test}\n"),
+    "reranks_without_head": Wrong(
+        HEAD + "  validation: {source: openmoji, split: validation}\nobjectives: {matching: {weight: 0}}\n"
+        "evaluate:\n  - {kind: retrieval, protocols: [dual, rerank]}\n"
+    ),
+    "crop_scale_falls": Wrong(HEAD + "  augmentation: {crop_scale: [1.0, 0.2]}\n"),
+    # Files.
+    "missing_files": Wrong(
+        "cbalign: 1\nname: x\ndata:\n  train:\n    source: json\n    files: [trian.json, gone/val.json]\n    root: pictures\n",
+        files={"train.json": "[]"},
+    ),
+    "missing_weights": Wrong(HEAD + "model: {vision: {init: ./deit.pth}}\n"),
+    "extends_missing": Wrong("extends: bsae.yaml\nname: x\n", files={"base.yaml": HEAD}),
+    "extends_circle": Wrong("extends: a.yaml\nname: x\n", files={"a.yaml": "extends: b.yaml\n", "b.yaml": "extends: a.yaml\n"}),
+    "extends_number": Wrong("extends: [5]\nname: x\n"),
+    "extends_conflict": Wrong(
+        "extends: [a.yaml, b.yaml]\nname: x\n",
+        files={"a.yaml": HEAD + "train: {seed: 1, batch_size: 8}\n", "b.yaml": HEAD + "train: {seed: 2, batch_size: 8}\n"},
+    ),
+    "mistake_in_base": Wrong("extends: base.yaml\nname: x\n", files={"base.yaml": HEAD + "train: {sede: 1}\n"}),
+    "broken_base": Wrong("extends: base.yaml\nname: x\n", files={"base.yaml": "a: [\n"}),
+    # Changes from outside.
+    "set_unknown": Wrong(HEAD, overrides=("train.optimzer.lr=1", "tran.seed=3")),
+    "set_wrong_type": Wrong(HEAD, overrides=("train.seed=many", "train.optimizer.lr=[1]")),
+    "set_malformed": Wrong(HEAD, overrides=("train.seed", "=5", "a..b=1", "~train.seed=1", "train.seed=[1")),
+    "set_no_such_item": Wrong(HEAD, overrides=("evaluate.0.top_k=5", "evaluate.first.top_k=5", "+train.seed=5", "~train.sede")),
+    "env_unset": Wrong(HEAD + "description: ${env:HOSTNAME_OF_MINE}\ntrain: {seed: '${SEED}'}\n"),
+    "env_wrong_type": Wrong(HEAD + "train: {seed: '${env:SEED}'}\n", environment={"SEED": "1"}),
+    "no_such_profile": Wrong(HEAD + "profiles:\n  debug: {train: {batch_size: 2}}\n", profiles=("debg",)),
+    "profile_without_settings": Wrong(HEAD + "profiles: {debug: 5}\n"),
+}  # fmt: skip
