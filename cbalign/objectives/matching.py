@@ -31,6 +31,8 @@ def draw_negatives(similarity: Tensor, positive: Tensor) -> Negatives:
     valid = (~positive).any(dim=1)
     allowed = torch.where(valid[:, None], ~positive, True)
     weights = similarity.float().masked_fill(~allowed, -torch.inf).softmax(dim=1)
+    # When the similarities are not finite, the loss will say so; `multinomial` would fail before it can.
+    weights = weights.nan_to_num(nan=1.0)
     return Negatives(torch.multinomial(weights, 1).squeeze(1), valid)
 
 
