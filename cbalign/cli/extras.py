@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from cbalign.errors import MissingExtraError
 
 _PACKAGES = {
@@ -24,19 +21,3 @@ def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
         f"This command needs the package {package}, which is not installed.",
         remedy=f"Install the {extra} extra: pip install 'cbalign[{extra}]'",
     )
-
-
-@contextmanager
-def needs_training_extra() -> Iterator[None]:
-    """Imports inside need the packages of `cbalign[train]`.
-
-    Raises:
-        MissingExtraError: one of them is not installed.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        missing = missing_extra(error)
-        if missing is None:
-            raise
-        raise missing from error

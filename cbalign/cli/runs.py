@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-_FOLDER = click.option(
-    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where the runs are."
-)
+from cbalign.cli import console
+from cbalign.cli.options import json_option
 
 
 @click.group()
@@ -18,24 +16,22 @@ def runs() -> None:
 
 
 @runs.command("list")
-@_FOLDER
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option(
+    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where the runs are."
+)
+@json_option
 def list_command(runs_dir: Path, as_json: bool) -> None:
     """List the runs, oldest first: state, steps, and the metrics of the last evaluation."""
-    from rich.console import Console
-    from rich.table import Table
-
     from cbalign.engine.run import find_runs, summarise
 
     found = [summarise(run) for run in find_runs(runs_dir)]
     if as_json:
-        click.echo(json.dumps([summary.to_json() for summary in found], indent=2))
+        console.document({"runs": [summary.to_json() for summary in found]})
         return
     if not found:
-        click.echo(f"no runs in {runs_dir}", err=True)
+        console.note(f"There are no runs in {runs_dir}.")
         return
-    table = Table("run", "state", "step", "last evaluation", box=None, pad_edge=False)
-    for summary in found:
-        metrics = "  ".join(f"{name} {value:.4g}" for name, value in summary.metrics.items())
-        table.add_row(summary.folder.name, summary.status, str(summary.step), metrics)
-    Console().print(table)
+    rows = [
+        (s.folder.name, s.status, str(s.step), "  ".join(f"{n} {v:.4g}" for n, v in s.metrics.items())) for s in found
+    ]
+    console.result(console.table(("run", "state", "step", "last evaluation"), rows, right=(2,)))

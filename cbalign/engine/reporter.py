@@ -137,9 +137,9 @@ class Bar(Lines):
         self._progress.stop()
 
 
-def console_reporter(console: Console) -> Reporter:
-    """A bar where `console` is a terminal, plain lines elsewhere."""
-    return Bar(console) if console.is_terminal else Lines(console)
+def console_reporter(console: Console, *, interactive: bool) -> Reporter:
+    """A bar where someone watches, plain lines elsewhere."""
+    return Bar(console) if interactive else Lines(console)
 
 
 def format_seconds(seconds: float) -> str:

@@ -1,0 +1,229 @@
+"""`cbalign train` on a tiny real experiment: a few dozen drawings, all four objectives."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import cbalign as cbalign_package
+from cbalign.cli import main
+from cbalign.engine.manifest import Manifest
+from cbalign.engine.run import Run
+
+# Of attention, cross-attention, a queue and a codebook, one each.
+SPEC = """\
+# kept as it is
+cbalign: 1
+name: tiny
+model:
+  vision:
+    {architecture: vit_tiny_patch16_224, image_size: 16, patch_size: 8, layers: 1, width: 16, heads: 2, init: random}
+  text:
+    {architecture: bert-mini, layers: 1, width: 16, heads: 2, intermediate: 16, init: random, tokenizer: captions,
+     vocabulary: 100}
+  fusion: {layers: 1}
+  joint_dim: 8
+  codebook: {size: 6}
+  queue: {length: 8}
+data:
+  train: {source: csv, files: [pairs.csv]}
+  validation: {source: csv, files: [pairs.csv]}
+evaluate: [{kind: retrieval, on: validation, protocols: [dual]}]
+train:
+  duration: 6 steps
+  batch_size: 4
+  global_batch_size: 8
+  precision: fp32
+  device: cpu
+  schedule: {kind: cosine, warmup: 1 step}
+  log_every: 2 steps
+  evaluate_every: 3 steps
+  checkpoint_every: 2 steps
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    stdout: str
+    stderr: str
+
+
+def cbalign(folder: Path, *words: str) -> Result:
+    """Run the command line in this process, which has torch imported already."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with pytest.raises(SystemExit) as caught:
+            main(list(words))
+    assert "Traceback" not in err.getvalue()
+    assert isinstance(caught.value.code, int)
+    return Result(caught.value.code, out.getvalue(), err.getvalue())
+
+
+def command(*words: str) -> list[str]:
+    """The same as a process of its own."""
+    return [sys.executable, "-c", "from cbalign.cli import main; main()", *words]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a spec and its data."""
+    folder = tmp_path_factory.mktemp("train")
+    words = ["red", "green", "blue", "grey", "pink", "teal", "plum", "gold"]
+    rows = ["image,caption"]
+    for i in range(24):
+        Image.new("RGB", (20, 20), (i * 10, 255 - i * 10, 7 * i)).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,a {words[i % 8]} square number {i}")
+    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    (folder / "spec.yaml").write_text(SPEC)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    """A trained run, and what the command printed."""
+    result = cbalign(place, "train", "spec.yaml", "--runs-dir", "done")
+    assert result.code == 0, result.stderr
+    return result, Run(place / result.stdout.strip())
+
+
+def test_train_prints_the_run_and_what_to_do_next(finished):
+    result, run = finished
+    assert run.folder.parent.name == "done"
+    assert run.spec.read_text() == SPEC
+    assert f"next: cbalign export {run.folder.relative_to(run.folder.parents[1])}" in result.stderr
+    assert "step 6/6" in result.stderr
+    manifest = Manifest.read(run.manifest)
+    assert manifest.status == "finished"
+    assert manifest.name == "tiny"
+    assert manifest.attempts[0].argv[-4:] == ("train", "spec.yaml", "--runs-dir", "done")
+    assert {"parameters", "data"} <= manifest.facts.keys()
+    assert any(run.assets.iterdir()), "the tokenizer is kept"
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 3, 4, 6, 6]
+    terms = {name for name in lines[0] if name.startswith("loss/")}
+    assert terms == {"loss/contrastive", "loss/codebook", "loss/matching", "loss/masked_language"}
+
+
+def test_a_finished_run_says_so(finished, place):
+    result = cbalign(place, "train", str(finished[1].folder))
+    assert result.code == 0
+    assert "already finished" in result.stderr
+    assert Path(result.stdout.strip()) == finished[1].folder
+
+
+def resumable(finished, place, name):
+    """A copy of the finished run that looks as if it was killed after step 4."""
+    run = Run(place / "copies" / name)
+    shutil.copytree(finished[1].folder, run.folder)
+    shutil.rmtree(run.checkpoints / "step-6")
+    manifest = json.loads(run.manifest.read_text())
+    run.manifest.write_text(json.dumps({**manifest, "status": "running"}))
+    return run
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(finished, place):
+    run = resumable(finished, place, "killed")
+    result = cbalign(place, "train", str(run.folder), "--set", "data.workers=1", "--set", "train.log_every=1 steps")
+    assert result.code == 0, result.stderr
+    assert "going on after step 4 of 6" in result.stderr
+    expected = finished[1].checkpoints / "step-6" / "model.safetensors"
+    assert (run.checkpoints / "step-6" / "model.safetensors").read_bytes() == expected.read_bytes()
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(finished, place):
+    run = resumable(finished, place, "early")
+    shutil.rmtree(run.checkpoints)
+    run.checkpoints.mkdir()
+    result = cbalign(place, "train", str(run.folder))
+    assert result.code == 0, result.stderr
+    expected = finished[1].checkpoints / "step-6" / "model.safetensors"
+    assert (run.checkpoints / "step-6" / "model.safetensors").read_bytes() == expected.read_bytes()
+
+
+def test_changing_the_training_of_a_run_is_refused(finished, place):
+    run = resumable(finished, place, "refused")
+    result = cbalign(place, "train", str(run.folder), "--set", "train.optimizer.lr=0.5")
+    assert result.code == 2
+    assert "train.optimizer.lr (training)" in result.stderr
+    assert not (run.checkpoints / "step-6").exists()
+
+
+def test_sigterm_exits_75_with_the_command_that_goes_on(place):
+    endless = ("--set", "train.duration=100000 steps", "--set", "train.evaluate_every=null")
+    process = subprocess.Popen(
+        command("train", "spec.yaml", "--runs-dir", "stopped", *endless),
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step "):
+            break
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 75, stderr
+    (run,) = (place / "stopped").glob("tiny-*")
+    assert f"cbalign train stopped/{run.name}" in stderr
+    assert stdout == ""
+    assert Manifest.read(run / "manifest.json").status == "interrupted"
+
+
+def test_divergence_exits_5(place):
+    result = cbalign(
+        place, "train", "spec.yaml", "--set", "train.optimizer.lr=1e30", "--set", "train.schedule.warmup_lr=1e30"
+    )
+    assert result.code == 5, result.stderr
+    assert "Training diverged in step" in result.stderr
+    assert "samples [" in result.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_exits_4(place):
+    result = cbalign(place, "train", "spec.yaml", "--set", "train.device=cuda", "--runs-dir", "none")
+    assert result.code == 4
+    assert "train.device is cuda" in result.stderr
+    assert not (place / "none").exists()
+
+
+def without_torch(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command where importing torch would fail."""
+    blocked = folder / "blocked"
+    blocked.mkdir(exist_ok=True)
+    (blocked / "torch.py").write_text("raise SystemExit('torch was imported')")
+    path = os.pathsep.join([str(blocked), str(Path(cbalign_package.__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_wrong_spec_exits_2_without_importing_torch(place):
+    words = command("train", "spec.yaml", "--set", "train.optimizer.Ir=1")
+    result = without_torch(place, words)
+    assert result.returncode == 2
+    assert "lr" in result.stderr
+
+
+def test_a_runs_folder_that_cannot_be_written_exits_3(place):
+    (place / "file").write_text("")
+    result = cbalign(place, "train", "spec.yaml", "--runs-dir", "file")
+    assert result.code == 3
+
+
+def test_runs_are_listed(finished, place):
+    result = without_torch(place, command("runs", "list", "--runs-dir", "done", "--json"))
+    assert result.returncode == 0, result.stderr
+    (run,) = json.loads(result.stdout)["runs"]
+    assert run["status"] == "finished"
+    assert run["step"] == 6
