@@ -1,10 +1,10 @@
 """CODIS, ALBEF and momentum CLIP in the same code: the table of the README.
 
-    python -m benchmarks.baselines --seeds 3 --runs runs/baselines --output docs/baselines.md
+    python -m benchmarks.baselines --seeds 3 --runs runs/baselines
 
 Trains each spec with each seed, one after the other, and evaluates the test split. What is finished is not done
 again, what was begun is gone on with, so the command can be stopped and repeated. Minutes are those of the training
-itself on the machine that ran it.
+itself on the machine that ran it. The table replaces the one between the markers in README.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 SPECS = {"CODIS": "quickstart", "ALBEF": "albef", "CLIP": "clip"}
 DIRECTIONS = (("image_to_text", "image → text"), ("text_to_image", "text → image"))
-METRICS = ("R@1", "R@5", "R@10")
+METRICS = ("r1", "r5", "r10")
+BEGIN, END = "<!-- baselines -->", "<!-- /baselines -->"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--runs", type=Path, default=Path("runs/baselines"))
-    parser.add_argument("--output", type=Path, default=Path("docs/baselines.md"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args()
     rows: list[Row] = []
     times: dict[str, list[float]] = {}
@@ -89,11 +90,14 @@ def main() -> None:
                 for key, title in DIRECTIONS:
                     values = collected.setdefault((result["protocol"], title), {m: [] for m in METRICS})
                     for metric in METRICS:
-                        values[metric].append(result[key][metric])
+                        values[metric].append(result[key]["metrics"][metric])
         rows += [Row(method, protocol, direction, values) for (protocol, direction), values in collected.items()]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(table(rows, times), encoding="utf-8")
-    print(options.output.read_text(encoding="utf-8"))
+    text = options.readme.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN, 1)
+    _, after = rest.split(END, 1)
+    made = table(rows, times)
+    options.readme.write_text(f"{before}{BEGIN}\n{made}{END}{after}", encoding="utf-8")
+    print(made)
 
 
 if __name__ == "__main__":
