@@ -1,0 +1,1 @@
+"""What an experiment will cost, found out without reading a weight: size, memory, operations, steps, hours, disk."""

@@ -1,0 +1,39 @@
+"""How long captions are: what padding costs depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from cbalign.data.source import PairSource
+from cbalign.data.text import Tokenizer
+
+SAMPLE = 2048
+
+
+@dataclass(frozen=True)
+class CaptionLengths:
+    """Tokens of a caption on average, and of the longest of a batch on average, [CLS] included."""
+
+    mean: float
+    longest: int
+    measured: bool
+
+    @classmethod
+    def assumed(cls, max_tokens: int) -> CaptionLengths:
+        """As long as the spec allows: the most that a step can cost."""
+        return cls(float(max_tokens), max_tokens, measured=False)
+
+
+def measure_captions(source: PairSource, tokenizer: Tokenizer, batch_size: int) -> CaptionLengths:
+    """Lengths of a sample of `SAMPLE` captions spread over the source."""
+    captions = list(islice(_spread(source), SAMPLE))
+    lengths = tokenizer.encode(captions).attention_mask.sum(axis=1)
+    batches = [lengths[i : i + batch_size].max() for i in range(0, len(lengths), batch_size)]
+    return CaptionLengths(float(lengths.mean()), round(sum(batches) / len(batches)), measured=True)
+
+
+def _spread(source: PairSource) -> Iterator[str]:
+    for index in range(0, len(source), max(1, len(source) // SAMPLE)):
+        yield from source.entry(index).captions[:1]

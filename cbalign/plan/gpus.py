@@ -1,0 +1,54 @@
+"""The GPUs that `cbalign plan` knows by name, with the figures of their data sheets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cbalign.errors import UsageError
+
+GIB = 2**30
+UTILISATION = 0.35  # share of the peak that a well-fed training of transformers reaches; assumed, not measured
+
+
+@dataclass(frozen=True)
+class GPU:
+    """One model of GPU. Speeds are dense, in floating-point operations per second."""
+
+    name: str
+    memory: int  # bytes
+    bf16: float  # matrix products in bfloat16 that accumulate in float32
+    fp32: float  # exact float32, not TF32: cbalign does not use that
+
+    def hours(self, operations: float, precision: Literal["fp32", "bf16"]) -> float:
+        """Hours for so many operations at `UTILISATION` of the peak."""
+        return operations / (UTILISATION * (self.bf16 if precision == "bf16" else self.fp32)) / 3600
+
+
+# NVIDIA's data sheets; where they print figures with sparsity, half of them.
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        GPU("rtx-3090", 24 * GIB, bf16=71e12, fp32=35.6e12),
+        GPU("rtx-4090", 24 * GIB, bf16=165e12, fp32=82.6e12),
+        GPU("l4", 24 * GIB, bf16=121e12, fp32=30.3e12),
+        GPU("l40s", 48 * GIB, bf16=362e12, fp32=91.6e12),
+        GPU("a100-40gb", 40 * GIB, bf16=312e12, fp32=19.5e12),
+        GPU("a100-80gb", 80 * GIB, bf16=312e12, fp32=19.5e12),
+        GPU("h100-80gb", 80 * GIB, bf16=989e12, fp32=67e12),
+        GPU("h200-141gb", 141 * 10**9, bf16=989e12, fp32=67e12),
+        GPU("b200-180gb", 180 * 10**9, bf16=2250e12, fp32=75e12),
+    )
+}
+
+
+def gpu_named(name: str) -> GPU:
+    """The GPU of that name.
+
+    Raises:
+        UsageError: it is not known.
+    """
+    found = GPUS.get(name.lower())
+    if found is None:
+        raise UsageError(f"No GPU named {name!r} is known.", remedy=f"Known are {', '.join(GPUS)}.")
+    return found
