@@ -8,6 +8,7 @@ autocast says: exp(-D/β) raised to the n-th power leaves half precision at once
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,7 +83,7 @@ class IPOT:
 
     def _scale_in_logarithms(self, costs: Tensor) -> Tensor:
         n, k = costs.shape
-        log_n, log_k = torch.tensor(float(n)).log().item(), torch.tensor(float(k)).log().item()
+        log_n, log_k = math.log(n), math.log(k)
         plan = torch.zeros_like(costs)
         sigma = costs.new_full((k,), -log_k)
         for _ in range(self.iterations):
@@ -111,7 +112,7 @@ class Sinkhorn:
         with torch.autocast(costs.device.type, enabled=False):
             scaled = -_at_least_float32(costs) / self.epsilon
             n, k = scaled.shape
-            log_n, log_k = torch.tensor(float(n)).log().item(), torch.tensor(float(k)).log().item()
+            log_n, log_k = math.log(n), math.log(k)
             g = scaled.new_zeros(k)
             for i in range(self.iterations):
                 f = -log_n - torch.logsumexp(scaled + g, dim=1)
