@@ -151,6 +151,8 @@ class _Training(Generic[BatchT]):
             self.files = (metrics, board)
 
     def _check_same_length(self, state: TrainingState) -> None:
+        if state.step == 0:  # imported weights: no step was made yet
+            return
         table = self.timetable
         pairs = [
             ("total steps", state.total_steps, table.total_steps),

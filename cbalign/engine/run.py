@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -123,6 +123,7 @@ def create_run(
     resolved: str,
     fingerprint: str,
     facts: Mapping[str, object],
+    fill: Callable[[Run], None] | None = None,
 ) -> Run:
     """Make a new run directory, complete at once, and point `latest` to it.
 
@@ -133,6 +134,7 @@ def create_run(
         resolved: text of the resolved spec.
         fingerprint: of the resolved spec.
         facts: of the task, for the manifest.
+        fill: writes what else the run has from the start; when it raises, there is no run.
 
     Raises:
         StorageError: it cannot be written.
@@ -152,6 +154,8 @@ def create_run(
         Manifest(name=name, id=identity, created=now(), spec_fingerprint=fingerprint, facts=dict(facts)).write(
             made.manifest
         )
+        if fill is not None:
+            fill(made)
     write_durably(runs / LATEST, f"{run.folder.name}\n".encode())
     return run
 
