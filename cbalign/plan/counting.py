@@ -17,7 +17,7 @@ aten = torch.ops.aten
 FULL = 2**31 - 1  # more entries than any queue has
 
 
-class ExpectedSizes(TorchDispatchMode):
+class ExpectedSizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives results whose size depends on values the size that they have on average.
 
     In a training step these are the real tokens among padding (`nonzero`) and the words that are masked (indexing by
@@ -29,7 +29,7 @@ class ExpectedSizes(TorchDispatchMode):
     """
 
     def __init__(self, *, tokens: float, masked: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._tokens = tokens
         self._masked = masked
 
@@ -62,7 +62,7 @@ class FusedAttention(TorchFunctionMode):
         return func(*args, **given)
 
 
-class MemoryWatch(TorchDispatchMode):
+class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """How many bytes of tensors live at once, of those that appear while it watches.
 
     Args:
@@ -70,7 +70,7 @@ class MemoryWatch(TorchDispatchMode):
     """
 
     def __init__(self, resident: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._living: dict[int, weakref.ref[Any]] = {}
         for tensor in resident:
             self._know(tensor, 0)

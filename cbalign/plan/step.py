@@ -81,7 +81,7 @@ def measure_step(
     # The model's own code has to run, with the CPU's rules of autocast, on tensors that say they lie on a CPU.
     with ExitStack() as stack:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-        model = cast(AlignmentModel, model.to_empty(device="cpu")).train()
+        model = model.to_empty(device="cpu").train()
         if accumulates:
             for parameter in model.parameters():
                 parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
