@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from cbalign.errors import CbalignError
 from tests.reference.downstream import check_answering, check_entailment, check_image_pairs
 from tests.reference.folder import AnotherFormError, Reference
 from tests.reference.pretraining import check_interpolation, check_pretraining, check_retrieval
@@ -49,10 +50,17 @@ def main(arguments: list[str]) -> int:
 
 
 def check(folder: Path) -> Reference:
-    """The folder with all that could be compared."""
+    """The folder with all that could be compared.
+
+    Raises:
+        AnotherFormError: it lacks something, or its sizes contradict each other.
+    """
     reference = Reference(folder)
     for compare in CHECKS:
-        compare(reference)
+        try:
+            compare(reference)
+        except (CbalignError, LookupError, RuntimeError, ValueError) as error:
+            raise AnotherFormError(f"{compare.__name__.removeprefix('check_')} cannot be computed: {error}") from error
     return reference
 
 

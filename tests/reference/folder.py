@@ -90,8 +90,14 @@ class Reference:
 
     @property
     def uncovered(self) -> list[str]:
-        """Recorded tensors that were neither taken as an input nor compared."""
-        return sorted(self.names - self._touched)
+        """Recorded tensors that were neither taken as an input nor compared, and figures that were not compared."""
+        figures = {
+            f"retrieval_metrics.{kind}.{name}"
+            for kind, group in self.metrics.items()
+            if kind != "images_to_texts"
+            for name in group
+        }
+        return sorted((self.names | figures) - self._touched)
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """Tensors of one safetensors file."""
@@ -127,11 +133,18 @@ class Reference:
         self._touched.add(name)
         self.quantities.append(Quantity(name, error, tolerance))
 
-    def _json(self, name: str) -> Any:
+    def report_figure(self, kind: str, name: str, error: float) -> None:
+        """Note the error of a figure of retrieval_metrics.json."""
+        self.report(f"retrieval_metrics.{kind}.{name}", error)
+
+    def _json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+            content = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise AnotherFormError(f"{name} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise AnotherFormError(f"{name} holds a {type(content).__name__}, not an object")
+        return content
 
 
 def relative_error(computed: Tensor, recorded: Tensor) -> float:

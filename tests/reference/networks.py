@@ -31,8 +31,9 @@ def count(weights: Weights, pattern: str) -> int:
 
 
 def vision_tower(weights: Weights, sizes: Sizes) -> VisionTower:
-    positions, patches = tensor(weights, "visual_encoder.pos_embed"), tensor(
-        weights, "visual_encoder.patch_embed.proj.weight"
+    positions, patches = (
+        tensor(weights, "visual_encoder.pos_embed"),
+        tensor(weights, "visual_encoder.patch_embed.proj.weight"),
     )
     patch = patches.shape[-1]
     return VisionTower(

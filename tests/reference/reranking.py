@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cbalign.encoders import ImageFeatures, TextFeatures
+from cbalign.encoders import FloatArray, ImageFeatures, IntArray, TextFeatures
+from cbalign.evaluation.metrics import RetrievalMetrics
+from cbalign.evaluation.ranking import Relevance, rank, rank_candidates
 from cbalign.models.alignment import AlignmentModel
 from cbalign.models.encoder import TorchEncoder
 from tests.reference.folder import TOLERANCE, AnotherFormError, Reference, relative_error
 from tests.reference.pretraining import prepare
 
 UNSCORED = -100.0  # ALBEF's score of pairs outside the best k
-CUTOFFS = (1, 5, 10)
-Order = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One direction of retrieval: Q queries, G items."""
+
+    name: str  # in ALBEF's names of the figures
+    relevance: Relevance
+    dual: FloatArray  # (Q, G)
+    match: Callable[[IntArray, IntArray], FloatArray]  # scores of queries (P,) with items (P,)
+
+    @property
+    def right(self) -> Mask:
+        """(Q, G) whether the item belongs to the query."""
+        mask = np.zeros(self.dual.shape, bool)
+        mask[self.relevance.query, self.relevance.item] = True
+        return mask
 
 
 def check_reranking(reference: Reference) -> None:
@@ -26,113 +45,127 @@ def check_reranking(reference: Reference) -> None:
     _, model = prepare(reference, reference.weights("pretrain"), 0.0)
     encoder = TorchEncoder(model, tokenizer=None, device=torch.device("cpu"))
     images = encoder.encode_images(reference.pixels("rerank.images").permute(0, 2, 3, 1).contiguous().numpy())
-    texts = _encode_texts(model, reference.take("rerank.input_ids"), reference.take("rerank.attention_mask"))
+    texts = _encode_texts(reference, model)
+    dual = images.embedding @ texts.embedding.T
+    reference.compare("rerank.dual_scores", torch.from_numpy(dual))
+
+    owner = _image_of_texts(reference)
     k = int(reference.take("rerank.k"))
+    image_side = Side(
+        "txt",
+        Relevance.captions_of_images(owner, len(images.embedding)),
+        dual,
+        lambda image, text: _match(encoder, images, texts, image, text),
+    )
+    text_side = Side(
+        "img",
+        Relevance.image_of_captions(owner, len(images.embedding)),
+        dual.T,
+        lambda text, image: _match(encoder, images, texts, image, text),
+    )
+    by_dual = [
+        rank(images.embedding, texts.embedding, image_side.relevance).ranks,
+        rank(texts.embedding, images.embedding, text_side.relevance).ranks,
+    ]
+    exact = figures(*by_dual)
+    _report_figures(reference, "dual", [exact])
+    by_match = [_rerank(reference, "rerank.itm_i2t", image_side, k), _rerank(reference, "rerank.itm_t2i", text_side, k)]
+    # As sorting left it, then the best and the worst that the equal scores of unscored pairs allow.
+    _report_figures(reference, "itm", [figures(*ranks) for ranks in zip(*by_match, strict=True)])
 
-    dual = torch.from_numpy(images.embedding @ texts.embedding.T)  # (I, T)
-    reference.compare("rerank.dual_scores", dual)
-    image_to_text = _rerank(reference, "rerank.itm_i2t", encoder, images, texts, dual, k, transposed=False)
-    text_to_image = _rerank(reference, "rerank.itm_t2i", encoder, images, texts, dual, k, transposed=True)
 
-    texts_of_image = _texts_of_image(reference.metrics)
-    for kind, scores in (("dual", (dual, dual.T)), ("itm", (image_to_text, text_to_image))):
-        for name, recorded in reference.metrics[kind].items():
-            attainable = [recall(*scores, texts_of_image, ties)[name] for ties in ("published", "best", "worst")]
-            reference.report(f"retrieval_metrics.{kind}.{name}", _error(recorded, *attainable))
+def figures(image_ranks: IntArray, text_ranks: IntArray) -> dict[str, float]:
+    """ALBEF's figures (Retrieval.py, `itm_eval`) in per cent, from ranks (I,) of images' texts and (T,) the reverse."""
+    named: dict[str, float] = {}
+    for side, ranks in (("txt", image_ranks), ("img", text_ranks)):
+        metrics = RetrievalMetrics.of(ranks)
+        named |= {f"{side}_r1": metrics.r1, f"{side}_r5": metrics.r5, f"{side}_r10": metrics.r10}
+        named[f"{side}_r_mean"] = (metrics.r1 + metrics.r5 + metrics.r10) / 3
+    named["r_mean"] = (named["txt_r_mean"] + named["img_r_mean"]) / 2
+    return named
 
 
-def _encode_texts(model: AlignmentModel, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+def _rerank(reference: Reference, name: str, side: Side, k: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Compare match scores of the k best; ranks (Q,) as published, at best and at worst."""
+    recorded = reference.look(name).numpy()
+    k = min(k, side.dual.shape[1])
+    chosen = _choose(side.dual, k, recorded > UNSCORED)
+    query, item = chosen.nonzero()
+    scores = np.full(side.dual.shape, UNSCORED, np.float32)
+    scores[chosen] = side.match(query, item)
+    same_pairs = recorded.shape == scores.shape and ((recorded > UNSCORED) == chosen).all()
+    error = (
+        relative_error(torch.from_numpy(scores[chosen]), torch.from_numpy(recorded[chosen])) if same_pairs else math.inf
+    )
+    reference.report(name, error)
+
+    candidates = item.reshape(-1, k)
+    candidate_scores = np.take_along_axis(scores, candidates, axis=1)
+    right = np.take_along_axis(side.right, candidates, axis=1)
+    published, best, worst = _unscored_ranks(chosen, side.right)
+    after = [rank_candidates(candidate_scores, right, ranks) for ranks in (published, best, worst)]
+    return after[0], after[1], after[2]
+
+
+def _choose(scores: FloatArray, k: int, recorded: Mask) -> Mask:
+    """The k best of each row; the recorded choice where it differs only among equal scores."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    ours = np.zeros(scores.shape, bool)
+    np.put_along_axis(ours, best, True, axis=1)
+    if recorded.shape != ours.shape or (recorded.sum(axis=1) != k).any():
+        return ours
+    least = np.take_along_axis(scores, best[:, -1:], axis=1)
+    as_good = scores >= least - TOLERANCE * np.abs(least)
+    return recorded if (as_good | ~recorded).all() else ours
+
+
+def _unscored_ranks(chosen: Mask, right: Mask) -> tuple[IntArray, IntArray, IntArray]:
+    """Ranks (Q,) of the first right item where none was chosen: all unscored pairs share one score.
+
+    Sorting upwards and reversing, as published, puts the last of them first.
+    """
+    unscored = ~chosen
+    after = np.cumsum(unscored[:, ::-1], axis=1)[:, ::-1] - unscored  # unscored items behind each item
+    published = np.where(right & unscored, after, chosen.shape[1]).min(axis=1)
+    first = 1 + chosen.sum(axis=1)
+    return first + published, first, first + (unscored & ~right).sum(axis=1)
+
+
+def _report_figures(reference: Reference, kind: str, attainable: list[dict[str, float]]) -> None:
+    recorded = reference.metrics.get(kind, {})
+    for name, value in attainable[0].items():
+        if name not in recorded:
+            raise AnotherFormError(f"retrieval_metrics.json has no {kind}.{name}")
+        others = [figure[name] for figure in attainable[1:]]
+        reference.report_figure(kind, name, _error(float(recorded[name]), value, others))
+
+
+def _error(recorded: float, ours: float, bounds: list[float]) -> float:
+    """Relative error; none where the recorded figure lies within what equal scores leave open."""
+    scale = max(abs(recorded), 1.0)
+    open_to_sorting = bounds and min(bounds) - TOLERANCE <= recorded <= max(bounds) + TOLERANCE
+    return 0.0 if open_to_sorting else abs(ours - recorded) / scale
+
+
+def _encode_texts(reference: Reference, model: AlignmentModel) -> TextFeatures:
+    input_ids, attention_mask = reference.take("rerank.input_ids"), reference.take("rerank.attention_mask")
     with torch.inference_mode():
         tokens = model.student.text(input_ids, attention_mask)
         embedding = model.student.embed_texts(tokens, attention_mask)
     return TextFeatures(tokens.numpy(), attention_mask.numpy(), embedding.numpy())
 
 
-def _rerank(
-    reference: Reference,
-    name: str,
-    encoder: TorchEncoder,
-    images: ImageFeatures,
-    texts: TextFeatures,
-    dual: Tensor,
-    k: int,
-    *,
-    transposed: bool,
-) -> Tensor:
-    """Compare and return match scores (queries, candidates), `UNSCORED` outside the k best by dual score."""
-    recorded = reference.look(name)
-    ranked_by = dual.T if transposed else dual
-    chosen = _choose(ranked_by, k, recorded > UNSCORED)
-    query, candidate = chosen.nonzero(as_tuple=True)
-    image, text = (candidate, query) if transposed else (query, candidate)
-    paired = TextFeatures(texts.tokens[text], texts.attention_mask[text], texts.embedding[text])
-    scores = torch.full_like(ranked_by, UNSCORED)
-    scores[chosen] = torch.from_numpy(encoder.match(images, paired, image.numpy()))
-    same_pairs = recorded.shape == scores.shape and bool(((recorded > UNSCORED) == chosen).all())
-    reference.report(name, relative_error(scores[chosen], recorded[chosen]) if same_pairs else math.inf)
-    return scores
+def _match(
+    encoder: TorchEncoder, images: ImageFeatures, texts: TextFeatures, image: IntArray, text: IntArray
+) -> FloatArray:
+    chosen = TextFeatures(texts.tokens[text], texts.attention_mask[text], texts.embedding[text])
+    return encoder.match(images, chosen, image)
 
 
-def _choose(scores: Tensor, k: int, recorded: Tensor) -> Tensor:
-    """The k best of each row as a mask; the recorded choice where it differs only among equal scores."""
-    k = min(k, scores.shape[1])
-    best = scores.topk(k, dim=1)
-    ours = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, best.indices, True)
-    if recorded.shape != ours.shape or not bool((recorded.sum(dim=1) == k).all()):
-        return ours
-    least = best.values[:, -1:]
-    as_good = scores >= least - TOLERANCE * least.abs()
-    return recorded if bool((as_good | ~recorded).all()) else ours
-
-
-def recall(
-    image_to_text: Tensor, text_to_image: Tensor, texts_of_image: Sequence[Sequence[int]], ties: str
-) -> dict[str, float]:
-    """ALBEF's figures (Retrieval.py, `itm_eval`), in per cent.
-
-    Args:
-        image_to_text: scores (I, T).
-        text_to_image: scores (T, I).
-        texts_of_image: the texts that belong to each image.
-        ties: what comes first among equal scores: what sorting leaves (`published`: the later), or as `best` or
-            `worst` for the figure. Only pairs that were not scored are equal.
-    """
-    image_of_text = {text: image for image, texts in enumerate(texts_of_image) for text in texts}
-    image_ranks = [
-        min(_rank(row, text, set(texts), ties) for text in texts) for row, texts in zip(image_to_text, texts_of_image)
-    ]
-    text_ranks = [_rank(row, image_of_text[t], {image_of_text[t]}, ties) for t, row in enumerate(text_to_image)]
-    figures: dict[str, float] = {}
-    for side, ranks in (("txt", image_ranks), ("img", text_ranks)):
-        values = [100 * float(np.mean([rank < cutoff for rank in ranks])) for cutoff in CUTOFFS]
-        figures |= {f"{side}_r{cutoff}": value for cutoff, value in zip(CUTOFFS, values)}
-        figures[f"{side}_r_mean"] = sum(values) / len(values)
-    figures["r_mean"] = (figures["txt_r_mean"] + figures["img_r_mean"]) / 2
-    return figures
-
-
-def _rank(row: Tensor, wanted: int, right: set[int], ties: str) -> int:
-    """How many candidates come before the wanted one."""
-    better = int((row > row[wanted]).sum())
-    equal = {int(i) for i in (row == row[wanted]).nonzero()} - {wanted}
-    if ties == "published":
-        return better + sum(i > wanted for i in equal)
-    # The best of several right candidates counts, so the worst order puts all wrong ones before them.
-    return better + (len(equal - right) if ties == "worst" else 0)
-
-
-def _error(recorded: float, published: float, best: float, worst: float) -> float:
-    """Relative error; none where the recorded figure lies within what equal scores leave open."""
-    exact = abs(published - recorded) / max(abs(recorded), 1.0)
-    if exact <= TOLERANCE or best == worst:
-        return exact
-    slack = TOLERANCE * max(abs(recorded), 1.0)
-    return 0.0 if worst - slack <= recorded <= best + slack else exact
-
-
-def _texts_of_image(metrics: Mapping[str, Mapping[str, list[int]]]) -> list[list[int]]:
+def _image_of_texts(reference: Reference) -> IntArray:
+    belongs: Any = reference.metrics.get("images_to_texts")
     try:
-        belongs = metrics["images_to_texts"]
-        return [list(belongs[str(i)]) for i in range(len(belongs))]
-    except (KeyError, TypeError) as error:
-        raise AnotherFormError(f"retrieval_metrics.json: images_to_texts lacks {error}") from error
+        owner = {text: int(image) for image, texts in belongs.items() for text in texts}
+        return np.array([owner[text] for text in range(len(owner))], np.int64)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AnotherFormError(f"retrieval_metrics.json: images_to_texts: {error!r}") from error
