@@ -40,6 +40,7 @@ def check_entailment(reference: Reference) -> None:
     )
     model = Distilled(network, sizes.momentum)
     filled(model, entailment_from_albef(weights, sizes.text_layers), "ve.safetensors")
+    model.train()
     model.teacher.update(model.student)
     inputs = (reference.pixels("pretrain.image"), *_texts(reference))
     _compare_classifier(reference, "ve", model.student(*inputs), model.teacher.network(*inputs))
@@ -55,6 +56,7 @@ def check_image_pairs(reference: Reference) -> None:
     fusion = PairFusionEncoder(sizes.bert, pairs, vision.width, DROPOUT)
     model = Distilled(ImagePairNetwork(vision, text_tower(sizes), fusion, head), sizes.momentum)
     filled(model, image_pairs_from_albef(weights, sizes.text_layers), "nlvr.safetensors")
+    model.train()
     model.teacher.update(model.student)
     first, second = reference.pixels("nlvr.image_pairs").unbind(dim=1)
     inputs = (first, second, *_texts(reference))
@@ -74,6 +76,7 @@ def check_answering(reference: Reference) -> None:
     )
     model = Distilled(network, sizes.momentum)
     filled(model, answering_from_albef(weights, sizes.text_layers), "vqa.safetensors")
+    model.train()
     model.teacher.update(model.student)
     images, (question_ids, question_mask) = reference.pixels("pretrain.image"), _texts(reference)
     answer_ids, answer_mask = (reference.take(f"vqa.answer_{n}") for n in ("input_ids", "attention_mask"))
@@ -86,6 +89,7 @@ def check_answering(reference: Reference) -> None:
     loss = weighted_answers(losses, reference.take("vqa.train_weight"), len(question_ids))
     reference.compare("vqa.loss", loss)
 
+    model.eval()
     questions = model.student.read(images, question_ids, question_mask)
     _compare_ranking(reference, model.student.decoder, questions, answer_ids, answer_mask)
 

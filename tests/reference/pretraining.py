@@ -23,7 +23,7 @@ from cbalign.objectives.matching import Negatives
 from cbalign.spec.experiment import Experiment
 from cbalign.tasks.pretrain import HardNegatives, PretrainTask
 from tests.reference.folder import GRADIENT_TOLERANCE, Reference
-from tests.reference.networks import bert_layers, count, filled, tensor
+from tests.reference.networks import DROPOUT, bert_layers, count, filled, tensor
 
 FIRST_STEP = Progress(step=0, total_steps=1, steps_per_epoch=1)
 RETRIEVAL_DISTILLATION = 0.4
@@ -65,6 +65,7 @@ def check_retrieval(reference: Reference) -> None:
     weights = {name: t for name, t in weights.items() if ".cls." not in name}
     experiment, model = prepare(reference, weights, RETRIEVAL_DISTILLATION, positives="image", masked_language=0)
     task = RecordedTask(experiment, model, _negatives(reference, "retrieval."), None)
+    model.train()
     task.before_step(FIRST_STEP)
     output = task.step(_batch(reference, reference.take("retrieval.image_index")), FIRST_STEP)
     reference.compare("retrieval.loss_ita", output.terms["contrastive"])
@@ -98,6 +99,7 @@ def _check_step(reference: Reference, weights: Mapping[str, Tensor], batch: Batc
     masked = MaskedTokens(reference.take(f"{prefix}masked_input_ids"), chosen, labels[chosen])
     task = RecordedTask(experiment, model, _negatives(reference, prefix), masked)
 
+    model.train()
     task.before_step(FIRST_STEP)
     output = task.step(batch, FIRST_STEP)
     output.loss.backward()
@@ -176,6 +178,7 @@ def prepare(
                         "architecture": folder,
                         "layers": sizes.text_layers,
                         "max_tokens": min(25, sizes.bert.positions),
+                        "dropout": DROPOUT,
                     },
                     "fusion": {"layers": bert_layers(weights) - sizes.text_layers},
                     "joint_dim": queue.shape[0],
