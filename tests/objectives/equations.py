@@ -1,0 +1,207 @@
+"""The losses a second time: loops over numbers, straight from the equations, sharing nothing with the fast ones.
+
+Vectors are lists of floats, matrices lists of rows; everything is float64.
+"""
+
+from __future__ import annotations
+
+from math import exp, inf, log
+
+Vector = list[float]
+Matrix = list[list[float]]
+
+
+def dot(a: Vector, b: Vector) -> float:
+    total = 0.0
+    for x, y in zip(a, b, strict=True):
+        total += x * y
+    return total
+
+
+def softmax(logits: Vector) -> Vector:
+    top = max(logits)
+    weights = [exp(x - top) for x in logits]
+    return [w / sum(weights) for w in weights]
+
+
+def log_softmax(logits: Vector) -> Vector:
+    top = max(logits)
+    log_sum = top + log(sum(exp(x - top) for x in logits))
+    return [x - log_sum for x in logits]
+
+
+def cross_entropy(targets: Vector, logits: Vector) -> float:
+    """H(targets, softmax(logits))."""
+    total = 0.0
+    for target, log_p in zip(targets, log_softmax(logits), strict=True):
+        total -= target * log_p
+    return total
+
+
+def one_direction(
+    anchors: Matrix, teacher: Matrix, keys: Matrix, positives: Matrix, temperature: float, alpha: float
+) -> float:
+    """One of the four terms of L_ica; `teacher` are the anchors' own modality by the teacher."""
+    total = 0.0
+    for i in range(len(anchors)):
+        similarities = [dot(anchors[i], key) / temperature for key in keys]
+        taught = softmax([dot(teacher[i], key) / temperature for key in keys])
+        targets = [alpha * taught[j] + (1 - alpha) * positives[i][j] for j in range(len(keys))]
+        total += cross_entropy(targets, similarities)
+    return total / len(anchors)
+
+
+def instance_alignment(
+    v: Matrix,
+    t: Matrix,
+    teacher_v: Matrix,
+    teacher_t: Matrix,
+    image_queue: Matrix,
+    text_queue: Matrix,
+    positives: Matrix,
+    temperature: float,
+    alpha: float,
+    intra_modal: bool,
+    mean: bool,
+) -> float:
+    q_t = teacher_t + text_queue
+    q_v = teacher_v + image_queue
+    terms = [
+        one_direction(v, teacher_v, q_t, positives, temperature, alpha),
+        one_direction(t, teacher_t, q_v, positives, temperature, alpha),
+    ]
+    if intra_modal:
+        terms.append(one_direction(v, teacher_v, q_v, positives, temperature, 0.0))
+        terms.append(one_direction(t, teacher_t, q_t, positives, temperature, 0.0))
+    return sum(terms) / len(terms) if mean else sum(terms)
+
+
+def positives_by_image(image_ids: list[int], queue_ids: list[int]) -> Matrix:
+    """All keys of the same image share one unit."""
+    rows = []
+    for own in image_ids:
+        same = [1.0 if key == own else 0.0 for key in image_ids + queue_ids]
+        rows.append([x / sum(same) for x in same])
+    return rows
+
+
+def positives_by_pair(batch: int, queue: int) -> Matrix:
+    return [[1.0 if j == i else 0.0 for j in range(batch + queue)] for i in range(batch)]
+
+
+def transport_costs(teacher: Matrix, prototypes: Matrix) -> Matrix:
+    return [[1 - dot(z, c) for c in prototypes] for z in teacher]
+
+
+def ipot(costs: Matrix, beta: float, iterations: int, inner: int) -> Matrix:
+    n, k = len(costs), len(costs[0])
+    a = [[exp(-costs[i][j] / beta) for j in range(k)] for i in range(n)]
+    plan = [[1.0] * k for _ in range(n)]
+    sigma = [1 / k] * k
+    for _ in range(iterations):
+        q = [[a[i][j] * plan[i][j] for j in range(k)] for i in range(n)]
+        for _ in range(inner):
+            delta = [(1 / n) / sum(q[i][j] * sigma[j] for j in range(k)) for i in range(n)]
+            sigma = [(1 / k) / sum(q[i][j] * delta[i] for i in range(n)) for j in range(k)]
+        plan = [[delta[i] * q[i][j] * sigma[j] for j in range(k)] for i in range(n)]
+    return plan
+
+
+def sinkhorn(costs: Matrix, epsilon: float, iterations: int) -> Matrix:
+    n, k = len(costs), len(costs[0])
+    a = [[exp(-costs[i][j] / epsilon) for j in range(k)] for i in range(n)]
+    y = [1.0] * k
+    for _ in range(iterations):
+        x = [(1 / n) / sum(a[i][j] * y[j] for j in range(k)) for i in range(n)]
+        y = [(1 / k) / sum(a[i][j] * x[i] for i in range(n)) for j in range(k)]
+    return [[x[i] * a[i][j] * y[j] for j in range(k)] for i in range(n)]
+
+
+def transport_loss(plan: Matrix, costs: Matrix) -> float:
+    """<T, D>."""
+    return sum(dot(row, cost) for row, cost in zip(plan, costs, strict=True))
+
+
+def soft_codes(plan: Matrix) -> Matrix:
+    return [[x / sum(row) for x in row] for row in plan]
+
+
+def prediction_loss(student: Matrix, prototypes: Matrix, codes: Matrix, temperature: float) -> float:
+    """H(T, P) with P = softmax(z C / τ)."""
+    total = 0.0
+    for z, target in zip(student, codes, strict=True):
+        total += cross_entropy(target, [dot(z, c) / temperature for c in prototypes])
+    return total / len(student)
+
+
+def codebook_loss(
+    v: Matrix,
+    t: Matrix,
+    image_plan: Matrix,
+    text_plan: Matrix,
+    teacher_v: Matrix,
+    teacher_t: Matrix,
+    prototypes: Matrix,
+    temperature: float,
+    target: str,
+    first: int,
+) -> tuple[float, float]:
+    """(L_ot, L_t2p + L_i2p) for given plans, of which rows `first` … belong to this batch."""
+    moved = transport_loss(image_plan, transport_costs(teacher_v, prototypes))
+    moved += transport_loss(text_plan, transport_costs(teacher_t, prototypes))
+    by_images = soft_codes(image_plan)[first : first + len(v)]
+    by_texts = soft_codes(text_plan)[first : first + len(t)]
+    if target == "cross":  # the image teacher teaches the text student and the reverse
+        predicted = prediction_loss(t, prototypes, by_images, temperature)
+        predicted += prediction_loss(v, prototypes, by_texts, temperature)
+    elif target == "same":
+        predicted = prediction_loss(v, prototypes, by_images, temperature)
+        predicted += prediction_loss(t, prototypes, by_texts, temperature)
+    else:  # the mean of both teachers
+        predicted = 0.0
+        for z in (v, t):
+            predicted += prediction_loss(z, prototypes, by_images, temperature) / 2
+            predicted += prediction_loss(z, prototypes, by_texts, temperature) / 2
+    return moved, predicted
+
+
+def matching_loss(logits: Matrix, fits: list[int], valid: list[bool]) -> float:
+    total, count = 0.0, 0
+    for row, label, counts in zip(logits, fits, valid, strict=True):
+        if counts:
+            total -= log_softmax(row)[label]
+            count += 1
+    return total / count
+
+
+def negative_probabilities(similarities: Vector, positive: list[bool]) -> Vector:
+    """With which probability each candidate is drawn; positives are masked before the softmax."""
+    return softmax_of_some([-inf if own else s for s, own in zip(similarities, positive, strict=True)])
+
+
+def softmax_of_some(logits: Vector) -> Vector:
+    top = max(logits)
+    weights = [0.0 if x == -inf else exp(x - top) for x in logits]
+    return [w / sum(weights) for w in weights]
+
+
+def distilled_losses(logits: Matrix, labels: list[int], teacher: Matrix | None, alpha: float) -> Vector:
+    """(1-α) CE + α H(softmax(teacher), softmax(student)) of each row."""
+    losses = []
+    for i, (row, label) in enumerate(zip(logits, labels, strict=True)):
+        hard = -log_softmax(row)[label]
+        soft = 0.0 if teacher is None else cross_entropy(softmax(teacher[i]), row)
+        losses.append(hard if teacher is None else (1 - alpha) * hard + alpha * soft)
+    return losses
+
+
+def entropy(probabilities: Vector) -> float:
+    return -sum(p * log(p) for p in probabilities if p > 0)
+
+
+def nearest(logits: Matrix) -> list[int]:
+    return [row.index(max(row)) for row in logits]
+
+
+def perplexity(codes: list[int]) -> float:
+    return exp(entropy([codes.count(code) / len(codes) for code in set(codes)]))
