@@ -224,7 +224,7 @@ class _Reader:
             if not isinstance(key, ScalarNode):
                 self._mistakes.append(Diagnostic("a key has to be a name", key.place))
                 continue
-            name = inner.value if isinstance(inner, ScalarEvent) else str(key.value)
+            name = key.value if isinstance(key.value, str) else str(getattr(inner, "value", key.value))
             if name == "<<" and key.plain:
                 hint = "name the other file in `extends`, or repeat the values"
                 self._mistakes.append(Diagnostic("`<<` merges nothing in YAML 1.2", key.place, hint=hint))

@@ -77,4 +77,5 @@ def _property(field: Schema) -> Schema:
         sentences.append(f"Effect: {field['effect']}.")
     loose: Schema = _loosened(field)
     loose.pop("title", None)
-    return {**loose, "description": " ".join(filter(None, sentences))}
+    description = " ".join(filter(None, sentences))
+    return {**loose, "description": description} if description else loose

@@ -46,8 +46,9 @@ WRONG = {
     "unknown_alias": Wrong(HEAD + "train: {seed: *other}\n"),
     "recursive_alias": Wrong(HEAD + "evaluate: &e [*e]\n"),
     "alias_bomb": Wrong(
-        "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"{n}: &{n} [{','.join([f'*{p}'] * 10)}]\n" for p, n in zip("abcde", "bcdef"))
-    ),  # fmt: skip
+        "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+        + "".join(f"{n}: &{n} [{','.join([f'*{p}'] * 10)}]\n" for p, n in zip("abcde", "bcdef"))
+    ),
     "too_deep": Wrong(HEAD + "evaluate: " + "[" * 5000 + "]" * 5000 + "\n"),
     "half_a_character": Wrong(HEAD + 'description: "\\ud83d"\n'),
     "complex_key": Wrong(HEAD + "? [a, b]\n: 1\n"),
@@ -83,7 +84,7 @@ WRONG = {
     "empty_section": Wrong(HEAD + "train:\n  # seed: 1\nmodel:\n"),
     "empty_list": Wrong(HEAD + "export: {precisions: []}\n"),
     "wrong_item": Wrong(HEAD + "export: {graphs: [image, txt], precisions: [fp32, fp17]}\n"),
-    "wrong_length": Wrong(HEAD + "train: {optimizer: {betas: [0.9]}}\ndata: {}\n".replace("data: {}\n", "")),
+    "wrong_length": Wrong(HEAD + "train: {optimizer: {betas: [0.9]}}\n"),
     "too_many": Wrong(HEAD + "train: {optimizer: {betas: [0.9, 0.99, 0.999]}}\n"),
     "bad_name": Wrong("cbalign: 1\nname: my experiment\ndata: {train: {source: openmoji, split: train}}\n"),
     "long_delimiter": Wrong(
@@ -91,7 +92,7 @@ WRONG = {
         files={"pairs.csv": "image,caption\n"},
     ),
     "wide_characters": Wrong(HEAD + "description: 日本語 # 説明\ntrain: {precision: 半精度}\n"),
-    "long_line": Wrong(HEAD + f"description: {'long ' * 60}\nexport: {{opset: auto, graphs: all, {' ' * 120}opst: 5}}\n"),
+    "long_line": Wrong(HEAD + f"description: {'long ' * 60}\nexport: {{graphs: all, {' ' * 130}opst: 5}}\n"),
     # Rules between settings.
     "batch_not_multiple": Wrong(HEAD + "train:\n  batch_size: 48\n  global_batch_size: 512\n"),
     "heads_not_divisor": Wrong(HEAD + "model:\n  vision:\n    width: 100\n    heads: 3\n"),
@@ -100,8 +101,10 @@ WRONG = {
     "warmup_too_long": Wrong(HEAD + "train: {duration: 100 steps}\n"),
     "zero_duration": Wrong(HEAD + "train: {log_every: 0 steps}\n"),
     "nothing_to_learn": Wrong(
-        HEAD + "objectives:\n" + "".join(f"  {n}: {{weight: 0}}\n" for n in ("contrastive", "codebook", "matching", "masked_language"))
-    ),  # fmt: skip
+        HEAD
+        + "objectives:\n"
+        + "".join(f"  {n}: {{weight: 0}}\n" for n in ("contrastive", "codebook", "matching", "masked_language"))
+    ),
     "evaluates_missing_split": Wrong(HEAD + "evaluate:\n  - {kind: retrieval, on: test}\n"),
     "reranks_without_head": Wrong(
         HEAD + "  validation: {source: openmoji, split: validation}\nobjectives: {matching: {weight: 0}}\n"
@@ -110,16 +113,22 @@ WRONG = {
     "crop_scale_falls": Wrong(HEAD + "  augmentation: {crop_scale: [1.0, 0.2]}\n"),
     # Files.
     "missing_files": Wrong(
-        "cbalign: 1\nname: x\ndata:\n  train:\n    source: json\n    files: [trian.json, gone/val.json]\n    root: pictures\n",
+        "cbalign: 1\nname: x\ndata:\n  train:\n    source: json\n"
+        "    files: [trian.json, gone/val.json]\n    root: pictures\n",
         files={"train.json": "[]"},
     ),
     "missing_weights": Wrong(HEAD + "model: {vision: {init: ./deit.pth}}\n"),
     "extends_missing": Wrong("extends: bsae.yaml\nname: x\n", files={"base.yaml": HEAD}),
-    "extends_circle": Wrong("extends: a.yaml\nname: x\n", files={"a.yaml": "extends: b.yaml\n", "b.yaml": "extends: a.yaml\n"}),
+    "extends_circle": Wrong(
+        "extends: a.yaml\nname: x\n", files={"a.yaml": "extends: b.yaml\n", "b.yaml": "extends: a.yaml\n"}
+    ),
     "extends_number": Wrong("extends: [5]\nname: x\n"),
     "extends_conflict": Wrong(
         "extends: [a.yaml, b.yaml]\nname: x\n",
-        files={"a.yaml": HEAD + "train: {seed: 1, batch_size: 8}\n", "b.yaml": HEAD + "train: {seed: 2, batch_size: 8}\n"},
+        files={
+            "a.yaml": HEAD + "train: {seed: 1, batch_size: 8}\n",
+            "b.yaml": HEAD + "train: {seed: 2, batch_size: 8}\n",
+        },
     ),
     "mistake_in_base": Wrong("extends: base.yaml\nname: x\n", files={"base.yaml": HEAD + "train: {sede: 1}\n"}),
     "broken_base": Wrong("extends: base.yaml\nname: x\n", files={"base.yaml": "a: [\n"}),
@@ -127,9 +136,12 @@ WRONG = {
     "set_unknown": Wrong(HEAD, overrides=("train.optimzer.lr=1", "tran.seed=3")),
     "set_wrong_type": Wrong(HEAD, overrides=("train.seed=many", "train.optimizer.lr=[1]")),
     "set_malformed": Wrong(HEAD, overrides=("train.seed", "=5", "a..b=1", "~train.seed=1", "train.seed=[1")),
-    "set_no_such_item": Wrong(HEAD, overrides=("evaluate.0.top_k=5", "evaluate.first.top_k=5", "+train.seed=5", "~train.sede")),
+    "set_no_such_item": Wrong(
+        HEAD,
+        overrides=("evaluate.0.top_k=5", "evaluate.first.top_k=5", "+train.seed=5", "~train.sede"),
+    ),
     "env_unset": Wrong(HEAD + "description: ${env:HOSTNAME_OF_MINE}\ntrain: {seed: '${SEED}'}\n"),
     "env_wrong_type": Wrong(HEAD + "train: {seed: '${env:SEED}'}\n", environment={"SEED": "1"}),
     "no_such_profile": Wrong(HEAD + "profiles:\n  debug: {train: {batch_size: 2}}\n", profiles=("debg",)),
     "profile_without_settings": Wrong(HEAD + "profiles: {debug: 5}\n"),
-}  # fmt: skip
+}
