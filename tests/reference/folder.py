@@ -62,7 +62,9 @@ class Reference:
         config = self._json("config.json")
         bert = self._json("bert_config.json")
         self.metrics = self._json("retrieval_metrics.json")
-        self._recorded = self.weights("expected")
+        self._recorded = {
+            name: t if t.is_floating_point() else t.long() for name, t in self.weights("expected").items()
+        }
         self._touched: set[str] = set()
         try:
             self.sizes = Sizes(
@@ -74,8 +76,8 @@ class Reference:
                     heads=bert["num_attention_heads"],
                     intermediate=bert["intermediate_size"],
                     positions=bert["max_position_embeddings"],
-                    types=bert["type_vocab_size"],
-                    norm_eps=bert["layer_norm_eps"],
+                    types=bert.get("type_vocab_size", 2),
+                    norm_eps=bert.get("layer_norm_eps", 1e-12),
                 ),
                 text_layers=int(bert["fusion_layer"]),
                 momentum=float(config["momentum"]),

@@ -22,7 +22,7 @@ from cbalign.objectives.masked_language import MaskedTokens
 from cbalign.objectives.matching import Negatives
 from cbalign.spec.experiment import Experiment
 from cbalign.tasks.pretrain import HardNegatives, PretrainTask
-from tests.reference.folder import GRADIENT_TOLERANCE, Reference
+from tests.reference.folder import GRADIENT_TOLERANCE, AnotherFormError, Reference
 from tests.reference.networks import DROPOUT, bert_layers, count, filled, tensor
 
 FIRST_STEP = Progress(step=0, total_steps=1, steps_per_epoch=1)
@@ -54,6 +54,8 @@ def check_pretraining(reference: Reference) -> None:
     batch = _batch(reference, torch.arange(len(reference.look("pretrain.input_ids"))))
     _check_features(reference, prepare(reference, weights, 0.0)[1], batch)
     alphas = sorted({m[1] for name in reference.names if (m := re.match(r"pretrain\.alpha([\d.]+)\.loss_ita$", name))})
+    if not alphas:
+        raise AnotherFormError("expected.safetensors has no pretrain.alpha…loss_ita")
     for alpha in alphas:
         _check_step(reference, weights, batch, alpha)
 
