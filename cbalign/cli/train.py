@@ -52,7 +52,7 @@ def train(target: str, overrides: tuple[str, ...], profiles: tuple[str, ...], ru
     finished = f"finished in {format_seconds(trained.seconds)}" if trained.seconds is not None else "already finished"
     console.note(f"{folder}: {finished}")
     if trained.metrics:
-        console.note(f"final: {format_metrics(trained.metrics)}")
+        console.note(f"final evaluation{format_metrics(trained.metrics)}")
     if trained.experiment.data.test is not None:
         console.note(f"next: cbalign evaluate {folder} --on test")
     else:

@@ -157,9 +157,13 @@ def _summary(record: Record, *, terms: bool = True) -> str:
 
 
 def _evaluation(record: Record) -> str:
-    return "evaluation  " + format_metrics(record.values)
+    return "evaluation" + format_metrics(record.values)
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
-    """`name value` pairs on one line."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    """A line for each group of metrics: `validation/dual` of `validation/dual/r1` and `validation/dual/r5`."""
+    groups: dict[str, list[str]] = {}
+    for metric, value in metrics.items():
+        group, _, name = metric.rpartition("/")
+        groups.setdefault(group, []).append(f"{name} {value:.4g}")
+    return "".join(f"\n  {group or 'all'}: {'  '.join(pairs)}" for group, pairs in groups.items())

@@ -76,9 +76,11 @@ class TorchEncoder:
             raise UsageError(f"this model has no {name} part: its objective had weight 0 in training")
         graph: nn.Module = self.graphs[name]
         training = self.model.training
-        self.model.eval()
+        if training:
+            self.model.eval()
         outputs = graph(*(torch.from_numpy(x).to(self.device) for x in inputs))
-        self.model.train(training)
+        if training:
+            self.model.train()
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
