@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 SPECS = {"CODIS": "quickstart", "ALBEF": "albef", "CLIP": "clip"}
@@ -50,7 +51,10 @@ def trained(spec: str, seed: int, runs: Path) -> Path:
 
 
 def minutes(run: Path) -> float:
-    return json.loads((run / "manifest.json").read_text())["seconds"] / 60
+    """From start to end of all attempts, evaluations during the training included."""
+    attempts = json.loads((run / "manifest.json").read_text())["attempts"]
+    spans = (datetime.fromisoformat(a["ended"]) - datetime.fromisoformat(a["started"]) for a in attempts)
+    return sum(span.total_seconds() for span in spans) / 60
 
 
 def evaluated(run: Path) -> list[dict]:
@@ -79,19 +83,20 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/baselines"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args()
-    rows: list[Row] = []
     times: dict[str, list[float]] = {}
-    for method, spec in SPECS.items():
-        collected: dict[tuple[str, str], dict[str, list[float]]] = {}
-        for seed in range(options.seeds):
+    collected: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    # Seed by seed, so that what is there after an interruption compares all methods.
+    for seed in range(options.seeds):
+        for method, spec in SPECS.items():
             run = trained(spec, seed, options.runs)
             times.setdefault(method, []).append(minutes(run))
             for result in evaluated(run):
                 for key, title in DIRECTIONS:
-                    values = collected.setdefault((result["protocol"], title), {m: [] for m in METRICS})
+                    values = collected.setdefault((method, result["protocol"], title), {m: [] for m in METRICS})
                     for metric in METRICS:
                         values[metric].append(result[key]["metrics"][metric])
-        rows += [Row(method, protocol, direction, values) for (protocol, direction), values in collected.items()]
+    order = list(SPECS)
+    rows = [Row(*name, values) for name, values in sorted(collected.items(), key=lambda item: order.index(item[0][0]))]
     text = options.readme.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN, 1)
     _, after = rest.split(END, 1)
