@@ -39,7 +39,7 @@ def validate(
 ) -> None:
     """Check specs without training, downloading or a GPU.
 
-    SPEC is a file, `-` for standard input, or the name of a recipe. Exit code 2 when any has a mistake.
+    SPEC is a file, `-` for standard input, or the name of a recipe. Its profiles are checked, too. Exit code 2 when any has a mistake.
     """
     from cbalign.spec.diagnostics import InvalidSpec
     from cbalign.spec.load import load_experiment
@@ -47,7 +47,9 @@ def validate(
     mistakes: dict[str, list[Diagnostic]] = {}
     for spec in specs:
         try:
-            load_experiment(spec, overrides, profiles=profiles, check_files=not no_files)
+            loaded = load_experiment(spec, overrides, profiles=profiles, check_files=not no_files)
+            for name in () if profiles or spec == "-" else loaded.profiles:
+                load_experiment(spec, overrides, profiles=[name], check_files=not no_files)
             mistakes[spec] = []
         except InvalidSpec as error:
             mistakes[spec] = list(error.diagnostics)

@@ -50,6 +50,14 @@ def test_validate_marks_the_lines_of_a_pull_request():
     assert "5%25%25" in told
 
 
+def test_validate_checks_the_profiles_too():
+    Path("spec.yaml").write_text(HEAD + "profiles: {good: {train: {seed: 1}}, bad: {train: {seed: x}}}\n")
+    result = cbalign("validate", "spec.yaml")
+    assert result.exit_code == 2
+    assert "`train.seed` is a whole number" in result.stderr
+    assert cbalign("validate", "spec.yaml", "--profile", "good").exit_code == 0
+
+
 def test_validate_reads_standard_input():
     assert cbalign("validate", "-", input=HEAD).exit_code == 0
     result = cbalign("validate", "-", input="a: [b")
