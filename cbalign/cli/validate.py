@@ -39,7 +39,8 @@ def validate(
 ) -> None:
     """Check specs without training, downloading or a GPU.
 
-    SPEC is a file, `-` for standard input, or the name of a recipe. Its profiles are checked, too. Exit code 2 when any has a mistake.
+    SPEC is a file, `-` for standard input, or the name of a recipe. Its profiles are checked, too.
+    Exit code 2 when any has a mistake.
     """
     from cbalign.spec.diagnostics import InvalidSpec
     from cbalign.spec.load import load_experiment
