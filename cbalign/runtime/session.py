@@ -139,6 +139,7 @@ class Session:
 
         Raises:
             UsageError: the bundle has no such graph.
+            BundleError: onnxruntime cannot run it on these inputs.
         """
         if graph not in self._graphs:
             raise UsageError(
@@ -146,10 +147,20 @@ class Session:
                 remedy="Train with its objective, and export all graphs.",
             )
         signature = SIGNATURES[graph]
-        outputs: list[NDArray] = self._graphs[graph].run(  # type: ignore[type-arg]
-            signature.output_names, dict(zip(signature.input_names, inputs, strict=True))
-        )
+        feed = dict(zip(signature.input_names, inputs, strict=True))
+        try:
+            outputs: list[NDArray] = self._graphs[graph].run(signature.output_names, feed)  # type: ignore[type-arg]
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            shapes = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in feed.items())
+            raise BundleError(
+                f"onnxruntime {onnxruntime.__version__} cannot run the {graph} graph on {shapes} ({_reason(error)})",
+                remedy="Check the inputs, or export with another `export.opset`.",
+            ) from error
         return outputs
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
 
 
 def _load(path: Path, device: Device, threads: int | None) -> onnxruntime.InferenceSession:
@@ -161,9 +172,8 @@ def _load(path: Path, device: Device, threads: int | None) -> onnxruntime.Infere
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=device.providers())
     except Exception as error:  # onnxruntime's exceptions share no base class
-        reason = " ".join(str(error).split())
         raise BundleError(
-            f"{path}: onnxruntime {onnxruntime.__version__} cannot load it ({reason})",
+            f"{path}: onnxruntime {onnxruntime.__version__} cannot load it ({_reason(error)})",
             remedy="Update onnxruntime, or export with a lower `export.opset`.",
         ) from error
 

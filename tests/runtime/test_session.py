@@ -101,6 +101,13 @@ def test_a_graph_that_onnxruntime_cannot_load_is_named(bundle: Path) -> None:
         Session.open(bundle, "cpu")
 
 
+def test_inputs_that_onnxruntime_refuses_are_told_with_their_shapes(bundle: Path, pixels: np.ndarray) -> None:
+    session = Session.open(bundle, "cpu")
+    images, texts = session.encode_images(pixels), session.encode_texts(["a fox"])
+    with pytest.raises(BundleError, match=r"cannot run the match graph on .*image_index int64 \(1,\)"):
+        session.match(images, texts, np.array([99]))
+
+
 @pytest.mark.parametrize("shape", [(1, SIZE, SIZE), (1, 3, SIZE, SIZE), (1, SIZE + 1, SIZE, 3)])
 def test_pixels_of_another_shape_or_type_are_refused(bundle: Path, shape: tuple[int, ...]) -> None:
     session = Session.open(bundle, "cpu")
