@@ -98,11 +98,15 @@ class Evaluation:
     versions: Mapping[str, str]
     created: str  # UTC, ISO 8601
 
+    def to_data(self) -> dict[str, object]:
+        """As JSON values."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**values, "results": [result.to_json() for result in self.results]}
+
     def to_json(self) -> str:
         """One JSON document."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["results"] = [result.to_json() for result in self.results]
-        return json.dumps({"schema_version": SCHEMA_VERSION, **values}, ensure_ascii=False, allow_nan=False) + "\n"
+        values = {"schema_version": SCHEMA_VERSION, **self.to_data()}
+        return json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, name: str = "evaluation") -> Evaluation:

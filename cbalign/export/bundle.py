@@ -1,0 +1,228 @@
+"""From a run directory to a bundle that is either complete and proven, or not there.
+
+A bundle whose graphs do not compute what the model computes is kept beside its name as `<name>.failed`, with
+`parity.json` and without a manifest: there to be looked into, impossible to use by mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cbalign.data.image import Preprocessing
+from cbalign.data.source import PairSource, open_source
+from cbalign.engine.files import new_folder, storage_errors
+from cbalign.engine.run import open_run
+from cbalign.errors import BundleError, ParityError, UsageError
+from cbalign.export.card import model_card
+from cbalign.export.graph import resolve_opset, write_graph
+from cbalign.export.parity import ParityReport, Sample, compare
+from cbalign.models.encoder import TorchEncoder
+from cbalign.runtime.bundle import CARD, GOLDEN, MANIFEST, PARITY, PREPROCESSING, SPEC, BundleManifest, list_files
+from cbalign.runtime.golden import write_golden
+from cbalign.runtime.session import Session
+from cbalign.runtime.signatures import SIGNATURES
+from cbalign.spec.dump import dump_yaml, fingerprint
+from cbalign.spec.experiment import Experiment
+from cbalign.spec.export import ExportSection
+from cbalign.spec.load import load_experiment
+from cbalign.tasks.load import load_encoder
+
+_GOLDEN_PAIRS = 4
+_PACKAGES = ("cbalign", "torch", "onnx", "onnxscript", "numpy", "Pillow", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle, and how closely it computes what PyTorch computes."""
+
+    folder: Path
+    manifest: BundleManifest
+    parity: ParityReport
+
+
+def export_run(
+    run_folder: Path,
+    output: Path | None = None,
+    *,
+    force: bool = False,
+    report: Callable[[str], None] = lambda stage: None,
+) -> Exported:
+    """Export the newest checkpoint of a run.
+
+    Args:
+        run_folder: the run directory.
+        output: folder of the bundle; `exports/<name of the experiment>` when left out.
+        force: replace a bundle that is there.
+        report: told what is being done.
+
+    Raises:
+        UsageError: `output` is there already and `force` is not given.
+        CheckpointError: the run has no checkpoint, or it is damaged.
+        ParityError: a graph does not compute what PyTorch computes.
+        StorageError: a file cannot be written.
+    """
+    run = open_run(run_folder)
+    loaded = load_experiment(run.resolved, check_files=False).experiment
+    target = output or Path("exports") / loaded.name
+    if target.exists() and not force:
+        raise UsageError(f"{target} is there already", remedy="Add --force to replace it, or choose another --output.")
+    checkpoint = run.latest_checkpoint()
+    report(f"loading {checkpoint}")
+    encoder = load_encoder(run.folder, checkpoint=checkpoint)
+    manifest = BundleManifest(
+        name=target.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        run=run.folder.name,
+        step=int(checkpoint.name.rpartition("-")[2]),
+        spec_fingerprint=fingerprint(loaded),
+        graphs=chosen_graphs(loaded.export, encoder.graphs),
+        precisions=loaded.export.precisions,
+        opset=resolve_opset(loaded.export.opset),
+        versions=_versions(),
+        files={},
+    )
+    return write_bundle(encoder, loaded, manifest, target, report=report)
+
+
+def write_bundle(
+    encoder: TorchEncoder,
+    experiment: Experiment,
+    manifest: BundleManifest,
+    target: Path,
+    *,
+    report: Callable[[str], None] = lambda stage: None,
+) -> Exported:
+    """Write a bundle under a temporary name, prove it, and give it its name; what was there is replaced.
+
+    Args:
+        encoder: the trained model, on the CPU.
+        experiment: what it was trained by.
+        manifest: of the bundle, its files still to be listed.
+        target: folder of the bundle.
+        report: told what is being done.
+
+    Raises:
+        ParityError: a graph does not compute what PyTorch computes; the files are at `<target>.failed`.
+        StorageError: a file cannot be written.
+    """
+    source = open_source(experiment.data.validation or experiment.data.test or experiment.data.train)
+    sample = Sample.of(source, encoder)
+    fresh = target.with_name(f".new-{target.name}")
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+    with new_folder(fresh) as folder:
+        _write_graphs(encoder, sample, manifest, folder / "fp32", report)
+        encoder.tokenizer.save(folder)
+        (folder / PREPROCESSING).write_text(Preprocessing(encoder.image_size).to_json(), encoding="utf-8")
+        (folder / SPEC).write_text(dump_yaml(experiment), encoding="utf-8")
+        write_golden(encoder, sample.pixels[:_GOLDEN_PAIRS], sample.texts[:_GOLDEN_PAIRS], folder / GOLDEN)
+        _write_manifest(folder, manifest)
+        parity = _prove(encoder, folder, source, target, report)
+        card = model_card(manifest, experiment, open_source(experiment.data.train).describe(), parity)
+        (folder / CARD).write_text(card, encoding="utf-8")
+        listed = _write_manifest(folder, manifest)
+    with storage_errors(target):
+        _replace(target, fresh)
+    return Exported(target, listed, parity)
+
+
+def chosen_graphs(section: ExportSection, available: Mapping[str, nn.Module]) -> tuple[str, ...]:
+    """The graphs that a spec asks for, of those that the model has; image and text are always among them."""
+    wanted = set(available) if section.graphs == "all" else {"image", "text", *section.graphs}
+    return tuple(graph for graph in SIGNATURES if graph in wanted and graph in available)
+
+
+def _write_graphs(
+    encoder: TorchEncoder, sample: Sample, manifest: BundleManifest, folder: Path, report: Callable[[str], None]
+) -> None:
+    folder.mkdir()
+    facts = {
+        "cbalign.name": manifest.name,
+        "cbalign.run": manifest.run,
+        "cbalign.spec_fingerprint": manifest.spec_fingerprint,
+        "cbalign.precision": "fp32",
+    }
+    examples = _examples(encoder, sample)
+    encoder.model.eval()
+    for graph in manifest.graphs:
+        report(f"exporting the {graph} graph")
+        write_graph(
+            encoder.graphs[graph],
+            SIGNATURES[graph],
+            examples[graph],
+            folder / f"{graph}.onnx",
+            opset=manifest.opset,
+            facts={**facts, "cbalign.graph": graph},
+        )
+
+
+def _examples(encoder: TorchEncoder, sample: Sample) -> dict[str, tuple[Tensor, ...]]:
+    """Inputs to trace with: real ones, every varying dimension of another size above 1."""
+    pixels = sample.pixels[np.arange(3) % len(sample.pixels)]
+    words = [sample.texts[i % len(sample.texts)] for i in range(5)]
+    tokens = encoder.tokenizer.encode(words)
+    images, texts = encoder.encode_images(pixels), encoder.encode_texts(words)
+    ids, mask = torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask)
+    index = torch.arange(len(words)) % len(pixels)
+    return {
+        "image": (torch.from_numpy(pixels),),
+        "text": (ids, mask),
+        "codebook": (torch.from_numpy(images.embedding),),
+        "match": (torch.from_numpy(images.tokens), torch.from_numpy(texts.tokens), mask, index),
+    }
+
+
+def _prove(
+    encoder: TorchEncoder, folder: Path, source: PairSource, target: Path, report: Callable[[str], None]
+) -> ParityReport:
+    try:
+        session = Session.open(folder, "cpu")
+        parity = compare(encoder, session, source, report=lambda part: report(f"comparing with PyTorch: {part}"))
+    except BundleError as error:
+        raise ParityError(error.message, remedy="Set export.opset: auto, or update onnxruntime.") from error
+    (folder / PARITY).write_text(parity.to_json(), encoding="utf-8")
+    try:
+        parity.require()
+    except ParityError as error:
+        failed = target.with_name(f"{target.name}.failed")
+        (folder / MANIFEST).unlink()
+        shutil.rmtree(failed, ignore_errors=True)
+        os.rename(folder, failed)
+        raise ParityError(error.message, remedy=f"{error.remedy} The files are at {failed}.") from error
+    return parity
+
+
+def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
+    listed = replace(manifest, files=list_files(folder))
+    (folder / MANIFEST).write_text(listed.to_json(), encoding="utf-8")
+    return listed
+
+
+def _replace(target: Path, fresh: Path) -> None:
+    old = target.with_name(f".old-{target.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(fresh, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {package: metadata.version(package) for package in _PACKAGES}
+    for package in ("onnxruntime-gpu", "onnxruntime"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,133 @@
+"""Parity is to fail: each test breaks an exported model in one way and expects to hear which graph it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cbalign.data.source import PairSource, open_source
+from cbalign.data.text import Tokenizer
+from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
+from cbalign.errors import ParityError
+from cbalign.export.parity import compare, difference
+from cbalign.models.encoder import TorchEncoder
+from cbalign.spec.load import load_experiment
+from cbalign.tasks.load import load_encoder
+
+
+class Broken:
+    """Does what the model does, but for one part."""
+
+    def __init__(self, model: TorchEncoder) -> None:
+        self.model = model
+        self.image_size, self.has_codebook, self.has_matcher = model.image_size, True, True
+        self.images: Callable[[ImageFeatures], ImageFeatures] = lambda features: features
+        self.texts: Callable[[TextFeatures], TextFeatures] = lambda features: features
+        self.codes: Callable[[CodeAssignment], CodeAssignment] = lambda assignment: assignment
+        self.scores: Callable[[FloatArray], FloatArray] = lambda scores: scores
+        self.tokenizer = model.tokenizer
+
+    def encode_images(self, pixels: PixelArray) -> ImageFeatures:
+        return self.images(self.model.encode_images(pixels))
+
+    def encode_texts(self, texts: Sequence[str]) -> TextFeatures:
+        other = TorchEncoder(self.model.model, self.tokenizer, self.model.device)
+        return self.texts(other.encode_texts(texts))
+
+    def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
+        return self.scores(self.model.match(images, texts, image_index))
+
+    def assign(self, embedding: FloatArray) -> CodeAssignment:
+        return self.codes(self.model.assign(embedding))
+
+
+@pytest.fixture(scope="module")
+def encoder(run: Path) -> TorchEncoder:
+    return load_encoder(run)
+
+
+@pytest.fixture(scope="module")
+def source(run: Path) -> PairSource:
+    pairs = load_experiment(run / "resolved.yaml").experiment.data.validation
+    assert pairs is not None
+    return open_source(pairs)
+
+
+def test_a_model_is_at_par_with_itself(encoder: TorchEncoder, source: PairSource) -> None:
+    report = compare(encoder, Broken(encoder), source)
+    assert report.passed
+    report.require()
+    document = json.loads(report.to_json())
+    assert document["passed"] is True
+    assert {check["graph"] for check in document["checks"]} == {"image", "text", "codebook", "match", "whole"}
+    assert document["metrics"]["torch"] == document["metrics"]["onnx"]
+    assert {1, 2, 7, 32} <= {
+        int(check["quantity"].split()[-1]) for check in document["checks"] if check["graph"] == "image"
+    }
+
+
+def noisy(values: FloatArray) -> FloatArray:
+    return values + np.float32(1e-3) * np.sign(values)
+
+
+def beside_others(features: TextFeatures) -> TextFeatures:
+    """Right for one text, wrong for batches: what is padded is not left out."""
+    padding = 1 - features.attention_mask.mean(axis=1, keepdims=True)
+    return replace(features, embedding=features.embedding + np.float32(0.01) * padding.astype(np.float32))
+
+
+def one_batch_size(features: ImageFeatures) -> ImageFeatures:
+    """Right for every batch but that of 7."""
+    return replace(features, embedding=features.embedding[::-1]) if len(features.embedding) == 7 else features
+
+
+BREAKS: dict[str, tuple[str, Callable[[Broken], None]]] = {
+    "noise in the tokens of images": (
+        "image",
+        lambda b: setattr(b, "images", lambda f: replace(f, tokens=noisy(f.tokens))),
+    ),
+    "one batch size": ("image", lambda b: setattr(b, "images", one_batch_size)),
+    "padding is read": ("text", lambda b: setattr(b, "texts", beside_others)),
+    "not a number": ("text", lambda b: setattr(b, "texts", lambda f: replace(f, tokens=f.tokens * np.nan))),
+    "other codes": ("codebook", lambda b: setattr(b, "codes", lambda a: replace(a, code=(a.code + 1) % 12))),
+    "other probabilities": (
+        "codebook",
+        lambda b: setattr(b, "codes", lambda a: replace(a, probabilities=noisy(a.probabilities))),
+    ),
+    "the logit of the other class": ("match", lambda b: setattr(b, "scores", lambda s: -s)),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_is_found_and_named(encoder: TorchEncoder, source: PairSource, name: str) -> None:
+    graph, break_it = BREAKS[name]
+    broken = Broken(encoder)
+    break_it(broken)
+    if name == "not a number":
+        broken.has_matcher = False  # scores of what is no number are no number either
+    report = compare(encoder, broken, source)
+    assert not report.passed
+    assert {check.graph for check in report.checks if not check.passed} - {"whole"} == {graph}
+    with pytest.raises(ParityError, match=f"the {graph} graph does not compute|the whole graph"):
+        report.require()
+
+
+def test_another_tokenizer_is_found(encoder: TorchEncoder, source: PairSource, run: Path) -> None:
+    broken = Broken(encoder)
+    tokenizer = Tokenizer.load(run / "assets")
+    broken.tokenizer = Tokenizer(tokenizer._vocabulary, replace(tokenizer.settings, closing_sep=True))
+    report = compare(encoder, broken, source)
+    assert any("tokenization" in check.quantity and not check.passed for check in report.checks)
+
+
+def test_differences_are_relative_to_large_values_and_absolute_to_small_ones() -> None:
+    expected = np.array([0.0, 100.0], np.float32)
+    assert difference(expected + 1, expected) == pytest.approx(0.01)
+    assert difference(expected / 200 + np.float32(0.25), expected / 200) == pytest.approx(0.25)
+    assert difference(expected[:1], expected) == np.inf
+    assert difference(np.array([np.nan, 100], np.float32), expected) == np.inf
