@@ -71,7 +71,6 @@ def test_a_bundle_is_evaluated_and_verified_without_torch(exported: Exported, tm
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
-    Exported(exported.folder, exported.manifest, exported.parity)
 
 
 def test_pairs_of_a_file_can_be_measured(run: Path, exported: Exported, tmp_path: Path) -> None:
