@@ -21,7 +21,7 @@ VERBS = (
     Verb("evaluate", "evaluate", EXPERIMENTS, "Measure a run or a bundle."),
     Verb("sweep", "sweep", EXPERIMENTS, "Train a spec over a grid of settings or seeds."),
     Verb("runs", "runs", EXPERIMENTS, "List, compare and remove runs."),
-    Verb("report", "report", EXPERIMENTS, "Write curves, galleries and the codebook's atlas as HTML."),
+    Verb("report", "report", EXPERIMENTS, "Draw the pictures that a model finds."),
     Verb("export", "export", BUNDLES, "Write a run as an ONNX bundle that needs no PyTorch."),
     Verb("verify", "verify", BUNDLES, "Check a bundle's files, graphs and numbers."),
     Verb("benchmark", "benchmark", BUNDLES, "Measure a bundle's speed and memory."),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -12,6 +11,7 @@ import click
 
 from cbalign.cli import console
 from cbalign.cli.options import json_option
+from cbalign.cli.subject import Subject, open_subject
 from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from cbalign.spec.experiment import Experiment
 
 _PROTOCOLS = ("dual", "rerank", "code")
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """What is evaluated. `results` is where a run keeps them; a bundle's files are sealed by its manifest."""
-
-    encoder: Encoder
-    experiment: Experiment
-    step: int | None
-    backend: str
-    results: Path | None
 
 
 @click.command()
@@ -73,7 +62,7 @@ def evaluate(
 
     changes = {"protocols": protocols or None, "top_k": top_k, "batch_size": batch_size, "bootstrap": bootstrap}
     changes = {name: value for name, value in changes.items() if value is not None}
-    subject = _open(target, device, precision)
+    subject = open_subject(target, device, precision)
     results: list[RetrievalResult] = []
     for section in _sections(subject.experiment, subject.encoder, on, explicit=bool(protocols)):
         results.extend(_measure(subject, section.model_copy(update=changes), on))
@@ -91,47 +80,6 @@ def evaluate(
         return
     step = "" if subject.step is None else f", step {subject.step}"
     console.result(f"{target}{step}, {subject.backend}\n\n{format_table(results)}")
-
-
-def _open(target: Path, device: str, precision: str) -> _Subject:
-    from cbalign.runtime.bundle import MANIFEST, SPEC, is_bundle
-    from cbalign.spec.load import load_experiment
-
-    if is_bundle(target):
-        import onnxruntime
-
-        from cbalign.runtime.session import Session
-
-        session = Session.open(target, device, precision)
-        return _Subject(
-            session,
-            load_experiment(target / SPEC, check_files=False).experiment,
-            session.bundle.manifest.step,
-            f"onnxruntime {onnxruntime.__version__} on {session.device.kind}, {precision}",
-            None,
-        )
-    if not (target / MANIFEST).is_file() and not target.is_file():
-        raise UsageError(
-            f"{target} is neither a run nor a bundle: it has no {MANIFEST}",
-            remedy="Name a folder that `cbalign train` or `cbalign export` made.",
-        )
-    from cbalign.engine.run import open_run
-
-    run = open_run(target)
-    checkpoint = run.latest_checkpoint()
-
-    import torch
-
-    from cbalign.tasks.load import load_encoder
-
-    encoder = load_encoder(run.folder, checkpoint=checkpoint, device=device)
-    return _Subject(
-        encoder,
-        load_experiment(run.resolved, check_files=False).experiment,
-        int(checkpoint.name.rpartition("-")[2]),
-        f"torch {torch.__version__} on {encoder.device}, fp32",
-        run.evaluation,
-    )
 
 
 def _sections(
@@ -155,7 +103,7 @@ def _sections(
     return (RetrievalEvaluation.model_validate({"on": split, "protocols": protocols}),)
 
 
-def _measure(subject: _Subject, section: RetrievalEvaluation, on: str | None) -> tuple[RetrievalResult, ...]:
+def _measure(subject: Subject, section: RetrievalEvaluation, on: str | None) -> tuple[RetrievalResult, ...]:
     from cbalign.data.source import open_source
     from cbalign.evaluation.retrieval import evaluate_retrieval
 
@@ -190,7 +138,7 @@ def _pairs(experiment: Experiment, section: RetrievalEvaluation, on: str | None)
     return source, section.on
 
 
-def _keep(evaluation: object, subject: _Subject, output: Path | None) -> None:
+def _keep(evaluation: object, subject: Subject, output: Path | None) -> None:
     from dataclasses import replace
 
     from cbalign.engine.files import write_durably

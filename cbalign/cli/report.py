@@ -1,0 +1,48 @@
+"""`cbalign report`: a picture of what a model finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from cbalign.cli import console
+from cbalign.errors import UsageError
+
+
+@click.command()
+@click.argument("target", metavar="RUN|BUNDLE", type=click.Path(path_type=Path))
+@click.option("--on", default="test", show_default=True, metavar="SPLIT", help="train, validation or test of the spec.")
+@click.option("--queries", default=8, show_default=True, type=click.IntRange(1, 100), help="Captions to search with.")
+@click.option("--top", default=6, show_default=True, type=click.IntRange(1, 20), help="Images shown for each.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--output", default="gallery.png", show_default=True, type=click.Path(path_type=Path, dir_okay=False),
+    help="The picture to write.",
+)  # fmt: skip
+def report(target: Path, on: str, queries: int, top: int, device: str, output: Path) -> None:
+    """Draw captions and the images that a run or bundle finds for them, as a PNG or JPEG.
+
+    The captions are spread evenly over the split, not chosen. The caption's own image is framed in green where it is
+    among those shown, and its rank is written beside it.
+    """
+    from PIL import Image
+
+    from cbalign.cli.subject import open_subject
+    from cbalign.data.source import open_source
+    from cbalign.report.gallery import draw, find
+    from cbalign.spec.data import Split
+
+    Image.init()
+    if output.suffix.lower() not in Image.registered_extensions():
+        raise UsageError(f"--output {output}: {output.suffix or 'no ending'!r} is not a picture's", remedy="Write .png")
+    if on not in get_args(Split):
+        raise UsageError(f"--on {on}: not a split", remedy=f"One of {', '.join(get_args(Split))}.")
+    subject = open_subject(target, device, "fp32")
+    section = getattr(subject.experiment.data, on)
+    if section is None:
+        raise UsageError(f"--on {on}: data.{on} is not set in the spec of {target}")
+    source = open_source(section)
+    draw(find(subject.encoder, source, queries, top), source).save(output)
+    console.result(str(output))

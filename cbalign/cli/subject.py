@@ -1,0 +1,71 @@
+"""What `evaluate` and `report` look at: the model of a run, or of an exported bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbalign.errors import UsageError
+
+if TYPE_CHECKING:
+    from cbalign.encoders import Encoder
+    from cbalign.spec.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and its experiment. `results` is where a run keeps them; a bundle's files are sealed by its manifest."""
+
+    encoder: Encoder
+    experiment: Experiment
+    step: int | None
+    backend: str
+    results: Path | None
+
+
+def open_subject(target: Path, device: str, precision: str) -> Subject:
+    """Open the newest checkpoint of a run with torch, or a bundle without it.
+
+    Raises:
+        UsageError: the folder is neither.
+        CbalignError: whatever keeps it from being used, its device included.
+    """
+    from cbalign.runtime.bundle import MANIFEST, SPEC, is_bundle
+    from cbalign.spec.load import load_experiment
+
+    if is_bundle(target):
+        import onnxruntime
+
+        from cbalign.runtime.session import Session
+
+        session = Session.open(target, device, precision)
+        return Subject(
+            session,
+            load_experiment(target / SPEC, check_files=False).experiment,
+            session.bundle.manifest.step,
+            f"onnxruntime {onnxruntime.__version__} on {session.device.kind}, {precision}",
+            None,
+        )
+    if not (target / MANIFEST).is_file() and not target.is_file():
+        raise UsageError(
+            f"{target} is neither a run nor a bundle: it has no {MANIFEST}",
+            remedy="Name a folder that `cbalign train` or `cbalign export` made.",
+        )
+    from cbalign.engine.run import open_run
+
+    run = open_run(target)
+    checkpoint = run.latest_checkpoint()
+
+    import torch
+
+    from cbalign.tasks.load import load_encoder
+
+    encoder = load_encoder(run.folder, checkpoint=checkpoint, device=device)
+    return Subject(
+        encoder,
+        load_experiment(run.resolved, check_files=False).experiment,
+        int(checkpoint.name.rpartition("-")[2]),
+        f"torch {torch.__version__} on {encoder.device}, fp32",
+        run.evaluation,
+    )
