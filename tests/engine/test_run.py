@@ -98,7 +98,7 @@ def test_numbers_that_are_not_finite_stay_valid_json():
 VALUES = {"loss": 1.5, "loss/fit": 1.25, "lr": 0.001, "samples_per_second": 99.6}
 
 
-def test_without_a_terminal_each_record_is_one_plain_line():
+def test_without_a_terminal_records_are_plain_lines():
     out = io.StringIO()
     reporter = console_reporter(Console(file=out, width=40), interactive=False)
     assert isinstance(reporter, Lines)
@@ -106,12 +106,13 @@ def test_without_a_terminal_each_record_is_one_plain_line():
     reporter.start(20, 0)
     reporter.advance(10)
     reporter.record(record(10, **VALUES))
-    reporter.record(Record("evaluation", 10, 1.0, {"validation/r1": 0.25}))
+    reporter.record(Record("evaluation", 10, 1.0, {"validation/r1": 0.25, "validation/r5": 0.5}))
     reporter.note("a [note]")
     reporter.stop()
-    train, evaluation, note = out.getvalue().splitlines()
+    train, evaluation, group, note = out.getvalue().splitlines()
     assert train.startswith("step 10/20  epoch 1.00  loss 1.5000 (fit 1.250)  lr 1.00e-03  100/s  ETA ")
-    assert evaluation.endswith("validation/r1 0.25")
+    assert evaluation.endswith("evaluation")
+    assert group == "  validation: r1 0.25  r5 0.5"
     assert note == "a [note]"
 
 
