@@ -35,7 +35,7 @@ test: $(VENV)/test ## everything, from nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/test ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
