@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from safetensors.torch import load_file
 
 from cbalign.cli import main
@@ -233,3 +234,23 @@ def test_a_full_disk_leaves_no_run(weights, place, monkeypatch):
     assert result.exit_code == 3
     assert "o space" in result.stderr or "disk is full" in result.stderr
     assert list(Path("runs").iterdir()) == []
+
+
+TRAINING = """\
+train: {duration: 2 steps, batch_size: 2, precision: fp32, device: cpu, schedule: {warmup: 0 steps}}
+"""
+
+
+def test_an_imported_run_can_be_trained_on(weights, place):
+    Image.new("RGB", (8, 8), "red").save("a.png")
+    Image.new("RGB", (8, 8), "blue").save("b.png")
+    Path("pairs.csv").write_text("image,caption\na.png,w1 w2\nb.png,w3\n")
+    data = "data:\n  train: {source: csv, files: [pairs.csv]}\n"
+    write_spec(SPEC[: SPEC.index("data:")] + data + TRAINING)
+    run = imported(weights, "--spec", "spec.yaml")["run"]
+    before = load_encoder(Path(run)).model.student.image_projection.weight.clone()
+    result = CliRunner().invoke(main, ["train", run])
+    assert result.exit_code == 0, result.stderr
+    assert (Path(run) / "checkpoints" / "step-2").is_dir()
+    after = load_encoder(Path(run)).model.student.image_projection.weight
+    assert 0 < float((after - before).detach().abs().max()) < 1e-3  # two small steps away from the imported weights
