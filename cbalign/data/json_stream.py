@@ -144,10 +144,6 @@ class _Scanner:
         self._text, self._at = ahead + more, 0
         return bool(more)
 
-    def _expect_end(self) -> None:
-        if self._skip_space():
-            raise self._error("text after the end of the list")
-
     def _next(self) -> str:
         following = self._text[self._at : self._at + 20]
         return repr(following) if following else "the end of the file"

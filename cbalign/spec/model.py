@@ -11,6 +11,11 @@ from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 ARCHITECTURE, INITIALISATION, TRAINING = Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.TRAINING
 
 
+def _check_heads(width: int | None, heads: int | None) -> None:
+    if width and heads and width % heads:
+        raise RuleError(f"width {width} is not a multiple of heads {heads}", at=("heads", "width"))
+
+
 class VisionSection(Section):
     """The image tower: a vision transformer of timm."""
 
@@ -48,8 +53,7 @@ class VisionSection(Section):
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> VisionSection:
-        if self.width and self.heads and self.width % self.heads:
-            raise RuleError(f"width {self.width} is not a multiple of heads {self.heads}", at=("heads", "width"))
+        _check_heads(self.width, self.heads)
         if self.patch_size and self.image_size % self.patch_size:
             nearest = max(1, round(self.image_size / self.patch_size)) * self.patch_size
             raise RuleError(
@@ -121,8 +125,7 @@ class TextSection(Section):
 
     @model_validator(mode="after")
     def _init_fits_the_rest(self) -> TextSection:
-        if self.width and self.heads and self.width % self.heads:
-            raise RuleError(f"width {self.width} is not a multiple of heads {self.heads}", at=("heads", "width"))
+        _check_heads(self.width, self.heads)
         changed = [name for name in ("width", "heads", "intermediate") if getattr(self, name) is not None]
         if self.init == "pretrained" and changed:
             raise RuleError(

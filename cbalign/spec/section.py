@@ -50,7 +50,7 @@ class Section(BaseModel):
     `identity` names the fields that tell one item of a list of such sections from another.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     identity: ClassVar[tuple[str, ...]] = ()
 
 
