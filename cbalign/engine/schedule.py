@@ -33,7 +33,7 @@ class Constant:
         """The learning rate of step `step`, counted from 0."""
         if step >= self.warmup_steps:
             return self.peak_lr
-        return self.warmup_lr + (self.peak_lr - self.warmup_lr) * step / self.warmup_steps
+        return _between(self.warmup_lr, self.peak_lr, step / self.warmup_steps)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,12 @@ class Cosine:
             return Constant(self.peak_lr, self.warmup_lr, self.warmup_steps)(step)
         length = self.total_steps - 1 - self.warmup_steps
         done = min(1.0, (step - self.warmup_steps) / length) if length > 0 else 0.0
-        return self.final_lr + (self.peak_lr - self.final_lr) * (1 + math.cos(math.pi * done)) / 2
+        return _between(self.final_lr, self.peak_lr, (1 + math.cos(math.pi * done)) / 2)
+
+
+def _between(first: float, last: float, share: float) -> float:
+    """The rate `share` of the way from `first` to `last`: exactly `first` at 0 and `last` at 1."""
+    return (1 - share) * first + share * last
 
 
 def build_schedule(section: ScheduleSection, *, peak_lr: float, steps_per_epoch: int, total_steps: int) -> Schedule:

@@ -3,13 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from cbalign.data.text import TextSettings, Tokenizer
-
-# How fast a machine is says nothing about the code.
-settings.register_profile("cbalign", deadline=None)
-settings.load_profile("cbalign")
 
 CAPTIONS = [
     "A red dog runs over the wet grass.",

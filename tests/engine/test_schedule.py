@@ -1,7 +1,7 @@
 """Learning rates, and which step does what."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_task import settings
 
@@ -18,20 +18,26 @@ def cosine(warmup, total, peak=1e-4, first=1e-5, last=2e-5, per_epoch=10):
     return build_schedule(section, peak_lr=peak, steps_per_epoch=per_epoch, total_steps=total)
 
 
+def is_monotonic(rates, towards):
+    """Never a step away from the last rate, but for the rounding of one multiplication and addition."""
+    gaps = [abs(rate - towards) for rate in rates]
+    return all(after <= before + 1e-15 * max(rates) for before, after in zip(gaps, gaps[1:]))
+
+
+@example(peak=0.026419345372213736, first=0.026419345372213736, last=1.0, warmup=1, rest=2)
 @given(peak=RATES, first=RATES, last=RATES, warmup=st.integers(0, 50), rest=st.integers(2, 300))
 def test_cosine_meets_its_three_rates_and_stays_between_them(peak, first, last, warmup, rest):
     total = warmup + rest
     schedule = cosine(f"{warmup} steps", total, peak, first, last)
     rates = [schedule(step) for step in range(total)]
-    assert rates[warmup] == pytest.approx(peak)
-    assert rates[-1] == pytest.approx(last)
+    assert rates[warmup] == peak
+    assert rates[-1] == last
     if warmup:
-        assert rates[0] == pytest.approx(first)
+        assert rates[0] == first
     assert min(first, peak, last) * 0.999 <= min(rates)
     assert max(rates) <= max(first, peak, last) * 1.001
-    rising, falling = rates[: warmup + 1], rates[warmup:]
-    assert rising == sorted(rising, reverse=first > peak)
-    assert falling == sorted(falling, reverse=peak > last)
+    assert is_monotonic(rates[: warmup + 1], towards=peak)
+    assert is_monotonic(rates[warmup:], towards=last)
 
 
 def test_cosine_is_half_way_down_in_the_middle():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cbalign.evaluation import ranking
@@ -15,7 +15,6 @@ def pessimistic_rank(scores: list[float], right: set[int]) -> int:
     return next(position for position, item in enumerate(order, start=1) if item in right)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_ranks_equal_those_of_a_sort_that_puts_wrong_items_first(data: st.DataObject) -> None:
     images = data.draw(st.integers(1, 6))

@@ -9,7 +9,7 @@ from cbalign.models.queue import FeatureQueue
 DIM = 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(length=st.integers(0, 9), batches=st.lists(st.integers(0, 25), max_size=8))
 def test_the_queue_holds_the_last_features_whatever_the_batches(length, batches):
     """Against a deque; batches may be longer than the queue."""

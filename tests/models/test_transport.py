@@ -35,7 +35,7 @@ def test_n_proximal_steps_are_worth_an_entropic_regularisation_of_beta_over_n(be
     assert relative_l1(proximal, entropic) < 1e-3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     samples=st.integers(1, 7),
     codes=st.integers(1, 9),
@@ -50,7 +50,7 @@ def test_ipot_is_the_algorithm(samples, codes, beta, iterations, inner, seed):
     assert torch.allclose(IPOT(beta, iterations, inner)(costs).mass, slow, rtol=1e-6, atol=1e-15)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     samples=st.integers(1, 7),
     codes=st.integers(1, 9),

@@ -1,5 +1,5 @@
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cbalign.objectives.answering import answer_losses, weighted_answers
@@ -8,7 +8,6 @@ from tests.objectives import equations
 from tests.objectives.tensors import close, normal, seeds
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     answers=st.integers(1, 5),
     length=st.integers(2, 6),

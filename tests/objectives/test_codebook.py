@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cbalign.models.transport import IPOT, Sinkhorn
@@ -10,7 +10,6 @@ from tests.objectives import equations
 from tests.objectives.tensors import close, seeds, unit_vectors
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     before=st.integers(0, 3),
     batch=st.integers(1, 4),

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cbalign.objectives.codebook_health import codebook_health
@@ -10,7 +10,6 @@ from tests.objectives import equations
 from tests.objectives.tensors import close, normal, seeds
 
 
-@settings(max_examples=60, deadline=None)
 @given(batch=st.integers(1, 8), codes=st.integers(1, 9), scale=st.floats(0.1, 30), seed=seeds)
 def test_health_is_the_equations(batch, codes, scale, seed):
     image, text = (normal(batch, codes, seed=seed + i, scale=scale) for i in range(2))

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cbalign.objectives.contrastive import (
@@ -14,7 +14,6 @@ from tests.objectives import equations
 from tests.objectives.tensors import close, seeds, unit_vectors
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     batch=st.integers(1, 5),
     queue=st.integers(0, 7),

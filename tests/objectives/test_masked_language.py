@@ -10,7 +10,6 @@ from tests.objectives.tensors import close, normal, seeds
 CLS, MASK, PAD, VOCABULARY = 1, 3, 0, 50
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     predicted=st.integers(1, 6),
     vocabulary=st.integers(1, 9),
@@ -42,7 +41,7 @@ def texts(rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, (ids == CLS) | (ids == PAD)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 5), length=st.integers(1, 9), probability=st.floats(0.01, 0.99), seed=seeds)
 def test_only_words_are_masked_and_their_labels_are_what_they_were(rows, length, probability, seed):
     torch.manual_seed(seed)

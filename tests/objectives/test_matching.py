@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cbalign.objectives.matching import draw_negatives, image_text_matching
@@ -8,7 +8,6 @@ from tests.objectives import equations
 from tests.objectives.tensors import close, normal, seeds
 
 
-@settings(max_examples=60, deadline=None)
 @given(pairs=st.integers(1, 9), scale=st.floats(0.1, 40), seed=seeds, data=st.data())
 def test_matching_is_the_equation(pairs, scale, seed, data):
     logits = normal(pairs, 2, seed=seed, scale=scale)
@@ -18,7 +17,6 @@ def test_matching_is_the_equation(pairs, scale, seed, data):
     assert close(fast, equations.matching_loss(logits.tolist(), fits, valid))
 
 
-@settings(max_examples=60, deadline=None)
 @given(batch=st.integers(1, 6), images=st.integers(1, 4), scale=st.floats(0.0, 200), seed=seeds)
 def test_a_negative_is_never_of_the_same_image(batch, images, scale, seed):
     """However similar the positives are, and if nothing else is left the row says so instead of failing."""

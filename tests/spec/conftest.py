@@ -1,11 +1,6 @@
 import pytest
-from hypothesis import HealthCheck, settings
 
 from cbalign.spec.load import load_experiment
-
-# Two cores that others use, too: a slow example says nothing.
-settings.register_profile("patient", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
 
 HEAD = "cbalign: 1\nname: small\ndata:\n  train: {source: openmoji, split: train}\n"
 
