@@ -41,6 +41,10 @@ class Progress:
         """Epochs completed, with the fraction of the current one."""
         return self.step / self.steps_per_epoch
 
+    def ramp(self, epochs: float) -> float:
+        """From 0 to 1 in a straight line over the first `epochs`, and 1 from then on."""
+        return 1.0 if epochs == 0 else min(1.0, self.epoch / epochs)
+
     @property
     def fraction(self) -> float:
         """Share of the training that is completed, in [0, 1]."""

@@ -148,7 +148,7 @@ class PretrainTask:
                 metrics["codebook/transport"] = codes.transport.detach()
                 metrics["codebook/prediction"] = codes.prediction.detach()
                 metrics |= self._watch_codebook(features, progress)
-        negatives = self._draw_negatives(features, batch) if weights.matching.weight > 0 else None
+        negatives = self._draw_negatives(features, batch, progress) if weights.matching.weight > 0 else None
         terms |= self._fusion_losses(features, negatives, masked, alpha)
         self.model.image_queue.push(teachers.batch.image, teachers.batch_ids)
         self.model.text_queue.push(teachers.batch.text, teachers.batch_ids)
@@ -186,8 +186,7 @@ class PretrainTask:
     def _distillation(self, progress: Progress) -> float:
         """α, growing linearly from 0 over the first epochs."""
         teacher = self._section.teacher
-        ramp = 1.0 if teacher.ramp_epochs == 0 else min(1.0, progress.epoch / teacher.ramp_epochs)
-        return teacher.distillation * ramp
+        return teacher.distillation * progress.ramp(teacher.ramp_epochs)
 
     def _global_keys(self, features: PairFeatures, image_ids: Tensor) -> TeacherKeys:
         gather = self._world.gather
@@ -266,15 +265,16 @@ class PretrainTask:
         }
 
     @torch.no_grad()
-    def _draw_negatives(self, features: PairFeatures, batch: Batch) -> HardNegatives:
+    def _draw_negatives(self, features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
         """As published: students choose among the teacher's features of the other modality."""
         same_image = batch.image_ids[:, None] == batch.image_ids[None, :]
-        temperature = self.model.temperature.value
+        matching, temperature = self._objectives.matching, self.model.temperature.value
+        hardness = matching.hardness * progress.ramp(matching.ramp_epochs)
         image_to_text = features.image_embedding @ features.teacher_text_embedding.T / temperature
         text_to_image = features.text_embedding @ features.teacher_image_embedding.T / temperature
         return HardNegatives(
-            text_of_image=draw_negatives(image_to_text, same_image),
-            image_of_text=draw_negatives(text_to_image, same_image),
+            text_of_image=draw_negatives(image_to_text, same_image, hardness),
+            image_of_text=draw_negatives(text_to_image, same_image, hardness),
         )
 
     def _mask(self, batch: Batch) -> MaskedTokens:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tiny_task import settings
 
 from cbalign.engine.schedule import build_schedule
+from cbalign.engine.task import Progress
 from cbalign.engine.timetable import build_timetable
 from cbalign.errors import UsageError
 from cbalign.spec.training import ConstantSection, CosineSection
@@ -98,3 +99,11 @@ def test_the_last_step_logs_evaluates_and_saves():
 def test_a_global_batch_that_the_processes_cannot_share_is_refused():
     with pytest.raises(UsageError, match=r"global_batch_size 16 is not a multiple of 12 .* 3 processes"):
         build_timetable(settings(), batches_per_epoch=40, processes=3)
+
+
+def test_a_ramp_is_straight_and_stays_at_the_top():
+    def at(step):
+        return Progress(step=step, total_steps=100, steps_per_epoch=10)
+
+    assert [at(step).ramp(2.0) for step in (0, 5, 10, 20, 90)] == [0.0, 0.25, 0.5, 1.0, 1.0]
+    assert at(0).ramp(0.0) == 1.0

@@ -30,13 +30,14 @@ def test_a_negative_is_never_of_the_same_image(batch, images, scale, seed):
         assert not valid or ids[index] != ids[i]
 
 
-def test_negatives_are_drawn_with_the_probability_of_their_similarity():
+@pytest.mark.parametrize("hardness", [1.0, 0.3, 0.0])
+def test_negatives_are_drawn_with_the_probability_of_their_similarity(hardness):
     torch.manual_seed(0)
     similarities, positive = [2.0, 0.5, -1.0, 1.0, 3.0], [False, False, False, True, False]
     draws = 40_000
     rows = torch.tensor(similarities).expand(draws, -1)
-    drawn = draw_negatives(rows, torch.tensor(positive).expand(draws, -1)).index
-    expected = equations.negative_probabilities(similarities, positive)
+    drawn = draw_negatives(rows, torch.tensor(positive).expand(draws, -1), hardness).index
+    expected = equations.negative_probabilities([hardness * s for s in similarities], positive)
     for candidate, probability in enumerate(expected):
         share = (drawn == candidate).float().mean().item()
         assert share == pytest.approx(probability, abs=4 * (probability * (1 - probability) / draws) ** 0.5)

@@ -41,7 +41,7 @@ class RecordedTask(PretrainTask):
         self._negatives = negatives
         self._masked = masked
 
-    def _draw_negatives(self, features: PairFeatures, batch: Batch) -> HardNegatives:
+    def _draw_negatives(self, features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
         return self._negatives
 
     def _mask(self, batch: Batch) -> MaskedTokens:
