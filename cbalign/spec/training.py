@@ -31,9 +31,6 @@ class AdamWSection(Section):
         effect=TRAINING,
         help="Factor on the learning rate of the text tower; small where it is pretrained and the rest is not.",
     )
-    fusion_lr_scale: float = setting(
-        1.0, gt=0, effect=TRAINING, help="Factor on the learning rate of the fusion layers."
-    )
     betas: tuple[float, float] = setting((0.9, 0.999), effect=TRAINING, help="Moment coefficients.")
     eps: float = setting(1e-8, gt=0, effect=TRAINING, help="Term added to the denominator.")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cbalign.data.batch import Batch
 from cbalign.data.loader import PairLoader
@@ -97,18 +97,15 @@ class PretrainTask:
         return self._loader.batches(start)
 
     def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
-        """Matrices decay; vectors, the temperature and the prototypes do not. Each tower has a learning rate."""
-        student, section = self.model.student, self._optimizer
-        scales: list[tuple[nn.Module, float]] = [
-            (student.vision, section.vision_lr_scale),
-            (student.text, section.text_lr_scale),
-        ]
-        if student.fusion is not None:
-            scales.append((student.fusion, section.fusion_lr_scale))
-        scaled = {id(p) for part, _ in scales for p in part.parameters()}
-        groups = no_decay_for_vectors((p for p in self.model.parameters() if id(p) not in scaled), weight_decay)
-        for part, scale in scales:
-            groups += no_decay_for_vectors(part.parameters(), weight_decay, scale)
+        """Matrices decay; vectors, the temperature and the prototypes do not. Towers have their own learning rates."""
+        towers = (
+            (self.model.student.vision, self._optimizer.vision_lr_scale),
+            (self.model.student.text, self._optimizer.text_lr_scale),
+        )
+        in_towers = {id(p) for tower, _ in towers for p in tower.parameters()}
+        groups = no_decay_for_vectors((p for p in self.model.parameters() if id(p) not in in_towers), weight_decay)
+        for tower, scale in towers:
+            groups += no_decay_for_vectors(tower.parameters(), weight_decay, scale)
         return groups
 
     def before_step(self, progress: Progress) -> None:
