@@ -25,6 +25,8 @@ SETTINGS_FILE = "text.json"
 _REMOVED = re.compile(r"[,.'!?\"()*#:;~]")
 _RUNS = re.compile(r"\s{2,}")
 _SPACED = str.maketrans("-/", "  ")
+# BERT's tokenizer drops these like control characters; the `tokenizers` library keeps them as [UNK].
+_PRIVATE_USE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
 
 def normalise_caption(text: str, max_words: int = 30) -> str:
@@ -159,7 +161,7 @@ class Tokenizer:
     def _word_ids(self, text: str) -> list[int]:
         # One by one: encode_batch starts threads, which do not survive the fork of data workers.
         words = normalise_caption(text, self.settings.max_words).encode("utf-8", "replace").decode()
-        ids: list[int] = self._vocabulary.encode(words, add_special_tokens=False).ids
+        ids: list[int] = self._vocabulary.encode(_PRIVATE_USE.sub("", words), add_special_tokens=False).ids
         return ids
 
 
