@@ -105,7 +105,9 @@ def main() -> None:
         command = [sys.executable, __file__, "--format", options.format, "--measure", str(path)]
         found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     mib = 1 << 20
-    print(f"{found['pairs']:,} pairs, a {options.format} file of {size / mib:.0f} MiB with {text / mib:.0f} MiB of text")
+    print(
+        f"{found['pairs']:,} pairs, a {options.format} file of {size / mib:.0f} MiB with {text / mib:.0f} MiB of text"
+    )
     print(f"kept {found['kept'] / mib:.0f} MiB: {found['kept'] / text:.2f} times its text", end="; ")
     print(f"{(found['kept'] - text) / options.pairs:.0f} bytes per pair besides")
     print(f"peak {found['peak'] / mib:.0f} MiB: {found['peak'] / text:.2f} times its text")

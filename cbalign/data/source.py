@@ -42,7 +42,15 @@ class PairSource(Protocol):
         """The image of entry `index`, RGB.
 
         Raises:
-            DataError: missing or corrupt; the message names file and entry.
+            MissingImageError: it is not there.
+            DataError: it is corrupt; the message names file and entry.
+        """
+
+    def read(self, index: int) -> bytes:
+        """The image file of entry `index` as it is stored.
+
+        Raises:
+            DataError: as `load`, but for what only decoding finds.
         """
 
     def describe(self) -> str:
