@@ -57,7 +57,7 @@ class Sampler:
         two_views: whether the teacher gets a second view.
         batch_size: pairs per rank.
         seed: of order, captions and views.
-        corrupt_limit: share of the images that may be unreadable.
+        corrupt_limit: share of the pairs whose images may be unreadable.
         rank: which slice of the global batch is ours.
         world_size: number of ranks.
 
@@ -137,9 +137,10 @@ class Sampler:
             return
         examples = "".join(f"\n  {message}" for message in list(unreadable.values())[:_EXAMPLES])
         raise DataError(
-            f"{self._source.name}: {len(unreadable):,} of {len(self._source):,} images are missing or corrupt, "
-            f"{allowed:,} are allowed (data.corrupt_limit: {self._corrupt_limit:g}); the first:{examples}",
-            remedy="Repair the images, leave them out, or raise data.corrupt_limit.",
+            f"{self._source.name}: the images of {len(unreadable):,} pairs met so far are missing or corrupt, "
+            f"of {len(self._source):,} pairs {allowed:,} are allowed (data.corrupt_limit: {self._corrupt_limit:g}); "
+            f"the first:{examples}",
+            remedy="Repair the images, leave them out, or raise data.corrupt_limit; `cbalign data check` finds all.",
         )
 
     def _load(self, epoch: int, index: int, unreadable: dict[int, str]) -> tuple[int, Image.Image]:
