@@ -22,10 +22,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-WORDS = (
-    "a man woman dog cat riding sitting red wet grass street with and on the of young two people bench near large "
-    "small white black bicycle train station holding umbrella café naïve table pizza"
-).split()
+WORDS = ("a", "man", "woman", "dog", "riding", "sitting", "red", "grass", "street", "with", "two", "people", "bench",
+         "small", "white", "bicycle", "train", "station", "holding", "umbrella", "café", "naïve", "table")  # fmt: skip
 
 
 def pairs(count: int) -> Iterator[tuple[str, int, str]]:
