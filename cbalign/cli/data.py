@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -139,10 +140,10 @@ def stats(
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new folder for the shards."
 )
-@click.option("--shard-samples", type=click.IntRange(min=1), default=10_000, show_default=True, help="At most, in one.")
 @click.option(
-    "--shard-megabytes", type=click.IntRange(min=1), default=1_000, show_default=True, help="At most, of one."
+    "--shard-samples", type=click.IntRange(min=1), default=10_000, show_default=True, help="Most samples of a shard."
 )
+@click.option("--shard-megabytes", type=click.IntRange(min=1), default=1_000, show_default=True, help="Largest shard.")
 @click.option("--longest-side", type=click.IntRange(min=1), metavar="PIXELS", help="Scale larger images down to this.")
 @click.option("--quality", type=click.IntRange(1, 100), help="Of images scaled down, as JPEG. [default: 95]")
 @workers_option
@@ -192,9 +193,11 @@ def pack(
         console.document({"folder": str(output), **packed.to_json()})
         return
     size = sum(shard.bytes for shard in packed.shards) / 1_000_000
-    written = f"{packed.pairs:,} pairs in {packed.samples:,} samples and {len(packed.shards):,} shards"
+    shards = "1 shard" if len(packed.shards) == 1 else f"{len(packed.shards):,} shards"
+    written = f"{packed.pairs:,} pairs in {packed.samples:,} samples in {shards}"
     console.note(f"{written}, {size:,.1f} MB; in a spec, under data:")
-    console.result(f"{split}: {{source: webdataset, shards: ['{output / packed.pattern}']}}")
+    pattern = json.dumps(str(output / packed.pattern), ensure_ascii=False)
+    console.result(f"{split}: {{source: webdataset, shards: [{pattern}]}}")
 
 
 def _open(

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from cbalign.data.stats import SplitStatistics
     from cbalign.spec.model import TextSection
 
+_SHOWN = 3  # examples of a kind; --json has more
+
 
 def check_text(findings: DataFindings, limits: TextSection) -> str:
     """What `check` found: the sources, a table, examples, and whether the data can be used."""
     splits = findings.splits
     rows = [_check_row(found, limits) for found in splits.values()]
     for shared in findings.shared:
-        counts = {shared.second: f"{shared.images.count:,}"}
+        name = f"images shared with {shared.first}"
         for split, row in zip(splits, rows):
-            row[f"images shared with {shared.first}"] = counts.get(
-                split, row.get(f"images shared with {shared.first}", "")
-            )
+            row[name] = f"{shared.images.count:,}" if split == shared.second else row.get(name, "")
     parts = [_sources({split: found.source for split, found in splits.items()}), _table(list(splits), rows)]
     examples = [line for split, found in splits.items() for line in _examples(split, found)]
-    examples += [f"  shared: {example}" for shared in findings.shared for example in shared.images.examples]
+    examples += [f"  shared: {example}" for shared in findings.shared for example in shared.images.examples[:_SHOWN]]
     if examples:
         parts.append("\n".join(["for example", *examples]))
     if findings.problems:
@@ -64,7 +64,7 @@ def _check_row(found: SplitFindings, limits: TextSection) -> dict[str, str]:
 
 def _stats_row(found: SplitStatistics, image_size: int) -> dict[str, str]:
     words, sizes = found.vocabulary, found.sizes
-    row = {
+    return {
         "pairs": f"{found.pairs:,}",
         "captions": f"{found.captions:,}",
         "captions per image": _span(found.captions_per_image),
@@ -73,7 +73,7 @@ def _stats_row(found: SplitStatistics, image_size: int) -> dict[str, str]:
         "distinct words": f"{words.distinct:,}",
         "words that are one token": _percent(words.one_token),
         "words with [UNK]": _percent(words.unknown),
-        "words not in train": _percent(words.unseen),
+        "words not in train": "" if words.unseen is None else _percent(words.unseen),
         "tokens used": "unknown" if words.vocabulary is None else f"{words.vocabulary_used:,} of {words.vocabulary:,}",
         "images looked at": f"{sizes.looked_at:,}",
         "unreadable": f"{sizes.unreadable:,}",
@@ -81,7 +81,6 @@ def _stats_row(found: SplitStatistics, image_size: int) -> dict[str, str]:
         "height": _spread(sizes.height),
         f"shorter side below {image_size}": f"{sizes.smaller:,}",
     }
-    return row
 
 
 def _sources(described: Mapping[str, str]) -> str:
@@ -102,7 +101,9 @@ def _examples(split: str, found: SplitFindings) -> list[str]:
         "duplicate": found.duplicates,
         "empty": found.captions.empty,
     }
-    return [f"  {kind} in {split}: {example}" for kind, of_kind in kinds.items() for example in of_kind.examples]
+    return [
+        f"  {kind} in {split}: {example}" for kind, of_kind in kinds.items() for example in of_kind.examples[:_SHOWN]
+    ]
 
 
 def _span(numbers: Distribution) -> str:

@@ -7,6 +7,7 @@ import json
 import tarfile
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from hashlib import file_digest
 from itertools import chain
@@ -110,8 +111,8 @@ def pack(
     shards = _Shards(folder, limits)
     skipped: list[str] = []
     left_out = done = 0
-    images = ordered_map(_Read(source, scaling), (sample.first for sample in _samples(source)), workers)
-    with shards:
+    firsts = (sample.first for sample in _samples(source))
+    with shards, closing(ordered_map(_Read(source, scaling), firsts, workers)) as images:
         for sample, image in zip(_samples(source), images):
             if isinstance(image, str):
                 skipped.append(image)
