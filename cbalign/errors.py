@@ -52,6 +52,10 @@ class DataError(CbalignError):
     exit_code = 3
 
 
+class MissingImageError(DataError):
+    """An image that a list names is not there."""
+
+
 class CheckpointError(CbalignError):
     """A run or checkpoint cannot be read or does not fit."""
 

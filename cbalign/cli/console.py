@@ -6,13 +6,17 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import TaskID
+
+    from cbalign.data.progress import Report
 
 DOCUMENT_VERSION = 1
 
@@ -78,6 +82,25 @@ def stderr() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, no_color=not has_colour(sys.stderr))
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """A bar for each stage of some work, on a terminal; silence elsewhere."""
+    if not is_interactive():
+        yield lambda stage, done, total: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=stderr(), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -16,7 +14,6 @@ from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
     from cbalign.encoders import Encoder
-    from cbalign.evaluation.features import Report
     from cbalign.evaluation.result import RetrievalResult
     from cbalign.spec.data import Source
     from cbalign.spec.evaluation import RetrievalEvaluation
@@ -108,7 +105,7 @@ def _measure(subject: Subject, section: RetrievalEvaluation, on: str | None) -> 
     from cbalign.evaluation.retrieval import evaluate_retrieval
 
     pairs, name = _pairs(subject.experiment, section, on)
-    with _progress() as report:
+    with console.progress() as report:
         results = evaluate_retrieval(
             subject.encoder,
             open_source(pairs),
@@ -164,22 +161,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    """Bars on a terminal, silence elsewhere."""
-    if not console.is_interactive():
-        yield lambda stage, done, total: None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=console.stderr(), transient=True) as progress:
-        bars = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                bars[stage] = progress.add_task(stage, total=total)
-            progress.update(bars[stage], completed=done, total=total)
-
-        yield report

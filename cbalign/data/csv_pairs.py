@@ -50,9 +50,12 @@ def _rows(file: str | Path, image: str, caption: str, delimiter: str) -> Iterato
                     raise DataError(f"{file}, line {reader.line_num}: column {image} is empty")
                 yield reader.line_num, path, text
     except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num}: not valid CSV ({error})") from error
+        raise DataError(
+            f"{file}, line {reader.line_num}: not valid CSV ({error})",
+            remedy="A value that begins with a quote ends with one, and quotes within it are written twice.",
+        ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 ({error.reason})") from error
+        raise DataError(f"{file}: not UTF-8 ({error.reason})", remedy="Save it as UTF-8.") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
 

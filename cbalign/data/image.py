@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cbalign.encoders import PixelArray
-from cbalign.errors import BundleError, DataError
+from cbalign.errors import BundleError, DataError, MissingImageError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -38,7 +38,8 @@ def decode(data: str | Path | bytes, *, name: str | None = None, max_pixels: int
         max_pixels: larger images are refused from their header alone.
 
     Raises:
-        DataError: the file is missing, truncated, corrupt, too large or no image.
+        MissingImageError: there is no such file.
+        DataError: the file is truncated, corrupt, too large or no image.
     """
     label = name or ("image" if isinstance(data, bytes) else str(data))
     try:
@@ -53,7 +54,7 @@ def decode(data: str | Path | bytes, *, name: str | None = None, max_pixels: int
     except (DataError, MemoryError):
         raise
     except FileNotFoundError:
-        raise DataError(f"{label}: no such image") from None
+        raise MissingImageError(f"{label}: no such image") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{label}: cannot be decoded ({reason})") from error

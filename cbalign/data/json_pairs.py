@@ -13,7 +13,8 @@ from cbalign.errors import DataError
 def open_json(files: Sequence[str | Path], root: str | Path) -> PairFiles:
     """Read ALBEF's lists, one after the other.
 
-    Entries with the same `image_id`, or without one and with the same path, show the same image.
+    Entries of one file with the same `image_id`, or without one and with the same path, show the same image; so do
+    those of several files when the path agrees as well.
 
     Raises:
         DataError: a file is missing or malformed, or an entry lacks a field; the message names file, entry and field.
@@ -54,5 +55,6 @@ def _captions(entry: JsonObject, where: str) -> list[str]:
 
 def _field(entry: JsonObject, name: str, where: str) -> object:
     if name not in entry:
-        raise DataError(f"{where}: no field {name} (there are: {', '.join(entry) or 'none'})")
+        remedy = "A file of Karpathy's splits is read by `source: karpathy`." if "images" in entry else None
+        raise DataError(f"{where}: no field {name} (there are: {', '.join(entry) or 'none'})", remedy=remedy)
     return entry[name]

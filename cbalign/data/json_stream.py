@@ -32,7 +32,9 @@ def stream_objects(path: str | Path, *, field: str | None = None) -> Iterator[tu
             scanner = _Scanner(file, str(path))
             yield from scanner.objects() if field is None else scanner.objects_of(field)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start} of a block)") from error
+        raise DataError(
+            f"{path}: not UTF-8 ({error.reason} at byte {error.start} of a block)", remedy="Save it as UTF-8."
+        ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -107,7 +109,12 @@ class _Scanner:
             except RecursionError:
                 raise self._error("nested too deeply") from None
             except ValueError as error:
-                if len(text) - start <= _LONGEST_ENTRY and self._read():
+                if len(text) - start > _LONGEST_ENTRY:
+                    raise self._error(
+                        f"one object of more than {_LONGEST_ENTRY >> 20} MiB, or not valid JSON",
+                        remedy="A file of Karpathy's splits is read by `source: karpathy`.",
+                    ) from None
+                if self._read():
                     continue
                 if isinstance(error, json.JSONDecodeError):
                     self._line += text.count("\n", start, error.pos)
@@ -148,5 +155,5 @@ class _Scanner:
         following = self._text[self._at : self._at + 20]
         return repr(following) if following else "the end of the file"
 
-    def _error(self, message: str) -> DataError:
-        return DataError(f"{self._name}, entry {self._entry} (line {self._line}): {message}")
+    def _error(self, message: str, remedy: str | None = None) -> DataError:
+        return DataError(f"{self._name}, entry {self._entry} (line {self._line}): {message}", remedy=remedy)

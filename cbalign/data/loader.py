@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
@@ -22,6 +16,7 @@ from cbalign.data.batch import Batch
 from cbalign.data.samples import ArrayBatch, Sampler
 from cbalign.data.source import PairSource
 from cbalign.data.text import Tokenizer
+from cbalign.data.workers import call_in_worker, worker_processes
 from cbalign.errors import DataError
 from cbalign.spec.data import AugmentationSection
 
@@ -29,7 +24,6 @@ _log = logging.getLogger(__name__)
 
 _AHEAD = 2
 _RESTARTS = 3
-_ORPHAN_CHECK_SECONDS = 2.0
 
 
 class PairLoader:
@@ -46,7 +40,7 @@ class PairLoader:
         augmentation: what happens to an image; None gives the evaluation transform and one view.
         seed: of order, captions and augmentation.
         workers: processes that build batches; 0 is one thread of this process.
-        corrupt_limit: share of the images that may be missing or corrupt; others stand in for them.
+        corrupt_limit: share of the pairs whose images may be missing or corrupt; others stand in for them.
         rank: which of the processes that train together this is.
         world_size: how many processes train together.
 
@@ -93,7 +87,7 @@ class PairLoader:
 
     @property
     def unreadable_images(self) -> int:
-        """How many images were found missing or corrupt so far."""
+        """Of how many pairs the image was found missing or corrupt so far."""
         return len(self._unreadable)
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
@@ -134,12 +128,7 @@ class PairLoader:
     def _executor(self) -> tuple[Executor, Callable[[int], ArrayBatch]]:
         if self._workers == 0:
             return ThreadPoolExecutor(1, thread_name_prefix="cbalign-data"), self._sampler.build
-        # Forked workers share the lists of pairs and the images rasterised so far instead of copying them.
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        pool = ProcessPoolExecutor(
-            self._workers, mp_context=context, initializer=_start_worker, initargs=(self._sampler, os.getpid())
-        )
-        return pool, _build_in_worker
+        return worker_processes(self._workers, self._sampler.build), call_in_worker
 
     def _count(self, arrays: ArrayBatch) -> None:
         for index, message in arrays.unreadable.items():
@@ -147,29 +136,6 @@ class PairLoader:
                 self._unreadable[index] = message
                 _log.warning("skipped: %s", message)
         self._sampler.check(self._unreadable)
-
-
-_worker_sampler: Sampler
-
-
-def _start_worker(sampler: Sampler, parent: int) -> None:
-    global _worker_sampler
-    _worker_sampler = sampler
-    # Stopping is the main process's decision: Ctrl-C reaches the whole group, its handlers are not ours.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when its parent was killed and could not end it."""
-    while os.getppid() == parent:
-        time.sleep(_ORPHAN_CHECK_SECONDS)
-    os._exit(1)
-
-
-def _build_in_worker(step: int) -> ArrayBatch:
-    return _worker_sampler.build(step)
 
 
 def _to_tensors(arrays: ArrayBatch) -> Batch:

@@ -64,14 +64,12 @@ class OpenMoji:
         """Drawing `index`, (render_size, render_size) RGB."""
         pixels = self._cache.get(index)
         if pixels is None:
-            pixels = self._cache[index] = self._rasterise(index)
+            drawn = decode(self.read(index), name=self._pairs[index][1].name)
+            pixels = self._cache[index] = np.asarray(drawn)
         return Image.fromarray(pixels)
 
-    def describe(self) -> str:
-        """One line for logs."""
-        return f"{self.name}: {len(self):,} drawings with their English names, {self._render_size} px"
-
-    def _rasterise(self, index: int) -> PixelArray:
+    def read(self, index: int) -> bytes:
+        """Drawing `index` as a PNG file."""
         words, drawing = self._pairs[index]
         try:
             png = _package("resvg_py").svg_to_bytes(
@@ -82,7 +80,11 @@ class OpenMoji:
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise DataError(f"{drawing.name} ({words}): cannot be rasterised ({error})") from error
-        return np.asarray(decode(bytes(png), name=drawing.name))
+        return bytes(png)
+
+    def describe(self) -> str:
+        """One line for logs."""
+        return f"{self.name}: {len(self):,} drawings with their English names, {self._render_size} px"
 
 
 def words_of(name: str) -> str:

@@ -12,15 +12,17 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from cbalign.data.image import decode
 from cbalign.data.source import Entry
 from cbalign.encoders import IntArray
-from cbalign.errors import DataError
+from cbalign.errors import DataError, MissingImageError
 
 
 class PackedText:
@@ -70,8 +72,14 @@ class ImageRoot:
         return _below(joined, self.given) or _below(joined, self.real)
 
     def resolve(self, path: str) -> str | None:
-        """The file behind a path, or None when links lead outside of the root."""
-        real = os.path.realpath(os.path.join(self.given, path))
+        """The file behind a path, or None when links lead outside of the root.
+
+        Backslashes separate folders where no file has them in its name: lists written on Windows are read everywhere.
+        """
+        joined = os.path.join(self.given, path)
+        if "\\" in path and not os.path.lexists(joined):
+            joined = os.path.join(self.given, path.replace("\\", "/"))
+        real = os.path.realpath(joined)
         return real if _below(real, self.real) else None
 
 
@@ -130,18 +138,39 @@ class PairFiles:
         """The image of entry `index`, RGB.
 
         Raises:
-            DataError: missing, corrupt, or a link that leads outside the root.
+            MissingImageError: it is not there.
+            DataError: corrupt, or a link that leads outside the root.
         """
-        label = f"{self._files.where(index)}: image {self._images[index]}"
-        path = self._root.resolve(self._images[index])
-        if path is None:
-            raise DataError(f"{label}: a link leads outside of the root {self._root.given}")
+        label, path = self._locate(index)
         return decode(path, name=label)
+
+    def read(self, index: int) -> bytes:
+        """The image file of entry `index`.
+
+        Raises:
+            MissingImageError: it is not there.
+            DataError: unreadable, or a link that leads outside the root.
+        """
+        label, path = self._locate(index)
+        try:
+            return Path(path).read_bytes()
+        except FileNotFoundError:
+            raise MissingImageError(f"{label}: no such image") from None
+        except OSError as error:
+            raise DataError(f"{label}: cannot be read ({error.strerror or error})") from error
 
     def describe(self) -> str:
         """One line for logs."""
         images = int(self._image_ids.max()) + 1
         return f"{self.name}: {len(self._captions):,} captions of {images:,} images below {self._root.given}"
+
+    def _locate(self, index: int) -> tuple[str, str]:
+        """What messages call the image of an entry, and its file."""
+        label = f"{self._files.where(index)}: image {self._images[index]}"
+        path = self._root.resolve(self._images[index])
+        if path is None:
+            raise DataError(f"{label}: a path or link leads outside of the root {self._root.given}")
+        return label, path
 
 
 class PairBuilder:
@@ -181,7 +210,7 @@ class PairBuilder:
             number: in its file.
             image: path of the image, relative to the root or absolute below it.
             captions: at least one.
-            identity: equal for entries that show one image; the path when left out.
+            identity: equal for entries of the file that show one image; the path when left out.
 
         Raises:
             DataError: the path leaves the root.
@@ -196,9 +225,7 @@ class PairBuilder:
             self._captions.append(caption)
         self._caption_ends.append(len(self._captions))
         self._numbers.append(number)
-        key = f"path {image}" if identity is None else f"id {identity}"
-        digest = blake2b(key.encode("utf-8", "replace"), digest_size=8).digest()
-        self._identities.append(int.from_bytes(digest, "little"))
+        self._identities.append(digest(f"path {image}" if identity is None else f"id {identity}"))
 
     def finish(self) -> PairFiles:
         """The source; its images are numbered in order of appearance.
@@ -208,13 +235,38 @@ class PairBuilder:
         """
         if not len(self._images):
             raise DataError(f"{', '.join(self._names)}: no pairs")
-        _, first, inverse = np.unique(
-            np.frombuffer(self._identities, np.uint64), return_index=True, return_inverse=True
-        )
-        by_appearance = np.empty(len(first), np.int64)
-        by_appearance[np.argsort(first)] = np.arange(len(first))
         files = Files(tuple(self._names), tuple(self._starts), self._numbers, self._unit)
-        return PairFiles(files, self._root, self._images, self._captions, self._caption_ends, by_appearance[inverse])
+        image_ids = number_by_appearance(self._identities_of_all_files())
+        return PairFiles(files, self._root, self._images, self._captions, self._caption_ends, image_ids)
+
+    def _identities_of_all_files(self) -> NDArray[np.uint64]:
+        """Identities (entries,) that hold beyond their file.
+
+        Image 42 of COCO is not image 42 of Visual Genome: between files, one identity is one image only where the
+        path of its first entry is the same, too.
+        """
+        identities = np.frombuffer(self._identities, np.uint64)
+        if len(self._starts) == 1:
+            return identities
+        identities = identities.copy()
+        for start, end in pairwise([*self._starts, len(self)]):
+            _, first, inverse = np.unique(identities[start:end], return_index=True, return_inverse=True)
+            paths = np.array([digest(self._images[start + int(entry)]) for entry in first], np.uint64)
+            identities[start:end] ^= paths[inverse]
+        return identities
+
+
+def digest(text: str) -> int:
+    """64 bits that stand for a text; equal on every machine."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+def number_by_appearance(identities: NDArray[np.uint64]) -> IntArray:
+    """Numbers (entries,) from 0, equal for equal identities, in the order in which these first appear."""
+    _, first, inverse = np.unique(identities, return_index=True, return_inverse=True)
+    by_appearance = np.empty(len(first), np.int64)
+    by_appearance[np.argsort(first)] = np.arange(len(first))
+    return by_appearance[inverse]
 
 
 def _below(path: str, folder: str) -> bool:

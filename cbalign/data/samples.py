@@ -14,14 +14,13 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
+from cbalign.data.corruption import check_unreadable
 from cbalign.data.source import PairSource
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import IntArray, PixelArray
 from cbalign.errors import DataError
 
 View: TypeAlias = Callable[[Image.Image, np.random.Generator], PixelArray]
-
-_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Sampler:
         two_views: whether the teacher gets a second view.
         batch_size: pairs per rank.
         seed: of order, captions and views.
-        corrupt_limit: share of the images that may be unreadable.
+        corrupt_limit: share of the pairs whose images may be unreadable.
         rank: which slice of the global batch is ours.
         world_size: number of ranks.
 
@@ -132,15 +131,7 @@ class Sampler:
         Raises:
             DataError: too much; the message gives the count and the first few.
         """
-        allowed = int(self._corrupt_limit * len(self._source))
-        if len(unreadable) <= allowed:
-            return
-        examples = "".join(f"\n  {message}" for message in list(unreadable.values())[:_EXAMPLES])
-        raise DataError(
-            f"{self._source.name}: {len(unreadable):,} of {len(self._source):,} images are missing or corrupt, "
-            f"{allowed:,} are allowed (data.corrupt_limit: {self._corrupt_limit:g}); the first:{examples}",
-            remedy="Repair the images, leave them out, or raise data.corrupt_limit.",
-        )
+        check_unreadable(self._source, len(unreadable), unreadable.values(), self._corrupt_limit)
 
     def _load(self, epoch: int, index: int, unreadable: dict[int, str]) -> tuple[int, Image.Image]:
         """The image of an entry, or of the first readable one of a random sequence that the entry determines."""

@@ -1,7 +1,11 @@
 """Webdataset shards: tar files in which `name.jpg`, `name.txt` and `name.json` belong together.
 
 Shards are indexed when they are opened, so that every sample can be reached in any order; the index costs about 60
-bytes per sample and its captions.
+bytes per entry and its captions.
+
+The captions of a sample are the list `caption` of its `.json`, or the text of its `.txt`, or the text `caption` of
+its `.json`. Two more fields of `.json` are read: samples of one folder of shards with the same `image_id` show the
+same image, and `captions_per_entry` tells how many of the captions belong to each of several entries that share it.
 """
 
 from __future__ import annotations
@@ -12,23 +16,25 @@ import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from cbalign.data.image import decode
-from cbalign.data.pairs import PackedText
+from cbalign.data.json_stream import JsonObject
+from cbalign.data.pairs import PackedText, digest, number_by_appearance
 from cbalign.data.source import Entry
 from cbalign.errors import DataError
 
-_IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+_TOGETHER = "The files of a sample follow one another in a shard: pack it with tar --sort=name."
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class Shards:
-    """Image-text samples of tar files; keeps `PairSource`. Every sample shows an image of its own.
-
-    Captions are the text of `.txt`, or the field `caption` (a text or a list) of `.json`.
+    """Image-text samples of tar files; keeps `PairSource`. A sample without `image_id` shows an image of its own.
 
     Args:
         patterns: shard files; `{00000..00099}` stands for each number in the range.
@@ -46,47 +52,61 @@ class Shards:
         self._keys = PackedText()
         self._captions = PackedText()
         self._caption_ends = array("q", [0])
+        identities = array("Q")
         for number, file in enumerate(self._files):
             for sample in _samples(file):
-                self._add(number, sample)
+                identity = digest(_identity(file, sample))
+                for captions in sample.entries:
+                    self._add(number, sample, captions)
+                    identities.append(identity)
         if not len(self._keys):
             raise DataError(f"{self.name}: no samples")
+        self._image_ids = number_by_appearance(np.frombuffer(identities, np.uint64))
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def entry(self, index: int) -> Entry:
-        """What sample `index` says."""
+        """What entry `index` says."""
         own = range(self._caption_ends[index], self._caption_ends[index + 1])
         shard = Path(self._files[self._shards[index]]).name
-        return Entry(f"{shard}/{self._keys[index]}", tuple(self._captions[i] for i in own), index)
+        captions = tuple(self._captions[i] for i in own)
+        return Entry(f"{shard}/{self._keys[index]}", captions, int(self._image_ids[index]))
 
     def load(self, index: int) -> Image.Image:
-        """The image of sample `index`, RGB.
+        """The image of entry `index`, RGB.
 
         Raises:
             DataError: the shard is gone or the image corrupt.
         """
-        file = self._files[self._shards[index]]
-        label = f"{file}, sample {self._keys[index]}"
+        return decode(self.read(index), name=self._label(index))
+
+    def read(self, index: int) -> bytes:
+        """The image file of entry `index`.
+
+        Raises:
+            DataError: the shard is gone.
+        """
         try:
-            with open(file, "rb", buffering=0) as shard:
+            with open(self._files[self._shards[index]], "rb", buffering=0) as shard:
                 shard.seek(self._offsets[index])
-                data = shard.read(self._sizes[index])
+                return shard.read(self._sizes[index])
         except OSError as error:
-            raise DataError(f"{label}: cannot be read ({error.strerror or error})") from error
-        return decode(data, name=label)
+            raise DataError(f"{self._label(index)}: cannot be read ({error.strerror or error})") from error
 
     def describe(self) -> str:
         """One line for logs."""
-        return f"{self.name}: {len(self):,} samples in {len(self._files):,} shards"
+        return f"{self.name}: {len(self):,} entries in {len(self._files):,} shards"
 
-    def _add(self, shard: int, sample: _Sample) -> None:
+    def _label(self, index: int) -> str:
+        return f"{self._files[self._shards[index]]}, sample {self._keys[index]}"
+
+    def _add(self, shard: int, sample: _Sample, captions: Sequence[str]) -> None:
         self._shards.append(shard)
         self._offsets.append(sample.offset)
         self._sizes.append(sample.size)
         self._keys.append(sample.key)
-        for caption in sample.captions:
+        for caption in captions:
             self._captions.append(caption)
         self._caption_ends.append(len(self._captions))
 
@@ -114,12 +134,31 @@ class _Sample:
     key: str
     offset: int = -1
     size: int = 0
-    text: list[str] = field(default_factory=list)
-    described: list[str] = field(default_factory=list)
+    text: str | None = None
+    described: JsonObject = field(default_factory=dict)
 
     @property
     def captions(self) -> list[str]:
-        return self.text or self.described
+        """All captions, of all entries."""
+        caption = self.described.get("caption")
+        if isinstance(caption, list) and caption:
+            return caption
+        if self.text is not None:
+            return [self.text]
+        return [caption] if isinstance(caption, str) else []
+
+    @property
+    def entries(self) -> list[list[str]]:
+        """The captions of each entry."""
+        captions = self.captions
+        counts = self.described.get("captions_per_entry")
+        ends = accumulate(counts) if isinstance(counts, list) else [len(captions)]
+        return [captions[start:end] for start, end in pairwise([0, *ends])]
+
+
+def _identity(file: str, sample: _Sample) -> str:
+    image_id = sample.described.get("image_id")
+    return f"{file}, sample {sample.key}" if image_id is None else f"{Path(file).parent}, image {image_id!r}"
 
 
 def _samples(file: str) -> Iterator[_Sample]:
@@ -150,33 +189,47 @@ def _samples(file: str) -> Iterator[_Sample]:
 
 
 def _read_member(sample: _Sample, shard: tarfile.TarFile, member: tarfile.TarInfo, extension: str, file: str) -> None:
-    if extension in _IMAGES:
+    if extension in IMAGE_EXTENSIONS:
         sample.offset, sample.size = member.offset_data, member.size
     elif extension in ("txt", "json"):
         content = shard.extractfile(member)
         assert content is not None, "a regular file has content"
-        text = content.read().decode("utf-8", "replace")
+        text = content.read().decode("utf-8-sig", "replace")
         if extension == "txt":
-            sample.text = [text.strip()]
+            sample.text = text.strip()
         else:
             sample.described = _described(text, f"{file}, sample {sample.key}")
 
 
-def _described(text: str, where: str) -> list[str]:
+def _described(text: str, where: str) -> JsonObject:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: its .json is not valid JSON ({error})") from error
-    caption = values.get("caption") if isinstance(values, dict) else None
-    captions = [caption] if isinstance(caption, str) else caption if isinstance(caption, list) else []
-    if not all(isinstance(one, str) for one in captions):
+    if not isinstance(values, dict):
+        return {}
+    caption, counts = values.get("caption"), values.get("captions_per_entry")
+    texts = caption if isinstance(caption, list) else [caption]
+    if caption is not None and not all(isinstance(text, str) for text in texts):
         raise DataError(f"{where}: field caption: expected a text or a list of texts, found {caption!r}")
-    return captions
+    if counts is not None and not _parts(counts, len(texts)):
+        raise DataError(
+            f"{where}: field captions_per_entry: expected numbers that add up to {len(texts)}, found {counts!r}"
+        )
+    fields = ("caption", "captions_per_entry", "image_id")
+    return {name: values[name] for name in fields if values.get(name) is not None}
+
+
+def _parts(counts: object, total: int) -> bool:
+    """Whether these are positive numbers with this sum."""
+    return isinstance(counts, list) and all(type(n) is int and n > 0 for n in counts) and sum(counts) == total
 
 
 def _complete(sample: _Sample, file: str) -> _Sample:
     if sample.offset < 0:
-        raise DataError(f"{file}, sample {sample.key}: no image ({', '.join(_IMAGES)})")
+        raise DataError(f"{file}, sample {sample.key}: no image ({', '.join(IMAGE_EXTENSIONS)})", remedy=_TOGETHER)
     if not sample.captions:
-        raise DataError(f"{file}, sample {sample.key}: no caption (.txt, or the field caption of .json)")
+        raise DataError(
+            f"{file}, sample {sample.key}: no caption (.txt, or the field caption of .json)", remedy=_TOGETHER
+        )
     return sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -42,11 +43,23 @@ class PairSource(Protocol):
         """The image of entry `index`, RGB.
 
         Raises:
-            DataError: missing or corrupt; the message names file and entry.
+            MissingImageError: it is not there.
+            DataError: it is corrupt; the message names file and entry.
         """
 
     def describe(self) -> str:
         """One line for logs: the name, how many pairs, from where."""
+
+
+class StoredSource(PairSource, Protocol):
+    """A list of pairs whose images are files."""
+
+    def read(self, index: int) -> bytes:
+        """The image file of entry `index`.
+
+        Raises:
+            DataError: as `load`, but for what only decoding finds.
+        """
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,13 @@ def gallery(source: PairSource) -> Gallery:
     return Gallery(np.array(first, np.int64), tuple(captions), np.array(owner, np.int64))
 
 
-def open_source(section: Source) -> PairSource:
+def captions_of(source: PairSource) -> Iterator[str]:
+    """Every caption of every entry."""
+    for index in range(len(source)):
+        yield from source.entry(index).captions
+
+
+def open_source(section: Source) -> StoredSource:
     """Open the source that a spec section describes.
 
     Raises:

@@ -25,6 +25,8 @@ SETTINGS_FILE = "text.json"
 _REMOVED = re.compile(r"[,.'!?\"()*#:;~]")
 _RUNS = re.compile(r"\s{2,}")
 _SPACED = str.maketrans("-/", "  ")
+# BERT's tokenizer drops these like control characters; the `tokenizers` library keeps them as [UNK].
+_PRIVATE_USE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
 
 def normalise_caption(text: str, max_words: int = 30) -> str:
@@ -143,7 +145,8 @@ class Tokenizer:
         limit = max_tokens or self.settings.max_tokens
         closing = [self.sep_id] if self.settings.closing_sep else []
         room = max(0, limit - 1 - len(closing))
-        rows = [[self.cls_id, *self._word_ids(text)[:room], *closing] for text in texts]
+        normal = (normalise_caption(text, self.settings.max_words) for text in texts)
+        rows = [[self.cls_id, *self.word_ids(words)[:room], *closing] for words in normal]
         length = max(map(len, rows), default=0)
         input_ids = np.full((len(rows), length), self.pad_id, np.int64)
         attention_mask = np.zeros((len(rows), length), np.int64)
@@ -156,10 +159,11 @@ class Tokenizer:
         """The words of one caption, for people to read."""
         return str(self._vocabulary.decode([int(i) for i in ids], skip_special_tokens=True))
 
-    def _word_ids(self, text: str) -> list[int]:
+    def word_ids(self, words: str) -> list[int]:
+        """The tokens of words that are normalised already, neither framed nor cut."""
         # One by one: encode_batch starts threads, which do not survive the fork of data workers.
-        words = normalise_caption(text, self.settings.max_words).encode("utf-8", "replace").decode()
-        ids: list[int] = self._vocabulary.encode(words, add_special_tokens=False).ids
+        text = _PRIVATE_USE.sub("", words.encode("utf-8", "replace").decode())
+        ids: list[int] = self._vocabulary.encode(text, add_special_tokens=False).ids
         return ids
 
 

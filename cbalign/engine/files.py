@@ -14,12 +14,12 @@ from cbalign.errors import StorageError
 UNFINISHED = ".unfinished-"
 
 _REMEDIES = {
-    errno.ENOSPC: "Free space or choose another place with --runs-dir; nothing half-written was left.",
-    errno.EDQUOT: "Your quota is used up: free space or choose another place with --runs-dir.",
+    errno.ENOSPC: "Free space or choose another place; nothing half-written was left.",
+    errno.EDQUOT: "Your quota is used up: free space or choose another place.",
     errno.EFBIG: "A limit on file sizes (ulimit -f) or the file system's own is in the way.",
-    errno.EROFS: "The file system is read-only: choose another place with --runs-dir.",
-    errno.EACCES: "Check the permissions of the folder, or choose another place with --runs-dir.",
-    errno.EPERM: "Check the permissions of the folder, or choose another place with --runs-dir.",
+    errno.EROFS: "The file system is read-only: choose another place.",
+    errno.EACCES: "Check the permissions of the folder, or choose another place.",
+    errno.EPERM: "Check the permissions of the folder, or choose another place.",
 }
 
 

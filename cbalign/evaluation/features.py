@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
 from cbalign.data.image import prepare
+from cbalign.data.progress import Report
 from cbalign.data.source import Gallery, PairSource
 from cbalign.encoders import Encoder, FloatArray, IntArray, PixelArray, TextFeatures
 from cbalign.errors import DataError, DivergenceError
-
-Report: TypeAlias = Callable[[str, int, int], None]
-"""Told of progress: what is done, how many of it are, how many there are in all."""
 
 _EXAMPLES = 3
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cbalign.data.progress import Report
 from cbalign.data.source import PairSource
 from cbalign.encoders import Encoder, FloatArray, IntArray, TextFeatures
 from cbalign.errors import DivergenceError
-from cbalign.evaluation.features import EncodedGallery, Report, load_images
+from cbalign.evaluation.features import EncodedGallery, load_images
 
 
 class PairScores:

@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cbalign.data.progress import Report
 from cbalign.data.source import Gallery, PairSource, gallery
 from cbalign.encoders import Encoder, FloatArray
 from cbalign.errors import UsageError
 from cbalign.evaluation.codes import CodebookUse, assign_all
-from cbalign.evaluation.features import EncodedGallery, Report, encode_gallery
+from cbalign.evaluation.features import EncodedGallery, encode_gallery
 from cbalign.evaluation.metrics import Direction
 from cbalign.evaluation.ranking import Ranking, Relevance, rank, rank_candidates
 from cbalign.evaluation.rerank import score_pairs

@@ -1,8 +1,7 @@
-"""From the sections of a spec to a tokenizer and a model: the one place that turns sections into modules."""
+"""From the sections of a spec to a model: the one place that turns sections into modules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,31 +9,18 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cbalign.data.text import TextSettings, Tokenizer
+from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models import names
 from cbalign.models.alignment import AlignmentModel, Temperature
 from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead, TextTower
 from cbalign.models.codebook import Codebook
-from cbalign.models.pretrained import bert_config, bert_folder, read_weights
+from cbalign.models.pretrained import bert_config, read_weights
 from cbalign.models.towers import Towers
 from cbalign.models.transport import IPOT, Sinkhorn, Solver
 from cbalign.models.vision import VisionTower
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.model import ModelSection, SinkhornSection, TextSection, TransportSection, VisionSection
-
-
-def build_tokenizer(section: TextSection, captions: Callable[[], Iterable[str]]) -> Tokenizer:
-    """The tokenizer of the text tower.
-
-    Args:
-        section: `model.text`.
-        captions: gives the training captions; only called when the vocabulary is trained on them.
-    """
-    settings = TextSettings(max_tokens=section.max_tokens, max_words=section.max_words, closing_sep=section.closing_sep)
-    if section.tokenizer == "captions":
-        return Tokenizer.train(captions(), section.vocabulary, settings)
-    return Tokenizer.from_folder(bert_folder(section.architecture), settings)
 
 
 def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = True) -> AlignmentModel:

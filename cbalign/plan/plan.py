@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
 
-from cbalign.data.source import PairSource, open_source
+from cbalign.data.source import PairSource, captions_of, open_source
 from cbalign.data.text import Tokenizer
+from cbalign.data.vocabulary import tokenizer_at_hand
 from cbalign.engine.schedule import Schedule
 from cbalign.errors import CbalignError
 from cbalign.models.alignment import AlignmentModel
-from cbalign.models.build import build_model, build_tokenizer
-from cbalign.models.pretrained import MINILM, bert_config
+from cbalign.models.build import build_model
+from cbalign.models.pretrained import bert_config
 from cbalign.plan.captions import CaptionLengths, measure_captions
 from cbalign.plan.files import ReadFile, files_read
 from cbalign.plan.gpus import GPU, UTILISATION
@@ -172,22 +172,7 @@ def _source(experiment: Experiment) -> tuple[PairSource | None, str | None]:
 
 
 def _tokenizer(experiment: Experiment, source: PairSource | None) -> Tokenizer | None:
-    """The tokenizer, where it needs nothing from a network."""
-    section = experiment.model.text
-    if source is None or (section.tokenizer == "pretrained" and not _is_local(section.architecture)):
-        return None
-    try:
-        return build_tokenizer(section, lambda: _captions(source))
-    except CbalignError:
-        return None
-
-
-def _captions(source: PairSource) -> list[str]:
-    return [caption for i in range(len(source)) for caption in source.entry(i).captions]
-
-
-def _is_local(architecture: str) -> bool:
-    return architecture == MINILM or Path(architecture).is_dir()
+    return None if source is None else tokenizer_at_hand(experiment.model.text, lambda: captions_of(source))
 
 
 def _vocabulary(experiment: Experiment, tokenizer: Tokenizer | None) -> int:

@@ -10,8 +10,9 @@ import torch
 from cbalign.data.loader import PairLoader
 from cbalign.data.source import PairSource, open_source
 from cbalign.data.text import Tokenizer
+from cbalign.data.vocabulary import build_tokenizer
 from cbalign.engine.distribution import World
-from cbalign.models.build import build_model, build_tokenizer
+from cbalign.models.build import build_model
 from cbalign.spec.experiment import Experiment
 from cbalign.tasks.pretrain import PretrainTask
 

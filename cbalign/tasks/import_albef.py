@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from cbalign.data.text import TextSettings, Tokenizer
+from cbalign.data.vocabulary import MINILM, bert_folder
 from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
 from cbalign.engine.run import Run, create_run
@@ -22,7 +23,7 @@ from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
 from cbalign.models.alignment import AlignmentModel
 from cbalign.models.bert import BertConfig
 from cbalign.models.build import build_model
-from cbalign.models.pretrained import BUILT_IN, MINILM, bert_folder, read_weights
+from cbalign.models.pretrained import BUILT_IN, read_weights
 from cbalign.spec.dump import dump_yaml, fingerprint
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.load import LoadedExperiment

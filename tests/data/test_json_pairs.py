@@ -54,6 +54,15 @@ def test_image_id_decides_which_entries_show_one_image(root: Path):
     assert [source.entry(i).image_id for i in range(5)] == [0, 1, 0, 2, 3]
 
 
+def test_one_number_in_two_files_is_one_image_only_where_the_path_agrees(root: Path):
+    coco = [{"image": "a.png", "caption": "-", "image_id": 42}, {"image": "b.png", "caption": "-", "image_id": 43}]
+    genome = [{"image": "sub/c.png", "caption": "-", "image_id": 42}, {"image": "b.png", "caption": "-"}]
+    german = [{"image": "b.png", "caption": "-", "image_id": 43}, {"image": "a.png", "caption": "-", "image_id": 42}]
+    files = [written(root, entries, f"{i}.json") for i, entries in enumerate([coco, genome, german])]
+    source = open_json(files, root)
+    assert [source.entry(i).image_id for i in range(len(source))] == [0, 1, 2, 3, 1, 0]
+
+
 def test_gallery_shows_an_image_once_with_the_captions_of_all_its_entries(root: Path):
     images = ["b.png", "a.png", "b.png"]
     found = gallery(opened(root, [{"image": image, "caption": [f"{i}", f"{i}+"]} for i, image in enumerate(images)]))
@@ -144,6 +153,12 @@ def test_missing_and_corrupt_images_name_file_and_entry(root: Path):
 def test_malformed_lists_are_one_message_with_file_entry_and_field(root: Path, content: str, message: str):
     with pytest.raises(DataError, match=rf"list\.json.*{message}"):
         opened(root, content)
+
+
+def test_one_object_as_large_as_a_list_is_not_taken_for_broken_json(root: Path):
+    path = written(root, '{"images": ["' + "x" * (1 << 26) + '"]}')
+    with pytest.raises(DataError, match=r"one object of more than 16 MiB(?s:.*)source: karpathy"):
+        open_json([path], root)
 
 
 def test_bytes_that_are_no_text_are_a_data_error(root: Path):

@@ -212,7 +212,8 @@ def test_more_unreadable_images_than_the_limit_are_a_data_error_with_examples(ma
     with pytest.raises(DataError) as raised:
         take(loader, 15)
     message = str(raised.value)
-    assert "3 of 23 images are missing or corrupt, 2 are allowed (data.corrupt_limit: 0.1)" in message
+    assert "the images of 3 pairs met so far are missing or corrupt" in message
+    assert "of 23 pairs 2 are allowed (data.corrupt_limit: 0.1)" in message
     assert message.count("list.json, entry") == 3
 
 
@@ -229,8 +230,9 @@ def test_real_files_with_a_corrupt_one(make: MakeLoader, tmp_path: Path):
     (tmp_path / "list.json").write_text(lines)
     source = open_json([tmp_path / "list.json"], tmp_path)
     loader = make(source, corrupt_limit=0.2)
-    take(loader, 4)
+    straight = take(loader, 4)
     assert loader.unreadable_images == 1
+    assert_equal(take(make(source, corrupt_limit=0.2), 2, start=2), straight[2:])
     with pytest.raises(DataError, match=r"list\.json, entry 5: image 4\.png"):
         take(make(source), 4)
 

@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from cbalign.data.image import decode
 from cbalign.data.openmoji import OpenMoji, split_of, words_of
 from cbalign.data.source import gallery, open_source
 from cbalign.errors import MissingExtraError
@@ -79,6 +80,12 @@ def test_gallery_holds_every_drawing_once(splits: dict[str, OpenMoji]):
     found = gallery(splits["test"])
     assert found.image_entries.tolist() == found.caption_image.tolist() == list(range(391))
     assert list(found.captions) == names(splits["test"])
+
+
+def test_the_file_of_a_drawing_is_a_png_of_its_pixels(splits: dict[str, OpenMoji]):
+    source = splits["test"]
+    assert source.read(0).startswith(b"\x89PNG")
+    assert np.array_equal(np.asarray(decode(source.read(0))), np.asarray(source.load(0)))
 
 
 def test_section_opens_the_split_it_names():

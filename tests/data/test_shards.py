@@ -63,6 +63,24 @@ def test_samples_of_all_shards_in_order_with_captions_from_txt_or_json(tmp_path:
     assert colours == [(0, 128, 0), (255, 0, 0), (0, 0, 255)]
 
 
+def test_samples_with_one_image_id_show_one_image_within_a_folder(tmp_path: Path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        for number, image_id in enumerate([7, "7", 7, None]):
+            described = json.dumps({"caption": "c", "image_id": image_id})
+            shard(tmp_path / folder / f"{number}.tar", {"a.jpg": jpg("red"), "a.json": described})
+    source = Shards([str(tmp_path / folder / "{0..3}.tar") for folder in ("x", "y")])
+    assert [source.entry(i).image_id for i in range(8)] == [0, 1, 0, 2, 3, 4, 3, 5]
+
+
+def test_a_sample_can_hold_several_entries_of_one_image(tmp_path: Path):
+    described = json.dumps({"caption": ["a", "b", "c"], "captions_per_entry": [1, 2]})
+    shard(tmp_path / "0.tar", {"k.json": described, "k.png": jpg("red"), "k.txt": "for other readers"})
+    source = Shards([str(tmp_path / "0.tar")])
+    assert [source.entry(i) for i in range(2)] == [Entry("0.tar/k", ("a",), 0), Entry("0.tar/k", ("b", "c"), 0)]
+    assert source.load(1).getpixel((0, 0)) == (255, 0, 0)
+
+
 def test_section_opens_the_shards(tmp_path: Path):
     shard(tmp_path / "0.tar", {"a.jpg": jpg("red"), "a.txt": "x"})
     source = open_source(ShardSource(source="webdataset", shards=(str(tmp_path / "{0..0}.tar"),)))
@@ -89,6 +107,12 @@ def test_corrupt_image_names_shard_and_sample_when_loaded(tmp_path: Path):
         ({"a.jpg": b"", "a.json": "{"}, r"sample a: its \.json is not valid"),
         ({"a.jpg": b"", "a.json": '{"caption": [1]}'}, "sample a: field caption"),
         ({"a.jpg": b"", "a.json": "[]"}, "sample a: no caption"),
+        ({"a.jpg": b"", "a.json": '{"caption": 5}'}, "sample a: field caption"),
+        (
+            {"a.jpg": b"", "a.json": '{"caption": ["x"], "captions_per_entry": [2]}'},
+            "sample a: field captions_per_entry",
+        ),
+        ({"a.jpg": b"", "b.jpg": b"", "a.txt": "x"}, "sample a: no caption(?s:.*)follow one another"),
         ({}, "no samples"),
     ],
 )

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import string
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +13,23 @@ import tokenizers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cbalign.data.caption_length import CaptionRuler
 from cbalign.data.text import TextSettings, Tokenizer, normalise_caption
 from cbalign.errors import DataError
 
 TRICKY = st.text(alphabet=st.sampled_from(list(" ,.'!?\"()*#:;~-/<>personPERSON\n\tß€😀")), max_size=60)
+
+
+@pytest.fixture(scope="session")
+def published(minilm: Path) -> Any:
+    """BERT's tokenizer as plain Python, the one that ALBEF's is derived from."""
+    legacy = pytest.importorskip("transformers.models.bert.tokenization_bert_legacy")
+    return legacy.BertTokenizerLegacy(str(minilm / "vocab.txt"))
+
+
+@pytest.fixture(scope="session")
+def bert(minilm: Path) -> Tokenizer:
+    return Tokenizer.from_folder(minilm, TextSettings(25))
 
 
 def albef_by_characters(text: str, max_words: int) -> str:
@@ -70,6 +85,40 @@ def test_normalisation_equals_albefs_rules(text: str, max_words: int):
     assert normalise_caption(text, max_words) == albef_by_characters(text, max_words)
 
 
+@pytest.mark.parametrize("character", string.punctuation + string.whitespace)
+def test_a_character_between_words_is_dropped_a_space_or_kept(character: str):
+    dropped, spaces = ",.'!?\"()*#:;~", "-/ "
+    expected = "ab" if character in dropped else "a b" if character in spaces else f"a{character}b"
+    assert normalise_caption(f"A{character}B") == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("“Curly” ‘quotes’ – and — dashes…", "“curly” ‘quotes’ – and — dashes…"),
+        ("<PERSON>'s <per-son> <person/> <<person>>", "persons <per son> <person > <person>"),
+        ("CAFÉ №5 ½ £3.50 100% @home #tag", "café №5 ½ £350 100% @home tag"),
+        ("a\u00a0b\u3000\u3000c", "a\u00a0b c"),
+        ("ÀÉÎ İstanbul ΣΑΣ", "àéî i̇stanbul σας"),
+        ("x.y/z-w", "xy z w"),
+        ("-", ""),
+        ("a b\n", "a b"),
+        ("a b \n ", "a b"),
+        ("a b\n \n", "a b"),
+        ("a\nb\n", "a\nb"),
+        ("\ta\t", "\ta\t"),
+    ],
+)
+def test_normalisation_touches_nothing_else(raw: str, expected: str):
+    assert normalise_caption(raw) == expected
+
+
+def test_words_are_counted_after_punctuation_is_gone():
+    words = [f"w{i}" for i in range(40)]
+    assert normalise_caption(" - ".join(words)).split() == words[:30]
+    assert normalise_caption("-".join(words)).split() == words[:30]
+
+
 def test_captions_are_cut_at_thirty_words():
     assert normalise_caption(" ".join(map(str, range(50)))).split() == [str(i) for i in range(30)]
 
@@ -78,6 +127,26 @@ def test_ids_are_those_of_bert_without_the_closing_sep(minilm: Path):
     # [CLS] a dog running, from the published vocabulary of bert-base-uncased
     tokens = Tokenizer.from_folder(minilm, TextSettings(25)).encode(["A dog, running!"])
     assert tokens.input_ids.tolist() == [[101, 1037, 3899, 2770]]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["dog", "DOGS", "unbelievable", "x" * 101, "[MASK]", "[sep]", "don't", "café", "Ελλάδα"])
+        | st.text(alphabet=string.printable, max_size=12)
+        | st.text(
+            alphabet="ÀéñßŁøÆœ“”‘’–—…€£°½²™®中国犬日本語한국어Привет\u00ad\u200b\u200d\ufeff\ue000\u00a0😀🏳️‍🌈",
+            max_size=8,
+        ),
+        max_size=12,
+    )
+)
+def test_ids_are_those_of_the_tokenizer_that_albef_derives_its_own_from(
+    published: Any, bert: Tokenizer, words: list[str]
+):
+    caption = normalise_caption(" ".join(words))
+    expected = published.convert_tokens_to_ids(published.tokenize(caption))
+    ours = bert.encode([" ".join(words)])
+    assert ours.input_ids[0].tolist() == [101, *expected][:25]
 
 
 def test_closing_sep_is_a_switch(minilm: Path):
@@ -232,3 +301,19 @@ def test_every_row_starts_with_cls_fits_and_is_masked_after_its_end(
     for row, length in zip(tokens.input_ids, lengths):
         assert (row[length:] == framed.pad_id).all()
         assert (row[length - 1] == framed.sep_id) == closing_sep
+
+
+@pytest.fixture(scope="session")
+def uncut(minilm: Path) -> Tokenizer:
+    return Tokenizer.from_folder(minilm, TextSettings(500, 10**6))
+
+
+@given(st.one_of(TRICKY, st.text(max_size=40)), st.integers(1, 6), st.integers(3, 12))
+@example("<<person>> a", 2, 3)
+def test_a_ruler_knows_what_the_tokenizer_cuts(uncut: Tokenizer, text: str, max_words: int, max_tokens: int):
+    length = CaptionRuler(TextSettings(max_tokens, max_words), uncut).measure(text)
+    words = normalise_caption(text, 10**6).split(" ")
+    kept = uncut.word_ids(normalise_caption(text, max_words))
+    assert length.tokens == uncut.encode([text]).input_ids.shape[1]
+    assert length.loses_tokens == (1 + len(kept) > max_tokens)
+    assert length.loses_words == (len(words) > max_words)

@@ -1,0 +1,244 @@
+"""`cbalign data`: are the images and captions that a spec names usable, what are they like, and as shards."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cbalign.cli import console
+from cbalign.cli.data_layouts import check_text, stats_text
+from cbalign.cli.options import json_option, profile_option, set_option, spec_argument
+from cbalign.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from cbalign.data.caption_length import CaptionRuler
+    from cbalign.data.source import StoredSource
+    from cbalign.spec.experiment import Experiment
+
+_SPLITS = ("train", "validation", "test")
+_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+split_option = click.option(
+    "--split", "splits", multiple=True, type=click.Choice(_SPLITS), help="Only this split. May be repeated."
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=_CPUS,
+    show_default="one for each CPU",
+    help="Processes that read images; 0 is this one.",
+)
+
+
+@click.group()
+def data() -> None:
+    """Check, count and pack the images and captions that a spec names."""
+
+
+@data.command()
+@spec_argument
+@set_option
+@profile_option
+@split_option
+@workers_option
+@json_option
+@click.pass_context
+def check(
+    ctx: click.Context,
+    spec: str,
+    overrides: tuple[str, ...],
+    profiles: tuple[str, ...],
+    splits: tuple[str, ...],
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Open every image of every split of SPEC, and tell what is missing, corrupt or there twice.
+
+    Images are compared by their pixels: `duplicates` are shown by two images that the lists call different, `shared`
+    ones are in two splits. Exits with 1 when more is unreadable than data.corrupt_limit allows, or when images of
+    validation or test are in train, too; with 3 when a list cannot be read at all. Empty or long captions, duplicates
+    within a split and images that validation shares with test are told, and are no failure.
+    """
+    from cbalign.data.check import check_data
+
+    experiment, sources = _open(spec, overrides, profiles, splits)
+    with console.progress() as report:
+        findings = check_data(
+            sources,
+            _ruler(experiment, sources),
+            corrupt_limit=experiment.data.corrupt_limit,
+            workers=workers,
+            report=report,
+        )
+    if as_json:
+        document = {"splits": {split: asdict(one) for split, one in findings.splits.items()}}
+        shared = [asdict(one) for one in findings.shared]
+        problems = list(findings.problems)
+        console.document({"ok": not problems, "problems": problems, **document, "shared": shared})
+    else:
+        console.result(check_text(findings, experiment.model.text))
+    ctx.exit(1 if findings.problems else 0)
+
+
+@data.command()
+@spec_argument
+@set_option
+@profile_option
+@split_option
+@click.option(
+    "--sample",
+    type=click.IntRange(min=0),
+    default=10_000,
+    show_default=True,
+    help="Images of each split whose size is looked at, spread evenly; 0 looks at all.",
+)
+@workers_option
+@json_option
+def stats(
+    spec: str,
+    overrides: tuple[str, ...],
+    profiles: tuple[str, ...],
+    splits: tuple[str, ...],
+    sample: int,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Tell what the data of SPEC are like: lengths of captions, sizes of images, and words.
+
+    Lengths are those before max_words and max_tokens cut. Tokens are counted where the spec's tokenizer is on this
+    machine.
+    """
+    from cbalign.data.stats import describe_data
+
+    experiment, sources = _open(spec, overrides, profiles, splits)
+    with console.progress() as report:
+        found = describe_data(
+            sources,
+            _ruler(experiment, sources),
+            image_size=experiment.model.vision.image_size,
+            sample=sample,
+            workers=workers,
+            report=report,
+        )
+    if as_json:
+        console.document({"splits": {split: asdict(one) for split, one in found.items()}})
+    else:
+        console.result(stats_text(found, experiment.model.vision.image_size))
+
+
+@data.command()
+@spec_argument
+@set_option
+@profile_option
+@click.option("--split", required=True, type=click.Choice(_SPLITS), help="Which split to pack.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new folder for the shards."
+)
+@click.option(
+    "--shard-samples", type=click.IntRange(min=1), default=10_000, show_default=True, help="Most samples of a shard."
+)
+@click.option("--shard-megabytes", type=click.IntRange(min=1), default=1_000, show_default=True, help="Largest shard.")
+@click.option("--longest-side", type=click.IntRange(min=1), metavar="PIXELS", help="Scale larger images down to this.")
+@click.option("--quality", type=click.IntRange(1, 100), help="Of images scaled down, as JPEG. [default: 95]")
+@workers_option
+@json_option
+def pack(
+    spec: str,
+    overrides: tuple[str, ...],
+    profiles: tuple[str, ...],
+    split: str,
+    output: Path,
+    shard_samples: int,
+    shard_megabytes: int,
+    longest_side: int | None,
+    quality: int | None,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Write one split of SPEC as webdataset shards, which read back as the same pairs in the same order.
+
+    Captions in a row of one image share a sample, so that its image is stored once. Equal data give equal files. The
+    folder appears when everything is written, with a manifest.json; an interrupted command leaves nothing. Images that
+    cannot be read are left out, up to data.corrupt_limit.
+    """
+    from cbalign.data.pack import MANIFEST, Scaling, ShardLimits
+    from cbalign.data.pack import pack as write
+    from cbalign.engine.files import new_folder
+
+    if quality is not None and longest_side is None:
+        raise UsageError("--quality is of images scaled down", remedy="Give --longest-side as well.")
+    if output.exists():
+        raise UsageError(f"--output {output}: is there already", remedy="Name a new folder, or remove this one first.")
+    experiment, sources = _open(spec, overrides, profiles, (split,))
+    with new_folder(output) as folder, console.progress() as report:
+        packed = write(
+            sources[split],
+            folder,
+            limits=ShardLimits(shard_samples, shard_megabytes * 1_000_000),
+            scaling=Scaling(longest_side) if quality is None else Scaling(longest_side, quality),
+            corrupt_limit=experiment.data.corrupt_limit,
+            workers=workers,
+            report=report,
+        )
+    if packed.skipped:
+        left_out = f"{len(packed.skipped):,} images could not be read and were left out"
+        console.note(f"{left_out}; {output / MANIFEST} lists them")
+    if as_json:
+        console.document({"folder": str(output), **packed.to_json()})
+        return
+    size = sum(shard.bytes for shard in packed.shards) / 1_000_000
+    shards = "1 shard" if len(packed.shards) == 1 else f"{len(packed.shards):,} shards"
+    written = f"{packed.pairs:,} pairs in {packed.samples:,} samples in {shards}"
+    console.note(f"{written}, {size:,.1f} MB; in a spec, under data:")
+    pattern = json.dumps(str(output / packed.pattern), ensure_ascii=False)
+    console.result(f"{split}: {{source: webdataset, shards: [{pattern}]}}")
+
+
+def _open(
+    spec: str, overrides: Sequence[str], profiles: Sequence[str], splits: Sequence[str]
+) -> tuple[Experiment, dict[str, StoredSource]]:
+    """The experiment, and the sources of the splits asked for, or of all that it has.
+
+    Raises:
+        UsageError: the spec lacks a split that was asked for.
+        DataError: a list cannot be read; the message names the split.
+    """
+    from cbalign.data.source import open_source
+    from cbalign.spec.load import load_experiment
+
+    experiment = load_experiment(spec, overrides, profiles=profiles, check_files=False).experiment
+    sources: dict[str, StoredSource] = {}
+    for split in _SPLITS:
+        section = getattr(experiment.data, split)
+        if splits and split not in splits:
+            continue
+        if section is None:
+            if split in splits:
+                raise UsageError(f"--split {split}: data.{split} is not set in {spec}")
+            continue
+        try:
+            sources[split] = open_source(section)
+        except DataError as error:
+            raise DataError(f"data.{split}: {error.message}", remedy=error.remedy) from error
+    return experiment, sources
+
+
+def _ruler(experiment: Experiment, sources: Mapping[str, StoredSource]) -> CaptionRuler:
+    """Measures captions as the spec's tokenizer cuts them, in words only when it is not at hand."""
+    from cbalign.data.caption_length import CaptionRuler
+    from cbalign.data.source import captions_of
+    from cbalign.data.vocabulary import text_settings, tokenizer_at_hand
+
+    section = experiment.model.text
+    tokenizer = None
+    if section.tokenizer == "pretrained" or "train" in sources:
+        tokenizer = tokenizer_at_hand(section, lambda: captions_of(sources["train"]))
+    if tokenizer is None:
+        console.note("tokens are not counted: the spec's tokenizer is not at hand")
+    return CaptionRuler(text_settings(section), tokenizer)

@@ -1,0 +1,126 @@
+"""How `cbalign data check` and `cbalign data stats` look on a terminal: one column for each split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from cbalign.cli import console
+
+if TYPE_CHECKING:
+    from cbalign.data.check import DataFindings, Found, SplitFindings
+    from cbalign.data.distribution import Distribution
+    from cbalign.data.stats import SplitStatistics
+    from cbalign.spec.model import TextSection
+
+_SHOWN = 3  # examples of a kind; --json has more
+
+
+def check_text(findings: DataFindings, limits: TextSection) -> str:
+    """What `check` found: the sources, a table, examples, and whether the data can be used."""
+    splits = findings.splits
+    rows = [_check_row(found, limits) for found in splits.values()]
+    for shared in findings.shared:
+        name = f"images shared with {shared.first}"
+        for split, row in zip(splits, rows):
+            row[name] = f"{shared.images.count:,}" if split == shared.second else row.get(name, "")
+    parts = [_sources({split: found.source for split, found in splits.items()}), _table(list(splits), rows)]
+    examples = [line for split, found in splits.items() for line in _examples(split, found)]
+    examples += [f"  shared: {example}" for shared in findings.shared for example in shared.images.examples[:_SHOWN]]
+    if examples:
+        parts.append("\n".join(["for example", *examples]))
+    if findings.problems:
+        lines = [f"{click.style('problem:', fg='red', bold=True)} {problem}" for problem in findings.problems]
+        parts.append("\n".join(lines))
+    else:
+        parts.append(click.style("no problems", fg="green"))
+    return "\n\n".join(parts)
+
+
+def stats_text(found: Mapping[str, SplitStatistics], image_size: int) -> str:
+    """What `stats` counted: the sources and a table."""
+    rows = [_stats_row(one, image_size) for one in found.values()]
+    return "\n\n".join([_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)])
+
+
+def _check_row(found: SplitFindings, limits: TextSection) -> dict[str, str]:
+    captions = found.captions
+    tokens = captions.cut_by_max_tokens
+    return {
+        "pairs": f"{found.pairs:,}",
+        "images": f"{found.images:,}",
+        "captions": f"{captions.count:,}",
+        "captions per image": _span(found.captions_per_image),
+        "missing images": f"{found.missing.count:,}",
+        "corrupt images": f"{found.corrupt.count:,}",
+        "duplicate images": f"{found.duplicates.count:,}",
+        "empty captions": f"{captions.empty.count:,}",
+        f"captions over {limits.max_words} words": f"{captions.cut_by_max_words:,}",
+        f"captions over {limits.max_tokens} tokens": "unknown" if tokens is None else f"{tokens:,}",
+    }
+
+
+def _stats_row(found: SplitStatistics, image_size: int) -> dict[str, str]:
+    words, sizes = found.vocabulary, found.sizes
+    return {
+        "pairs": f"{found.pairs:,}",
+        "captions": f"{found.captions:,}",
+        "captions per image": _span(found.captions_per_image),
+        "words of a caption": _spread(found.words),
+        "tokens of a caption": _spread(found.tokens),
+        "distinct words": f"{words.distinct:,}",
+        "words that are one token": _percent(words.one_token),
+        "words with [UNK]": _percent(words.unknown),
+        "words not in train": "" if words.unseen is None else _percent(words.unseen),
+        "tokens used": "unknown" if words.vocabulary is None else f"{words.vocabulary_used:,} of {words.vocabulary:,}",
+        "images looked at": f"{sizes.looked_at:,}",
+        "unreadable": f"{sizes.unreadable:,}",
+        "width": _spread(sizes.width),
+        "height": _spread(sizes.height),
+        f"shorter side below {image_size}": f"{sizes.smaller:,}",
+    }
+
+
+def _sources(described: Mapping[str, str]) -> str:
+    width = max(map(len, described))
+    return "\n".join(f"{split:<{width}}  {text}" for split, text in described.items())
+
+
+def _table(splits: list[str], rows: list[dict[str, str]]) -> str:
+    """Names down, splits across."""
+    lines = [[name, *(row[name] for row in rows)] for name in rows[0]]
+    return console.table(["", *splits], lines, right=range(1, len(splits) + 1))
+
+
+def _examples(split: str, found: SplitFindings) -> list[str]:
+    kinds: dict[str, Found] = {
+        "missing": found.missing,
+        "corrupt": found.corrupt,
+        "duplicate": found.duplicates,
+        "empty": found.captions.empty,
+    }
+    return [
+        f"  {kind} in {split}: {example}" for kind, of_kind in kinds.items() for example in of_kind.examples[:_SHOWN]
+    ]
+
+
+def _span(numbers: Distribution) -> str:
+    """`5`, or least, greatest and mean."""
+    if numbers.least == numbers.greatest:
+        return f"{numbers.least:,}"
+    return f"{numbers.least:,} to {numbers.greatest:,}, mean {numbers.mean:.2f}"
+
+
+def _spread(numbers: Distribution | None) -> str:
+    """Mean and the percentiles that decide limits."""
+    if numbers is None:
+        return "unknown"
+    if numbers.least == numbers.greatest:
+        return f"{numbers.least:,}"
+    return f"{numbers.mean:.1f}; 5% {numbers.p5:,}, 50% {numbers.p50:,}, 95% {numbers.p95:,}, max {numbers.greatest:,}"
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.2%}"
