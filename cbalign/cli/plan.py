@@ -9,6 +9,7 @@ import click
 
 from cbalign.cli import console
 from cbalign.cli.options import json_option, profile_option, set_option, spec_argument
+from cbalign.cli.quantities import in_bytes
 
 if TYPE_CHECKING:
     from cbalign.plan.fit import Fit
@@ -95,13 +96,13 @@ def _starts(starts: Sequence[Launch]) -> str:
 
 def _fit(fit: Fit) -> str:
     """What was found, and why not more."""
-    memory, usable = _bytes(fit.plan.memory.total), _bytes(fit.gpu.usable)
+    memory, usable = in_bytes(fit.plan.memory.total), in_bytes(fit.gpu.usable)
     if fit.batch_size is None:
         rows = [("train.batch_size", "none", f"{fit.next_batch_size} needs {memory} of {usable}")]
         return _block(f"nothing fits into {fit.gpu.name}", rows)
     limit = fit.limit
     if fit.next_bytes is not None:
-        limit = f"memory: {fit.next_batch_size:,} would need {_bytes(fit.next_bytes)}"
+        limit = f"memory: {fit.next_batch_size:,} would need {in_bytes(fit.next_bytes)}"
     rows = [
         (
             "train.batch_size",
@@ -172,7 +173,7 @@ def _memory(plan: Plan) -> str:
         ("activations", memory.activations, f"estimate, {train.batch_size} pairs at a time in {train.precision}"),
         ("together", memory.total, "besides what CUDA itself takes"),
     ]
-    shown = [(name, _bytes(value), remark) for name, value, remark in rows if value]
+    shown = [(name, in_bytes(value), remark) for name, value, remark in rows if value]
     return _block("memory of each device", shown)
 
 
@@ -195,8 +196,8 @@ def _length(plan: Plan) -> str:
     if length.total_steps is not None:
         rows.append(("steps", f"{length.total_steps:,}", train.duration))
         rows.append(("pairs seen", f"{length.samples:,}", ""))
-    checkpoint = f"{_bytes(plan.disk.checkpoint)} each, {train.keep_checkpoints} kept, one more while it is written"
-    rows.append(("disk", _bytes(plan.disk.peak), checkpoint))
+    checkpoint = f"{in_bytes(plan.disk.checkpoint)} each, {train.keep_checkpoints} kept, one more while it is written"
+    rows.append(("disk", in_bytes(plan.disk.peak), checkpoint))
     text = _block("length", rows)
     if plan.schedule is not None and length.total_steps:
         from cbalign.plan.curve import draw
@@ -211,7 +212,7 @@ def _gpus(plan: Plan) -> str:
     rows = []
     for each in plan.gpus:
         hours = "?" if each.hours is None else _hours(each.hours)
-        memory = f"{_bytes(plan.memory.total)} of {_bytes(each.gpu.usable)}"
+        memory = f"{in_bytes(plan.memory.total)} of {in_bytes(each.gpu.usable)}"
         rows.append((each.gpu.name, hours, memory if each.fits else f"does not fit: {memory}"))
     several = f"{plan.devices} × " if plan.devices > 1 else ""
     precision = plan.experiment.train.precision
@@ -236,13 +237,6 @@ def _engineering(value: float) -> str:
         if value >= size:
             return f"{value / size:.1f} {unit}"
     return f"{value / 1e6:.1f} M"
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count / 2**10:.0f} KiB"
 
 
 def _hours(hours: float) -> str:
