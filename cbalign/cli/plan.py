@@ -69,13 +69,15 @@ def plan(
         overrides = (*overrides, f"train.batch_size={fitted.batch_size}")
     options = [*(f"--set={each}" for each in overrides), *(f"--profile={each}" for each in profiles)]
     starts = launches(["cbalign", "train", spec, *options], devices=devices, nodes=nodes)
+    if fitted is not None and fitted.batch_size is None:
+        starts = []
     if as_json:
         found = {} if fitted is None else {"fit": fitted.to_json()}
         told = [{"where": start.where, "command": start.command} for start in starts]
-        console.document({**found, **made.to_json(), "command": starts[0].command, "launch": told})
+        console.document({**found, **made.to_json(), "command": starts[0].command if starts else None, "launch": told})
     else:
         console.result(_text(made, fitted, starts))
-    if fitted is not None and fitted.batch_size is None:
+    if not starts:
         click.get_current_context().exit(1)
 
 
@@ -83,7 +85,7 @@ def _text(plan: Plan, fitted: Fit | None, starts: Sequence[Launch]) -> str:
     blocks = [_parameters(plan), _operations(plan), _memory(plan), _length(plan), _gpus(plan), _files(plan)]
     if fitted is not None:
         blocks.insert(0, _fit(fitted))
-    return "\n\n".join([f"{plan.experiment.name}: a plan", *blocks, _starts(starts)])
+    return "\n\n".join([f"{plan.experiment.name}: a plan", *blocks, *([_starts(starts)] if starts else [])])
 
 
 def _starts(starts: Sequence[Launch]) -> str:

@@ -36,7 +36,7 @@ def matrix_text(cells: Sequence[Cell]) -> str:
     for row in rows:
         row[-2] = click.style(row[-2], fg=_COLOURS.get(row[-2]))
     wanted = sum(cell.state in ("missing", "begun") for cell in cells)
-    return f"{table(header, rows, right=(0,))}\n{len(cells)} trainings, {wanted} to do"
+    return f"{table(header, rows, right=(0,))}\n{len(cells)} training{'s' * (len(cells) != 1)}, {wanted} to do"
 
 
 def matrix_data(cells: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -222,15 +222,6 @@ class RunSummary:
     step: int  # of the newest checkpoint
     metrics: Mapping[str, float]  # of the last evaluation that ended a training
 
-    def to_json(self) -> dict[str, object]:
-        """The same as plain data."""
-        return {
-            "run": str(self.folder),
-            "status": self.status,
-            "step": self.step,
-            "metrics": dict(self.metrics),
-        }
-
 
 def summarise(run: Run) -> RunSummary:
     """The state of a run; one that claims to run but whose lock is free was killed.

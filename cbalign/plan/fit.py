@@ -44,8 +44,9 @@ class Fit:
 def fit_batch(planner: Planner, gpu: GPU, others: Sequence[GPU] = ()) -> Fit:
     """Find the largest `train.batch_size` that leaves the optimiser's batch as the spec has it.
 
-    With a global batch its divisors are tried, so that accumulation changes and nothing else. Without one, the
-    batch of a step grows with the batch of a device, in multiples of 8: up to the queues' length, and to the data.
+    With a global batch its divisors are tried: less is accumulated, and negatives are drawn from more pairs at a
+    time. Without one, the batch of a step grows with the batch of a device, in multiples of 8: up to the queues'
+    length, and to the data.
 
     Args:
         planner: of the spec.

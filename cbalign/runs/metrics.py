@@ -78,8 +78,8 @@ def course(records: Sequence[Record], metric: str | None = None) -> Course | Non
     name = next(iter(headlines(names)), None)
     if name is None:
         return None
-    measured = [record for record in records if record.kind == "evaluation"]
-    points = [(r.step, r.values[name]) for r in measured if math.isfinite(r.values.get(name, math.nan))]
+    evaluated_at = [(r.step, r.values.get(name, math.nan)) for r in records if r.kind == "evaluation"]
+    points = [point for point in evaluated_at if math.isfinite(point[1])]
     best = points[0]
     for point in points[1:]:
         best = point if is_better(name, point[1], best[1]) else best

@@ -107,7 +107,7 @@ def test_one_wrong_combination_stops_everything_before_it_begins(place):
 def test_settings_that_change_no_result_are_one_training(place):
     result = cbalign(place, "sweep", "spec.yaml", "--over", "data.workers=0,1,2", "--dry-run")
     assert "2 of 3 combinations come to the same training" in result.stderr
-    assert "1 trainings, 1 to do" in result.stdout
+    assert "1 training, 1 to do" in result.stdout
 
 
 @pytest.mark.parametrize(
