@@ -23,6 +23,7 @@ from cbalign.spec.dump import inline
 
 ABSENT = "–"
 WIDEST = 40
+_Line = tuple[str, list[str]]  # a label and a cell for each run
 _COLOURS = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "red"}
 
 
@@ -34,7 +35,7 @@ def as_list(found: Sequence[Overview]) -> str:
     for each in found:
         metric = each.metric
         last, best = (
-            (number(metric.last), f"{number(metric.best)} at {metric.best_step}") if metric else (ABSENT, ABSENT)
+            (number(metric.last), f"{number(metric.best)} at step {metric.best_step}") if metric else (ABSENT, ABSENT)
         )
         named = [] if one else [metric.name if metric else ABSENT]
         state = click.style(each.status, fg=_COLOURS.get(each.status))
@@ -139,15 +140,18 @@ def as_card_data(detail: Detail) -> dict[str, Any]:
 def as_comparison_text(compared: RunComparison, width: int | None) -> str:
     """Settings and metrics as lines, runs as columns; as many beside each other as the terminal holds."""
     names = [identity(entry.run.folder.name) for entry in compared.entries]
-    blocks = [("", [("  started", [e.manifest.created[:16].replace("T", " ") for e in compared.entries])])]
-    for row in (("  state", [e.status for e in compared.entries]), ("  step", [str(e.step) for e in compared.entries])):
-        blocks[0][1].append(row)  # type: ignore[arg-type]
+    head: list[_Line] = [
+        ("  started", [e.manifest.created[:16].replace("T", " ") for e in compared.entries]),
+        ("  state", [e.status for e in compared.entries]),
+        ("  step", [str(e.step) for e in compared.entries]),
+    ]
+    blocks: list[tuple[str, list[_Line]]] = [("", head)]
     for effect, found in compared.settings.by_effect.items():
         blocks.append((effect.value.upper(), [(f"  {d.path}", [_shown(cell) for cell in d.cells]) for d in found]))
-    metrics = [(f"  {name}", _metric_cells(name, compared.entries)) for name in compared.metrics]
+    metrics: list[_Line] = [(f"  {name}", _metric_cells(name, compared.entries)) for name in compared.metrics]
     if metrics:
         blocks.append(("METRICS", metrics))
-    parts = []
+    parts = [] if compared.sorted_by is None else [f"best first by {compared.sorted_by}"]
     for start, stop in _slices(names, blocks, width):
         rows = []
         for title, lines in blocks:
@@ -158,7 +162,7 @@ def as_comparison_text(compared: RunComparison, width: int | None) -> str:
 
 
 def _slices(
-    names: Sequence[str], blocks: Sequence[tuple[str, Sequence[tuple[str, Sequence[str]]]]], width: int | None
+    names: Sequence[str], blocks: Sequence[tuple[str, Sequence[_Line]]], width: int | None
 ) -> Iterator[tuple[int, int]]:
     """Ranges of runs whose columns fit beside the labels."""
     lines = [line for _, rows in blocks for line in rows]
@@ -240,4 +244,5 @@ def as_comparison_data(compared: RunComparison) -> dict[str, Any]:
             for d in compared.settings.differences
         ],
         "metrics": list(compared.metrics),
+        "sorted_by": compared.sorted_by,
     }

@@ -27,11 +27,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Runs in their order. `settings` are those that differ, by effect class; `metrics` those that differ."""
+    """Runs in their order. `settings` are those that differ, by effect class; `metrics` those that differ.
+
+    `sorted_by` is the metric whose best run comes first, None where they are in the order that was asked for.
+    """
 
     entries: tuple[Entry, ...]
     settings: Comparison
     metrics: tuple[str, ...]
+    sorted_by: str | None
 
 
 def open_entry(run: Run) -> Entry:
@@ -56,12 +60,14 @@ def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparis
     """
     entries = [open_entry(run) for run in runs]
     names = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
-    if sort_by is not None:
-        entries.sort(key=_order(choose(names, [sort_by])[0]))
+    metric = None if sort_by is None else choose(names, [sort_by])[0]
+    if metric is not None:
+        entries.sort(key=_order(metric))
     return RunComparison(
         tuple(entries),
         compare([entry.loaded for entry in entries]),
         tuple(name for name in names if len({entry.metrics.get(name) for entry in entries}) > 1),
+        metric,
     )
 
 

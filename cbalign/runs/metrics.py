@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.records import Record, read_records
-from cbalign.engine.run import Run
+from cbalign.engine.run import Run, latest_checkpoint
 from cbalign.errors import UsageError
 from cbalign.evaluation.result import Evaluation
 
@@ -92,11 +92,15 @@ def measured(run: Run, manifest: Manifest) -> dict[str, float]:
     Raises:
         DataError: a file of results is damaged.
     """
-    values = dict(manifest.metrics) or _last_evaluation(run)
+    newest = latest_checkpoint(run.checkpoints)
+    older: dict[str, float] = {}
+    current: dict[str, float] = {}
     for evaluation in evaluations(run).values():
+        of_newest = newest is not None and newest.name == f"step-{evaluation.step}"
         for result in evaluation.results:
-            values |= {f"{result.split}/{name}": value for name, value in result.flat().items()}
-    return _finite(values)
+            named = {f"{result.split}/{name}": value for name, value in result.flat().items()}
+            (current if of_newest else older).update(named)
+    return _finite({**older, **(manifest.metrics or _last_evaluation(run)), **current})
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
@@ -104,11 +108,9 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def _last_evaluation(run: Run) -> dict[str, float]:
-    values: Mapping[str, float] = {}
-    for record in read_records(run.metrics):
-        values = record.values if record.kind == "evaluation" else values
-    return dict(values)
+def _last_evaluation(run: Run) -> Mapping[str, float]:
+    made = [record.values for record in read_records(run.metrics) if record.kind == "evaluation"]
+    return made[-1] if made else {}
 
 
 def evaluations(run: Run) -> dict[str, Evaluation]:
