@@ -95,7 +95,7 @@ def test_show_tells_everything_about_one_run(place):
         assert part in text
 
 
-def test_evaluations_made_later_are_shown_and_compared(copied):
+def test_evaluations_made_later_are_shown(copied):
     run = runs_of(copied)[0]
     assert cbalign(copied, "evaluate", str(run.folder), "--on", "validation", "--bootstrap", "0").code == 0
     (evaluation,) = document(copied, "show", run.folder.name)["evaluations"].values()
