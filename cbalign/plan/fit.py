@@ -88,11 +88,7 @@ def _last(candidates: Sequence[int], fits: Callable[[int], bool]) -> int:
 def _candidates(planner: Planner) -> tuple[list[int], str]:
     """Batch sizes in rising order, and what keeps them from going on."""
     devices, total = planner.devices, planner.experiment.train.global_batch_size
-    bounds = [(LARGEST, f"{LARGEST:,} pairs is as far as is looked")]
-    if planner.pairs is not None:
-        bounds.append((planner.pairs // devices, f"the training data are {planner.pairs:,} pairs"))
-    if queue := planner.experiment.model.queue.length:
-        bounds.append((queue // devices, f"model.queue.length {queue:,}: more would push itself out of the queues"))
+    bounds: list[tuple[int, str]] = []
     if total is not None:
         if total % devices:
             raise UsageError(
@@ -100,6 +96,11 @@ def _candidates(planner: Planner) -> tuple[list[int], str]:
                 remedy=f"Set it to {max(1, round(total / devices)) * devices}, or change --devices.",
             )
         bounds.append((total // devices, f"train.global_batch_size {total:,}: nothing is left to accumulate"))
+    if queue := planner.experiment.model.queue.length:
+        bounds.append((queue // devices, f"model.queue.length {queue:,}: more would push itself out of the queues"))
+    if planner.pairs is not None:
+        bounds.append((planner.pairs // devices, f"the training data are {planner.pairs:,} pairs"))
+    bounds.append((LARGEST, f"{LARGEST:,} pairs is as far as is looked"))
     largest, limit = min(bounds, key=lambda bound: bound[0])
     if total is not None:
         sizes = [size for size in range(1, total // devices + 1) if total // devices % size == 0]

@@ -159,7 +159,7 @@ def test_a_run_that_was_begun_is_gone_on_with(place, swept):
 
 
 def test_a_signal_exits_75_and_the_same_command_goes_on(place):
-    words = ("sweep", "spec.yaml", "--set", "train.duration=30 steps", "--set", "train.evaluate_every=null")
+    words = ("sweep", "spec.yaml", "--set", "train.duration=16 steps", "--set", "train.evaluate_every=null")
     words += ("--seeds", "2", "--runs-dir", "stopped")
     process = subprocess.Popen(command(*words), cwd=place, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
