@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 spec_argument = click.argument("spec", metavar="SPEC")
@@ -16,3 +18,6 @@ profile_option = click.option(
     "--profile", "profiles", multiple=True, metavar="NAME", help="Apply an overlay of the spec's `profiles`."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+runs_dir_option = click.option(
+    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where the runs are."
+)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from cbalign.cli import console
 from cbalign.cli.options import json_option, profile_option, set_option, spec_argument
+from cbalign.cli.quantities import in_bytes
 
 if TYPE_CHECKING:
+    from cbalign.plan.fit import Fit
+    from cbalign.plan.launch import Launch
     from cbalign.plan.plan import Plan
 
 DEFAULT_GPUS = ("rtx-4090", "a100-40gb", "h100-80gb")
@@ -22,7 +25,11 @@ DEFAULT_GPUS = ("rtx-4090", "a100-40gb", "h100-80gb")
 @profile_option
 @click.option("--gpu", "gpus", multiple=True, metavar="NAME", help="Tell hours on this GPU. May be repeated.")
 @click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="How many train together.")
+@click.option(
+    "--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines they are spread over."
+)
 @click.option("--pairs", type=click.IntRange(min=1), help="Size of the training data, where they are not at hand.")
+@click.option("--fit", metavar="NAME", help="Find the largest train.batch_size for this GPU, and plan that.")
 @json_option
 def plan(
     spec: str,
@@ -30,39 +37,87 @@ def plan(
     profiles: tuple[str, ...],
     gpus: tuple[str, ...],
     devices: int,
+    nodes: int,
     pairs: int | None,
+    fit: str | None,
     as_json: bool,
 ) -> None:
     """Tell what training SPEC will cost: parameters, operations, memory, steps, hours, disk.
 
     The model is built without memory for its numbers and makes one step that computes nothing. Data files need not
     be there; hours are an estimate from the operations alone, as if data were always in time.
+
+    Exit code: 1 when --fit finds that not even one pair fits.
     """
     from cbalign.plan.gpus import gpu_named
     from cbalign.spec.load import load_experiment
 
+    if devices % nodes:
+        raise click.UsageError(f"--devices {devices} cannot be spread evenly over --nodes {nodes}.")
+    wanted = None if fit is None else gpu_named(fit)
     named = [gpu_named(name) for name in gpus or DEFAULT_GPUS]
     loaded = load_experiment(spec, overrides, profiles=profiles, check_files=False)
 
-    from cbalign.plan.plan import make_plan
+    from cbalign.plan.fit import fit_batch
+    from cbalign.plan.launch import launches
+    from cbalign.plan.plan import Planner
 
-    made = make_plan(loaded, named, devices=devices, pairs=pairs)
-    command = _command(spec, overrides, profiles, devices)
-    if as_json:
-        console.document({**made.to_json(), "command": command})
-    else:
-        console.result(_text(made, command))
-
-
-def _command(spec: str, overrides: tuple[str, ...], profiles: tuple[str, ...], devices: int) -> str:
+    planner = Planner(loaded, devices=devices, pairs=pairs)
+    fitted = None if wanted is None else fit_batch(planner, wanted, [gpu for gpu in named if gpu != wanted])
+    made = planner.plan(named) if fitted is None else fitted.plan
+    if fitted is not None and fitted.batch_size not in (None, loaded.experiment.train.batch_size):
+        overrides = (*overrides, f"train.batch_size={fitted.batch_size}")
     options = [*(f"--set={each}" for each in overrides), *(f"--profile={each}" for each in profiles)]
-    launcher = ["torchrun", "--nproc-per-node", str(devices), "--no-python"] if devices > 1 else []
-    return shlex.join([*launcher, "cbalign", "train", spec, *options])
+    starts = launches(["cbalign", "train", spec, *options], devices=devices, nodes=nodes)
+    if fitted is not None and fitted.batch_size is None:
+        starts = []
+    if as_json:
+        found = {} if fitted is None else {"fit": fitted.to_json()}
+        told = [{"where": start.where, "command": start.command} for start in starts]
+        console.document({**found, **made.to_json(), "command": starts[0].command if starts else None, "launch": told})
+    else:
+        console.result(_text(made, fitted, starts))
+    if not starts:
+        click.get_current_context().exit(1)
 
 
-def _text(plan: Plan, command: str) -> str:
+def _text(plan: Plan, fitted: Fit | None, starts: Sequence[Launch]) -> str:
     blocks = [_parameters(plan), _operations(plan), _memory(plan), _length(plan), _gpus(plan), _files(plan)]
-    return "\n\n".join([f"{plan.experiment.name}: a plan", *blocks, f"start with\n  {command}"])
+    if fitted is not None:
+        blocks.insert(0, _fit(fitted))
+    return "\n\n".join([f"{plan.experiment.name}: a plan", *blocks, *([_starts(starts)] if starts else [])])
+
+
+def _starts(starts: Sequence[Launch]) -> str:
+    lines = [click.style("start with", bold=True)]
+    for start in starts:
+        lines += [f"  {start.where}:"] if start.where else []
+        lines.append(f"  {'  ' if start.where else ''}{start.command}")
+    return "\n".join(lines)
+
+
+def _fit(fit: Fit) -> str:
+    """What was found, and why not more."""
+    memory, usable = in_bytes(fit.plan.memory.total), in_bytes(fit.gpu.usable)
+    if fit.batch_size is None:
+        rows = [("train.batch_size", "none", f"{fit.next_batch_size} needs {memory} of {usable}")]
+        return _block(f"nothing fits into {fit.gpu.name}", rows)
+    limit = fit.limit
+    if fit.next_bytes is not None:
+        limit = f"memory: {fit.next_batch_size:,} would need {in_bytes(fit.next_bytes)}"
+    rows = [
+        (
+            "train.batch_size",
+            f"{fit.batch_size:,}",
+            f"per device: {memory} of the {usable} that a training can count on",
+        ),
+        ("limited by", "", limit),
+    ]
+    train = fit.plan.experiment.train
+    if train.global_batch_size is None:
+        total = f"{fit.plan.length.global_batch_size:,}"
+        rows.append(("pairs per step", total, "grows with it, as train.global_batch_size is not set: another training"))
+    return _block(f"the largest batch for {fit.gpu.name}", rows)
 
 
 def _block(title: str, rows: list[tuple[str, str, str]]) -> str:
@@ -118,9 +173,9 @@ def _memory(plan: Plan) -> str:
         ("gradients", memory.gradients, ""),
         ("gradient buckets", memory.buckets, "DDP's copy"),
         ("activations", memory.activations, f"estimate, {train.batch_size} pairs at a time in {train.precision}"),
-        ("together", memory.total, "besides what CUDA itself takes, about 0.5 GiB"),
+        ("together", memory.total, "besides what CUDA itself takes"),
     ]
-    shown = [(name, _bytes(value), remark) for name, value, remark in rows if value]
+    shown = [(name, in_bytes(value), remark) for name, value, remark in rows if value]
     return _block("memory of each device", shown)
 
 
@@ -143,8 +198,8 @@ def _length(plan: Plan) -> str:
     if length.total_steps is not None:
         rows.append(("steps", f"{length.total_steps:,}", train.duration))
         rows.append(("pairs seen", f"{length.samples:,}", ""))
-    checkpoint = f"{_bytes(plan.disk.checkpoint)} each, {train.keep_checkpoints} kept, one more while it is written"
-    rows.append(("disk", _bytes(plan.disk.peak), checkpoint))
+    checkpoint = f"{in_bytes(plan.disk.checkpoint)} each, {train.keep_checkpoints} kept, one more while it is written"
+    rows.append(("disk", in_bytes(plan.disk.peak), checkpoint))
     text = _block("length", rows)
     if plan.schedule is not None and length.total_steps:
         from cbalign.plan.curve import draw
@@ -159,7 +214,7 @@ def _gpus(plan: Plan) -> str:
     rows = []
     for each in plan.gpus:
         hours = "?" if each.hours is None else _hours(each.hours)
-        memory = f"{_bytes(plan.memory.total)} of {_bytes(each.gpu.memory)}"
+        memory = f"{in_bytes(plan.memory.total)} of {in_bytes(each.gpu.usable)}"
         rows.append((each.gpu.name, hours, memory if each.fits else f"does not fit: {memory}"))
     several = f"{plan.devices} × " if plan.devices > 1 else ""
     precision = plan.experiment.train.precision
@@ -186,16 +241,9 @@ def _engineering(value: float) -> str:
     return f"{value / 1e6:.1f} M"
 
 
-def _bytes(count: int) -> str:
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count / 2**10:.0f} KiB"
-
-
 def _hours(hours: float) -> str:
     if hours < 1 / 60:
-        return f"{hours * 3600:.0f} s"
+        return "< 1 min"
     if hours < 1:
         return f"{hours * 60:.1f} min"
     return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:.1f} days"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cbalign.cli import console
 from cbalign.cli.options import profile_option, set_option
+
+if TYPE_CHECKING:
+    from cbalign.tasks.train import Trained
 
 
 @click.command()
@@ -37,7 +41,7 @@ def train(target: str, overrides: tuple[str, ...], profiles: tuple[str, ...], ru
         named = overrides if name is None else (*overrides, f"name={name}")
         run, loaded = None, load_experiment(target, named, profiles=profiles)
 
-    from cbalign.engine.reporter import console_reporter, format_metrics, format_seconds
+    from cbalign.engine.reporter import console_reporter
     from cbalign.tasks.train import resume_run, train_experiment
 
     reporter = console_reporter(console.stderr(), interactive=console.is_interactive())
@@ -46,6 +50,13 @@ def train(target: str, overrides: tuple[str, ...], profiles: tuple[str, ...], ru
     else:
         assert loaded is not None, "either a run or a spec"
         trained = train_experiment(loaded, runs_dir, reporter, argv=sys.argv)
+    report(trained)
+
+
+def report(trained: Trained) -> None:
+    """Say how a training ended and what comes next; the run directory goes to stdout."""
+    from cbalign.engine.reporter import format_metrics, format_seconds
+
     if not trained.is_main:
         return
     folder = trained.run.folder

@@ -45,6 +45,7 @@ class Manifest:
     status: Status = "created"
     attempts: tuple[Attempt, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the last evaluation
+    rerun_of: str | None = None  # the run whose settings it took, where it was made by `runs rerun`
 
     def write(self, path: Path) -> None:
         """Replace the file at `path`.

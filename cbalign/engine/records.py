@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cbalign.engine.files import remove_unfinished, storage_errors, write_durably
+from cbalign.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,12 @@ class MetricsFile:
             self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed by close)
 
     def _keep(self, line: bytes, done: int) -> bool:
-        try:
-            values = json.loads(line)
-            kept = line.endswith(b"\n") and values["step"] <= done
-            if kept and values["kind"] == "evaluation":
-                self._evaluations[values["step"]] = _numbers(values)
-        except (ValueError, TypeError, KeyError):
+        record = _parse(line)
+        if record is None or record.step > done:
             return False
-        return bool(kept)
+        if record.kind == "evaluation":
+            self._evaluations[record.step] = record.values
+        return True
 
     def evaluation(self, step: int) -> Mapping[str, float]:
         """What the evaluation after `step` steps measured; empty if it is not written."""
@@ -84,6 +83,30 @@ class MetricsFile:
         """Close the file."""
         with storage_errors(self._path):
             self._file.close()
+
+
+def read_records(path: Path) -> list[Record]:
+    """What a `metrics.jsonl` holds so far; the half line that a killed process left is passed over.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise CheckpointError(f"Cannot read the metrics in {path}: {error.strerror or error}.") from error
+    return [record for line in lines if (record := _parse(line)) is not None]
+
+
+def _parse(line: bytes) -> Record | None:
+    """The record of a whole line; None for anything else."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        values = json.loads(line)
+        return Record(values["kind"], int(values["step"]), float(values["epoch"]), _numbers(values))
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

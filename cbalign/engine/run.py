@@ -123,6 +123,7 @@ def create_run(
     resolved: str,
     fingerprint: str,
     facts: Mapping[str, object],
+    rerun_of: str | None = None,
     fill: Callable[[Run], None] | None = None,
 ) -> Run:
     """Make a new run directory, complete at once, and point `latest` to it.
@@ -134,6 +135,7 @@ def create_run(
         resolved: text of the resolved spec.
         fingerprint: of the resolved spec.
         facts: of the task, for the manifest.
+        rerun_of: name of the run that it repeats.
         fill: writes what else the run has from the start; when it raises, there is no run.
 
     Raises:
@@ -151,9 +153,14 @@ def create_run(
         made.metrics.touch()
         for subfolder in (made.assets, made.tensorboard, made.checkpoints, made.evaluation):
             subfolder.mkdir()
-        Manifest(name=name, id=identity, created=now(), spec_fingerprint=fingerprint, facts=dict(facts)).write(
-            made.manifest
-        )
+        Manifest(
+            name=name,
+            id=identity,
+            created=now(),
+            spec_fingerprint=fingerprint,
+            facts=dict(facts),
+            rerun_of=rerun_of,
+        ).write(made.manifest)
         if fill is not None:
             fill(made)
     write_durably(runs / LATEST, f"{run.folder.name}\n".encode())
@@ -214,15 +221,6 @@ class RunSummary:
     status: Status
     step: int  # of the newest checkpoint
     metrics: Mapping[str, float]  # of the last evaluation that ended a training
-
-    def to_json(self) -> dict[str, object]:
-        """The same as plain data."""
-        return {
-            "run": str(self.folder),
-            "status": self.status,
-            "step": self.step,
-            "metrics": dict(self.metrics),
-        }
 
 
 def summarise(run: Run) -> RunSummary:

@@ -8,6 +8,8 @@ from typing import Literal
 from cbalign.errors import UsageError
 
 GIB = 2**30
+RESERVED = 0.05  # share of the memory that is lost to fragments and rounding; assumed, not measured
+CONTEXT = GIB // 2  # what CUDA and its libraries take for themselves
 UTILISATION = 0.35  # share of the peak that a well-fed training of transformers reaches; assumed, not measured
 
 
@@ -19,6 +21,11 @@ class GPU:
     memory: int  # bytes
     bf16: float  # matrix products in bfloat16 that accumulate in float32
     fp32: float  # exact float32, not TF32: cbalign does not use that
+
+    @property
+    def usable(self) -> int:
+        """Bytes of the memory that a training can count on."""
+        return round(self.memory * (1 - RESERVED)) - CONTEXT
 
     def hours(self, operations: float, precision: Literal["fp32", "bf16"]) -> float:
         """Hours for so many operations at `UTILISATION` of the peak."""

@@ -24,6 +24,8 @@ from cbalign.plan.timing import Length, learning_rate, training_length
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.load import LoadedExperiment
 
+RATES = 50  # points of the learning-rate curve in JSON
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -96,16 +98,29 @@ class Plan:
             },
             "memory_bytes": {**asdict(self.memory), "total": self.memory.total},
             "length": {**asdict(length), "samples": length.samples},
+            "learning_rate": None if self.schedule is None else self._rates(self.schedule),
             "checkpoint_bytes": self.disk.checkpoint,
             "disk_bytes": self.disk.peak,
             "utilisation": UTILISATION,
             "gpus": [
-                {"name": each.gpu.name, "memory_bytes": each.gpu.memory, "fits": each.fits, "hours": each.hours}
+                {
+                    "name": each.gpu.name,
+                    "memory_bytes": each.gpu.memory,
+                    "usable_bytes": each.gpu.usable,
+                    "fits": each.fits,
+                    "hours": each.hours,
+                }
                 for each in self.gpus
             ],
             "reads": [asdict(file) for file in self.reads],
             "unknown": self.why_unknown,
         }
+
+    def _rates(self, schedule: Schedule) -> list[tuple[int, float]]:
+        """The learning rate at steps spread over the training, first, last and peak included."""
+        last = max(0, (self.length.total_steps or 1) - 1)
+        steps = {round(i * last / (RATES - 1)) for i in range(RATES)} | {min(schedule.warmup_steps, last)}
+        return [(step, schedule(step)) for step in sorted(steps)]
 
 
 def make_plan(loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1, pairs: int | None = None) -> Plan:
@@ -120,38 +135,63 @@ def make_plan(loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1
     Raises:
         CbalignError: sizes that do not go together, or a text architecture that is not known here.
     """
-    experiment = loaded.experiment
-    source, why = _source(experiment)
-    tokenizer = _tokenizer(experiment, source)
-    captions = (
-        measure_captions(source, tokenizer, experiment.train.batch_size)
-        if source is not None and tokenizer is not None
-        else CaptionLengths.assumed(experiment.model.text.max_tokens)
-    )
-    length = training_length(
-        experiment.train, pairs=len(source) if pairs is None and source is not None else pairs, devices=devices
-    )
-    with torch.device("meta"):
-        model = build_model(experiment, _vocabulary(experiment, tokenizer), pretrained=False)
-    sizes = _sizes(model)
-    checkpoint = checkpoint_bytes(model)
-    step = measure_step(experiment, model, captions, processes=devices, accumulates=length.micro_steps > 1)
-    memory = account(model, step, processes=devices)
-    plan = Plan(
-        experiment=experiment,
-        devices=devices,
-        sizes=sizes,
-        captions=captions,
-        step=step,
-        memory=memory,
-        length=length,
-        schedule=learning_rate(experiment.train, length),
-        disk=Disk(checkpoint, checkpoint * (experiment.train.keep_checkpoints + 1)),
-        gpus=(),
-        reads=tuple(files_read(loaded)),
-        why_unknown=why if length.pairs is None else None,
-    )
-    return _on_gpus(plan, gpus)
+    return Planner(loaded, devices=devices, pairs=pairs).plan(gpus)
+
+
+class Planner:
+    """Plans one spec, with its own or another batch size; looks at the data once.
+
+    Args:
+        loaded: the spec.
+        devices: how many train together.
+        pairs: size of the training data; None counts them where they are at hand.
+    """
+
+    def __init__(self, loaded: LoadedExperiment, *, devices: int = 1, pairs: int | None = None) -> None:
+        self.experiment = loaded.experiment
+        self.devices = devices
+        self._loaded = loaded
+        self._source, self._why = _source(self.experiment)
+        self._tokenizer = _tokenizer(self.experiment, self._source)
+        self.pairs = len(self._source) if pairs is None and self._source is not None else pairs
+
+    def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> Plan:
+        """The plan, with `batch_size` pairs per device in place of the spec's.
+
+        Raises:
+            CbalignError: sizes that do not go together, or a text architecture that is not known here.
+        """
+        experiment = self.experiment
+        if batch_size is not None:
+            train = experiment.train.model_copy(update={"batch_size": batch_size})
+            experiment = experiment.model_copy(update={"train": train})
+        captions = self._captions(experiment.train.batch_size)
+        length = training_length(experiment.train, pairs=self.pairs, devices=self.devices)
+        with torch.device("meta"):
+            model = build_model(experiment, _vocabulary(experiment, self._tokenizer), pretrained=False)
+        sizes = _sizes(model)
+        checkpoint = checkpoint_bytes(model)
+        step = measure_step(experiment, model, captions, processes=self.devices, accumulates=length.micro_steps > 1)
+        made = Plan(
+            experiment=experiment,
+            devices=self.devices,
+            sizes=sizes,
+            captions=captions,
+            step=step,
+            memory=account(model, step, processes=self.devices),
+            length=length,
+            schedule=learning_rate(experiment.train, length),
+            disk=Disk(checkpoint, checkpoint * (experiment.train.keep_checkpoints + 1)),
+            gpus=(),
+            reads=tuple(files_read(self._loaded)),
+            why_unknown=self._why if length.pairs is None else None,
+        )
+        return _on_gpus(made, gpus)
+
+    def _captions(self, batch_size: int) -> CaptionLengths:
+        if self._source is None or self._tokenizer is None:
+            return CaptionLengths.assumed(self.experiment.model.text.max_tokens)
+        return measure_captions(self._source, self._tokenizer, batch_size)
 
 
 def _on_gpus(plan: Plan, gpus: Sequence[GPU]) -> Plan:
@@ -159,7 +199,7 @@ def _on_gpus(plan: Plan, gpus: Sequence[GPU]) -> Plan:
 
     def on(gpu: GPU) -> OnGPU:
         hours = None if steps is None else gpu.hours(plan.step_operations * steps / plan.devices, precision)
-        return OnGPU(gpu, plan.memory.total <= gpu.memory, hours)
+        return OnGPU(gpu, plan.memory.total <= gpu.usable, hours)
 
     return replace(plan, gpus=tuple(map(on, gpus)))
 

@@ -82,14 +82,14 @@ def measure_step(
     with ExitStack() as stack:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         model = model.to_empty(device="cpu").train()
-        if accumulates:
-            for parameter in model.parameters():
-                parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
         task = _task(experiment, model, captions, processes)
         fill = captions.mean / captions.longest
         chosen = experiment.objectives.masked_language.probability * max(0.0, captions.mean - 1) / captions.longest
         stack.enter_context(ExpectedSizes(tokens=fill, masked=chosen))
         watch = stack.enter_context(MemoryWatch(model.state_dict().values()))
+        if accumulates:
+            for parameter in model.parameters():
+                parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
         if experiment.train.device != "cpu":
             stack.enter_context(FusedAttention())
         counter = stack.enter_context(FlopCounterMode(display=False))

@@ -60,14 +60,14 @@ def _lines(data: Data, path: str, remarks: Mapping[str, str]) -> Iterator[tuple[
                 yield f"{name}:", None
                 yield from ((f"  {line}", remark) for line, remark in _lines(value, below, remarks))
             else:
-                yield f"{name}: {_inline(value)}", remarks.get(below)
+                yield f"{name}: {inline(value)}", remarks.get(below)
     elif isinstance(data, list) and _has_names(data):
         for index, item in enumerate(data):
             marks = chain(["- "], repeat("  "))
             lines = _lines(item, f"{path}.{index}", remarks)
             yield from ((f"{mark}{line}", remark) for mark, (line, remark) in zip(marks, lines))
     else:
-        yield _inline(data), None
+        yield inline(data), None
 
 
 def _has_names(data: Data) -> bool:
@@ -76,7 +76,8 @@ def _has_names(data: Data) -> bool:
     return isinstance(data, dict) and bool(data)
 
 
-def _inline(data: Data) -> str:
+def inline(data: Data) -> str:
+    """A value on one line, as a spec writes it."""
     text: str = yaml.dump(
         data, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
     )

@@ -16,9 +16,9 @@ from cbalign.engine.manifest import Manifest
 from cbalign.engine.reporter import Reporter, Silent
 from cbalign.engine.run import Run, create_run, latest_checkpoint
 from cbalign.errors import UsageError
-from cbalign.spec.dump import dump_yaml, fingerprint
+from cbalign.spec.diff import compare
+from cbalign.spec.dump import dump_yaml, fingerprint, inline
 from cbalign.spec.experiment import Experiment
-from cbalign.spec.fields import leaves
 from cbalign.spec.load import LoadedExperiment, load_experiment
 from cbalign.spec.section import Effect
 from cbalign.tasks.build import open_task
@@ -35,7 +35,14 @@ class Trained:
     is_main: bool = True  # whether this process is the one that prints
 
 
-def train_experiment(loaded: LoadedExperiment, runs: Path, reporter: Reporter, *, argv: Sequence[str] = ()) -> Trained:
+def train_experiment(
+    loaded: LoadedExperiment,
+    runs: Path,
+    reporter: Reporter,
+    *,
+    argv: Sequence[str] = (),
+    rerun_of: str | None = None,
+) -> Trained:
     """Train an experiment in a new run directory.
 
     Args:
@@ -43,6 +50,7 @@ def train_experiment(loaded: LoadedExperiment, runs: Path, reporter: Reporter, *
         runs: the folder of runs.
         reporter: where progress is shown.
         argv: the command, for the manifest.
+        rerun_of: name of the run that it repeats.
 
     Raises:
         CbalignError: whatever `fit` and `open_task` raise; no run is begun before the task is built.
@@ -61,6 +69,7 @@ def train_experiment(loaded: LoadedExperiment, runs: Path, reporter: Reporter, *
                 resolved=resolved,
                 fingerprint=fingerprint(experiment),
                 facts=task.describe(),
+                rerun_of=rerun_of,
             )
             task.save_assets(run.assets)
         run = world.share(run)
@@ -84,9 +93,10 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
         UsageError: an override would make it another training.
         CbalignError: whatever `fit` and `open_task` raise.
     """
-    begun = load_experiment(run.resolved).experiment
-    experiment = load_experiment(run.resolved, overrides).experiment if overrides else begun
-    _refuse_other_training(run, begun, experiment)
+    begun = load_experiment(run.resolved)
+    changed = load_experiment(run.resolved, overrides) if overrides else begun
+    _refuse_other_training(run, begun, changed)
+    experiment = changed.experiment
     manifest = Manifest.read(run.manifest)
     if manifest.status == "finished":
         return Trained(run, experiment, manifest.metrics, None)
@@ -106,17 +116,18 @@ def resume_command(run: Run, overrides: Sequence[str] = ()) -> str:
     return shlex.join(["cbalign", "train", str(_shown(run.folder)), *(f"--set={o}" for o in overrides)])
 
 
-def _refuse_other_training(run: Run, before: Experiment, after: Experiment) -> None:
-    old = {path: value for path, value, _ in leaves(before)}
-    new = {path: (value, effect) for path, value, effect in leaves(after)}
-    changed = {path: effect for path, (value, effect) in new.items() if path not in old or old[path] != value}
-    gone = [f"{path} (no longer there)" for path in old.keys() - new.keys()]
-    refused = [f"{path} ({e.value})" for path, e in changed.items() if e is not Effect.RUNTIME] + sorted(gone)
-    if refused:
+def _refuse_other_training(run: Run, before: LoadedExperiment, after: LoadedExperiment) -> None:
+    refused = compare([before, after]).keep(lambda difference: difference.effect is not Effect.RUNTIME)
+    if refused.differences:
+        lines = [
+            f"  {d.path} ({d.effect.value}): {' → '.join('–' if c is None else inline(c.value) for c in d.cells)}"
+            for d in refused.differences
+        ]
         raise UsageError(
-            f"{run.folder} cannot go on with another value of {', '.join(refused)}: it would be another training.",
+            f"{_shown(run.folder)} cannot go on with other settings: it would be another training.\n"
+            + "\n".join(lines),
             remedy="Only settings of effect runtime can change while a run goes on (device, workers, log_every, …); "
-            "start a new run for others.",
+            f"for others start a new run: cbalign runs rerun {shlex.quote(str(_shown(run.folder)))} --set …",
         )
 
 

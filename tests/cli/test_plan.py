@@ -89,13 +89,33 @@ def test_several_devices_share_the_global_batch(place):
     document = json.loads(plan("small.yaml", "--json", "--devices", "2").stdout)
     assert document["length"]["micro_steps"] == 1
     assert document["memory_bytes"]["buckets"] == document["memory_bytes"]["gradients"]
-    assert document["command"].startswith("torchrun --nproc-per-node 2")
+    assert document["command"] == "cbalign train small.yaml --nproc 2"
+
+
+def test_the_largest_batch_is_planned_and_put_into_the_command(place):
+    document = json.loads(plan("small.yaml", "--json", "--fit", "l4").stdout)
+    assert document["fit"]["batch_size"] == 4
+    assert document["length"]["micro_steps"] == 1
+    assert document["command"] == "cbalign train small.yaml --set=train.batch_size=4"
+    text = plan("small.yaml", "--fit", "l4", "--set", "train.global_batch_size=null").stdout
+    assert "the largest batch for l4" in text
+    assert "model.queue.length 8" in text
+    assert "another training" in text
+
+
+def test_the_schedule_is_in_the_document(place):
+    rates = json.loads(plan("small.yaml", "--json").stdout)["learning_rate"]
+    assert rates[0] == [0, 1e-5]
+    assert max(rate for _, rate in rates) == 1e-4
+    assert rates[-1][0] == 5
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--gpu", "gtx-9999"), "a100-40gb"),
+        (("--fit", "gtx-9999"), "a100-40gb"),
+        (("--devices", "3", "--nodes", "2"), "cannot be spread evenly"),
         (("--devices", "3"), "not a multiple of 6"),
         (("--set", "model.vision.heads=3"), "width 32 is not a multiple of heads 3"),
     ],

@@ -1,95 +1,26 @@
 """`cbalign train` on a tiny real experiment: a few dozen drawings, all four objectives."""
 
-import contextlib
-import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 import cbalign as cbalign_package
-from cbalign.cli import main
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run
-
-# Of attention, cross-attention, a queue and a codebook, one each.
-SPEC = """\
-# kept as it is
-cbalign: 1
-name: tiny
-model:
-  vision:
-    {architecture: vit_tiny_patch16_224, image_size: 16, patch_size: 8, layers: 1, width: 16, heads: 2, init: random}
-  text:
-    {architecture: bert-mini, layers: 1, width: 16, heads: 2, intermediate: 16, init: random, tokenizer: captions,
-     vocabulary: 100}
-  fusion: {layers: 1}
-  joint_dim: 8
-  codebook: {size: 6}
-  queue: {length: 8}
-data:
-  train: {source: csv, files: [pairs.csv]}
-  validation: {source: csv, files: [pairs.csv]}
-evaluate: [{kind: retrieval, on: validation, protocols: [dual]}]
-train:
-  duration: 6 steps
-  batch_size: 4
-  global_batch_size: 8
-  precision: fp32
-  device: cpu
-  schedule: {kind: cosine, warmup: 1 step}
-  log_every: 2 steps
-  evaluate_every: 3 steps
-  checkpoint_every: 2 steps
-"""
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    stdout: str
-    stderr: str
-
-
-def cbalign(folder: Path, *words: str) -> Result:
-    """Run the command line in this process, which has torch imported already."""
-    out, err = io.StringIO(), io.StringIO()
-    streams = contextlib.ExitStack()
-    streams.enter_context(contextlib.chdir(folder))
-    streams.enter_context(contextlib.redirect_stdout(out))
-    streams.enter_context(contextlib.redirect_stderr(err))
-    with streams, pytest.raises(SystemExit) as caught:
-        main(list(words))
-    assert "Traceback" not in err.getvalue()
-    assert isinstance(caught.value.code, int)
-    return Result(caught.value.code, out.getvalue(), err.getvalue())
-
-
-def command(*words: str) -> list[str]:
-    """The same as a process of its own."""
-    return [sys.executable, "-c", "from cbalign.cli import main; main()", *words]
+from tests.cli.tiny import SPEC, cbalign, command, write_experiment
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with a spec and its data."""
-    folder = tmp_path_factory.mktemp("train")
-    words = ["red", "green", "blue", "grey", "pink", "teal", "plum", "gold"]
-    rows = ["image,caption"]
-    for i in range(24):
-        Image.new("RGB", (20, 20), (i * 10, 255 - i * 10, 7 * i)).save(folder / f"{i}.png")
-        rows.append(f"{i}.png,a {words[i % 8]} square number {i}")
-    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
-    (folder / "spec.yaml").write_text(SPEC)
-    return folder
+    return write_experiment(tmp_path_factory.mktemp("train"))
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +89,8 @@ def test_changing_the_training_of_a_run_is_refused(finished, place):
     run = resumable(finished, place, "refused")
     result = cbalign(place, "train", str(run.folder), "--set", "train.optimizer.lr=0.5")
     assert result.code == 2
-    assert "train.optimizer.lr (training)" in result.stderr
+    assert "train.optimizer.lr (training): 0.0001 → 0.5" in result.stderr
+    assert f"cbalign runs rerun {run.folder.relative_to(place)} --set" in result.stderr
     assert not (run.checkpoints / "step-6").exists()
 
 

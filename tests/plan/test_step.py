@@ -53,14 +53,14 @@ def experiment(*, width, layers, batch, image_size, precision):
     )
 
 
-def planned(spec):
+def planned(spec, *, accumulates=False):
     with torch.device("meta"):
         model = build_model(spec, WORDS, pretrained=False)
-    return measure_step(spec, model, CaptionLengths.assumed(TOKENS), processes=1, accumulates=False)
+    return measure_step(spec, model, CaptionLengths.assumed(TOKENS), processes=1, accumulates=accumulates)
 
 
-def real_step(spec):
-    """A function that makes one real step with full captions and full queues."""
+def real_step(spec, *, accumulates=False):
+    """A function that makes one real step with full captions and full queues, onto gradients or without."""
     torch.manual_seed(0)
     model = build_model(spec, WORDS, pretrained=False).train()
     for queue in (model.image_queue, model.text_queue):
@@ -69,8 +69,13 @@ def real_step(spec):
     task = PretrainTask(spec, model, tokenizer, loader=None, sources={}, world=World.single())
     size, side = spec.train.batch_size, spec.model.vision.image_size
 
+    if accumulates:
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+
     def step():
-        model.zero_grad(set_to_none=True)
+        if not accumulates:
+            model.zero_grad(set_to_none=True)
         batch = Batch(
             images=torch.zeros(size, 3, side, side, dtype=torch.uint8),
             teacher_images=torch.zeros(size, 3, side, side, dtype=torch.uint8),
@@ -116,6 +121,15 @@ def test_operations_and_memory_are_those_of_a_real_step(width, layers, batch, im
         step()
     assert cost.operations == pytest.approx(counter.get_total_flops(), rel=0.02)
     assert cost.working_bytes == pytest.approx(peak_of_allocator(step), rel=0.05)
+
+
+def test_gradients_of_earlier_micro_batches_are_there_from_the_start():
+    spec = experiment(width=128, layers=2, batch=8, image_size=64, precision="fp32")
+    with torch.device("meta"):
+        model = build_model(spec, WORDS, pretrained=False)
+    gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    beyond = peak_of_allocator(real_step(spec, accumulates=True))  # they were allocated before
+    assert planned(spec, accumulates=True).working_bytes == pytest.approx(gradients + beyond, rel=0.05)
 
 
 def test_parts_add_up_and_a_switched_off_term_costs_nothing():

@@ -1,0 +1,1 @@
+"""What run directories tell, without a server: finding, describing, comparing and removing them."""

@@ -1,0 +1,125 @@
+"""The numbers that a run measured: of its own evaluations while it trained, and of those made later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from cbalign.engine.manifest import Manifest
+from cbalign.engine.records import Record, read_records
+from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.errors import UsageError
+from cbalign.evaluation.result import Evaluation
+
+_HEADLINES = ("r1", "accuracy")  # the metric that stands for a run, where nobody names one
+_SMALLER_IS_BETTER = ("rank", "loss", "error")
+
+
+@dataclass(frozen=True)
+class Course:
+    """One metric over a training: its last value, and its best with the step of it."""
+
+    name: str
+    last: float
+    best: float
+    best_step: int
+
+
+def is_better(metric: str, one: float, other: float) -> bool:
+    """Whether `one` is better than `other`; ranks, losses and errors are better small, everything else large."""
+    if smaller_is_better(metric):
+        one, other = -one, -other
+    return one > other
+
+
+def smaller_is_better(metric: str) -> bool:
+    """Whether a smaller value of a metric is the better one, by its name."""
+    words = metric.lower().replace("_", "/").split("/")
+    return any(word in words for word in _SMALLER_IS_BETTER)
+
+
+def headlines(metrics: Iterable[str]) -> list[str]:
+    """The metrics that stand for a run: each R@1 or accuracy, or else the first."""
+    names = list(metrics)
+    return [name for name in names if name.rpartition("/")[2] in _HEADLINES] or names[:1]
+
+
+def choose(metrics: Iterable[str], wanted: Sequence[str]) -> list[str]:
+    """The metrics that people mean: by whole names, their ends (`r1`, `dual/image_to_text/r1`) or patterns with `*`.
+
+    Raises:
+        UsageError: nothing is called so.
+    """
+    names = list(metrics)
+    chosen: list[str] = []
+    for word in wanted:
+        found = [name for name in names if name == word or name.endswith(f"/{word}") or fnmatchcase(name, word)]
+        if not found:
+            raise UsageError(
+                f"There is no metric {word!r}.", remedy=f"There are {', '.join(names)}." if names else None
+            )
+        chosen += found
+    return list(dict.fromkeys(chosen))
+
+
+def evaluated(records: Iterable[Record]) -> list[str]:
+    """The names of all metrics that a training measured."""
+    values = (_finite(record.values) for record in records if record.kind == "evaluation")
+    return list(dict.fromkeys(name for each in values for name in each))
+
+
+def course(records: Sequence[Record], metric: str | None = None) -> Course | None:
+    """A metric over a training's evaluations; the headline where none is named, None where it was never measured."""
+    names = evaluated(records)
+    if metric is not None:
+        names = [name for name in names if name == metric or name.endswith(f"/{metric}")]
+    name = next(iter(headlines(names)), None)
+    if name is None:
+        return None
+    evaluated_at = [(r.step, r.values.get(name, math.nan)) for r in records if r.kind == "evaluation"]
+    points = [point for point in evaluated_at if math.isfinite(point[1])]
+    best = points[0]
+    for point in points[1:]:
+        best = point if is_better(name, point[1], best[1]) else best
+    return Course(name, points[-1][1], best[1], best[0])
+
+
+def measured(run: Run, manifest: Manifest) -> dict[str, float]:
+    """The newest value of every metric: those of the training, and those of `cbalign evaluate` as `test/dual/…`.
+
+    Raises:
+        DataError: a file of results is damaged.
+    """
+    newest = latest_checkpoint(run.checkpoints)
+    older: dict[str, float] = {}
+    current: dict[str, float] = {}
+    for evaluation in evaluations(run).values():
+        of_newest = newest is not None and newest.name == f"step-{evaluation.step}"
+        for result in evaluation.results:
+            named = {f"{result.split}/{name}": value for name, value in result.flat().items()}
+            (current if of_newest else older).update(named)
+    return _finite({**older, **(manifest.metrics or _last_evaluation(run)), **current})
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    """What was measured: a value that is no number is none."""
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _last_evaluation(run: Run) -> Mapping[str, float]:
+    made = [record.values for record in read_records(run.metrics) if record.kind == "evaluation"]
+    return made[-1] if made else {}
+
+
+def evaluations(run: Run) -> dict[str, Evaluation]:
+    """What `cbalign evaluate` kept in a run, by file name, results of older checkpoints first.
+
+    Raises:
+        DataError: a file of results is damaged.
+    """
+    found = {}
+    for path in sorted(run.evaluation.glob("*.json")):
+        found[path.name] = Evaluation.from_json(path.read_text(encoding="utf-8"), name=str(path))
+    return dict(sorted(found.items(), key=lambda item: item[1].step or 0))

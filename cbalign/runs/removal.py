@@ -1,0 +1,56 @@
+"""Taking runs away, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from cbalign.engine.files import UNFINISHED, storage_errors, write_durably
+from cbalign.engine.run import LATEST, Run, find_runs, open_run
+from cbalign.errors import CheckpointError, UsageError
+
+
+def check_removable(runs: Path, run: Run) -> None:
+    """Refuse what must not be removed.
+
+    Raises:
+        UsageError: the run lies elsewhere, is a link, or is being trained.
+    """
+    if run.folder.is_symlink():
+        raise UsageError(f"{run.folder} is a link: nothing was removed.", remedy="Remove the link itself with rm.")
+    if run.folder.resolve().parent != runs.resolve():
+        raise UsageError(
+            f"{run.folder} does not lie in {runs}: nothing was removed.",
+            remedy=f"Name its folder: --runs-dir {run.folder.parent}",
+        )
+    with run.lock():
+        pass
+
+
+def remove(runs: Path, run: Run) -> None:
+    """Remove a run; `latest` then names the newest that is left.
+
+    Raises:
+        UsageError: it must not be removed.
+        StorageError: it cannot be.
+    """
+    check_removable(runs, run)
+    was_latest = _is_latest(runs, run)
+    doomed = run.folder.with_name(f"{UNFINISHED}{run.folder.name}")
+    with run.lock(), storage_errors(run.folder):
+        os.rename(run.folder, doomed)  # a kill while its files go leaves no run that lacks some
+        shutil.rmtree(doomed)
+    if was_latest:
+        left = find_runs(runs)
+        if left:
+            write_durably(runs / LATEST, f"{left[-1].folder.name}\n".encode())
+        else:
+            (runs / LATEST).unlink(missing_ok=True)
+
+
+def _is_latest(runs: Path, run: Run) -> bool:
+    with suppress(CheckpointError):
+        return open_run(runs / LATEST).folder.resolve() == run.folder.resolve()
+    return False
