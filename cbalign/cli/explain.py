@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("path", metavar="[a.b.c]", default="")
+@click.argument("path", metavar="[a.b.c]", default="", shell_complete=offers.paths)
 @json_option
 def explain(path: str, as_json: bool) -> None:
     """Tell type, range, default, effect, the published value and the readers of a setting.

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import profile_option, set_option
 
 
 @click.command()
-@click.argument("target", metavar="SPEC|RUN")
+@click.argument("target", metavar="SPEC|RUN", shell_complete=offers.specs_and_results)
 @set_option
 @profile_option
 @click.option(
