@@ -75,6 +75,11 @@ def profiles(ctx: click.Context, parameter: click.Parameter, incomplete: str) ->
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Any file: the shell knows them itself."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def _files(incomplete: str, pattern: str) -> list[CompletionItem]:
     return [CompletionItem(path) for path in _below(incomplete, pattern)]
 

@@ -23,6 +23,7 @@ from cbalign.data.json_stream import stream_objects
 from cbalign.data.source import PairSource, open_source
 from cbalign.errors import DataError
 from cbalign.spec.data import Source, Split
+from cbalign.spec.document import Data
 
 DEPTH = 3
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -52,7 +53,7 @@ class FoundPairs:
         side: shorter side in pixels of a middling image.
     """
 
-    settings: dict[str, object]
+    settings: dict[str, Data]
     split: Split | None
     told: str
     entries: int
@@ -72,7 +73,7 @@ class Discovery:
 class _Guess:
     """A section that may work. `images` are paths, as written, of some of its images."""
 
-    settings: dict[str, object]
+    settings: dict[str, Data]
     split: Split | None
     images: tuple[str, ...] = ()
 
@@ -136,7 +137,7 @@ def _csv(file: Path) -> _Guess:
                 if image is not None and caption is not None:
                     rows = csv.DictReader(stream, columns, delimiter=delimiter)
                     images = tuple(row[image] for row in islice(rows, _PEEK) if row[image])
-                    settings = {"image": image, "caption": caption, "delimiter": delimiter}
+                    settings: dict[str, Data] = {"image": image, "caption": caption, "delimiter": delimiter}
                     return _Guess({"source": "csv", "files": [str(file)], **settings}, _split(file), images)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as CSV ({error})") from error
@@ -219,7 +220,7 @@ def _shards(files: list[Path]) -> Iterator[_Guess]:
         )
 
 
-def _pattern(shards: list[Path]) -> list[str]:
+def _pattern(shards: list[Path]) -> list[Data]:
     """One pattern for shards that are numbered without a gap, else their names."""
     parts = [_NUMBERED.match(shard.name) for shard in shards]
     numbers = [part[2] for part in parts if part is not None]
@@ -248,16 +249,16 @@ def _opened(guess: _Guess, folder: Path) -> FoundPairs:
     return FoundPairs(settings, guess.split, told, len(source) * files, words, median_low(sides))
 
 
-def _names(settings: dict[str, object]) -> list[str]:
+def _names(settings: dict[str, Data]) -> list[str]:
     shards = settings["shards"]
     return list(map(str, shards)) if isinstance(shards, list) else []
 
 
-def _first_shard(settings: dict[str, object]) -> list[str]:
+def _first_shard(settings: dict[str, Data]) -> list[str]:
     return [re.sub(r"\{(\d+)\.\.\d+\}", r"\1", _names(settings)[0])]
 
 
-def _shard_count(settings: dict[str, object]) -> int:
+def _shard_count(settings: dict[str, Data]) -> int:
     found = re.search(r"\{(\d+)\.\.(\d+)\}", _names(settings)[0])
     return int(found[2]) - int(found[1]) + 1 if found else len(_names(settings))
 

@@ -10,6 +10,7 @@ from typing import get_args
 
 from cbalign.data.discover import FoundPairs
 from cbalign.spec.data import Split
+from cbalign.spec.document import Data
 from cbalign.spec.dump import write_yaml
 from cbalign.spec.experiment import FORMAT
 
@@ -55,7 +56,8 @@ def _sections(by_split: Mapping[Split, FoundPairs], name: str, folder: Path) -> 
     yield from _model(train)
     yield "data:\n"
     for split, pairs in by_split.items():
-        yield _indented(write_yaml({split: _relative(pairs.settings, folder)}))
+        yield f"  {split}:\n"
+        yield _indented(write_yaml(_relative(pairs.settings, folder)), 4)
     yield from _train(train)
     if "validation" in by_split:
         yield "evaluate:\n  - {on: validation, protocols: [dual, rerank, code]}\n"
@@ -101,10 +103,10 @@ def _train(train: FoundPairs) -> Iterator[str]:
         yield "  evaluate_every: 10 %\n  checkpoint_every: 10 %\n"
 
 
-def _relative(settings: Mapping[str, object], folder: Path) -> dict[str, object]:
+def _relative(settings: Mapping[str, Data], folder: Path) -> dict[str, Data]:
     """The section with its paths told from where the spec is, and without what goes without saying."""
 
-    def told(value: object) -> object:
+    def told(value: Data) -> Data:
         if isinstance(value, list):
             return [told(each) for each in value]
         return os.path.relpath(str(value), folder)
@@ -116,5 +118,5 @@ def _relative(settings: Mapping[str, object], folder: Path) -> dict[str, object]
     return {key: value for key, value in relative.items() if usual.get(key) != value}
 
 
-def _indented(text: str) -> str:
-    return "".join(f"  {line}\n" for line in text.splitlines())
+def _indented(text: str, by: int) -> str:
+    return "".join(f"{' ' * by}{line}\n" for line in text.splitlines())
