@@ -250,6 +250,7 @@ def _text(migration: Migration) -> None:
             layers, width = _TEXTS[match["size"]]
             for name, value in (("layers", layers), ("width", width), ("heads", width // 64)):
                 migration.assume(f"model.text.{name}", value, f"the text tower of {match[0]}")
+            migration.assume("model.joint_dim", width, f"embed_dim of {match[0]}")
         across = migration.written("model.text.width")
         if isinstance(across, int):
             migration.assume("model.text.intermediate", 4 * across, "mlp_ratio 4")
