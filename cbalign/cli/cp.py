@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=offers.recipes)
 @click.argument("target", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--parents", "-p", is_flag=True, help="Create the folders above FILE.")

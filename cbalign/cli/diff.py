@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ CLASSES = ["architecture", "initialisation", "data", "training", "evaluation", "
 
 
 @click.command()
-@click.argument("operands", metavar="A B [C…]", nargs=-1, required=True)
+@click.argument("operands", metavar="A B [C…]", nargs=-1, required=True, shell_complete=offers.specs_and_results)
 @click.option(
     "--format",
     "layout",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
 from cbalign.cli.subject import Subject, open_subject
 from cbalign.errors import UsageError
@@ -23,7 +23,7 @@ _PROTOCOLS = ("dual", "rerank", "code")
 
 
 @click.command()
-@click.argument("target", metavar="RUN|BUNDLE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
 @click.option(
     "--on", metavar="SPLIT|FILE", help="train, validation or test of the spec, or a JSON or CSV file of pairs."
 )

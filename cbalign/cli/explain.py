@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("path", metavar="[a.b.c]", default="")
+@click.argument("path", metavar="[a.b.c]", default="", shell_complete=offers.paths)
 @json_option
 def explain(path: str, as_json: bool) -> None:
-    """Tell type, range, default, effect and the published value of a setting, or list the settings of a section."""
+    """Tell type, range, default, effect, the published value and the readers of a setting.
+
+    For a section it lists the settings in it, and without a name the sections.
+    """
     from cbalign.spec.experiment import Experiment
     from cbalign.spec.fields import find
     from cbalign.spec.load import ROOT
@@ -62,6 +65,7 @@ def _title(found: Found) -> str:
 
 def _text(found: Found) -> str:
     from cbalign.spec.fields import Choice, Items, Leaf
+    from cbalign.spec.usage import readers
 
     setting = found.setting
     lines = [click.style(_title(found), bold=True), f"  {setting.help}"]
@@ -83,6 +87,8 @@ def _text(found: Found) -> str:
         facts.append(("", f"{setting.switch.value} when it goes to or from 0"))
     if setting.paper:
         facts.append(("published", setting.paper))
+    if isinstance(setting.shape, Leaf) and (used := readers(found)):
+        facts.append(("used in", ", ".join(used)))
     lines += [f"  {name:<10} {value}" for name, value in facts]
     inner = setting.shape.item if isinstance(setting.shape, Items) else setting.shape
     if isinstance(inner, Choice):
@@ -95,7 +101,7 @@ def _inside(choice: Choice, prefix: str) -> list[Found]:
 
     several = len(choice.variants) > 1
     return [
-        Found(f"{prefix}{name}", setting, variant if several else None, setting.effect)
+        Found(f"{prefix}{name}", setting, section, variant if several else None, setting.effect)
         for variant, section in choice.variants.items()
         for name, setting in settings(section).items()
     ]
@@ -114,6 +120,7 @@ def _listing(choice: Choice, prefix: str) -> str:
 
 def _data(found: Found) -> dict[str, object]:
     from cbalign.spec.fields import Leaf
+    from cbalign.spec.usage import readers
 
     setting = found.setting
     leaf = setting.shape if isinstance(setting.shape, Leaf) else None
@@ -126,5 +133,6 @@ def _data(found: Found) -> dict[str, object]:
         "default": setting.default,
         "effect": found.effect.value if found.effect else None,
         "published": setting.paper,
+        "used_in": list(readers(found)) if leaf else [],
         "help": setting.help,
     }

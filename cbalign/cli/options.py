@@ -6,16 +6,24 @@ from pathlib import Path
 
 import click
 
-spec_argument = click.argument("spec", metavar="SPEC")
+from cbalign.cli import offers
+
+spec_argument = click.argument("spec", metavar="SPEC", shell_complete=offers.specs_and_results)
 set_option = click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="PATH=VALUE",
+    shell_complete=offers.overrides,
     help="Change one value: a.b=value, +list=item, ~a.b (back to its default). May be repeated.",
 )
 profile_option = click.option(
-    "--profile", "profiles", multiple=True, metavar="NAME", help="Apply an overlay of the spec's `profiles`."
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=offers.profiles,
+    help="Apply an overlay of the spec's `profiles`.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 runs_dir_option = click.option(

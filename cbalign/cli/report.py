@@ -7,12 +7,12 @@ from typing import get_args
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.errors import UsageError
 
 
 @click.command()
-@click.argument("target", metavar="RUN|BUNDLE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
 @click.option("--on", default="test", show_default=True, metavar="SPLIT", help="train, validation or test of the spec.")
 @click.option("--queries", default=8, show_default=True, type=click.IntRange(1, 100), help="Captions to search with.")
 @click.option("--top", default=6, show_default=True, type=click.IntRange(1, 20), help="Images shown for each.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from cbalign.cli import console
 from cbalign.cli.failures import failure_of
@@ -20,6 +21,7 @@ from cbalign.errors import Interrupted, SpecError
 
 BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
 INTERRUPTED = 130
+COMPLETING = "_CBALIGN_COMPLETE"  # where the script of a shell says what it wants
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class Shell(click.Group):
         assert isinstance(command, click.Command), f"{verb.module} is no click command"
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Verbs from the table alone, and options."""
+        fitting = (verb for verb in self._verbs.values() if verb.name.startswith(incomplete))
+        verbs = [CompletionItem(verb.name, help=verb.help) for verb in fitting]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -101,6 +109,10 @@ class Shell(click.Group):
         75 interrupted but resumable, 130 interrupted, 141 the reader of our output went away.
         """
         console.prepare_streams()
+        if COMPLETING in os.environ:
+            from cbalign.cli.completion import teach_click
+
+            teach_click()
         words = list(sys.argv[1:] if args is None else args)
         try:
             code = super().main(words, prog_name or "cbalign", **{**extra, "standalone_mode": False})

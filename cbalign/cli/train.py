@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import profile_option, set_option
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target", metavar="SPEC|RUN")
+@click.argument("target", metavar="SPEC|RUN", shell_complete=offers.specs_and_results)
 @set_option
 @profile_option
 @click.option(

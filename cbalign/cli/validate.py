@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option, profile_option, set_option
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("specs", metavar="SPEC…", nargs=-1, required=True)
+@click.argument("specs", metavar="SPEC…", nargs=-1, required=True, shell_complete=offers.specs)
 @set_option
 @profile_option
 @json_option
@@ -42,18 +42,7 @@ def validate(
     SPEC is a file, `-` for standard input, or the name of a recipe. Its profiles are checked, too.
     Exit code 2 when any has a mistake.
     """
-    from cbalign.spec.diagnostics import InvalidSpec
-    from cbalign.spec.load import load_experiment
-
-    mistakes: dict[str, list[Diagnostic]] = {}
-    for spec in specs:
-        try:
-            loaded = load_experiment(spec, overrides, profiles=profiles, check_files=not no_files)
-            for name in () if profiles or spec == "-" else loaded.profiles:
-                load_experiment(spec, overrides, profiles=[name], check_files=not no_files)
-            mistakes[spec] = []
-        except InvalidSpec as error:
-            mistakes[spec] = list(error.diagnostics)
+    mistakes = {spec: _mistakes(spec, overrides, profiles, not no_files) for spec in specs}
     wrong = [diagnostic for found in mistakes.values() for diagnostic in found]
     if as_json:
         reports = [
@@ -67,6 +56,24 @@ def validate(
     else:
         _print_text(mistakes)
     ctx.exit(2 if wrong else 0)
+
+
+def _mistakes(spec: str, overrides: tuple[str, ...], profiles: tuple[str, ...], check_files: bool) -> list[Diagnostic]:
+    """Of a spec as it is asked for, and where nobody asks for a profile, with each of its profiles."""
+    from cbalign.spec.diagnostics import InvalidSpec
+    from cbalign.spec.load import load_experiment
+
+    found: dict[str, Diagnostic] = {}
+    waiting = [profiles]
+    while waiting:
+        asked = waiting.pop(0)
+        try:
+            loaded = load_experiment(spec, overrides, profiles=asked, check_files=check_files)
+        except InvalidSpec as error:
+            found |= {each.as_text(): each for each in error.diagnostics}
+        else:
+            waiting += [(name,) for name in loaded.profiles if not profiles and not asked and spec != "-"]
+    return list(found.values())
 
 
 def _print_text(mistakes: dict[str, list[Diagnostic]]) -> None:

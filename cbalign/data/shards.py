@@ -11,7 +11,6 @@ same image, and `captions_per_entry` tells how many of the captions belong to ea
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
@@ -27,10 +26,10 @@ from cbalign.data.json_stream import JsonObject
 from cbalign.data.pairs import PackedText, digest, number_by_appearance
 from cbalign.data.source import Entry
 from cbalign.errors import DataError
+from cbalign.spec.shard_names import expand
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _TOGETHER = "The files of a sample follow one another in a shard: pack it with tar --sort=name."
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class Shards:
@@ -45,7 +44,7 @@ class Shards:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self.name = ", ".join(patterns)
-        self._files = tuple(file for pattern in patterns for file in expand(pattern))
+        self._files = tuple(file for pattern in patterns for file in _files(pattern))
         self._shards = array("l")
         self._offsets = array("q")
         self._sizes = array("q")
@@ -111,20 +110,11 @@ class Shards:
         self._caption_ends.append(len(self._captions))
 
 
-def expand(pattern: str) -> list[str]:
-    """The files that a pattern with number ranges stands for; leading zeros are kept.
-
-    Raises:
-        DataError: a range runs backwards.
-    """
-    found = _RANGE.search(pattern)
-    if found is None:
-        return [pattern]
-    first, last = found.groups()
-    if int(last) < int(first):
-        raise DataError(f"{pattern}: the range {found.group()} runs backwards")
-    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
-    return [file for number in numbers for file in expand(pattern[: found.start()] + number + pattern[found.end() :])]
+def _files(pattern: str) -> list[str]:
+    try:
+        return expand(pattern)
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 @dataclass

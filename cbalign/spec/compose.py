@@ -6,13 +6,14 @@ replaces the old one: settings of one kind mean nothing to another.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from cbalign.spec.diagnostics import Diagnostic, InvalidSpec
-from cbalign.spec.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, child, plain_data, same
+from cbalign.spec.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText, child, plain_data, same
 from cbalign.spec.environment import interpolate_text
 from cbalign.spec.fields import Choice, settings
 from cbalign.spec.reader import read_file, read_node
@@ -115,10 +116,17 @@ def written_by_options(node: MapNode) -> MapNode:
 class _Composer:
     root: Choice
     environment: Mapping[str, str]
-    _read: list[Path] = field(default_factory=list)
+    _done: dict[Path, Composition] = field(default_factory=dict)
 
     def file(self, path: Path, inside: tuple[Path, ...]) -> Composition:
+        """A file with all that it extends; what many others extend is composed once."""
         source = read_file(path, display_name(path))
+        here = source.path.resolve() if source.path else Path("-")
+        if here not in self._done:
+            self._done[here] = self._composed(source, here, inside)
+        return self._done[here]
+
+    def _composed(self, source: SourceText, here: Path, inside: tuple[Path, ...]) -> Composition:
         node = read_node(source)
         start = Place(source, 1, 1, 0)
         if node is None:
@@ -126,7 +134,6 @@ class _Composer:
         if not isinstance(node, MapNode):
             what = "a list" if isinstance(node, ListNode) else "a single value"
             raise InvalidSpec([Diagnostic(f"a spec is made of `name: value` entries, this is {what}", node.place)])
-        here = source.path.resolve() if source.path else Path("-")
         bases = [
             self._base(reference, place, source.folder, (*inside, here)) for reference, place in self._extends(node)
         ]
@@ -255,5 +262,5 @@ def _conflict_message(conflict: _Conflict, node: MapNode) -> Diagnostic:
 
 
 def _short(node: Node) -> str:
-    text = str(plain_data(node))
+    text = json.dumps(plain_data(node), ensure_ascii=False)
     return text if len(text) <= 30 else f"{text[:29]}…"

@@ -67,7 +67,10 @@ class ShardSource(Section):
 
     source: Literal["webdataset"] = setting(effect=DATA, help="Which kind of source this is.")
     shards: tuple[str, ...] = setting(
-        effect=DATA, min_length=1, path="file", help="Tar files; `{00000..00099}` stands for each number in the range."
+        effect=DATA,
+        min_length=1,
+        path="shards",
+        help="Tar files; `{00000..00099}` stands for each number in the range.",
     )
 
 

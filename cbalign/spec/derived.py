@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from cbalign.spec.duration import amount_and_unit
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.model import IPOTSection, SinkhornSection, VisionSection
-
-_PATCH = re.compile(r"patch(\d+)")
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,4 @@ def _steps(duration: str) -> int | None:
 
 
 def _image_tokens(vision: VisionSection) -> int | None:
-    named = _PATCH.search(vision.architecture)
-    patch = vision.patch_size or (int(named[1]) if named else None)
-    return (vision.image_size // patch) ** 2 + 1 if patch else None
+    return (vision.image_size // vision.patch) ** 2 + 1 if vision.patch else None

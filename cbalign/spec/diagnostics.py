@@ -33,15 +33,15 @@ class Diagnostic:
     def as_text(self) -> str:
         """Message, excerpt with caret, hint and help; several lines."""
         lines = [self.message] if self.place is None else [f"{self.place}: {self.message}", *excerpt(self.place)]
-        if self.hint:
-            lines.append(f"  hint: {self.hint}")
-        if self.help:
-            lines.append(f"  help: {self.help}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._remarks("  ")])
+
+    def _remarks(self, indent: str) -> list[str]:
+        told = (("hint", self.hint), ("help", self.help))
+        return [f"{indent}{name}: {text}" for name, text in told if text]
 
     def as_github(self) -> str:
         """A workflow command that GitHub shows beside the line."""
-        text = " ".join(part for part in (self.message, self.hint and f"Hint: {self.hint}") if part)
+        text = "\n".join([self.message, *self._remarks("")])
         text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
         if self.place is None or self.place.source.kind == "option":
             return f"::error::{text}"

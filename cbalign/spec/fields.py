@@ -142,7 +142,7 @@ def _setting(name: str, info: FieldInfo) -> Setting:
         help=info.description or "",
         effect=Effect(effect) if isinstance(effect, str) else None,
         paper=paper if isinstance(paper, str) else None,
-        path_kind=path if path in ("file", "folder", "maybe") else None,  # type: ignore[arg-type]
+        path_kind=path if path in get_args(PathKind) else None,  # type: ignore[arg-type]
         switch=Effect(switch) if isinstance(switch, str) else None,
         required=required,
         default=default,
@@ -240,10 +240,11 @@ def _tag(section: type[Section], key: str) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """A setting at a dotted path, and the variant of its section (`cosine`) where there are several."""
+    """A setting at a dotted path, its section, and the variant of that (`cosine`) where there are several."""
 
     path: str
     setting: Setting
+    owner: type[Section]
     variant: str | None
     effect: Effect | None
 
@@ -267,7 +268,7 @@ def _below(choice: Choice, prefix: str, effect: Effect | None) -> Iterator[Found
         for name, setting in settings(section).items():
             path = f"{prefix}{name}"
             own = effect or setting.effect
-            yield Found(path, setting, variant if len(choice.variants) > 1 else None, own)
+            yield Found(path, setting, section, variant if len(choice.variants) > 1 else None, own)
             match setting.shape:
                 case Choice():
                     yield from _below(setting.shape, f"{path}.", effect or setting.effect)

@@ -82,8 +82,8 @@ def load_experiment(
     for profile in profiles:
         tree = with_profile(composition, profile, ROOT)
         composition = type(composition)(tree, composition.profiles, composition.files)
-    tree = _overridden(tree, overrides)
-    experiment, tree = _validated(tree, variables, check_files)
+    tree, refused = _overridden(tree, overrides)
+    experiment, tree = _validated(tree, variables, check_files, refused)
     return LoadedExperiment(
         experiment=experiment,
         origins={dotted: _origin(tree, dotted) for dotted, _, _ in leaves(experiment)},
@@ -106,19 +106,20 @@ def _file(path: str | Path) -> Path:
     raise InvalidSpec([Diagnostic(message, hint=hint or "`cbalign ls` lists the recipes")])
 
 
-def _overridden(tree: MapNode, overrides: Sequence[str]) -> MapNode:
+def _overridden(tree: MapNode, overrides: Sequence[str]) -> tuple[MapNode, list[Diagnostic]]:
+    """The tree with the changes that can be made, and what is wrong with the others."""
     mistakes: list[Diagnostic] = []
     for text in overrides:
         try:
             tree = apply_override(tree, parse_override(text, ROOT), ROOT)
         except InvalidSpec as error:
             mistakes.extend(error.diagnostics)
-    if mistakes:
-        raise InvalidSpec(mistakes)
-    return tree
+    return tree, mistakes
 
 
-def _validated(tree: MapNode, variables: Mapping[str, str], check_files: bool) -> tuple[Experiment, MapNode]:
+def _validated(
+    tree: MapNode, variables: Mapping[str, str], check_files: bool, refused: Sequence[Diagnostic]
+) -> tuple[Experiment, MapNode]:
     mistakes: list[Diagnostic] = []
     interpolated = interpolate(tree, variables, mistakes)
     assert isinstance(interpolated, MapNode), "interpolation keeps the shape of a tree"
@@ -131,6 +132,7 @@ def _validated(tree: MapNode, variables: Mapping[str, str], check_files: bool) -
         # Where data lie on some other machine does not matter here.
         elsewhere = [named.node.place for named in paths]
         mistakes = [mistake for mistake in mistakes if mistake.place not in elsewhere]
+    mistakes.extend(refused)
     try:
         experiment = Experiment.model_validate_json(json.dumps(plain_data(tree)))
     except ValidationError as error:

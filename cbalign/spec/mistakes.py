@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from cbalign.spec.diagnostics import Diagnostic
 from cbalign.spec.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
-from cbalign.spec.fields import Choice, Items, Leaf, Setting, settings
+from cbalign.spec.fields import Choice, Items, Leaf, Setting, find, settings
 from cbalign.spec.section import RuleError, Section
 from cbalign.spec.suggestions import did_you_mean, meant_setting
 
@@ -153,7 +153,9 @@ class _Explanation:
         written = [steps for steps in candidates if _is_written(self.tree, steps)]
         steps = (written or [self.target.steps])[0]
         path = ".".join(map(str, steps or (candidates or [()])[0]))
-        return Diagnostic(message, place_of(self.tree, steps), path)
+        whole = self.root.section()
+        meant = find(whole, path) if whole is not None else []
+        return Diagnostic(message, place_of(self.tree, steps), path, help=meant[0].setting.help if meant else None)
 
     def _kind(self) -> Diagnostic:
         choice = self.target.choice

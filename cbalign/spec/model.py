@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -11,9 +12,19 @@ from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 ARCHITECTURE, INITIALISATION, TRAINING = Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.TRAINING
 
 
+_NAMED_PATCH = re.compile(r"patch(\d+)")
+
+
 def _check_heads(width: int | None, heads: int | None) -> None:
     if width and heads and width % heads:
-        raise RuleError(f"width {width} is not a multiple of heads {heads}", at=("heads", "width"))
+        nearest = _nearest_multiple(width, heads)
+        raise RuleError(
+            f"width {width} is not a multiple of heads {heads}; nearest width {nearest}", at=("heads", "width")
+        )
+
+
+def _nearest_multiple(value: int, unit: int) -> int:
+    return max(1, round(value / unit)) * unit
 
 
 class VisionSection(Section):
@@ -54,13 +65,25 @@ class VisionSection(Section):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> VisionSection:
         _check_heads(self.width, self.heads)
-        if self.patch_size and self.image_size % self.patch_size:
-            nearest = max(1, round(self.image_size / self.patch_size)) * self.patch_size
+        return self
+
+    @model_validator(mode="after")
+    def _patches_fill_the_image(self) -> VisionSection:
+        patch = self.patch
+        if patch and self.image_size % patch:
+            whose = "patch_size" if self.patch_size else f"{self.architecture}'s patch size"
+            nearest = _nearest_multiple(self.image_size, patch)
             raise RuleError(
-                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; nearest {nearest}",
-                at=("image_size", "patch_size"),
+                f"image_size {self.image_size} is not a multiple of {whose} {patch}; nearest {nearest}",
+                at=("image_size", "patch_size", "architecture"),
             )
         return self
+
+    @property
+    def patch(self) -> int | None:
+        """Side of a patch in pixels: as set, or as the architecture's name tells; `None` if neither does."""
+        named = _NAMED_PATCH.search(self.architecture)
+        return self.patch_size or (int(named[1]) or None if named else None)
 
 
 class TextSection(Section):

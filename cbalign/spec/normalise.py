@@ -8,9 +8,10 @@ from pathlib import Path
 
 from cbalign.spec.compose import variant_of
 from cbalign.spec.diagnostics import Diagnostic
-from cbalign.spec.document import DEFAULT, Entry, ListNode, MapNode, Node, ScalarNode
+from cbalign.spec.document import DEFAULT, Entry, ListNode, MapNode, Node, Place, ScalarNode
 from cbalign.spec.fields import Choice, Items, Leaf, Setting, Shape, settings
 from cbalign.spec.section import PathKind
+from cbalign.spec.shard_names import expand
 from cbalign.spec.suggestions import did_you_mean
 
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
@@ -38,13 +39,29 @@ def missing_files(paths: list[NamedPath]) -> Iterator[Diagnostic]:
     for named in paths:
         target = Path(str(named.node.value))
         place = None if named.node.place is DEFAULT else named.node.place
-        if named.kind == "folder":
+        if named.kind == "shards":
+            yield from _missing_shards(named, place)
+        elif named.kind == "folder":
             if not target.is_dir():
                 yield Diagnostic(f"no folder {named.written}", place, named.path, hint=_looked_for(target))
         elif not target.exists():
             yield Diagnostic(f"no file {named.written}", place, named.path, hint=_looked_for(target))
         elif named.kind == "file" and target.is_dir():
             yield Diagnostic(f"{named.written} is a folder, not a file", place, named.path)
+
+
+def _missing_shards(named: NamedPath, place: Place | None) -> Iterator[Diagnostic]:
+    try:
+        shards = expand(str(named.node.value))
+    except ValueError as error:
+        yield Diagnostic(str(error).replace(str(named.node.value), named.written), place, named.path)
+        return
+    missing = [shard for shard in shards if not Path(shard).is_file()]
+    if len(shards) == 1 and missing:
+        yield Diagnostic(f"no file {named.written}", place, named.path, hint=_looked_for(Path(missing[0])))
+    elif missing:
+        message = f"{named.written}: {len(missing)} of {len(shards)} shards are missing"
+        yield Diagnostic(message, place, named.path, hint=f"the first is {missing[0]}")
 
 
 def _looked_for(target: Path) -> str:

@@ -31,6 +31,7 @@ from cbalign.spec.yaml_errors import explain_yaml_error
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 40
 MAX_NODES = 20_000
+MAX_DIGITS = 40  # of a whole number; more could cost minutes to read and to print
 
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
 _TRUE = re.compile(r"(?:true|True|TRUE)\Z")
@@ -47,18 +48,17 @@ def core_value(text: str) -> Value:
     """What a plain scalar means in YAML 1.2's core schema.
 
     Raises:
-        ValueError: a whole number with more digits than Python reads.
+        ValueError: a whole number of more than `MAX_DIGITS` digits.
     """
     if _NULL.match(text):
         return None
     if _TRUE.match(text) or _FALSE.match(text):
         return bool(_TRUE.match(text))
-    if _DECIMAL.match(text):
-        return int(text)
-    if _OCTAL.match(text):
-        return int(text[2:], 8)
-    if _HEXADECIMAL.match(text):
-        return int(text[2:], 16)
+    for pattern, start, base in ((_DECIMAL, 0, 10), (_OCTAL, 2, 8), (_HEXADECIMAL, 2, 16)):
+        if pattern.match(text):
+            if len(text) > MAX_DIGITS:
+                raise ValueError(f"a whole number of {len(text)} digits")
+            return int(text[start:], base)
     if _FLOAT.match(text):
         return float(text)
     if infinite := _INFINITE.match(text):

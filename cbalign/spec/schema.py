@@ -15,9 +15,16 @@ IDENTIFIER = f"urn:cbalign:experiment:{FORMAT}"
 
 Schema = dict[str, Any]
 
+_VALUES = ("integer", "number", "boolean")
+
 _EXTENDS: Schema = {
     "description": "Specs that this one builds on: files relative to this one, or recipes.",
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+}
+_REFERENCE: Schema = {
+    "description": "The value of an environment variable.",
+    "type": "string",
+    "pattern": r"^\$\{env:[A-Za-z_][A-Za-z0-9_]*\}$",
 }
 _PROFILES: Schema = {
     "description": "Named overlays, chosen by --profile.",
@@ -44,7 +51,7 @@ def json_schema() -> Schema:
         "properties": {"extends": _EXTENDS, **properties, "profiles": _PROFILES},
         "if": {"not": {"required": ["extends"]}},
         "then": {"required": required},
-        "$defs": {**definitions, "Overlay": overlay},
+        "$defs": {**definitions, "Overlay": overlay, "Reference": _REFERENCE},
     }
 
 
@@ -62,7 +69,10 @@ def _loosened(part: Any) -> Any:
             continue
         if key == "discriminator":
             continue
-        if key == "properties":
+        if key == "prefixItems":
+            # Editors know one kind of item, and all pairs of the language are of one.
+            loose["items"] = _loosened(value[0])
+        elif key == "properties":
             loose[key] = {name: _property(field) for name, field in value.items()}
         else:
             loose["anyOf" if key == "oneOf" else key] = _loosened(value)
@@ -78,4 +88,14 @@ def _property(field: Schema) -> Schema:
     loose: Schema = _loosened(field)
     loose.pop("title", None)
     description = " ".join(filter(None, sentences))
-    return {**loose, "description": description} if description else loose
+    return _or_reference({**loose, "description": description} if description else loose)
+
+
+def _or_reference(field: Schema) -> Schema:
+    """The same where `${env:NAME}` may stand instead of what would not be text, or not any text."""
+    outside: Schema = {key: field[key] for key in ("default", "description", "examples") if key in field}
+    inside = {key: value for key, value in field.items() if key not in outside}
+    choices = inside["anyOf"] if inside.keys() == {"anyOf"} else [inside]
+    if not any(choice.get("type") in _VALUES or {"enum", "pattern"} & choice.keys() for choice in choices):
+        return field
+    return {"anyOf": [*choices, {"$ref": "#/$defs/Reference"}], **outside}

@@ -68,7 +68,7 @@ class RuleError(ValueError):
         self.at = at
 
 
-PathKind = Literal["file", "folder", "maybe"]
+PathKind = Literal["file", "folder", "shards", "maybe"]
 
 
 def setting(
@@ -88,8 +88,8 @@ def setting(
         effect: what changing it does. On a nested section it holds for everything inside, whatever that declares.
         help: one sentence for `explain`, the JSON Schema and error messages.
         paper: the published value and its source, where there is one.
-        path: the text names a file or folder relative to the spec that wrote it; `maybe`: when there is one of that
-            name, and else it is a name of another kind.
+        path: the text names a file or folder relative to the spec that wrote it; `shards`: files, by a pattern;
+            `maybe`: when there is one of that name, and else it is a name of another kind.
         switch: what going to or from 0 does, where that does more than another value.
         constraints: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, `discriminator`, …
     """

@@ -48,6 +48,7 @@ def test_validate_marks_the_lines_of_a_pull_request():
     told = cbalign("validate", "bad.yaml", "--format", "github").stdout
     assert told.startswith("::error file=bad.yaml,line=5,col=28::`train.schedule.warmup` is text such as")
     assert "5%25%25" in told
+    assert told.endswith("%0Ahelp: Length of the warm-up.\n")
 
 
 def test_validate_checks_the_profiles_too():
@@ -56,6 +57,20 @@ def test_validate_checks_the_profiles_too():
     assert result.exit_code == 2
     assert "`train.seed` is a whole number" in result.stderr
     assert cbalign("validate", "spec.yaml", "--profile", "good").exit_code == 0
+
+
+def test_validate_tells_the_mistakes_of_all_profiles_and_each_once():
+    Path("spec.yaml").write_text(HEAD + "profiles: {a: {train: {seed: x}}, b: {train: {precision: fp8}}}\n")
+    told = cbalign("validate", "spec.yaml").stderr
+    assert ("`train.seed`" in told, "`train.precision`" in told, "spec.yaml: 2 mistakes" in told) == (True,) * 3
+
+
+def test_validate_finds_shards_by_their_ranges():
+    Path("0.tar").touch()
+    Path("spec.yaml").write_text("cbalign: 1\nname: x\ndata:\n  train: {source: webdataset, shards: ['{0..1}.tar']}\n")
+    assert "1 of 2 shards are missing" in cbalign("validate", "spec.yaml").stderr
+    Path("1.tar").touch()
+    assert cbalign("validate", "spec.yaml").exit_code == 0
 
 
 def test_validate_reads_standard_input():
@@ -102,7 +117,8 @@ def test_show_json_is_one_document():
 
 def test_explain_tells_all_about_one_setting():
     told = cbalign("explain", "train.optimizer.lr").stdout
-    for part in ("Peak learning rate.", "a number above 0", "0.0001", "training: another", "1e-4 (ALBEF)"):
+    parts = ("Peak learning rate.", "a number above 0", "0.0001", "training: another", "1e-4 (ALBEF)")
+    for part in (*parts, "cbalign.engine.optimizer"):
         assert part in told
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cbalign.data.shards import Shards, expand
+from cbalign.data.shards import Shards
 from cbalign.data.source import Entry, open_source
 from cbalign.errors import DataError
 from cbalign.spec.data import ShardSource
@@ -30,15 +30,9 @@ def shard(path: Path, members: dict[str, bytes | str], mode: str = "w") -> Path:
     return path
 
 
-def test_ranges_keep_their_zeros_and_multiply():
-    assert expand("a-{008..011}.tar") == ["a-008.tar", "a-009.tar", "a-010.tar", "a-011.tar"]
-    assert expand("{0..1}/{2..3}.tar") == ["0/2.tar", "0/3.tar", "1/2.tar", "1/3.tar"]
-    assert expand("plain.tar") == ["plain.tar"]
-
-
 def test_a_range_that_runs_backwards_is_a_data_error():
     with pytest.raises(DataError, match=r"\{3\.\.1\} runs backwards"):
-        expand("{3..1}.tar")
+        Shards(["{3..1}.tar"])
 
 
 def test_samples_of_all_shards_in_order_with_captions_from_txt_or_json(tmp_path: Path):

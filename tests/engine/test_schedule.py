@@ -1,5 +1,7 @@
 """Learning rates, and which step does what."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def cosine(warmup, total, peak=1e-4, first=1e-5, last=2e-5, per_epoch=10):
 def is_monotonic(rates, towards):
     """Never a step away from the last rate, but for the rounding of one multiplication and addition."""
     gaps = [abs(rate - towards) for rate in rates]
-    return all(after <= before + 1e-15 * max(rates) for before, after in zip(gaps, gaps[1:]))
+    return all(after <= before + 1e-15 * max(rates) for before, after in pairwise(gaps))
 
 
 @example(peak=0.026419345372213736, first=0.026419345372213736, last=1.0, warmup=1, rest=2)

@@ -127,6 +127,12 @@ def test_missing_data_are_no_mistake_where_nobody_asks_for_them(folder):
     assert load_experiment("spec.yaml", check_files=False).experiment.data.train.files == (str(folder / "gone.csv"),)
 
 
+def test_files_that_all_extend_each_other_twice_are_composed_once(load):
+    files = {f"f{i}": f"extends: [f{i + 1}.yaml, f{i + 1}.yaml]\n" for i in range(14)}
+    loaded = load("extends: f0.yaml\n", **files, f14=HEAD)
+    assert len(loaded.files) == 16
+
+
 def test_a_long_chain_of_bases_ends(load):
     files = {f"f{i}": f"extends: f{i + 1}.yaml\n" for i in range(30)}
     with pytest.raises(InvalidSpec, match="more than 16 files extend each other"):

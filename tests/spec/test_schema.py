@@ -1,12 +1,15 @@
 """The JSON Schema that editors check specs with."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from cbalign.spec.document import plain_data
+from cbalign.spec.dump import as_data
+from cbalign.spec.load import load_experiment
 from cbalign.spec.reader import read_file, read_node
 from cbalign.spec.recipes import recipes
 from cbalign.spec.schema import json_schema
@@ -21,8 +24,38 @@ def test_the_schema_is_json_schema_2020_12():
     assert SCHEMA["$id"]
 
 
+def _parts(node):
+    """Every schema inside a schema, with the keywords that it uses."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from _parts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _parts(value)
+
+
+# What the language server behind VS Code's YAML extension knows of every draft.
+PORTABLE = {
+    *("$schema", "$id", "$ref", "$defs", "title", "description", "default", "examples", "const", "enum", "type"),
+    *("properties", "additionalProperties", "required", "items", "minItems", "maxItems", "minLength", "maxLength"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "anyOf", "if", "then", "not"),
+}
+
+
+def test_editors_know_every_keyword_pattern_and_reference():
+    names = {name for section in (*SCHEMA["$defs"].values(), SCHEMA) for name in section.get("properties", {})}
+    for part in _parts(SCHEMA):
+        assert part.keys() <= PORTABLE | names | SCHEMA["$defs"].keys()
+        if isinstance(pattern := part.get("pattern"), str):
+            assert not re.search(r"\\[AZz]|\(\?P|\(\?<|\(\?\(", pattern), "no such thing in JavaScript"
+        if isinstance(target := part.get("$ref"), str):
+            assert target.removeprefix("#/$defs/") in SCHEMA["$defs"]
+
+
 def test_every_section_forbids_unknown_keys_and_every_setting_is_described():
-    for name, section in {**SCHEMA["$defs"], "the whole": SCHEMA}.items():
+    sections = {name: part for name, part in SCHEMA["$defs"].items() if part["type"] == "object"}
+    for name, section in {**sections, "the whole": SCHEMA}.items():
         assert section["additionalProperties"] is False, name
         assert all(_description(setting) for setting in section["properties"].values()), name
 
@@ -36,6 +69,7 @@ def _description(setting):
 @pytest.mark.parametrize("recipe", recipes(), ids=lambda recipe: recipe.name)
 def test_recipes_are_valid(recipe):
     VALIDATOR.validate(plain_data(read_node(read_file(recipe.path, recipe.name))))
+    VALIDATOR.validate(as_data(load_experiment(recipe.path, check_files=False).experiment))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +77,7 @@ def test_recipes_are_valid(recipe):
     [
         {"extends": "quickstart"},
         {"extends": ["a.yaml", "b.yaml"], "train": {"schedule": {"warmup": "5 %"}}},
+        {"extends": "a", "name": "${env:NAME}", "train": {"seed": "${env:SEED}", "precision": "${env:P}"}},
         {"extends": "a", "profiles": {"debug": {"train": {"seed": 3}}}, "data": {"train": {"render_size": 96}}},
     ],
 )
@@ -57,6 +92,8 @@ def test_a_file_that_extends_another_may_leave_anything_out(spec):
         {"extends": "a", "trian": {}},
         {"extends": "a", "train": {"lr": 1}},
         {"extends": "a", "train": {"seed": "1"}},
+        {"extends": "a", "train": {"optimizer": {"betas": [0.9]}}},
+        {"extends": "a", "train": {"seed": "x${env:SEED}"}},
         {"extends": "a", "train": {"precision": "fp8"}},
         {"extends": "a", "train": {"schedule": {"kind": "step"}}},
         {"extends": "a", "profiles": {"debug": {"extends": "b"}}},

@@ -53,6 +53,7 @@ WRONG = {
     "half_a_character": Wrong(HEAD + 'description: "\\ud83d"\n'),
     "complex_key": Wrong(HEAD + "? [a, b]\n: 1\n"),
     "infinity": Wrong(HEAD + "train: {optimizer: {lr: .inf, weight_decay: .nan, eps: 1e999}}\n"),
+    "endless_hexadecimal": Wrong(HEAD + f"train: {{seed: 0x{'f' * 5000}, optimizer: {{lr: 0o{'7' * 500}}}}}\n"),
     "endless_number": Wrong(HEAD + f"train: {{seed: {'9' * 5000}}}\n"),
     # Keys.
     "misspelt_key": Wrong(HEAD + "train:\n  optimizer: {lerning_rate: 1e-4}\n  sed: 3\n"),
@@ -94,6 +95,7 @@ WRONG = {
     "wide_characters": Wrong(HEAD + "description: 日本語 # 説明\ntrain: {precision: 半精度}\n"),
     "long_line": Wrong(HEAD + f"description: {'long ' * 60}\nexport: {{graphs: all, {' ' * 130}opst: 5}}\n"),
     # Rules between settings.
+    "patch_of_the_architecture": Wrong(HEAD + "model:\n  vision: {image_size: 225}\n"),
     "batch_not_multiple": Wrong(HEAD + "train:\n  batch_size: 48\n  global_batch_size: 512\n"),
     "heads_not_divisor": Wrong(HEAD + "model:\n  vision:\n    width: 100\n    heads: 3\n"),
     "patch_not_divisor": Wrong(HEAD + "model: {vision: {image_size: 250, patch_size: 16}}\n"),
@@ -117,10 +119,22 @@ WRONG = {
         "    files: [trian.json, gone/val.json]\n    root: pictures\n",
         files={"train.json": "[]"},
     ),
+    "missing_shards": Wrong(
+        "cbalign: 1\nname: x\ndata:\n  train: {source: webdataset, shards: ['{00..09}.tar', x.tar]}\n",
+        files={"03.tar": ""},
+    ),
+    "shard_ranges": Wrong(
+        "cbalign: 1\nname: x\ndata:\n  train:\n    source: webdataset\n"
+        "    shards: ['{9..1}.tar', '{0..999999999999}.tar', '{000..999}/{000..999}.tar']\n"
+    ),
     "missing_weights": Wrong(HEAD + "model: {vision: {init: ./deit.pth}}\n"),
     "extends_missing": Wrong("extends: bsae.yaml\nname: x\n", files={"base.yaml": HEAD}),
     "extends_circle": Wrong(
         "extends: a.yaml\nname: x\n", files={"a.yaml": "extends: b.yaml\n", "b.yaml": "extends: a.yaml\n"}
+    ),
+    "extends_conflict_of_lists": Wrong(
+        "extends: [a.yaml, b.yaml]\nname: x\n",
+        files={name: HEAD + f"evaluate: [{{on: train, top_k: {k}}}]\n" for name, k in (("a.yaml", 1), ("b.yaml", 2))},
     ),
     "extends_number": Wrong("extends: [5]\nname: x\n"),
     "extends_conflict": Wrong(
@@ -135,6 +149,9 @@ WRONG = {
     # Changes from outside.
     "set_unknown": Wrong(HEAD, overrides=("train.optimzer.lr=1", "tran.seed=3")),
     "set_wrong_type": Wrong(HEAD, overrides=("train.seed=many", "train.optimizer.lr=[1]")),
+    "set_and_written": Wrong(
+        HEAD + "train: {sede: 1}\n", overrides=("train.optimzer.lr", "~train.precison", "train.seed=x")
+    ),
     "set_malformed": Wrong(HEAD, overrides=("train.seed", "=5", "a..b=1", "~train.seed=1", "train.seed=[1")),
     "set_no_such_item": Wrong(
         HEAD,

@@ -1,0 +1,189 @@
+"""What is installed, what conflicts, and what to do: the checks of `cbalign doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+import cbalign
+from cbalign.errors import DeviceError
+
+State = Literal["ok", "absent", "problem"]
+LEAST_FREE = 2 * 2**30  # bytes; one checkpoint of the published model, its teacher and its optimiser take 4 GiB
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was looked at and found; `absent` is something optional. `remedy` says what to do."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str | None = None
+
+
+def checks(folder: Path) -> Iterator[Check]:
+    """Everything that cbalign depends on.
+
+    Args:
+        folder: where runs and bundles would be written.
+    """
+    yield Check("python", "ok", f"{platform.python_version()}, {sys.executable}")
+    yield Check("system", "ok", f"{platform.platform()}, {os.cpu_count()} cores{_memory()}")
+    yield from _packages()
+    gpus = _gpus()
+    yield from (Check("gpu", "ok", gpu) for gpu in gpus) if gpus else [Check("gpu", "absent", "no NVIDIA GPU")]
+    yield _onnxruntime(gpus)
+    yield _torch(gpus)
+    yield _disk(folder)
+
+
+def _memory() -> str:
+    try:
+        return f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB memory"
+    except (AttributeError, ValueError, OSError):
+        return ""
+
+
+def _packages() -> Iterator[Check]:
+    try:
+        own = metadata.distribution("cbalign")
+    except metadata.PackageNotFoundError:
+        yield Check("cbalign", "problem", "runs from source, without being installed", "pip install -e .")
+        return
+    yield Check("cbalign", "ok", f"{own.version}, {Path(cbalign.__file__).parent}")
+    yield _group("packages", list(_required("cbalign", "")), "pip install --upgrade cbalign", optional=False)
+    for extra in own.metadata.get_all("Provides-Extra") or ():
+        install = f"pip install 'cbalign[{extra}]'"
+        yield _group(f"extra {extra}", list(_required("cbalign", extra)), install, optional=True)
+
+
+def _required(package: str, extra: str) -> Iterator[Requirement]:
+    """What a package requires on this machine, or what its extra adds to that; extras of others spelt out."""
+    try:
+        texts = metadata.requires(package) or []
+    except metadata.PackageNotFoundError:
+        return
+    for requirement in map(Requirement, texts):
+        marker = requirement.marker
+        wanted = marker is None or marker.evaluate({"extra": extra})
+        always = marker is None or marker.evaluate({"extra": ""})
+        if wanted and not (extra and always):
+            yield requirement
+            for nested in sorted(requirement.extras):
+                yield from _required(requirement.name, nested)
+
+
+def _group(name: str, requirements: Sequence[Requirement], install: str, *, optional: bool) -> Check:
+    found, missing, wrong = [], [], []
+    for requirement in requirements:
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            missing.append(requirement.name)
+            continue
+        found.append(f"{requirement.name} {version}")
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
+    if wrong:
+        return Check(name, "problem", "; ".join(wrong), install)
+    if missing:
+        return Check(name, "absent" if optional else "problem", f"{', '.join(missing)} not installed", install)
+    return Check(name, "ok", ", ".join(found))
+
+
+def _gpus() -> list[str]:
+    """Name, memory and driver of each NVIDIA GPU that the driver knows."""
+    fields = "name,memory.total,driver_version"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [
+        f"{name}, {size}, driver {driver}"
+        for name, size, driver in (line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 2)
+    ]
+
+
+def _onnxruntime(gpus: Sequence[str]) -> Check:
+    name = "onnxruntime"
+    installed = [package for package in ("onnxruntime", "onnxruntime-gpu") if _is_installed(package)]
+    if len(installed) > 1:
+        keep = "onnxruntime-gpu" if gpus or sys.platform == "linux" else "onnxruntime"
+        return Check(
+            name,
+            "problem",
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files",
+            f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install {keep}",
+        )
+    try:
+        import onnxruntime
+
+        from cbalign.runtime.placement import find_device
+    except ImportError as error:
+        return Check(name, "problem", f"cannot be imported: {error}", "pip install --force-reinstall onnxruntime-gpu")
+    providers = ", ".join(each.removesuffix("ExecutionProvider") for each in onnxruntime.get_available_providers())
+    found = f"{onnxruntime.__version__}, providers {providers}"
+    if not gpus:
+        return Check(name, "ok", found)
+    try:
+        find_device("cuda")
+    except DeviceError as error:
+        return Check(name, "problem", f"{found}; the GPU cannot be used: {error.message}", error.remedy)
+    return Check(name, "ok", f"{found}; the GPU can be used")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _torch(gpus: Sequence[str]) -> Check:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return Check("torch", "absent", "not installed: no training and no export", "pip install 'cbalign[train]'")
+    except (ImportError, OSError) as error:
+        return Check(
+            "torch", "problem", f"cannot be imported: {error}", "pip install --force-reinstall 'cbalign[train]'"
+        )
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    found = f"{torch.__version__}, built {'for ' if torch.version.cuda else ''}{build}"
+    if not gpus:
+        return Check("torch", "ok", found)
+    if not torch.cuda.is_available():
+        remedy = (
+            "Install a torch that was built for the driver's CUDA version: https://pytorch.org/get-started/locally/"
+        )
+        return Check("torch", "problem", f"{found}; it does not see the GPU", remedy)
+    major, minor = torch.cuda.get_device_capability()
+    return Check("torch", "ok", f"{found}; sees {torch.cuda.device_count()} GPU, compute capability {major}.{minor}")
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 2**30:.1f} GiB free in {folder.resolve()}"
+    if not os.access(folder, os.W_OK):
+        return Check("disk", "problem", f"{folder.resolve()} cannot be written", "Work in a folder of your own.")
+    if free < LEAST_FREE:
+        return Check("disk", "problem", found, "Free some space, or train with --runs-dir on another disk.")
+    return Check("disk", "ok", found)

@@ -1,0 +1,119 @@
+"""What a shell may offer for a word that is being typed: specs, runs and bundles, settings, profiles.
+
+Everything is read from files and annotations; nothing is loaded that makes a shell wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from cbalign.spec.fields import Found, Shape
+
+AT_MOST = 200
+_DEPTHS = ("", "*/", "*/*/")
+
+
+def specs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """YAML files near what is typed, and recipes."""
+    return [*_files(incomplete, "*.yaml"), *_files(incomplete, "*.yml"), *recipes(ctx, parameter, incomplete)]
+
+
+def recipes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of recipes."""
+    from cbalign.spec.recipes import recipes
+
+    return [CompletionItem(each.name, help=each.about) for each in recipes() if each.name.startswith(incomplete)]
+
+
+def results(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Folders that hold a run or a bundle."""
+    found = _below(incomplete, "*/manifest.json")
+    return [CompletionItem(path.removesuffix("/manifest.json")) for path in found]
+
+
+def specs_and_results(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Specs, runs and bundles."""
+    return [*results(ctx, parameter, incomplete), *specs(ctx, parameter, incomplete)]
+
+
+def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Dotted paths of settings and sections."""
+    found = {each.path.replace(".[]", ""): each.setting.help for each in _every()}
+    return [CompletionItem(path, help=told) for path, told in found.items() if path.startswith(incomplete)]
+
+
+def overrides(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For `--set`: `a.b=`, `+list=`, `~a.b`, and after `=` the values that the setting can have."""
+    sign = incomplete[:1] if incomplete[:1] in ("+", "~") else ""
+    path, equals, begun = incomplete.removeprefix(sign).partition("=")
+    shapes = {each.path: each.setting.shape for each in _every() if "[]" not in each.path}
+    if equals:
+        values = _values(shapes[path]) if path in shapes else []
+        return [CompletionItem(f"{sign}{path}={value}") for value in values if value.startswith(begun)]
+    fitting = (name for name, shape in shapes.items() if name.startswith(path) and _takes(shape, sign))
+    return [CompletionItem(f"{sign}{name}{'' if sign == '~' else '='}") for name in fitting]
+
+
+def profiles(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The profiles of the spec that stands on the line already."""
+    from cbalign.errors import SpecError
+    from cbalign.spec.load import load_experiment
+
+    # While an option lacks its value, click leaves the arguments before it where it found them.
+    words = [*ctx.args, *filter(None, (ctx.params.get("spec"), ctx.params.get("target")))]
+    try:
+        names = load_experiment(words[0], check_files=False).profiles if words else ()
+    except SpecError:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Any file: the shell knows them itself."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _files(incomplete: str, pattern: str) -> list[CompletionItem]:
+    return [CompletionItem(path) for path in _below(incomplete, pattern)]
+
+
+def _below(incomplete: str, pattern: str) -> Iterator[str]:
+    """Paths that begin as typed, at most two folders further down, as the user would write them."""
+    folder = incomplete[: incomplete.rfind("/") + 1]
+    root = Path(folder).expanduser()
+    found = chain.from_iterable(root.glob(f"{depth}{pattern}") for depth in _DEPTHS)
+    written = (folder + path.relative_to(root).as_posix() for path in found)
+    visible = (path for path in written if path.startswith(incomplete) and "/." not in f"/{path[len(folder) :]}")
+    return iter(sorted(islice(visible, AT_MOST)))
+
+
+def _every() -> Iterator[Found]:
+    from cbalign.spec.experiment import Experiment
+    from cbalign.spec.fields import every
+
+    return every(Experiment)
+
+
+def _takes(shape: Shape, sign: str) -> bool:
+    """Whether a setting of that shape can be added to (`+`), taken back (`~`) or set."""
+    from cbalign.spec.fields import Choice, Items
+
+    is_list = isinstance(shape, Items) or (not isinstance(shape, Choice) and shape.item is not None)
+    return is_list if sign == "+" else sign == "~" or not isinstance(shape, Choice)
+
+
+def _values(shape: Shape) -> list[str]:
+    from cbalign.spec.fields import Leaf
+
+    if not isinstance(shape, Leaf):
+        return []
+    values = [str(choice) for choice in (shape.choices or (shape.item.choices if shape.item else ()))]
+    values += ["true", "false"] if "true or false" in shape.kinds else list(shape.examples)
+    return [*values, "null"] if shape.optional else values

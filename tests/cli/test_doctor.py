@@ -1,0 +1,57 @@
+"""The doctor, on this machine as it is and with real files that break it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def doctor(tmp_path):
+    """Run it with packages of our making before all others."""
+
+    def doctor(*arguments, files=None):
+        for name, content in (files or {}).items():
+            path = tmp_path / "first" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        path = os.pathsep.join([str(tmp_path / "first"), os.environ.get("PYTHONPATH", "")])
+        command = [sys.executable, "-m", "cbalign", "doctor", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+
+    return doctor
+
+
+def installed(name, version):
+    return {f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"}
+
+
+def test_it_tells_of_python_packages_extras_providers_torch_and_disk(doctor):
+    done = doctor("--json")
+    document = json.loads(done.stdout)
+    found = {check["name"]: check for check in document["checks"]}
+    assert done.returncode == (0 if document["healthy"] else 1)
+    assert {"python", "packages", "extra train", "gpu", "onnxruntime", "torch", "disk"} <= set(found)
+    assert "CPU" in found["onnxruntime"]["found"]
+    assert all(check["remedy"] for check in found.values() if check["state"] == "problem")
+
+
+def test_two_onnxruntimes_are_a_problem_with_a_remedy(doctor):
+    done = doctor(files={**installed("onnxruntime", "1.20.0"), **installed("onnxruntime-gpu", "1.31.0")})
+    assert done.returncode == 1
+    assert "both installed and overwrite each other" in done.stdout
+    assert "to repair onnxruntime: pip uninstall -y onnxruntime onnxruntime-gpu && pip install" in done.stdout
+
+
+def test_a_package_outside_its_range_is_a_problem(doctor):
+    done = doctor(files=installed("click", "7.1"))
+    assert done.returncode == 1
+    assert "click 7.1 is not <9,>=8.2" in done.stdout
+
+
+def test_a_broken_torch_is_a_problem_and_not_a_traceback(doctor):
+    done = doctor(files={"torch/__init__.py": "raise ImportError('libtorch_cpu.so: cannot open')\n"})
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "libtorch_cpu.so: cannot open" in done.stdout
