@@ -79,7 +79,7 @@ def search(
     count = _rerank_count(session, text, rerank)
     if text is not None and (cut := check_text(text, session.tokenizer)):
         console.note(cut)
-    with _progress() as report:
+    with progress() as report:
         index = open_index(session, folder, cache, report)
 
     start = perf_counter()
@@ -98,7 +98,7 @@ def search(
     seconds = {"encode": encoded - start, "search": found - encoded, "rerank": perf_counter() - found}
     hits = hits[:top]
 
-    _tell(index.changes)
+    describe_changes(index.changes)
     query = f"“{text}”" if text is not None else f"like {image}"
     if html is not None:
         _write_sheet(html, query, f"{len(index.contents.paths):,} pictures of {index.folder}", index.folder, hits)
@@ -126,7 +126,8 @@ def _rerank_count(session: Session, text: str | None, asked: int | None) -> int:
     return asked
 
 
-def _tell(changes: Changes) -> None:
+def describe_changes(changes: Changes) -> None:
+    """Say on stderr what an update of the index did and what it had to leave out."""
     if changes.read or changes.removed:
         gone = f", {changes.removed:,} are gone" if changes.removed else ""
         console.note(f"{changes.files:,} images: {changes.read:,} read, {changes.encoded:,} encoded{gone}")
@@ -175,7 +176,7 @@ def _write_sheet(html: Path, query: str, about: str, folder: Path, hits: list[Hi
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def progress() -> Iterator[Report]:
     """A bar on a terminal, silence elsewhere."""
     if not console.is_interactive():
         yield lambda done, total: None

@@ -71,6 +71,8 @@ def match_one_text(session: Session, images: ImageFeatures, text: TextFeatures) 
     """Match scores (I,) of images with one text."""
     count = len(images.tokens)
     repeated = TextFeatures(
-        *(np.repeat(part, count, axis=0) for part in (text.tokens, text.attention_mask, text.embedding))
+        np.repeat(text.tokens, count, axis=0),
+        np.repeat(text.attention_mask, count, axis=0),
+        np.repeat(text.embedding, count, axis=0),
     )
     return session.match(images, repeated, np.arange(count))

@@ -15,7 +15,7 @@ import numpy as np
 import PIL
 
 from cbalign.data.image import decode, prepare
-from cbalign.encoders import PixelArray
+from cbalign.encoders import FloatArray, PixelArray
 from cbalign.errors import DataError
 from cbalign.runtime.session import Session
 from cbalign.search.scan import FORMATS, Scan, Stamp, scan
@@ -195,7 +195,7 @@ def _encode(session: Session, pictures: Iterable[_Picture]) -> Iterator[Content]
 
 def _encode_batch(session: Session, batch: list[_Picture]) -> Iterator[Content]:
     new = [picture.pixels for picture in batch if picture.pixels is not None]
-    vectors = iter(session.encode_images(np.stack(new)).embedding if new else ())
+    vectors: Iterator[FloatArray] = iter(session.encode_images(np.stack(new)).embedding) if new else iter(())
     for picture in batch:
         vector = None if picture.pixels is None else next(vectors)
         problem = picture.problem
