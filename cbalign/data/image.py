@@ -63,6 +63,8 @@ def decode(
         raise DataError(f"{label}: {error.message}", remedy=error.remedy) from None
     except FileNotFoundError:
         raise DataError(f"{label}: no such image") from None
+    except Image.DecompressionBombError as error:  # Pillow's own limit, twice ours
+        raise DataError(f"{label}: far too many pixels ({error})", remedy="Scale the image down.") from None
     except UnidentifiedImageError:
         kinds = f" in any of {', '.join(formats)}" if formats else ""
         raise DataError(f"{label}: not an image{kinds}") from None

@@ -197,6 +197,8 @@ def _handle_errors(app: FastAPI) -> None:
 
 
 def _mistake(error: dict[str, Any]) -> str:
+    if error["type"] == "json_invalid":
+        return f"the body is not JSON ({error.get('ctx', {}).get('error', error['msg'])})"
     place = ".".join(str(part) for part in error["loc"] if part != "body")
     return f"{place}: {error['msg']}" if place else str(error["msg"])
 
