@@ -22,10 +22,10 @@ def check_text(text: str, tokenizer: Tokenizer) -> str | None:
             remedy=f"The model reads the first {limit} tokens: write a short caption.",
         )
     words = normalise_caption(text, max_words=MAX_CHARACTERS)
-    if not words:
-        raise UsageError("the text has no words", remedy="Write what the picture shows: a red car")
     read = tokenizer.encode([text]).input_ids[0]
     whole = tokenizer.encode([words], max_tokens=MAX_CHARACTERS).input_ids[0]
+    if len(whole) == len(tokenizer.encode([""]).input_ids[0]):
+        raise UsageError("the text has no words", remedy="Write what the picture shows: a red car")
     if len(read) == len(whole) and len(words.split(" ")) <= tokenizer.settings.max_words:
         return None
     return f"the model reads only the beginning of the text: {tokenizer.decode(read.tolist())!r}"
