@@ -19,7 +19,7 @@ from cbalign.search.find import find
 from cbalign.search.index import Index, open_index
 from cbalign.search.store import DATABASE, VECTORS, Store
 
-from .conftest import write_photo
+from .conftest import bomb, write_photo
 
 Open = Callable[[], Index]
 RED = np.array([1, 0, 0], np.float32)
@@ -101,8 +101,8 @@ def test_what_cannot_be_decoded_is_reported_each_time_and_read_once(opened: Open
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_image_bombs_are_refused_from_their_headers(opened: Open, photos: Path) -> None:
-    Image.new("1", (20_000, 20_000)).save(photos / "bomb.png")
-    Image.new("1", (10_000, 10_000)).save(photos / "large.png")
+    (photos / "bomb.png").write_bytes(bomb(20_000, 20_000))
+    (photos / "large.png").write_bytes(bomb(10_000, 10_000))
     problems = opened().changes.problems
     assert "far too many pixels" in problems["bomb.png"]
     assert "10000 x 10000 pixels, more than" in problems["large.png"]
