@@ -186,7 +186,8 @@ def test_two_processes_may_index_at_a_time(bundle: Path, photos: Path, tmp_path:
     code = (
         "from pathlib import Path; from cbalign.runtime.session import Session\n"
         "from cbalign.search.index import open_index\n"
-        f"index = open_index(Session.open({str(bundle)!r}, 'cpu'), Path({str(photos)!r}), Path({str(tmp_path / 'c')!r}))\n"
+        f"session, cache = Session.open({str(bundle)!r}, 'cpu'), Path({str(tmp_path / 'c')!r})\n"
+        f"index = open_index(session, Path({str(photos)!r}), cache)\n"
         "print(len(index.contents.paths))"
     )
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from click.testing import CliRunner
+
+from cbalign.cli import main
 
 from .conftest import png
 
@@ -73,50 +76,37 @@ def test_requests_side_by_side_are_batched_and_a_signal_ends_it_with_0(
     assert "POST /encode/image" in log
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_answers_in_progress_go_out_before_it_ends(start: Start, number: signal.Signals) -> None:
-    process, address = start("--max-wait", 1000)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(httpx2.post, f"{address}/encode/text", json={"texts": ["a fox"]}, timeout=30)
+def test_what_is_too_much_or_too_slow_is_turned_away_and_answers_in_progress_go_out(start: Start) -> None:
+    process, address = start("--max-requests", 2, "--max-wait", 1000, "--timeout", 10)
+
+    def ask(_: int = 0) -> int:
+        return httpx2.post(f"{address}/encode/text", json={"texts": ["a"]}, timeout=30).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask) for _ in range(8)]
+        assert httpx2.get(f"{address}/healthz").status_code == 200
+        assert {answer.result() for answer in asked} == {200, 429}
+
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            head = b"POST /encode/image HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n"
+            connection.sendall(head + b"abc")
+            answer = connection.recv(10_000).decode()
+        assert answer.startswith("HTTP/1.1 408")
+        assert "came too slowly" in answer
+
+        last = pool.submit(ask)
         while "in_flight 1.0" not in httpx2.get(f"{address}/metrics").text:
             time.sleep(0.02)
-        end(process, number)
-        assert asked.result().status_code == 200
-
-
-def test_more_requests_than_allowed_are_turned_away_and_health_is_not(start: Start) -> None:
-    process, address = start("--max-requests", 2, "--max-wait", 500)
-    with ThreadPoolExecutor(8) as pool:
-        asked = [
-            pool.submit(httpx2.post, f"{address}/encode/text", json={"texts": ["a"]}, timeout=30) for _ in range(8)
-        ]
-        assert httpx2.get(f"{address}/healthz").status_code == 200
-        statuses = [answer.result().status_code for answer in asked]
-    assert set(statuses) == {200, 429}
-    assert httpx2.post(f"{address}/encode/text", json={"texts": ["a"]}, timeout=30).status_code == 200
-    end(process)
-
-
-def test_a_body_that_does_not_come_is_not_waited_for(start: Start) -> None:
-    process, address = start("--timeout", 1)
-    host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(
-            b"POST /encode/image HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nabc"
-        )
-        answer = connection.recv(10_000).decode()
-    assert answer.startswith("HTTP/1.1 408")
-    assert "came too slowly" in answer
-    end(process)
+        end(process, signal.SIGINT)
+        assert last.result() == 200
 
 
 def test_what_cannot_be_served_is_told_before_anything_listens(bundle: Path, tmp_path: Path) -> None:
     def serve(*words: object) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "cbalign", "serve", *map(str, words)], capture_output=True, text=True, timeout=60
-        )
-        assert (done.stdout, "Traceback" in done.stderr) == ("", False)
-        return done.returncode, done.stderr
+        result = CliRunner().invoke(main, ["serve", *map(str, words)])
+        assert (result.stdout, "Traceback" in result.stderr) == ("", False)
+        return result.exit_code, result.stderr
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -125,6 +115,8 @@ def test_what_cannot_be_served_is_told_before_anything_listens(bundle: Path, tmp
         assert (code, "cannot listen on" in message) == (2, True)
     code, message = serve(bundle, "--port", 0, "--images", tmp_path / "nowhere")
     assert (code, "no such folder" in message) == (3, True)
+    code, message = serve(tmp_path, "--port", 0)
+    assert (code, "is not a bundle" in message) == (3, True)
     (bundle / "fp32" / "text.onnx").write_bytes(b"damaged")
     code, message = serve(bundle, "--port", 0)
     assert (code, "text.onnx is damaged" in message) == (3, True)
