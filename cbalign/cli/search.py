@@ -38,7 +38,7 @@ _SHOWN_PROBLEMS = 5
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a contact sheet to a file.")
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Where indexes are kept.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", default="fp32", show_default=True, help="Which graphs of the bundle.")
+@click.option("--precision", help="Which graphs of the bundle.  [default: the first that it lists]")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads within one graph.")
 @json_option
 def search(
@@ -51,7 +51,7 @@ def search(
     html: Path | None,
     cache: Path | None,
     device: str,
-    precision: str,
+    precision: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -183,6 +183,6 @@ def progress() -> Iterator[Report]:
         return
     from rich.progress import Progress
 
-    with Progress(console=console.stderr(), transient=True) as progress:
-        bar = progress.add_task("reading pictures", total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
+    with Progress(console=console.stderr(), transient=True) as bars:
+        bar = bars.add_task("reading pictures", total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)

@@ -17,7 +17,7 @@ from cbalign.cli import console
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", default="fp32", show_default=True, help="Which graphs of the bundle.")
+@click.option("--precision", help="Which graphs of the bundle.  [default: the first that it lists]")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads within one graph.")
 @click.option(
     "--max-batch", default=16, show_default=True, type=click.IntRange(1, 256), help="Items per run of a graph."
@@ -65,7 +65,7 @@ def serve(
     host: str,
     port: int,
     device: str,
-    precision: str,
+    precision: str | None,
     threads: int | None,
     max_batch: int,
     max_wait: float,

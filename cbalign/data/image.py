@@ -52,15 +52,13 @@ def decode(
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise DataError(
-                    f"{image.width} x {image.height} pixels, more than {max_pixels:,} are refused",
+                    f"{label}: {image.width} x {image.height} pixels, more than {max_pixels:,} are refused",
                     remedy="Scale the image down.",
                 )
             image.load()
             return to_rgb(image)
-    except MemoryError:
+    except (DataError, MemoryError):
         raise
-    except DataError as error:
-        raise DataError(f"{label}: {error.message}", remedy=error.remedy) from None
     except FileNotFoundError:
         raise DataError(f"{label}: no such image") from None
     except Image.DecompressionBombError as error:  # Pillow's own limit, twice ours
@@ -160,7 +158,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F":
         if broken := int((~np.isfinite(values)).sum()):
-            raise DataError(f"{broken:,} of {values.size:,} pixels are not numbers (NaN or infinite)")
+            raise ValueError(f"{broken:,} of {values.size:,} pixels are not numbers")
         scaled = values * 255 if values.max(initial=0) <= 1 else values
     elif image.mode == "I" and values.max(initial=0) <= 255:
         scaled = values

@@ -67,5 +67,8 @@ def _open(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return from_array(picture)
     if isinstance(picture, Image.Image):
-        return to_rgb(picture)
+        try:
+            return to_rgb(picture)
+        except Exception as error:  # Pillow decodes an opened file when its pixels are asked for
+            raise DataError(f"image: cannot be decoded ({error})") from error
     return decode(picture)

@@ -31,11 +31,11 @@ class Session:
 
     Args:
         bundle: the verified bundle.
+        precision: of the graphs.
         graphs: its sessions by graph name.
         tokenizer, preprocessing: the bundle's.
         device: where the graphs run.
         placement: which node runs where, per graph.
-        precision: of the graphs.
         batch_size: items per run; longer inputs are cut into batches of it.
         captured: graphs that run with fixed buffers and CUDA graphs, by name.
     """
@@ -43,22 +43,22 @@ class Session:
     def __init__(
         self,
         bundle: Bundle,
+        precision: str,
         graphs: Mapping[str, onnxruntime.InferenceSession],
         tokenizer: Tokenizer,
         preprocessing: Preprocessing,
         device: Device,
         placement: tuple[Placement, ...],
         *,
-        precision: str = "fp32",
         batch_size: int = 64,
         captured: Mapping[str, CapturedGraph] | None = None,
     ) -> None:
         self.bundle = bundle
+        self.precision = precision
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing
         self.device = device
         self.placement = placement
-        self.precision = precision
         self.batch_size = batch_size
         self._graphs = graphs
         self._captured = captured or {}
@@ -68,7 +68,7 @@ class Session:
         cls,
         bundle: str | Path,
         device: str = "auto",
-        precision: str = "fp32",
+        precision: str | None = None,
         *,
         threads: int | None = None,
         batch_size: int = 64,
@@ -79,7 +79,7 @@ class Session:
         Args:
             bundle: folder of the bundle.
             device: `auto` (a GPU if there is one that works), `cpu`, `cuda` or `cuda:N`.
-            precision: which graphs to run.
+            precision: which graphs to run; the first that the bundle lists when left out.
             threads: of onnxruntime within one graph on the CPU; None lets it choose.
             batch_size: items per run; longer inputs are cut into batches of it.
             cuda_graphs: on a GPU, capture what runs for small batches and replay it, where onnxruntime can.
@@ -90,6 +90,7 @@ class Session:
         """
         quiet()
         opened = Bundle.open(bundle)
+        precision = precision or opened.manifest.precisions[0]
         found = find_device(device)
         for graph in ("image", "text"):
             opened.graph_path(precision, graph)
@@ -105,18 +106,18 @@ class Session:
             graphs[graph] = _load(opened.graph_path(precision, graph), found, threads, cuda_graphs)
             _check_signature(graph, graphs[graph], opened.graph_path(precision, graph))
             if _captures(graphs[graph]) and has_fixed_shapes(graphs[graph], SIGNATURES[graph]):
-                captured[graph] = CapturedGraph(graphs[graph], SIGNATURES[graph], found.kind, found.index)
+                captured[graph] = CapturedGraph(graphs[graph], SIGNATURES[graph], "cuda", found.index)
             placement.append(Placement.of(graph, graphs[graph]))
             if found.kind != "cpu":
                 check_placement(placement[-1], graphs[graph].get_providers(), found)
         return cls(
             opened,
+            precision,
             graphs,
             tokenizer,
             preprocessing,
             found,
             tuple(placement),
-            precision=precision,
             batch_size=batch_size,
             captured=captured,
         )

@@ -1,4 +1,4 @@
-"""The light core: the wheel, installed with nothing but its own dependencies, does everything that needs no training."""
+"""The light core: the wheel, installed with nothing but its own dependencies, does all that needs no training."""
 
 from __future__ import annotations
 
