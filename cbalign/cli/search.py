@@ -62,19 +62,18 @@ def search(
     """
     from dataclasses import asdict
 
-    from cbalign.data.image import decode
+    from cbalign.runtime.images import decode_untrusted
     from cbalign.runtime.session import Session
     from cbalign.runtime.texts import check_text
     from cbalign.search.find import find
     from cbalign.search.find import rerank as put_in_order
     from cbalign.search.index import open_index
-    from cbalign.search.scan import FORMATS
 
     if (text is None) == (image is None):
         raise UsageError("give one query", remedy='A text, "a red car", or --image FILE.')
     if image is not None and rerank:
         raise UsageError("--rerank needs a text: the matcher compares pictures with words")
-    example = None if image is None else decode(image, formats=tuple(FORMATS))
+    example = None if image is None else decode_untrusted(image)
     session = Session.open(bundle, device, precision, threads=threads)
     count = _rerank_count(session, text, rerank)
     if text is not None and (cut := check_text(text, session.tokenizer)):

@@ -12,7 +12,10 @@ from cbalign.cli import console
 @click.command()
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option(
-    "--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Pictures that /search looks through."
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Pictures that /search looks through, as they are at the start.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")

@@ -11,12 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cbalign.data.image import decode, prepare, to_rgb
+from cbalign.data.image import MAX_PIXELS, decode, prepare, to_rgb
 from cbalign.encoders import Encoder, ImageFeatures, PixelArray
 from cbalign.errors import DataError
 
 Picture: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
 """A path, the bytes of an image file, a Pillow image, or an RGB array (H, W, 3): uint8, or floats in [0, 1]."""
+
+
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "PPM": (".ppm", ".pgm"),
+}
+"""Pillow's name of each format that is read from strangers, and the endings of its files: none starts a program."""
 
 
 def load_pixels(pictures: Iterable[Picture], size: int) -> PixelArray:
@@ -38,6 +51,16 @@ def encode_pictures(encoder: Encoder, pictures: Iterable[Picture], batch_size: i
     remaining = iter(pictures)
     while batch := list(islice(remaining, batch_size)):
         yield encoder.encode_images(load_pixels(batch, encoder.image_size))
+
+
+def decode_untrusted(data: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Like `cbalign.data.image.decode`, but of the common formats only: some others make Pillow start a program.
+
+    Raises:
+        DataError: as `decode`.
+    """
+    Image.init()
+    return decode(data, name=name, max_pixels=max_pixels, formats=tuple(kind for kind in FORMATS if kind in Image.OPEN))
 
 
 def from_array(array: NDArray[Any]) -> Image.Image:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cbalign.data.image import decode
 from cbalign.encoders import FloatArray, ImageFeatures, TextFeatures
 from cbalign.errors import DataError, DivergenceError
+from cbalign.runtime.images import decode_untrusted
 from cbalign.runtime.ranking import nearest
 from cbalign.runtime.session import Session
 from cbalign.search.index import Index
-from cbalign.search.scan import FORMATS
 
 _BATCH = 16  # images whose tokens are held at a time
 
@@ -33,9 +32,7 @@ def find(index: Index, vector: FloatArray, count: int) -> list[Hit]:
     contents = index.contents
     if not contents.paths:
         return []
-    shown = np.zeros(len(contents.vectors), bool)
-    shown[contents.rows] = True
-    found = nearest(vector, contents.vectors, count, shown)
+    found = nearest(vector, contents.vectors, count, contents.shown)
     return [
         Hit(contents.paths[row][0], contents.paths[row][1:], score)
         for row, score in zip(found.position.tolist(), found.score.tolist())
@@ -55,7 +52,7 @@ def rerank(session: Session, folder: Path, hits: list[Hit], text: TextFeatures, 
         readable, pictures = [], []
         for hit in hits[start : min(start + _BATCH, count)]:
             try:
-                pictures.append(decode(folder / hit.path, formats=tuple(FORMATS)))
+                pictures.append(decode_untrusted(folder / hit.path))
             except DataError:
                 continue
             readable.append(hit)

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from cbalign.data.image import decode, prepare
+from cbalign.data.image import prepare
 from cbalign.encoders import FloatArray, PixelArray
 from cbalign.errors import DataError
+from cbalign.runtime.images import decode_untrusted
 from cbalign.runtime.session import Session
-from cbalign.search.scan import FORMATS, Scan, Stamp, scan
+from cbalign.search.scan import Scan, Stamp, scan
 from cbalign.search.store import Content, Contents, Store
 
 MAX_BYTES = 256 << 20
@@ -176,7 +177,7 @@ def _read(folder: Path, path: str, stamp: Stamp, known: set[bytes], size: int) -
     if digest in known:
         return _Picture(path, stamp, digest)
     try:
-        return _Picture(path, stamp, digest, prepare(decode(data, name=path, formats=tuple(FORMATS)), size))
+        return _Picture(path, stamp, digest, prepare(decode_untrusted(data, name=path), size))
     except DataError as error:
         return _Picture(path, stamp, digest, problem=error.message.removeprefix(f"{path}: "))
     except MemoryError:

@@ -8,18 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cbalign.errors import DataError
-
-FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "TIFF": (".tif", ".tiff"),
-    "AVIF": (".avif",),
-    "PPM": (".ppm", ".pgm"),
-}
-"""Pillow's name of each format, and the endings of its files. Formats that start other programs are not among them."""
+from cbalign.runtime.images import FORMATS
 
 _ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from cbalign.data.image import decode
 from cbalign.errors import DataError
+from cbalign.runtime.images import decode_untrusted
 from cbalign.search.find import Hit
-from cbalign.search.scan import FORMATS
 
 THUMBNAIL = 240
 
@@ -48,7 +47,7 @@ def thumbnail(path: Path, size: int = THUMBNAIL) -> bytes:
     Raises:
         DataError: the image is gone or damaged.
     """
-    image = decode(path, formats=tuple(FORMATS))
+    image = decode_untrusted(path)
     image.thumbnail((size, size))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)

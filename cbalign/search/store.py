@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cbalign.encoders import FloatArray, IntArray
+from cbalign.encoders import FloatArray
 from cbalign.errors import DataError, StorageError
 from cbalign.search.scan import Stamp
 
@@ -47,15 +48,14 @@ class Content:
 
 @dataclass(frozen=True)
 class Contents:
-    """The pictures that can be found: `vectors` (N, d), a memory map; the paths that show the picture of a row."""
+    """The pictures that can be found.
+
+    `vectors` (N, d) is a memory map, `paths` the files that show the picture of a row, `shown` (N,) whether some do.
+    """
 
     vectors: FloatArray
     paths: Mapping[int, tuple[str, ...]]
-
-    @property
-    def rows(self) -> IntArray:
-        """Rows of `vectors` that some file shows."""
-        return np.fromiter(self.paths, np.int64, len(self.paths))
+    shown: NDArray[np.bool_]
 
 
 class Store:
@@ -123,9 +123,11 @@ class Store:
             paths.setdefault(row, []).append(os.fsdecode(path))
         width, count = self._width(), self._rows()
         if not count:
-            return Contents(np.empty((0, width), np.float32), {})
+            return Contents(np.empty((0, width), np.float32), {}, np.zeros(0, bool))
         vectors = np.memmap(self.folder / VECTORS, np.float32, "r", shape=(count, width))
-        return Contents(vectors, {row: tuple(sorted(names)) for row, names in paths.items()})
+        shown = np.zeros(count, bool)
+        shown[list(paths)] = True
+        return Contents(vectors, {row: tuple(sorted(names)) for row, names in paths.items()}, shown)
 
     def forget_problems(self, decoder: str) -> None:
         """Let files that could not be decoded be tried again when `decoder`, a name and version, is another one."""
@@ -140,8 +142,8 @@ class Store:
     def add(self, found: Sequence[Content]) -> None:
         """Remember what files hold, all of it or nothing."""
         with self._transaction():
-            known = self.digests()
-            fresh = {c.sha256: c for c in found if c.sha256 not in known and (c.vector is not None or c.problem)}
+            decided = {c.sha256: c for c in found if c.vector is not None or c.problem}
+            fresh = {digest: content for digest, content in decided.items() if not self._knows(digest)}
             row = self._rows()
             vectors = [c.vector for c in fresh.values() if c.vector is not None]
             if vectors:
@@ -193,6 +195,9 @@ class Store:
         ((count,),) = self._select("SELECT COALESCE(MAX(row) + 1, 0) FROM contents")
         return int(count)
 
+    def _knows(self, digest: bytes) -> bool:
+        return bool(self._select("SELECT 1 FROM contents WHERE sha256 = ?", digest))
+
     def _width(self) -> int:
         return int(self._fact("width") or 0)
 
@@ -200,7 +205,7 @@ class Store:
         rows = self._select("SELECT value FROM facts WHERE name = ?", name)
         return None if not rows else str(rows[0][0])
 
-    def _select(self, statement: str, *values: str) -> list[tuple]:  # type: ignore[type-arg]
+    def _select(self, statement: str, *values: str | bytes) -> list[tuple]:  # type: ignore[type-arg]
         with _errors(self.folder):
             return self._database.execute(statement, values).fetchall()
 

@@ -9,11 +9,10 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.data.image import decode, prepare
+from cbalign.data.image import prepare
 from cbalign.encoders import PixelArray
 from cbalign.errors import DataError
-from cbalign.runtime.images import from_array
-from cbalign.search.scan import FORMATS
+from cbalign.runtime.images import decode_untrusted, from_array
 
 NPY = "application/x-npy"
 
@@ -26,7 +25,7 @@ def file_pixels(data: bytes, size: int, max_pixels: int, name: str = "image") ->
     """
     if not data:
         raise DataError(f"{name}: empty")
-    return prepare(decode(data, name=name, max_pixels=max_pixels, formats=tuple(FORMATS)), size)
+    return prepare(decode_untrusted(data, name=name, max_pixels=max_pixels), size)
 
 
 def from_base64(text: str, name: str = "image") -> bytes:

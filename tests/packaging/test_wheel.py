@@ -35,7 +35,7 @@ def execute(*command: object, **options: object) -> subprocess.CompletedProcess[
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scripts folder of a fresh environment in which the wheel is installed."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, ROOT)
+    build = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT)
     built = execute(*build)
     assert built.returncode == 0, built.stderr
     (wheel,) = folder.glob("cbalign-*.whl")
