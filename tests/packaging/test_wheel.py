@@ -84,7 +84,7 @@ def test_two_specs_are_told_apart(cbalign) -> None:  # type: ignore[no-untyped-d
     assert cbalign("diff", "mine.yaml", "quickstart").returncode == 0
     differing = cbalign("diff", "albef", "mine.yaml")
     assert differing.returncode == 1, differing.stderr
-    assert "model.codebook" in differing.stdout
+    assert "objectives.codebook.weight" in differing.stdout
 
 
 def test_what_needs_more_says_which_extra_to_install(cbalign, exported: Exported) -> None:  # type: ignore[no-untyped-def]
