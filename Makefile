@@ -17,7 +17,7 @@ $(VENV)/quickstart: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/test: $(VENV)/quickstart
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --group dev
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) -e '.[quickstart,serve]' --group dev
 	touch $@
 
 quickstart: $(VENV)/quickstart ## train, evaluate, export, evaluate the bundle, diff: on real pictures and words

@@ -11,21 +11,35 @@ from cbalign.cli.options import json_option
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=offers.results)
+@click.argument("run", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the bundle.  [default: exports/NAME]"
 )
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
+@click.option(
+    "--triton", type=click.Path(path_type=Path, file_okay=False), help="Write a Triton model repository, too."
+)
 @json_option
-def export(run: Path, output: Path | None, force: bool, as_json: bool) -> None:
+def export(run: Path, output: Path | None, force: bool, triton: Path | None, as_json: bool) -> None:
     """Write the newest checkpoint of RUN as an ONNX bundle that needs no PyTorch.
 
     The bundle is compared with PyTorch on real pictures and words before it gets its name. When it computes something
     else the command exits with 1, and the files are kept beside it as NAME.failed.
+
+    With --triton, a model repository for the Triton server is made of it; of a BUNDLE that is there already, too.
     """
+    from cbalign.cli.triton import prepare, write
+    from cbalign.runtime.bundle import is_bundle
+
+    prepare(run, triton)
+    if is_bundle(run):
+        write(run, triton, as_json=as_json)
+        return
     from cbalign.export import export_run
 
     exported = export_run(run, output, force=force, report=console.note)
+    if triton is not None:
+        write(exported.folder, triton)
     parity = exported.parity
     if as_json:
         console.document(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cbalign.encoders import PixelArray
 from cbalign.errors import BundleError, DataError, MissingImageError
@@ -26,7 +26,13 @@ MAX_PIXELS = 89_478_485
 _WHITE = (255, 255, 255, 255)
 
 
-def decode(data: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(
+    data: str | Path | bytes,
+    *,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> Image.Image:
     """Decode an image to RGB as people see it.
 
     Transparency is laid over white, the EXIF orientation is applied, 16-bit and float greys are brought to 8 bits,
@@ -36,6 +42,7 @@ def decode(data: str | Path | bytes, *, name: str | None = None, max_pixels: int
         data: a path, or the bytes of an image file.
         name: what messages call the image; the path when left out.
         max_pixels: larger images are refused from their header alone.
+        formats: Pillow's names of the formats to try; all that it has when left out.
 
     Raises:
         MissingImageError: there is no such file.
@@ -43,7 +50,7 @@ def decode(data: str | Path | bytes, *, name: str | None = None, max_pixels: int
     """
     label = name or ("image" if isinstance(data, bytes) else str(data))
     try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise DataError(
                     f"{label}: {image.width} x {image.height} pixels, more than {max_pixels:,} are refused",
@@ -55,6 +62,11 @@ def decode(data: str | Path | bytes, *, name: str | None = None, max_pixels: int
         raise
     except FileNotFoundError:
         raise MissingImageError(f"{label}: no such image") from None
+    except Image.DecompressionBombError as error:  # Pillow's own limit, twice ours
+        raise DataError(f"{label}: far too many pixels ({error})", remedy="Scale the image down.") from None
+    except UnidentifiedImageError:
+        kinds = f" in any of {', '.join(formats)}" if formats else ""
+        raise DataError(f"{label}: not an image{kinds}") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{label}: cannot be decoded ({reason})") from error
@@ -146,7 +158,8 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     """Grey of higher depth: integers are 16-bit unless all fit in 8, floats are in [0, 1] unless some exceed 1."""
     values = np.asarray(image)
     if image.mode == "F":
-        values = np.nan_to_num(values)
+        if broken := int((~np.isfinite(values)).sum()):
+            raise ValueError(f"{broken:,} of {values.size:,} pixels are not numbers")
         scaled = values * 255 if values.max(initial=0) <= 1 else values
     elif image.mode == "I" and values.max(initial=0) <= 255:
         scaled = values

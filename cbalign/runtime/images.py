@@ -1,28 +1,42 @@
-"""From image files, Pillow images or arrays to the pixels that `Session.encode_images` takes."""
+"""From image files, Pillow images or arrays to the pixels that a bundle's image graph takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from cbalign.data.image import decode, prepare, to_rgb
+from cbalign.data.image import MAX_PIXELS, decode, prepare, to_rgb
 from cbalign.encoders import Encoder, ImageFeatures, PixelArray
 from cbalign.errors import DataError
 
-Picture: TypeAlias = str | Path | bytes | Image.Image | PixelArray
-"""A path, the bytes of an image file, a Pillow image, or an RGB array (H, W, 3) of uint8."""
+Picture: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
+"""A path, the bytes of an image file, a Pillow image, or an RGB array (H, W, 3): uint8, or floats in [0, 1]."""
+
+
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "PPM": (".ppm", ".pgm"),
+}
+"""Pillow's name of each format that is read from strangers, and the endings of its files: none starts a program."""
 
 
 def load_pixels(pictures: Iterable[Picture], size: int) -> PixelArray:
     """Prepared pixels (B, size, size, 3).
 
     Raises:
-        DataError: a picture cannot be decoded, or is an array of another shape or type.
+        DataError: a picture cannot be decoded, or is an array of another shape, type or range.
     """
     prepared = [prepare(_open(picture), size) for picture in pictures]
     return np.stack(prepared) if prepared else np.empty((0, size, size, 3), np.uint8)
@@ -39,11 +53,45 @@ def encode_pictures(encoder: Encoder, pictures: Iterable[Picture], batch_size: i
         yield encoder.encode_images(load_pixels(batch, encoder.image_size))
 
 
+def decode_untrusted(data: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Like `cbalign.data.image.decode`, but of the common formats only: some others make Pillow start a program.
+
+    Raises:
+        DataError: as `decode`.
+    """
+    Image.init()
+    return decode(data, name=name, max_pixels=max_pixels, formats=tuple(kind for kind in FORMATS if kind in Image.OPEN))
+
+
+def from_array(array: NDArray[Any]) -> Image.Image:
+    """An RGB array (H, W, 3) as an image: uint8 as it is, floats in [0, 1] brought to 8 bits.
+
+    Raises:
+        DataError: another shape or type, pixels that are not numbers, or outside of [0, 1].
+    """
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise DataError(f"an image array must be (H, W, 3), not {array.shape}")
+    if array.dtype == np.uint8:
+        return Image.fromarray(array)
+    if array.dtype.kind != "f":
+        raise DataError(f"an image array must be uint8, or float in [0, 1], not {array.dtype}")
+    broken = int((~np.isfinite(array)).sum())
+    if broken:
+        raise DataError(f"{broken:,} of {array.size:,} values of the image array are not numbers (NaN or infinite)")
+    if array.min() < 0 or array.max() > 1:
+        raise DataError(
+            f"a float image array must lie in [0, 1], not in [{array.min():g}, {array.max():g}]",
+            remedy="Divide by 255, or give uint8.",
+        )
+    return Image.fromarray(np.rint(array * 255).astype(np.uint8))
+
+
 def _open(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise DataError(f"an image array must be uint8 (H, W, 3), not {picture.dtype} {picture.shape}")
-        return Image.fromarray(picture)
+        return from_array(picture)
     if isinstance(picture, Image.Image):
-        return to_rgb(picture)
+        try:
+            return to_rgb(picture)
+        except Exception as error:  # Pillow decodes an opened file when its pixels are asked for
+            raise DataError(f"image: cannot be decoded ({error})") from error
     return decode(picture)

@@ -126,8 +126,57 @@ def test_paths_bytes_pillow_images_and_arrays_are_the_same_picture(tmp_path: Pat
     assert prepared.shape == (6, SIZE, SIZE, 3)
     assert (prepared == prepared[0]).all()
     assert load_pixels([], SIZE).shape == (0, SIZE, SIZE, 3)
-    with pytest.raises(DataError, match="image array must be uint8"):
-        load_pixels([array.astype(np.float32)], SIZE)
+    assert (load_pixels([array / 255], SIZE) == prepared[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((4, 4, 3), 7.0), "must lie in \\[0, 1\\], not in \\[7, 7\\]"),
+        (np.full((4, 4, 3), np.nan, np.float32), "48 of 48 values of the image array are not numbers"),
+        (np.zeros((4, 4, 3), np.int64), "must be uint8, or float"),
+        (np.zeros((4, 4), np.uint8), "must be \\(H, W, 3\\)"),
+        (np.zeros((0, 4, 3), np.uint8), "must be \\(H, W, 3\\)"),
+    ],
+)
+def test_arrays_that_are_no_pictures_are_refused(array: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_pixels([array], SIZE)
+
+
+def test_a_session_takes_pictures_as_they_come(bundle: Path, pixels: np.ndarray, tmp_path: Path) -> None:
+    session = Session.open(bundle, "cpu")
+    path = tmp_path / "0.png"
+    Image.fromarray(pixels[0]).save(path)
+    found = session.encode_images([path, pixels[1], Image.fromarray(pixels[2])])
+    assert found.embedding == pytest.approx(session.encode_images(pixels[:3]).embedding)
+    assert session.encode_images([]).embedding.shape == (0, 3)
+    with pytest.raises(UsageError, match="takes many pictures"):
+        session.encode_images(path)  # type: ignore[arg-type]
+
+
+def test_long_inputs_are_cut_into_batches_that_change_nothing(bundle: Path, pixels: np.ndarray) -> None:
+    whole, cut = Session.open(bundle, "cpu"), Session.open(bundle, "cpu", batch_size=2)
+    images, texts = whole.encode_images(pixels), whole.encode_texts(["a red fox", "car", "two blue cars and a fox"])
+    index = np.array([4, 0, 4])
+    assert cut.encode_images(pixels).tokens == pytest.approx(images.tokens)
+    assert cut.encode_images(list(pixels)).embedding == pytest.approx(images.embedding)
+    assert (cut.encode_texts(["a red fox", "car", "two blue cars and a fox"]).tokens == texts.tokens).all()
+    assert cut.match(images, texts, index) == pytest.approx(whole.match(images, texts, index))
+    assert (cut.assign(images.embedding).code == whole.assign(images.embedding).code).all()
+
+
+def test_a_session_searches_by_text_and_by_example(bundle: Path) -> None:
+    session = Session.open(bundle, "cpu")
+    colours = np.eye(3, dtype=np.float32)
+    assert session.search("red cars", colours, 1).position.tolist() == [
+        0
+    ]  # three tokens: the first of three directions
+    example = np.zeros((SIZE, SIZE, 3), np.uint8)
+    example[..., 2] = 200
+    found = session.search(example, colours, 2)
+    assert found.position[0] == 2
+    assert found.score == pytest.approx([1.0, 0.0])
 
 
 def test_any_number_of_pictures_is_encoded_in_batches(bundle: Path, pixels: np.ndarray) -> None:

@@ -1,0 +1,187 @@
+"""`cbalign search`: the pictures of a folder that fit a text or look like an example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import click
+
+from cbalign.cli import console
+from cbalign.cli.options import json_option
+from cbalign.errors import UsageError
+
+if TYPE_CHECKING:
+    from cbalign.encoders import TextFeatures
+    from cbalign.runtime.session import Session
+    from cbalign.search.find import Hit
+    from cbalign.search.index import Changes, Report
+
+_SHOWN_PROBLEMS = 5
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("text", required=False)
+@click.option(
+    "--image", type=click.Path(path_type=Path, dir_okay=False), help="Search by an example image instead of a text."
+)
+@click.option("--top", default=12, show_default=True, type=click.IntRange(1, 1000), help="Pictures to show.")
+@click.option(
+    "--rerank", type=click.IntRange(min=0), metavar="K",
+    help="Nearest pictures that the matcher puts in order; 0 leaves it out.  [default: 16, if the bundle can]",
+)  # fmt: skip
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a contact sheet to a file.")
+@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Where indexes are kept.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--precision", help="Which graphs of the bundle.  [default: the first that it lists]")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads within one graph.")
+@json_option
+def search(
+    bundle: Path,
+    folder: Path,
+    text: str | None,
+    image: Path | None,
+    top: int,
+    rerank: int | None,
+    html: Path | None,
+    cache: Path | None,
+    device: str,
+    precision: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Find the pictures of FOLDER that fit TEXT, or that look like the example of --image.
+
+    The first search of a folder encodes its pictures; later ones only what is new. Vectors are kept by content, so
+    that moving or copying files costs nothing. Links, and names that begin with a dot, are passed over.
+    """
+    from dataclasses import asdict
+
+    from cbalign.runtime.images import decode_untrusted
+    from cbalign.runtime.session import Session
+    from cbalign.runtime.texts import check_text
+    from cbalign.search.find import find
+    from cbalign.search.find import rerank as put_in_order
+    from cbalign.search.index import open_index
+
+    if (text is None) == (image is None):
+        raise UsageError("give one query", remedy='A text, "a red car", or --image FILE.')
+    if image is not None and rerank:
+        raise UsageError("--rerank needs a text: the matcher compares pictures with words")
+    example = None if image is None else decode_untrusted(image)
+    session = Session.open(bundle, device, precision, threads=threads)
+    count = _rerank_count(session, text, rerank)
+    if text is not None and (cut := check_text(text, session.tokenizer)):
+        console.note(cut)
+    with progress() as report:
+        index = open_index(session, folder, cache, report)
+
+    start = perf_counter()
+    words: TextFeatures | None = None
+    if text is not None:
+        words = session.encode_texts([text])
+        vector = words.embedding[0]
+    else:
+        assert example is not None
+        vector = session.encode_images([example]).embedding[0]
+    encoded = perf_counter()
+    hits = find(index, vector, max(top, count))
+    found = perf_counter()
+    if words is not None and count:
+        hits = put_in_order(session, index.folder, hits, words, count)
+    seconds = {"encode": encoded - start, "search": found - encoded, "rerank": perf_counter() - found}
+    hits = hits[:top]
+
+    describe_changes(index.changes)
+    query = f"“{text}”" if text is not None else f"like {image}"
+    if html is not None:
+        _write_sheet(html, query, f"{len(index.contents.paths):,} pictures of {index.folder}", index.folder, hits)
+    if as_json:
+        console.document(
+            {
+                "bundle": str(bundle),
+                "folder": str(index.folder),
+                "query": {"text": text} if text is not None else {"image": str(image)},
+                "index": _index_data(index.cache, len(index.contents.paths), index.changes),
+                "reranked": count,
+                "hits": [asdict(hit) for hit in hits],
+                "milliseconds": {name: round(1000 * value, 2) for name, value in seconds.items()},
+            }
+        )
+        return
+    console.result(_table(hits))
+
+
+def _rerank_count(session: Session, text: str | None, asked: int | None) -> int:
+    if asked is None:
+        return 16 if text is not None and session.has_matcher else 0
+    if asked and not session.has_matcher:
+        raise UsageError(f"{session.bundle.folder} has no match graph", remedy="Leave --rerank out.")
+    return asked
+
+
+def describe_changes(changes: Changes) -> None:
+    """Say on stderr what an update of the index did and what it had to leave out."""
+    if changes.read or changes.removed:
+        gone = f", {changes.removed:,} are gone" if changes.removed else ""
+        console.note(f"{changes.files:,} images: {changes.read:,} read, {changes.encoded:,} encoded{gone}")
+    if changes.links:
+        console.note(f"links that were not followed: {changes.links:,}")
+    if changes.problems:
+        console.note(f"files that cannot be used: {len(changes.problems):,}")
+        for path, problem in list(changes.problems.items())[:_SHOWN_PROBLEMS]:
+            console.note(f"  {path or '.'}: {problem}")
+        if len(changes.problems) > _SHOWN_PROBLEMS:
+            console.note("  … (--json lists all)")
+
+
+def _index_data(cache: Path, pictures: int, changes: Changes) -> dict[str, object]:
+    return {
+        "cache": str(cache),
+        "pictures": pictures,
+        "files": changes.files,
+        "read": changes.read,
+        "encoded": changes.encoded,
+        "removed": changes.removed,
+        "links": changes.links,
+        "problems": [{"path": path, "problem": problem} for path, problem in changes.problems.items()],
+    }
+
+
+def _table(hits: list[Hit]) -> str:
+    rows = [
+        (
+            str(number),
+            f"{hit.score:.3f}",
+            "" if hit.match is None else f"{hit.match:.2f}",
+            hit.path + (f" (and {len(hit.copies)} copies)" if hit.copies else ""),
+        )
+        for number, hit in enumerate(hits, 1)
+    ]
+    return console.table(("", "cosine", "match", "picture"), rows, right=(0, 1, 2))
+
+
+def _write_sheet(html: Path, query: str, about: str, folder: Path, hits: list[Hit]) -> None:
+    from cbalign.engine.files import write_durably
+    from cbalign.search.sheet import contact_sheet
+
+    write_durably(html, contact_sheet(query, about, folder, hits).encode())
+    console.note(f"contact sheet: {html}")
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """A bar on a terminal, silence elsewhere."""
+    if not console.is_interactive():
+        yield lambda done, total: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console.stderr(), transient=True) as bars:
+        bar = bars.add_task("reading pictures", total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)

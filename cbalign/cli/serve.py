@@ -1,0 +1,109 @@
+"""`cbalign serve`: a bundle behind HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cbalign.cli import console
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Pictures that /search looks through, as they are at the start.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--precision", help="Which graphs of the bundle.  [default: the first that it lists]")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads within one graph.")
+@click.option(
+    "--max-batch", default=16, show_default=True, type=click.IntRange(1, 256), help="Items per run of a graph."
+)
+@click.option(
+    "--max-wait", default=5.0, show_default=True, type=click.FloatRange(0, 1000), metavar="MS",
+    help="How long a batch waits for more items.",
+)  # fmt: skip
+@click.option(
+    "--max-queue", default=256, show_default=True, type=click.IntRange(min=64),
+    help="Items waiting for a graph before requests are turned away (429).",
+)  # fmt: skip
+@click.option(
+    "--max-requests", default=64, show_default=True, type=click.IntRange(min=1),
+    help="Requests at a time before others are turned away (429).",
+)  # fmt: skip
+@click.option(
+    "--max-body",
+    default=16.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 1000),
+    metavar="MB",
+    help="Size of a request.",
+)
+@click.option(
+    "--max-pixels",
+    default=50.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 178),
+    metavar="MP",
+    help="Megapixels of an image.",
+)
+@click.option(
+    "--timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 3600),
+    metavar="S",
+    help="For one answer, and for ending.",
+)
+@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Where the index of --images is kept.")
+def serve(
+    bundle: Path,
+    images: Path | None,
+    host: str,
+    port: int,
+    device: str,
+    precision: str | None,
+    threads: int | None,
+    max_batch: int,
+    max_wait: float,
+    max_queue: int,
+    max_requests: int,
+    max_body: float,
+    max_pixels: float,
+    timeout: float,
+    cache: Path | None,
+) -> None:
+    """Answer requests with BUNDLE: /encode/image, /encode/text, /match, /search, /healthz, /metrics.
+
+    Prints its address when it is ready; the page there is for trying it out, /openapi.json describes it. There is no
+    access control: keep it on this machine, or behind something that has.
+    """
+    from cbalign.cli.search import describe_changes, progress
+    from cbalign.runtime.session import Session
+    from cbalign.search.index import open_index
+    from cbalign.serving.app import create_app
+    from cbalign.serving.batching import BatchLimits
+    from cbalign.serving.gate import RequestLimits
+    from cbalign.serving.metrics import Metrics
+    from cbalign.serving.server import bind, serve_until_stopped
+    from cbalign.serving.service import Service
+
+    listening = bind(host, port)
+    session = Session.open(bundle, device, precision, threads=threads)
+    index = None
+    if images is not None:
+        with progress() as report:
+            index = open_index(session, images, cache, report)
+        describe_changes(index.changes)
+    batches = BatchLimits(max_batch, max_wait / 1000, max_queue)
+    service = Service(session, index, batches, round(max_pixels * 1e6), Metrics(session))
+    app = create_app(service, RequestLimits(max_requests, round(max_body * 1e6), timeout))
+    name = f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{listening.getsockname()[1]}"
+    serve_until_stopped(app, listening, patience=timeout, started=lambda: console.result(address))

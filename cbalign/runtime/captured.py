@@ -1,0 +1,155 @@
+"""One graph on a GPU with fixed buffers: bound once per shape bucket, captured as a CUDA graph, replayed from then on.
+
+Launching a small graph's kernels one by one takes longer than running them. A captured graph is launched at once, but
+reads and writes the addresses, in the shapes, of its capture. So inputs are padded up to the next bucket and copied
+into the bucket's buffers, and outputs are cut back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from cbalign.runtime.signatures import Port, Signature
+
+LARGEST_BATCH = 32
+"""Larger batches keep a GPU busy without capture."""
+
+MOST_BUCKETS = 16
+"""Buckets whose buffers are kept, per graph; the one that was used longest ago makes room."""
+
+_LENGTH, _LENGTH_STEP = "length", 8
+_UNCAPTURED = "-1"  # as `gpu_graph_id`: run without capture
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """The buffers of one bucket."""
+
+    graph_id: int
+    binding: onnxruntime.SessionIOBinding
+    inputs: tuple[onnxruntime.OrtValue, ...]
+    outputs: tuple[onnxruntime.OrtValue, ...]
+
+
+class CapturedGraph:
+    """Runs a session by bucket; several threads may call it, one at a time runs.
+
+    Args:
+        session: created with the provider's `enable_cuda_graph`; on a provider without capture it runs just so.
+        signature: of the graph; a named dimension varies.
+        device_type, device_id: where the buffers are, in onnxruntime's words.
+    """
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, signature: Signature, device_type: str, device_id: int
+    ) -> None:
+        self._session = session
+        self._signature = signature
+        self._device = (device_type, device_id)
+        self._shapes = {port.name: port.shape for port in (*session.get_inputs(), *session.get_outputs())}
+        self._buckets: OrderedDict[tuple[int, ...], _Bound] = OrderedDict()
+        self._next_id = 1  # 0 is onnxruntime's own
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        """The outputs for inputs in the signature's order."""
+        sizes = _sizes(self._signature.inputs, inputs)
+        bucket = {name: bucket_of(name, size) for name, size in sizes.items()}
+        with self._lock:
+            if any(name != _LENGTH and size > LARGEST_BATCH for name, size in bucket.items()) or 0 in sizes.values():
+                return self._run_as_is(inputs)
+            bound = self._bound(bucket)
+            for port, value, buffer in zip(self._signature.inputs, inputs, bound.inputs):
+                buffer.update_inplace(_pad(value, port, bucket))
+            self._session.run_with_iobinding(bound.binding, _options(str(bound.graph_id)))
+            bound.binding.synchronize_outputs()
+            # A copy: the buffer is written again by the next call.
+            return [
+                np.array(value.numpy()[_cut(port, sizes)])
+                for port, value in zip(self._signature.outputs, bound.outputs)
+            ]
+
+    def _run_as_is(self, inputs: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        feed = dict(zip(self._signature.input_names, inputs, strict=True))
+        outputs: list[NDArray[np.generic]] = self._session.run(
+            self._signature.output_names, feed, _options(_UNCAPTURED)
+        )
+        return outputs
+
+    def _bound(self, bucket: Mapping[str, int]) -> _Bound:
+        key = tuple(bucket[name] for name in sorted(bucket))
+        if key in self._buckets:
+            self._buckets.move_to_end(key)
+            return self._buckets[key]
+        if len(self._buckets) == MOST_BUCKETS:
+            _, oldest = self._buckets.popitem(last=False)
+            self._session.release_captured_graph(oldest.graph_id)
+        binding = self._session.io_binding()
+        inputs = tuple(self._buffer(port, bucket) for port in self._signature.inputs)
+        outputs = tuple(self._buffer(port, bucket) for port in self._signature.outputs)
+        for port, value in zip(self._signature.inputs, inputs):
+            binding.bind_ortvalue_input(port.name, value)
+        for port, value in zip(self._signature.outputs, outputs):
+            binding.bind_ortvalue_output(port.name, value)
+        bound = self._buckets[key] = _Bound(self._next_id, binding, inputs, outputs)
+        self._next_id += 1
+        return bound
+
+    def _buffer(self, port: Port, bucket: Mapping[str, int]) -> onnxruntime.OrtValue:
+        fixed = self._shapes[port.name]
+        shape = [fixed[axis] if name is None else bucket[name] for axis, name in enumerate(port.shape)]
+        return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(port.dtype).type, *self._device)
+
+
+def has_fixed_shapes(session: onnxruntime.InferenceSession, signature: Signature) -> bool:
+    """Whether every dimension that the signature leaves to the model is a number in the graph."""
+    shapes = {port.name: port.shape for port in (*session.get_inputs(), *session.get_outputs())}
+    return all(
+        isinstance(shapes[port.name][axis], int)
+        for port in (*signature.inputs, *signature.outputs)
+        for axis, name in enumerate(port.shape)
+        if name is None
+    )
+
+
+def bucket_of(name: str, size: int) -> int:
+    """The size that a dimension is padded to: the next multiple of 8 for lengths, the next power of two for batches."""
+    if name == _LENGTH:
+        return -(-size // _LENGTH_STEP) * _LENGTH_STEP
+    return 1 << max(0, size - 1).bit_length()
+
+
+def _sizes(ports: Sequence[Port], values: Sequence[NDArray[np.generic]]) -> dict[str, int]:
+    return {
+        name: value.shape[axis]
+        for port, value in zip(ports, values, strict=True)
+        for axis, name in enumerate(port.shape)
+        if name is not None
+    }
+
+
+def _pad(value: NDArray[np.generic], port: Port, bucket: Mapping[str, int]) -> NDArray[np.generic]:
+    """Fill up batches with their last row, which is never masked out whole, and lengths with zeros, which are."""
+    for axis, name in enumerate(port.shape):
+        missing = 0 if name is None else bucket[name] - value.shape[axis]
+        if missing:
+            widths = [(0, missing if a == axis else 0) for a in range(value.ndim)]
+            value = np.pad(value, widths) if name == _LENGTH else np.pad(value, widths, mode="edge")
+    return np.ascontiguousarray(value)
+
+
+def _cut(port: Port, sizes: Mapping[str, int]) -> tuple[slice, ...]:
+    return tuple(slice(None) if name is None else slice(sizes[name]) for name in port.shape)
+
+
+def _options(graph_id: str) -> onnxruntime.RunOptions:
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", graph_id)
+    return options

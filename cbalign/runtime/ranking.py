@@ -1,0 +1,45 @@
+"""The vectors nearest to a query, among any number that need not fit into memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbalign.encoders import FloatArray, IntArray
+
+_BLOCK_BYTES = 1 << 24  # of vectors read at a time
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Positions (k,) of the vectors nearest to a query, best first, and their cosines `score` (k,)."""
+
+    position: IntArray
+    score: FloatArray
+
+
+def nearest(query: FloatArray, vectors: FloatArray, count: int, among: NDArray[np.bool_] | None = None) -> Nearest:
+    """Find the vectors with the largest inner product; of equal ones the first.
+
+    Args:
+        query: (d,), unit length.
+        vectors: (N, d), unit length; may be a memory map, which is read block by block.
+        count: how many to find; fewer where there are fewer.
+        among: (N,) which vectors take part; all when left out.
+    """
+    scores = np.empty(len(vectors), np.float32)
+    block = max(1, _BLOCK_BYTES // max(1, 4 * vectors.shape[1]))
+    for start in range(0, len(vectors), block):
+        np.matmul(vectors[start : start + block], query, out=scores[start : start + block])
+    taking_part = np.arange(len(vectors)) if among is None else np.flatnonzero(among)
+    scores = scores[taking_part]
+    count = min(count, len(scores))
+    if count < len(scores):  # everything that ties with the last one is kept for the sort below
+        last = np.partition(scores, len(scores) - count)[len(scores) - count] if count else np.inf
+        kept = np.flatnonzero(scores >= last)
+    else:
+        kept = np.arange(len(scores))
+    chosen = kept[np.argsort(-scores[kept], kind="stable")[:count]]
+    return Nearest(taking_part[chosen], scores[chosen])

@@ -1,0 +1,123 @@
+"""Dynamic batching: what several requests ask for at about the same time is computed in one run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Observer = Callable[[int, float], None]
+"""Told of every run: its items and seconds."""
+
+
+class Busy(Exception):
+    """The queue is full: the client should come again later."""
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """When a batch is run: at `size` items, or `wait` seconds after its first. `queue` items may wait."""
+
+    size: int = 16
+    wait: float = 0.005
+    queue: int = 256
+
+
+class Batcher(Generic[Item, Result]):
+    """A queue of items and the one thread that runs them, batch by batch. Use it as an async context.
+
+    Args:
+        run: computes one result per item, in order; called in the thread.
+        limits: of batches and queue.
+        observe: told of every run.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Sequence[Result]],
+        limits: BatchLimits,
+        observe: Observer = lambda items, seconds: None,
+    ) -> None:
+        self._run = run
+        self._limits = limits
+        self._observe = observe
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._arrived = asyncio.Event()
+
+    async def __aenter__(self) -> Batcher[Item, Result]:
+        self._thread = ThreadPoolExecutor(1, "cbalign-batch")
+        self._task = asyncio.create_task(self._serve())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def submit(self, items: Sequence[Item]) -> list[Result]:
+        """Results of some items, all of which are queued or none.
+
+        Raises:
+            Busy: the queue has no room for them.
+        """
+        if len(self._waiting) + len(items) > self._limits.queue:
+            raise Busy
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in items]
+        self._waiting.extend(zip(items, futures))
+        self._arrived.set()
+        try:
+            return await asyncio.gather(*futures)
+        finally:
+            for future in futures:  # after a failure or a timeout nobody waits for the others
+                future.cancel()
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = await self._next_batch()
+            if not batch:
+                continue
+            started = perf_counter()
+            try:
+                results = await loop.run_in_executor(self._thread, self._run, [item for item, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            self._observe(len(batch), perf_counter() - started)
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+
+    async def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        """A full batch, or what came `wait` seconds after its first item; what nobody awaits any more is left out."""
+        await self._arrived.wait()
+        try:
+            async with asyncio.timeout(self._limits.wait):
+                while len(self._waiting) < self._limits.size:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            pass
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._waiting and len(batch) < self._limits.size:
+            item, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((item, future))
+        if self._waiting:
+            self._arrived.set()
+        else:
+            self._arrived.clear()
+        return batch
