@@ -12,7 +12,7 @@ import click
 
 from cbalign.cli.console import table
 from cbalign.spec.derived import Quantity, derived_quantities
-from cbalign.spec.diff import Cell, Comparison, Difference, patch
+from cbalign.spec.diff import Cell, Comparison, Difference, patch_document
 from cbalign.spec.document import Data
 from cbalign.spec.dump import fingerprint, write_yaml
 from cbalign.spec.operands import Operand
@@ -210,12 +210,11 @@ def as_data(operands: Sequence[Operand], comparison: Comparison) -> dict[str, An
 
 
 def as_patch(before: Operand, after: Operand) -> str:
-    """A spec that extends A and is B."""
-    overlay = patch(before.experiment, after.experiment)
-    head = f"# {before.name} + this = {after.name}\n"
-    if before.kind == "spec" and before.name != "-":
-        overlay = {"extends": _reference(before), **overlay}
-    return head + (write_yaml(overlay).rstrip("\n") if overlay else "{}")
+    """A spec that extends A and is B; where A is no file of the disk, an overlay to apply to it."""
+    extends = _reference(before) if before.kind == "spec" and before.name != "-" else None
+    document = patch_document(before.experiment, after.experiment, extends)
+    use = f"{before.name} + this = {after.name}; apply it to another spec: cbalign show SPEC --patch FILE"
+    return f"# {use}\n" + (write_yaml(document).rstrip("\n") if document else "{}")
 
 
 def _reference(operand: Operand) -> str:

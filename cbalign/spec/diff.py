@@ -223,6 +223,21 @@ def patch(before: Experiment, after: Experiment) -> dict[str, Data]:
     return _overlay(before, after)
 
 
+def patch_document(before: Experiment, after: Experiment, extends: str | None = None) -> dict[str, Data]:
+    """A patch as a spec file: the overlay, and under `expects` what it replaces, so that it can be refused later.
+
+    Args:
+        before: what the patch is for.
+        after: what it makes of it.
+        extends: the file of `before`, where the patch is to be a whole spec.
+    """
+    changed = patch(before, after)
+    labels = {name for name, setting in settings(Experiment).items() if setting.effect is Effect.LABEL}
+    expected = {name: value for name, value in patch(after, before).items() if name not in labels}
+    head: dict[str, Data] = {"extends": extends} if extends else {}
+    return {**head, **({"expects": expected} if expected else {}), **changed}
+
+
 def _overlay(before: Section, after: Section) -> dict[str, Data]:
     overlay: dict[str, Data] = {}
     for name in settings(type(after)):
