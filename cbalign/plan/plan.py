@@ -14,13 +14,14 @@ from cbalign.engine.schedule import Schedule
 from cbalign.errors import CbalignError
 from cbalign.models.alignment import AlignmentModel
 from cbalign.models.build import build_model, build_tokenizer
-from cbalign.models.pretrained import MINILM, bert_config
+from cbalign.models.pretrained import bert_config
 from cbalign.plan.captions import CaptionLengths, measure_captions
 from cbalign.plan.files import ReadFile, files_read
 from cbalign.plan.gpus import GPU, UTILISATION
 from cbalign.plan.memory import Memory, account, checkpoint_bytes
 from cbalign.plan.step import StepCost, measure_step
 from cbalign.plan.timing import Length, learning_rate, training_length
+from cbalign.spec.architectures import MINILM
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.load import LoadedExperiment
 

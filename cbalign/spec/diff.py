@@ -21,10 +21,10 @@ from cbalign.spec.section import Effect, Section
 
 @dataclass(frozen=True)
 class Cell:
-    """What one experiment says: plain data, and where it was set."""
+    """What one experiment says: plain data, and where it was set or was read."""
 
     value: Data
-    origin: Origin
+    origin: Origin | str
 
 
 @dataclass(frozen=True)

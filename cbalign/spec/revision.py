@@ -64,7 +64,7 @@ class Revision(Files):
         command = ["cat-file", "--batch", *(["--follow-symlinks"] if self.revision else [])]
         _, answer, _ = git(command, self.root, query)
         head, _, content = answer.partition(b"\n")
-        kind, size = (head.split() + [b"", b"", b""])[1:3]
+        _, kind, size, *_ = (*head.split(), b"", b"", b"")
         return (kind.decode(), content[: int(size)]) if kind in (b"blob", b"tree") else ("", b"")
 
 
