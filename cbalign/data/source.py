@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -10,6 +11,8 @@ from PIL import Image
 
 from cbalign.encoders import IntArray
 from cbalign.spec.data import CsvSource, JsonSource, KarpathySource, OpenMojiSource, ShardSource, Source
+
+_FINGERPRINTED = 100_000  # entries; reading all of many millions would delay every start
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,18 @@ def gallery(source: PairSource) -> Gallery:
         captions.extend(entry.captions)
         owner.extend([position[entry.image_id]] * len(entry.captions))
     return Gallery(np.array(first, np.int64), tuple(captions), np.array(owner, np.int64))
+
+
+def source_fingerprint(source: PairSource) -> str:
+    """Equal for sources of as many entries with the same image names and captions, in the same order.
+
+    Of a source with more than `_FINGERPRINTED` entries, so many are looked at, evenly spread.
+    """
+    digest = hashlib.sha256(f"{len(source)}\n".encode())
+    for index in range(0, len(source), max(1, -(-len(source) // _FINGERPRINTED))):
+        entry = source.entry(index)
+        digest.update("\t".join((entry.image_key, *entry.captions)).encode("utf-8", "replace") + b"\n")
+    return digest.hexdigest()[:16]
 
 
 def open_source(section: Source) -> PairSource:

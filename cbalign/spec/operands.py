@@ -19,6 +19,7 @@ DEFAULTS = "defaults"
 Kind = Literal["spec", "revision", "run", "checkpoint", "bundle", "defaults"]
 _LATEST = "latest"  # a file in a folder of runs or of checkpoints that names one of them
 _CHECKPOINT = re.compile(r"step-\d+")
+_WEIGHTS = (".safetensors", ".onnx", ".pt", ".pth", ".bin")
 _REMEDY = "Name a spec file, REV:path, a recipe, a run, checkpoint or bundle folder, or `defaults`."
 
 
@@ -55,6 +56,8 @@ def open_operand(
         return Operand(name, "defaults", _defaults())
     if path.name == _LATEST and path.is_file():
         path = path.parent / path.read_text(encoding="utf-8", errors="replace").strip()
+    if path.suffix in _WEIGHTS:
+        raise UsageError(f"{name} holds weights, not an experiment.", remedy=_REMEDY)
     if path.is_dir():
         kind, spec, run = _inside(path)
         loaded = load_experiment(spec, overrides, profiles=profiles, patches=patches, check_files=False)

@@ -22,7 +22,7 @@ from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
 from cbalign.models.alignment import AlignmentModel
 from cbalign.models.build import build_model
 from cbalign.models.pretrained import bert_folder, read_weights
-from cbalign.spec.architectures import BERTS, BertConfig
+from cbalign.spec.architectures import BERTS, MINILM, BertConfig
 from cbalign.spec.dump import dump_yaml, fingerprint
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.load import LoadedExperiment

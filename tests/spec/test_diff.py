@@ -4,8 +4,8 @@ import pytest
 import yaml
 from hypothesis import given
 
-from cbalign.spec.derived import derived_quantities
-from cbalign.spec.diff import compare, patch
+from cbalign.spec.derived import Known, derived_quantities
+from cbalign.spec.diff import compare, patch, patch_document
 from cbalign.spec.dump import dump_yaml, write_yaml
 from cbalign.spec.fields import leaves
 from cbalign.spec.load import load_experiment
@@ -32,7 +32,7 @@ def test_a_with_the_patch_is_b(a, b, tmp_path_factory):
     folder = tmp_path_factory.mktemp("patched")
     a, b = (in_folder(experiment, folder) for experiment in (a, b))
     (folder / "a.yaml").write_text(dump_yaml(a), encoding="utf-8")
-    overlay = write_yaml({"extends": "a.yaml", **patch(a, b)})
+    overlay = write_yaml(patch_document(a, b, "a.yaml"))
     (folder / "b.yaml").write_text(overlay, encoding="utf-8")
     assert load_experiment(folder / "b.yaml", check_files=False).experiment == b
 
@@ -128,7 +128,7 @@ def test_three_experiments_make_three_cells(load):
         ("", "train: {device: cpu}\n", ("yes", "yes", "yes", "yes")),
         ("", "train: {seed: 1}\n", ("yes", "no", "yes", "no")),
         ("", "model: {codebook: {size: 10}}\n", ("partly", "no", "yes", "no")),
-        ("", "export: {opset: 18}\n", ("yes", "yes", "yes", "no")),
+        ("", "export: {opset: 18}\n", ("yes", "partly", "yes", "no")),
     ],
 )
 def test_verdicts_follow_from_what_changed(load, a, b, answers):
@@ -154,10 +154,57 @@ def test_numbers_compare_where_the_same_is_measured(load, a, b, answer):
     assert verdicts(comparison)[2].answer == answer
 
 
-def test_the_verdict_on_weights_names_the_parts_that_do_not_load(load):
+def test_the_verdict_on_weights_names_the_tensors_that_do_not_load(load):
     verdict = verdicts(compare([load(), load("model: {codebook: {size: 10}, queue: {length: 64}}\n")]))[0]
-    assert "prototypes (model.codebook.size)" in verdict.reason
-    assert "queues" in verdict.reason
+    assert "the codebook (2 reshaped, first codebook.prototypes 4000×256 → 10×256)" in verdict.reason
+    assert "queues, which refill by themselves" in verdict.reason
+    assert set(verdict.details) == {
+        "reshaped: codebook.prototypes 4000×256 → 10×256",
+        "reshaped: codebook.last_used 2×4000 → 2×10",
+        *(f"reshaped: {q}_queue.features 65536×256 → 64×256" for q in ("image", "text")),
+        *(f"reshaped: {q}_queue.image_ids 65536 → 64" for q in ("image", "text")),
+    }
+
+
+def test_where_sizes_are_not_known_the_verdict_on_weights_names_settings_and_says_why(load):
+    tower = "vision: {architecture: vit_base_patch16_siglip_256}"
+    verdict = verdicts(compare([load(f"model: {{{tower}}}\n"), load(f"model: {{{tower}, joint_dim: 8}}\n")]))[0]
+    assert verdict.answer == "partly"
+    assert "(model.joint_dim)" in verdict.reason
+    assert "vit_base_patch16_siglip_256 are not known without timm" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "reason"),
+    [
+        ("", "optimiser steps", "30 epochs of data that a spec does not count"),
+        ("model: {text: {architecture: some/bert}}\n", "trainable parameters", "sizes of some/bert"),
+        ("model: {text: {init: random, tokenizer: captions}}\n", "checkpoint", "at most 8,000 tokens"),
+    ],
+)
+def test_what_a_spec_alone_does_not_tell_is_not_guessed(load, text, name, reason):
+    quantity = next(q for q in derived_quantities(load(text).experiment) if q.name == name)
+    assert quantity.value is None
+    assert reason in quantity.unknown
+
+
+def test_what_a_run_knows_completes_the_quantities(load):
+    text = "model: {text: {init: random, tokenizer: captions}}\ntrain: {duration: 3 epochs, batch_size: 8}\n"
+    known = Known(vocabulary=100, processes=2, steps_per_epoch=7)
+    found = {q.name: q.value for q in derived_quantities(load(text).experiment, known)}
+    assert found["optimiser steps"] == 21
+    assert found["pairs seen"] == 21 * 16
+    assert found["trainable parameters"] > 0
+
+
+def test_settings_that_are_the_same_are_listed_on_request(load):
+    a, b = load(), load("train: {seed: 1}\n")
+    assert compare([a, b]).same == ()
+    comparison = compare([a, b], keep_same=True)
+    paths = {d.path for d in comparison.same}
+    assert "train.batch_size" in paths
+    assert {d.path for d in comparison.differences} == {"train.seed"}
+    assert paths == {path for path, _, _ in leaves(a.experiment)} - {"train.seed"} | {"data.test", "data.validation"}
 
 
 def test_quantities_follow_from_the_settings(load):
