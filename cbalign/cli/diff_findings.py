@@ -76,7 +76,8 @@ def gather(
     specs = compare([each.loaded for each in operands], keep_same=everything)
     known = [Known()] * len(operands)
     around: list[Difference] = []
-    metrics, pairings = None, ()
+    metrics: MetricTable | None = None
+    pairings: tuple[Pairing, ...] = ()
     if any(operand.folder for operand in operands):
         from cbalign.comparison.facts import read_facts, surroundings
 

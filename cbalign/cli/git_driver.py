@@ -95,7 +95,7 @@ def _lines(versions: Sequence[_Version]) -> str:
         texts.append(content.decode("utf-8", "replace").splitlines())
     names = [os.devnull if v.text == Path(os.devnull) else v.label for v in versions]
     colours = {"+": "green", "-": "red", "@": "cyan"}
-    lines = difflib.unified_diff(*texts, *names, lineterm="")
+    lines = difflib.unified_diff(texts[0], texts[1], names[0], names[1], lineterm="")
     return "\n".join(click.style(line, fg=colours.get(line[:1])) for line in lines)
 
 
