@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-INSTALL = "pip install onnx"
-
 
 @dataclass(frozen=True)
 class GraphChanges:

@@ -214,9 +214,14 @@ class _Composer:
         path = self.files.locate(reference, folder)
         if path is None:
             known = [recipe.name for recipe in recipes()]
-            near = [file.relative_to(folder).as_posix() for file in folder.glob("*.y*ml")]
             message = f"no file `{reference}` beside {place.source.name}, nor a recipe of that name"
-            raise InvalidSpec([Diagnostic(message, place, "extends", hint=did_you_mean(reference, near + known))])
+            raise InvalidSpec(
+                [
+                    Diagnostic(
+                        message, place, "extends", hint=did_you_mean(reference, self.files.specs_below(folder) + known)
+                    )
+                ]
+            )
         if path.resolve() in inside:
             circle = " → ".join(self.files.name(each) for each in (*inside[inside.index(path.resolve()) :], path))
             raise InvalidSpec([Diagnostic(f"`extends` goes in a circle: {circle}", place, "extends")])

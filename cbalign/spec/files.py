@@ -28,6 +28,10 @@ class Files:
         """Whether a file is there."""
         return path.is_file()
 
+    def specs_below(self, folder: Path) -> list[str]:
+        """Spec files in a folder, by what a file in it would call them; for suggestions."""
+        return [path.name for path in folder.glob("*.y*ml")]
+
     def name(self, path: Path) -> str:
         """What messages call a file."""
         return display_name(path)

@@ -11,8 +11,8 @@ from cbalign.spec.diagnostics import Diagnostic, InvalidSpec
 from cbalign.spec.document import SourceText
 from cbalign.spec.files import Files
 from cbalign.spec.reader import decode
-from cbalign.spec.recipes import candidates, display_name
-from cbalign.spec.suggestions import did_you_mean
+from cbalign.spec.recipes import SUFFIXES
+from cbalign.spec.suggestions import closest
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,14 @@ class Revision(Files):
         inside = self._inside(path)
         return super().name(path) if inside is None else f"{self.revision}:{inside}"
 
-    def siblings(self, path: Path) -> list[str]:
-        """Names of what the revision has in the folder of `path`, each with that folder's path from the root."""
-        folder = self._inside(path.parent) or "."
-        command = ["ls-tree", "--name-only", self.revision or "HEAD", "--", "./" if folder == "." else f"{folder}/"]
-        return git(command, self.root)[1].decode("utf-8", "replace").splitlines()
+    def specs_below(self, folder: Path) -> list[str]:
+        """Files that the revision has in a folder, by name."""
+        inside = self._inside(folder)
+        if inside is None:
+            return super().specs_below(folder)
+        place = "./" if inside == "." else f"{inside}/"
+        listed = git(["ls-tree", "--name-only", self.revision or "HEAD", "--", place], self.root)[1]
+        return [line.rpartition("/")[2] for line in listed.decode("utf-8", "replace").splitlines()]
 
     def _inside(self, path: Path) -> str | None:
         whole = Path(os.path.normpath(path.absolute()))
@@ -79,21 +82,24 @@ def open_revision(name: str) -> tuple[Revision, Path]:
     """
     revision, _, inside = name.partition(":")
     here = Path.cwd()
-    code, up, _ = git(["rev-parse", "--show-cdup"], here)
+    code, up, said = git(["rev-parse", "--show-cdup"], here)
     if code:
-        raise UsageError(f"{name}: {display_name(here)} is not in a git repository, so there is no revision.")
+        reason = said.decode("utf-8", "replace").partition("\n")[0].removeprefix("fatal: ")
+        raise UsageError(f"{name}: no file of that name, and no git revision: {reason}.")
     root = Path(os.path.normpath(here / up.decode().strip()))
     known = git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}"], root)
     if revision and known[0]:
         refs = git(["for-each-ref", "--format=%(refname:short)"], root)[1].decode("utf-8", "replace").split()
-        hint = did_you_mean(revision, [*refs, "HEAD"])
-        raise UsageError(f"{name}: git knows no revision `{revision}`.", remedy=_sentence(hint))
+        near = closest(revision, [*refs, "HEAD"])
+        remedy = f"Did you mean `{near}`?" if near else None
+        raise UsageError(f"{name}: git knows no revision `{revision}`.", remedy=remedy)
     if not inside:
         raise UsageError(f"{name} names no file.", remedy=f"Write {revision}:path/of/spec.yaml, from the root.")
     files = Revision(revision, root)
     start = here if inside.startswith(("./", "../")) else root
     path = Path(os.path.normpath(start / inside))
-    found = next((each for each in candidates(path.name, path.parent) if files.exists(each)), None)
+    spelt = (path.with_name(f"{path.name}{suffix}") for suffix in ("", *SUFFIXES))
+    found = next((each for each in spelt if each.is_relative_to(root) and files.exists(each)), None)
     if found is None:
         raise UsageError(f"{name}: {_why_not(files, path)}.", remedy=_what_instead(files, inside, path))
     return files, found
@@ -115,12 +121,8 @@ def _what_instead(files: Revision, inside: str, path: Path) -> str | None:
     from_here = Path(os.path.normpath(Path.cwd() / inside))
     if from_here != path and files.exists(from_here):
         return f"A path from here begins with a dot: {files.revision}:./{inside}"
-    near = [name for name in files.siblings(path) if name != path.relative_to(files.root).as_posix()]
-    return _sentence(did_you_mean(inside, near))
-
-
-def _sentence(hint: str | None) -> str | None:
-    return hint and f"{hint[:1].upper()}{hint[1:]}"
+    near = closest(path.name, [name for name in files.specs_below(path.parent) if name != path.name])
+    return f"Did you mean `{inside.removesuffix(path.name)}{near}`?" if near else None
 
 
 def git(arguments: list[str], folder: Path, given: bytes = b"") -> tuple[int, bytes, bytes]:

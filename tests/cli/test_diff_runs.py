@@ -132,7 +132,7 @@ def test_a_run_that_went_on_elsewhere_tells_both_machines():
 
 
 def test_a_run_knows_what_its_spec_does_not_tell():
-    Path("other.yaml").write_text("extends: spec.yaml\ntrain: {duration: 6 steps}\n")
+    Path("other.yaml").write_text("extends: spec.yaml\ntrain: {duration: 6 steps, schedule: {warmup: 0 steps}}\n")
     derived = {each["name"]: each["values"] for each in told(make_run(), "other.yaml")["derived"]}
     assert derived["optimiser steps"] == [10, 6]
     assert derived["pairs per optimiser step"] == [16, 8]

@@ -52,7 +52,7 @@ def test_a_patch_whose_ground_has_changed_is_refused_with_both_places(how):
     assert result.exit_code == 2
     said = result.stdout + result.stderr
     assert "the patch no longer applies: `train.batch_size` was 64 when it was made and now is 32 (a.yaml:3)" in said
-    assert "change.yaml:5:15" in said
+    assert "change.yaml:5:17" in said
 
 
 def test_a_patch_that_is_applied_already_is_refused():
@@ -63,7 +63,7 @@ def test_a_section_of_another_kind_is_told_once():
     Path("a.yaml").write_text(A.replace("{batch_size", "{schedule: {kind: constant}, batch_size"))
     result = cbalign("show", "a.yaml", "--patch", "change.yaml")
     assert "`train.schedule.kind` was cosine when it was made and now is constant (a.yaml:3)" in result.stderr
-    assert "final_lr" not in result.stderr.replace("extends", "")
+    assert "final_lr" not in result.stderr
 
 
 @pytest.mark.parametrize(
