@@ -41,8 +41,8 @@ class MetricRow:
 
     @property
     def is_minor(self) -> bool:
-        """Whether a short table can do without it: ranks beside recalls."""
-        return self.name.endswith(_RANKS)
+        """Whether a short table can do without it: ranks beside recalls, the codebook's statistics."""
+        return self.name.endswith(_RANKS) or "/codebook/" in self.name
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def compare_metrics(operands: Sequence[Operand]) -> MetricTable:
         rows += _rows(key, [result for _, result in (f or (None, None) for f in found)])
         remarks += _remarks(key, kept, found)
     if not keys:
-        rows = _unpaired(kept)
+        rows = _of_trainings(kept)
         if rows:
             lacking = [each.name for each in kept if not each.results] or ["each of them"]
             remarks.append(
@@ -131,9 +131,12 @@ def _evaluation(path: Path) -> Evaluation | None:
 
 
 def _rows(key: str, results: Sequence[RetrievalResult | None]) -> list[MetricRow]:
+    """Both directions with intervals, and without them whatever else was measured, such as the codebook's use."""
     rows = []
     for direction, words in _DIRECTIONS.items():
-        sides = [getattr(result, direction) if result else None for result in results]
+        sides = [getattr(result, direction, None) for result in results]
+        if not any(sides):
+            continue
         pairs = [_paired(results[0], result, direction) for result in results[1:]]
         for field, name in _NAMES.items():
             values = tuple(getattr(side.metrics, field) if side else None for side in sides)
@@ -142,7 +145,17 @@ def _rows(key: str, results: Sequence[RetrievalResult | None]) -> list[MetricRow
                 for value, pair in zip(values[1:], pairs)
             )
             rows.append(MetricRow(f"{key}, {words} {name}", values, changes))
-    return rows
+    flat = [result.flat() if result else {} for result in results]
+    others = [
+        name for name in dict.fromkeys(n for each in flat for n in each) if not any(d in name for d in _DIRECTIONS)
+    ]
+    return [*rows, *(_unpaired(f"{key}, {name}", [each.get(name) for each in flat]) for name in others)]
+
+
+def _unpaired(name: str, values: Sequence[float | None]) -> MetricRow:
+    first = values[0]
+    changes = tuple(None if v is None or first is None else _change(name, v - first, None) for v in values[1:])
+    return MetricRow(name, tuple(values), changes)
 
 
 def _paired(
@@ -179,7 +192,7 @@ def _remarks(key: str, kept: Sequence[_Kept], found: Sequence[tuple[int | None, 
     """Why there is no interval, and which steps were measured where they differ."""
     said = []
     present = [(each.name, *f) for each, f in zip(kept, found) if f]
-    if len({result.gallery for _, _, result in present}) > 1:
+    if len({getattr(result, "gallery", "") for _, _, result in present}) > 1:
         said.append(f"{key}: no interval, because other images or captions were ranked and queries cannot be paired.")
     steps = [step for _, step, _ in present]
     if len(set(steps)) > 1:
@@ -188,15 +201,8 @@ def _remarks(key: str, kept: Sequence[_Kept], found: Sequence[tuple[int | None, 
     return said
 
 
-def _unpaired(kept: Sequence[_Kept]) -> list[MetricRow]:
+def _of_trainings(kept: Sequence[_Kept]) -> list[MetricRow]:
     """The numbers of the trainings' own evaluations."""
     names = dict.fromkeys(name for each in kept for name in each.training)
-    rows = []
-    for name in names:
-        values = tuple(each.training.get(name) for each in kept)
-        if "/codebook/" in name or sum(value is not None for value in values) < 2:
-            continue
-        first = values[0]
-        changes = tuple(None if v is None or first is None else _change(name, v - first, None) for v in values[1:])
-        rows.append(MetricRow(name, values, changes))
-    return rows
+    rows = [_unpaired(name, [each.training.get(name) for each in kept]) for name in names]
+    return [row for row in rows if sum(value is not None for value in row.values) > 1]

@@ -1,12 +1,17 @@
 """What tells two experiments apart."""
 
+import json
+import random
+
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import strategies as st
 
 from cbalign.spec.derived import Known, derived_quantities
 from cbalign.spec.diff import compare, patch, patch_document
-from cbalign.spec.dump import dump_yaml, write_yaml
+from cbalign.spec.dump import as_data, dump_yaml, fingerprint, write_yaml
+from cbalign.spec.environment import escape
 from cbalign.spec.fields import leaves
 from cbalign.spec.load import load_experiment
 from cbalign.spec.section import Effect
@@ -56,6 +61,44 @@ def test_each_changed_value_is_in_some_difference(a, b):
 def in_folder(experiment, folder):
     (folder / "first.yaml").write_text(dump_yaml(experiment), encoding="utf-8")
     return load_experiment(folder / "first.yaml", check_files=False).experiment
+
+
+@given(experiment=experiments(), seed=st.integers(0, 2**32))
+def test_another_way_to_write_an_experiment_is_no_difference(experiment, seed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("respelt")
+    experiment = in_folder(experiment, folder)
+    entries = Respelt(random.Random(seed)).entries(as_data(experiment))
+    (folder / "other.yaml").write_text(
+        "# a comment\n" + "".join(f"{e}  # another\n" for e in entries), encoding="utf-8"
+    )
+    other = load_experiment(folder / "other.yaml", check_files=False)
+    assert compare([loaded(experiment), other]).differences == ()
+    assert fingerprint(experiment) == fingerprint(other.experiment)
+
+
+class Respelt:
+    """Data as YAML with keys in any order and numbers, texts and keys spelt in any way."""
+
+    def __init__(self, chance):
+        self.chance = chance
+
+    def entries(self, data):
+        names = list(data)
+        self.chance.shuffle(names)
+        return [f"{self.chance.choice([name, json.dumps(name)])}: {self.value(data[name])}" for name in names]
+
+    def value(self, data):
+        if isinstance(data, dict):
+            return f"{{{', '.join(self.entries(data))}}}"
+        if isinstance(data, list):
+            return f"[{', '.join(map(self.value, data))}]"
+        if isinstance(data, str):
+            return json.dumps(escape(data), ensure_ascii=self.chance.random() < 0.5)
+        if isinstance(data, bool) or data is None:
+            return self.chance.choice({True: ["true", "True"], False: ["false", "FALSE"], None: ["null", "~"]}[data])
+        if isinstance(data, int):
+            return self.chance.choice([str(data), f"+{data}", hex(data), f"0o{data:o}"])
+        return self.chance.choice([repr(data), f"{data:.17e}", f"{data:.17E}", f"+{data!r}"])
 
 
 def test_comments_key_order_quotes_and_number_spelling_change_nothing(load):

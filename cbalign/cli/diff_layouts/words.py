@@ -223,7 +223,9 @@ def _tensor_notes(weights: object, everything: bool) -> Iterator[str]:
 
 
 def _relative(amount: float) -> str:
-    return "from zero" if math.isinf(amount) else f"{100 * amount:.3g} %"
+    if math.isinf(amount):
+        return "from zero"
+    return f"{100 * amount:,.0f} %" if amount >= 1 else f"{100 * amount:.3g} %"
 
 
 def list_change(before: Sequence[Data], after: Sequence[Data]) -> str:
