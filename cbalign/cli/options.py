@@ -25,6 +25,14 @@ profile_option = click.option(
     shell_complete=offers.profiles,
     help="Apply an overlay of the spec's `profiles`.",
 )
+patch_option = click.option(
+    "--patch",
+    "patches",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Apply a patch of `cbalign diff --format patch`; refused where what it replaces has changed.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 runs_dir_option = click.option(
     "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where the runs are."

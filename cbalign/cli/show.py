@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cbalign.cli import console
-from cbalign.cli.options import json_option, profile_option, set_option, spec_argument
+from cbalign.cli.options import json_option, patch_option, profile_option, set_option, spec_argument
 
 if TYPE_CHECKING:
     from cbalign.spec.document import Data
@@ -17,17 +18,27 @@ if TYPE_CHECKING:
 @spec_argument
 @set_option
 @profile_option
+@patch_option
 @click.option("--resolved", is_flag=True, help="With every default filled in.")
 @click.option("--origins", is_flag=True, help="Say beside each value where it was set.")
 @json_option
 def show(
-    spec: str, overrides: tuple[str, ...], profiles: tuple[str, ...], resolved: bool, origins: bool, as_json: bool
+    spec: str,
+    overrides: tuple[str, ...],
+    profiles: tuple[str, ...],
+    patches: tuple[Path, ...],
+    resolved: bool,
+    origins: bool,
+    as_json: bool,
 ) -> None:
-    """Print SPEC with its bases and changes applied. SPEC may be a run or a bundle, too."""
+    """Print SPEC with its bases and changes applied. SPEC may be REV:path, a run or a bundle, too.
+
+    `show A --patch CHANGE.yaml > B.yaml` writes A with a patch applied.
+    """
     from cbalign.spec.dump import as_data, fingerprint, write_yaml
     from cbalign.spec.operands import open_operand
 
-    loaded = open_operand(spec, overrides, profiles).loaded
+    loaded = open_operand(spec, overrides, profiles, patches).loaded
     told = {path: str(origin) for path, origin in loaded.origins.items()}
     data: Data = as_data(loaded.experiment)
     if not resolved:

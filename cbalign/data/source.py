@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, assert_never
@@ -11,6 +12,8 @@ from PIL import Image
 
 from cbalign.encoders import IntArray
 from cbalign.spec.data import CsvSource, JsonSource, KarpathySource, OpenMojiSource, ShardSource, Source
+
+_FINGERPRINTED = 100_000  # entries; reading all of many millions would delay every start
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,18 @@ def captions_of(source: PairSource) -> Iterator[str]:
     """Every caption of every entry."""
     for index in range(len(source)):
         yield from source.entry(index).captions
+
+
+def source_fingerprint(source: PairSource) -> str:
+    """Equal for sources of as many entries with the same image names and captions, in the same order.
+
+    Of a source with more than `_FINGERPRINTED` entries, so many are looked at, evenly spread.
+    """
+    digest = hashlib.sha256(f"{len(source)}\n".encode())
+    for index in range(0, len(source), max(1, -(-len(source) // _FINGERPRINTED))):
+        entry = source.entry(index)
+        digest.update("\t".join((entry.image_key, *entry.captions)).encode("utf-8", "replace") + b"\n")
+    return digest.hexdigest()[:16]
 
 
 def open_source(section: Source) -> StoredSource:

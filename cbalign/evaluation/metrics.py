@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbalign.encoders import IntArray
 
@@ -56,13 +58,33 @@ def bootstrap(ranks: IntArray, resamples: int) -> Interval:
 
     The draws depend on the number of queries only, so two models on the same queries are resampled alike.
     """
+    return _percentiles([np.stack(_columns(ranks[drawn])) for drawn in _draws(len(ranks), resamples)])
+
+
+def paired_difference(before: IntArray, after: IntArray, resamples: int) -> Interval:
+    """Percentile intervals of the change of each metric from one model to another.
+
+    Both are measured on the same drawn queries, so what makes a query hard for both cancels.
+
+    Args:
+        before, after: (Q,) ranks of the same queries in the same order.
+        resamples: bootstrap samples.
+    """
+    drawn = _draws(len(before), resamples)
+    return _percentiles([np.stack(_columns(after[d])) - np.stack(_columns(before[d])) for d in drawn])
+
+
+def _draws(queries: int, resamples: int) -> Iterator[IntArray]:
+    """Positions (S, Q) of queries drawn with replacement, as many rows at a time as memory should hold."""
     generator = np.random.default_rng(_SEED)
-    rows = max(1, _CHUNK_DRAWS // len(ranks))
-    parts = []
+    rows = max(1, _CHUNK_DRAWS // queries)
     for start in range(0, resamples, rows):
-        drawn = generator.integers(len(ranks), size=(min(rows, resamples - start), len(ranks)))
-        parts.append(np.stack(_columns(ranks[drawn])))
-    samples = np.concatenate(parts, axis=1)  # (metrics, resamples)
+        yield generator.integers(queries, size=(min(rows, resamples - start), queries))
+
+
+def _percentiles(parts: Sequence[NDArray[np.float64]]) -> Interval:
+    """Ends of the interval of each metric, from samples (metrics, S)."""
+    samples = np.concatenate(parts, axis=1)
     tail = (100 - CONFIDENCE) / 2
     low, high = np.percentile(samples, [tail, 100 - tail], axis=1).tolist()
     return Interval(RetrievalMetrics(*low), RetrievalMetrics(*high))

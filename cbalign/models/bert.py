@@ -15,21 +15,7 @@ from torch import Tensor, nn
 
 from cbalign.models.attention import attend
 from cbalign.models.padding import PADDED, Layout, Packed
-
-
-@dataclass(frozen=True)
-class BertConfig:
-    """Sizes of a BERT. `layers` counts all of the published model, of which towers take some."""
-
-    vocabulary: int
-    width: int
-    layers: int
-    heads: int
-    intermediate: int
-    positions: int = 512
-    types: int = 2
-    norm_eps: float = 1e-12
-    initializer_range: float = 0.02
+from cbalign.spec.architectures import BertConfig as BertConfig
 
 
 @dataclass(frozen=True)

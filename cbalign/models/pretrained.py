@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -10,15 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cbalign.data.vocabulary import MINILM, bert_folder
+from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError
-from cbalign.models.bert import BertConfig
-
-BUILT_IN = {
-    "bert-base-uncased": BertConfig(vocabulary=30522, width=768, layers=12, heads=12, intermediate=3072),
-    "bert-mini": BertConfig(vocabulary=30522, width=256, layers=4, heads=4, intermediate=1024),
-    MINILM: BertConfig(vocabulary=30522, width=384, layers=6, heads=12, intermediate=1536),
-}
+from cbalign.spec.architectures import BERTS, BertConfig, read_bert_config
 
 
 def bert_config(architecture: str) -> BertConfig:
@@ -27,24 +20,7 @@ def bert_config(architecture: str) -> BertConfig:
     Raises:
         CheckpointError: config.json is missing or is not of a BERT.
     """
-    if architecture in BUILT_IN:
-        return BUILT_IN[architecture]
-    path = bert_folder(architecture) / "config.json"
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return BertConfig(
-            vocabulary=raw["vocab_size"],
-            width=raw["hidden_size"],
-            layers=raw["num_hidden_layers"],
-            heads=raw["num_attention_heads"],
-            intermediate=raw["intermediate_size"],
-            positions=raw["max_position_embeddings"],
-            types=raw.get("type_vocab_size", 2),
-            norm_eps=raw.get("layer_norm_eps", 1e-12),
-            initializer_range=raw.get("initializer_range", 0.02),
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is not the configuration of a BERT: {error!r}") from error
+    return BERTS[architecture] if architecture in BERTS else read_bert_config(bert_folder(architecture) / "config.json")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

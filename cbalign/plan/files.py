@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cbalign.data.vocabulary import MINILM
+from cbalign.spec.architectures import MINILM
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.fields import Leaf, settings
 from cbalign.spec.load import LoadedExperiment

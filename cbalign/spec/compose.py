@@ -13,17 +13,26 @@ from pathlib import Path
 from typing import TypeVar
 
 from cbalign.spec.diagnostics import Diagnostic, InvalidSpec
-from cbalign.spec.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText, child, plain_data, same
+from cbalign.spec.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, child, plain_data, same
 from cbalign.spec.environment import interpolate_text
 from cbalign.spec.fields import Choice, settings
-from cbalign.spec.reader import read_file, read_node
-from cbalign.spec.recipes import display_name, locate, recipes
+from cbalign.spec.files import DISK, Files
+from cbalign.spec.reader import read_node
+from cbalign.spec.recipes import recipes
 from cbalign.spec.suggestions import did_you_mean
 
 MAX_EXTENDS = 16
-EXTENDS, PROFILES = "extends", "profiles"
+EXTENDS, EXPECTS, PROFILES = "extends", "expects", "profiles"
 _EMPTY_HINT = "start from a recipe: cbalign cp quickstart my.yaml"
 _SomeNode = TypeVar("_SomeNode", bound=Node)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a patch was made for: settings that `below`, the tree it changes, is to have."""
+
+    expects: MapNode
+    below: MapNode
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class Composition:
     tree: MapNode
     profiles: MapNode
     files: tuple[Path, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,18 +55,60 @@ class _Conflict:
     second: Node
 
 
-def compose(path: Path, root: Choice, environment: Mapping[str, str]) -> Composition:
+def compose(path: Path, root: Choice, environment: Mapping[str, str], files: Files = DISK) -> Composition:
     """Read a spec file and everything it extends.
 
     Args:
         path: the file; `-` is standard input.
         root: the shape of a whole spec.
         environment: for `${env:NAME}` inside `extends`.
+        files: where it is read from.
 
     Raises:
         InvalidSpec: a file is missing or no YAML, bases form a circle or contradict each other.
     """
-    return _Composer(root, environment).file(path, ())
+    return _Composer(root, environment, files).file(path, ())
+
+
+def with_patch(composition: Composition, path: Path, root: Choice) -> Composition:
+    """A patch on top: a spec file whose `extends` does not count, because something else takes its place.
+
+    Raises:
+        InvalidSpec: the file is missing or no patch.
+    """
+    node = _read_spec(path, DISK)
+    body = node.without(EXTENDS, EXPECTS, PROFILES)
+    return Composition(
+        merge(composition.tree, body, root),
+        composition.profiles,
+        (*composition.files, path.resolve()),
+        (*composition.expectations, *_expectations(node, composition.tree)),
+    )
+
+
+def _read_spec(path: Path, files: Files) -> MapNode:
+    source = files.read(path)
+    node = read_node(source)
+    if node is None:
+        raise InvalidSpec([Diagnostic(f"{source.name} is empty: it describes no experiment", hint=_EMPTY_HINT)])
+    if not isinstance(node, MapNode):
+        what = "a list" if isinstance(node, ListNode) else "a single value"
+        raise InvalidSpec([Diagnostic(f"a spec is made of `name: value` entries, this is {what}", node.place)])
+    return node
+
+
+def _expectations(node: MapNode, below: MapNode) -> tuple[Expectation, ...]:
+    """What a file's `expects` says of the tree `below` it."""
+    value = node.get(EXPECTS)
+    if value is None:
+        return ()
+    place = node.entries[EXPECTS].key
+    if not isinstance(value, MapNode):
+        raise InvalidSpec([Diagnostic("`expects` is a section of settings as they were", place)])
+    if not below.entries:
+        hint = "name in `extends` what the patch is for, or apply it: cbalign show SPEC --patch FILE"
+        raise InvalidSpec([Diagnostic("`expects` in a file that extends nothing", place, hint=hint)])
+    return (Expectation(value, below),)
 
 
 def with_profile(composition: Composition, name: str, root: Choice) -> MapNode:
@@ -116,40 +168,41 @@ def written_by_options(node: MapNode) -> MapNode:
 class _Composer:
     root: Choice
     environment: Mapping[str, str]
+    files: Files
     _done: dict[Path, Composition] = field(default_factory=dict)
 
     def file(self, path: Path, inside: tuple[Path, ...]) -> Composition:
         """A file with all that it extends; what many others extend is composed once."""
-        source = read_file(path, display_name(path))
+        node = _read_spec(path, self.files)
+        source = node.place.source
         here = source.path.resolve() if source.path else Path("-")
         if here not in self._done:
-            self._done[here] = self._composed(source, here, inside)
+            self._done[here] = self._composed(node, here, inside)
         return self._done[here]
 
-    def _composed(self, source: SourceText, here: Path, inside: tuple[Path, ...]) -> Composition:
-        node = read_node(source)
+    def _composed(self, node: MapNode, here: Path, inside: tuple[Path, ...]) -> Composition:
+        source = node.place.source
         start = Place(source, 1, 1, 0)
-        if node is None:
-            raise InvalidSpec([Diagnostic(f"{source.name} is empty: it describes no experiment", hint=_EMPTY_HINT)])
-        if not isinstance(node, MapNode):
-            what = "a list" if isinstance(node, ListNode) else "a single value"
-            raise InvalidSpec([Diagnostic(f"a spec is made of `name: value` entries, this is {what}", node.place)])
         bases = [
             self._base(reference, place, source.folder, (*inside, here)) for reference, place in self._extends(node)
         ]
         profiles = self._profiles(node)
-        body = node.without(EXTENDS, PROFILES)
+        body = node.without(EXTENDS, EXPECTS, PROFILES)
         conflicts: list[_Conflict] = []
         tree, base_profiles = MapNode({}, start), MapNode({}, start)
         read: tuple[Path, ...] = ()
+        expectations: tuple[Expectation, ...] = ()
         for base in bases:
             tree = self._join(tree, base.tree, (read, base.files), (), conflicts, self.root)
             base_profiles = merge(base_profiles, base.profiles, None)
             read = tuple(dict.fromkeys((*read, *base.files)))
+            expectations += base.expectations
         open_conflicts = [conflict for conflict in conflicts if not _settles(body, conflict.path)]
         if open_conflicts:
             raise InvalidSpec([_conflict_message(conflict, node) for conflict in open_conflicts])
-        return Composition(merge(tree, body, self.root), merge(base_profiles, profiles, None), (*read, here))
+        expectations += _expectations(node, tree)
+        merged = merge(tree, body, self.root), merge(base_profiles, profiles, None)
+        return Composition(*merged, (*read, here), expectations)
 
     def _extends(self, node: MapNode) -> list[tuple[str, Place]]:
         value = node.get(EXTENDS)
@@ -167,14 +220,19 @@ class _Composer:
         return names
 
     def _base(self, reference: str, place: Place, folder: Path, inside: tuple[Path, ...]) -> Composition:
-        path = locate(reference, folder)
+        path = self.files.locate(reference, folder)
         if path is None:
             known = [recipe.name for recipe in recipes()]
-            near = [file.relative_to(folder).as_posix() for file in folder.glob("*.y*ml")]
             message = f"no file `{reference}` beside {place.source.name}, nor a recipe of that name"
-            raise InvalidSpec([Diagnostic(message, place, "extends", hint=did_you_mean(reference, near + known))])
+            raise InvalidSpec(
+                [
+                    Diagnostic(
+                        message, place, "extends", hint=did_you_mean(reference, self.files.specs_below(folder) + known)
+                    )
+                ]
+            )
         if path.resolve() in inside:
-            circle = " → ".join(display_name(each) for each in (*inside[inside.index(path.resolve()) :], path))
+            circle = " → ".join(self.files.name(each) for each in (*inside[inside.index(path.resolve()) :], path))
             raise InvalidSpec([Diagnostic(f"`extends` goes in a circle: {circle}", place, "extends")])
         if len(inside) > MAX_EXTENDS:
             raise InvalidSpec([Diagnostic(f"more than {MAX_EXTENDS} files extend each other", place, "extends")])

@@ -6,8 +6,8 @@ spelt and which file a value stands in make no difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeGuard
 
@@ -21,10 +21,10 @@ from cbalign.spec.section import Effect, Section
 
 @dataclass(frozen=True)
 class Cell:
-    """What one experiment says: plain data, and where it was set."""
+    """What one experiment says: plain data, and where it was set or was read."""
 
     value: Data
-    origin: Origin
+    origin: Origin | str
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,14 @@ def _quantity(value: Data) -> tuple[float, str] | None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Experiments side by side, and what differs, worst first."""
+    """Experiments side by side, and what differs, worst first.
+
+    `same` has the settings that are the same everywhere, where they were asked for.
+    """
 
     experiments: tuple[Experiment, ...]
     differences: tuple[Difference, ...]
+    same: tuple[Difference, ...] = ()
 
     @cached_property
     def by_effect(self) -> Mapping[Effect, tuple[Difference, ...]]:
@@ -93,12 +97,28 @@ class Comparison:
         return next(iter(self.by_effect), None)
 
     def keep(self, wanted: Callable[[Difference], bool]) -> Comparison:
-        """The same comparison with fewer differences."""
-        return Comparison(self.experiments, tuple(d for d in self.differences if wanted(d)))
+        """The same comparison with fewer settings."""
+        return replace(
+            self,
+            differences=tuple(d for d in self.differences if wanted(d)),
+            same=tuple(d for d in self.same if wanted(d)),
+        )
+
+    def extended(self, others: Iterable[Difference]) -> Comparison:
+        """The same comparison with differences that are not of the specs, each in its class."""
+        return replace(self, differences=_worst_first((*self.differences, *others)))
 
 
-def compare(loaded: Sequence[LoadedExperiment]) -> Comparison:
+def _worst_first(differences: Iterable[Difference]) -> tuple[Difference, ...]:
+    return tuple(sorted(differences, key=lambda difference: difference.effect.severity))
+
+
+def compare(loaded: Sequence[LoadedExperiment], *, keep_same: bool = False) -> Comparison:
     """Compare two or more experiments.
+
+    Args:
+        loaded: the experiments.
+        keep_same: whether to list settings that are the same everywhere, too.
 
     Raises:
         ValueError: fewer than two.
@@ -106,15 +126,17 @@ def compare(loaded: Sequence[LoadedExperiment]) -> Comparison:
     if len(loaded) < 2:
         raise ValueError("a comparison takes at least two experiments")
     experiments = tuple(each.experiment for each in loaded)
-    found = _Walk([each.origins for each in loaded]).sections(experiments, "", [""] * len(loaded), None)
-    return Comparison(experiments, tuple(sorted(found, key=lambda difference: difference.effect.severity)))
+    walk = _Walk([each.origins for each in loaded], [] if keep_same else None)
+    found = walk.sections(experiments, "", [""] * len(loaded), None)
+    return Comparison(experiments, _worst_first(found), _worst_first(walk.same or ()))
 
 
 @dataclass(frozen=True)
 class _Walk:
-    """One walk down the sections of all experiments at once."""
+    """One walk down the sections of all experiments at once; what is the same goes to `same`, if it is there."""
 
     origins: Sequence[Mapping[str, Origin]]
+    same: list[Difference] | None
 
     def sections(
         self, sections: Sequence[Section | None], path: str, paths: Sequence[str], effect: Effect | None
@@ -146,11 +168,18 @@ class _Walk:
         if isinstance(setting.shape, Items) and all(isinstance(value, tuple) for value in values):
             return self.items(values, setting, path, paths, own)  # type: ignore[arg-type]
         if all(value == values[0] for value in values):
+            if self.same is not None:
+                self.same.append(self.difference(values, setting, path, paths, own))
             return []
         if setting.switch and any(value == 0 for value in values):
             own = min(own, setting.switch, key=lambda e: e.severity)
+        return [self.difference(values, setting, path, paths, own)]
+
+    def difference(
+        self, values: Sequence[object], setting: Setting, path: str, paths: Sequence[str], effect: Effect
+    ) -> Difference:
         cells = tuple(self.cell(i, value, paths[i]) for i, value in enumerate(values))
-        return [Difference(path, own, cells, setting.help)]
+        return Difference(path, effect, cells, setting.help)
 
     def items(
         self,
@@ -221,6 +250,21 @@ def plain(value: object) -> Data:
 def patch(before: Experiment, after: Experiment) -> dict[str, Data]:
     """The overlay that makes `after` of `before`: only what differs; sections of another kind and lists whole."""
     return _overlay(before, after)
+
+
+def patch_document(before: Experiment, after: Experiment, extends: str | None = None) -> dict[str, Data]:
+    """A patch as a spec file: the overlay, and under `expects` what it replaces, so that it can be refused later.
+
+    Args:
+        before: what the patch is for.
+        after: what it makes of it.
+        extends: the file of `before`, where the patch is to be a whole spec.
+    """
+    changed = patch(before, after)
+    labels = {name for name, setting in settings(Experiment).items() if setting.effect is Effect.LABEL}
+    expected = {name: value for name, value in patch(after, before).items() if name not in labels}
+    head: dict[str, Data] = {"extends": extends} if extends else {}
+    return {**head, **({"expects": expected} if expected else {}), **changed}
 
 
 def _overlay(before: Section, after: Section) -> dict[str, Data]:

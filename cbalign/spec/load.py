@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from cbalign.spec.compose import compose, with_profile
+from cbalign.spec.compose import compose, with_patch, with_profile
 from cbalign.spec.diagnostics import Diagnostic, InvalidSpec
 from cbalign.spec.document import MapNode, Node, Place, child, plain_data
 from cbalign.spec.environment import interpolate
+from cbalign.spec.expectations import unmet
 from cbalign.spec.experiment import FORMAT, Experiment
 from cbalign.spec.fields import Choice, leaves
+from cbalign.spec.files import DISK, Files
 from cbalign.spec.mistakes import explain_mistakes
 from cbalign.spec.normalise import missing_files, normalise
 from cbalign.spec.overrides import apply_override, parse_override
@@ -59,8 +61,10 @@ def load_experiment(
     overrides: Sequence[str] = (),
     *,
     profiles: Sequence[str] = (),
+    patches: Sequence[Path] = (),
     check_files: bool = True,
     environment: Mapping[str, str] | None = None,
+    files: Files = DISK,
 ) -> LoadedExperiment:
     """Load a spec with everything it extends.
 
@@ -68,21 +72,26 @@ def load_experiment(
         path: a file, `-` for standard input, or the name of a recipe.
         overrides: texts of `--set`: `a.b=value`, `+list=item`, `~a.b`; the last one of a path counts.
         profiles: names of overlays in the spec, applied in this order.
+        patches: files of `cbalign diff --format patch`, applied after the profiles.
         check_files: whether files and folders that the spec names have to exist, and the environment variables in
             their names have to be set.
         environment: what `${env:NAME}` reads; this process's by default.
+        files: where specs are read from; `path` is a file there unless they are those of the disk.
 
     Raises:
         SpecError: with every mistake found, each with file, line and column.
     """
     variables = os.environ if environment is None else environment
-    file = _file(path)
-    composition = compose(file, ROOT, variables)
-    tree = composition.tree
+    file = _file(path) if files is DISK else Path(path)
+    composition = compose(file, ROOT, variables, files)
     for profile in profiles:
-        tree = with_profile(composition, profile, ROOT)
-        composition = type(composition)(tree, composition.profiles, composition.files)
-    tree, refused = _overridden(tree, overrides)
+        composition = replace(composition, tree=with_profile(composition, profile, ROOT))
+    for patch in patches:
+        composition = with_patch(composition, patch, ROOT)
+    for expectation in composition.expectations:
+        if mistakes := unmet(expectation, ROOT, lambda tree: _validated(tree, variables, False, ())[0], _origin):
+            raise InvalidSpec(mistakes)
+    tree, refused = _overridden(composition.tree, overrides)
     experiment, tree = _validated(tree, variables, check_files, refused)
     return LoadedExperiment(
         experiment=experiment,

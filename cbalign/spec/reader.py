@@ -81,6 +81,20 @@ def read_file(path: Path, name: str) -> SourceText:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidSpec([Diagnostic(f"cannot read {name}: {reason[:1].lower()}{reason[1:]}")]) from error
+    return decode(raw, name, None if str(path) == "-" else path.absolute())
+
+
+def decode(raw: bytes, name: str, path: Path | None) -> SourceText:
+    """The text of a file's content.
+
+    Args:
+        raw: the content.
+        name: what messages call the file.
+        path: where the file is, if it is one.
+
+    Raises:
+        InvalidSpec: too long or not UTF-8.
+    """
     if len(raw) > MAX_BYTES:
         raise InvalidSpec([Diagnostic(f"{name} is longer than {MAX_BYTES // 1024} KiB: this is not a spec")])
     try:
@@ -90,7 +104,7 @@ def read_file(path: Path, name: str) -> SourceText:
         like = " (it looks like UTF-16)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         message = f"{name}:{line}: not UTF-8{like}: byte 0x{raw[error.start]:02x}"
         raise InvalidSpec([Diagnostic(message, hint="save the file as UTF-8")]) from error
-    return SourceText(name, text, None if str(path) == "-" else path.absolute())
+    return SourceText(name, text, path)
 
 
 def read_node(source: SourceText, *, first_column: int = 1) -> Node | None:

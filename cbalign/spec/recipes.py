@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,16 +46,13 @@ def _first_comment(path: Path) -> str:
     return " ".join(words)
 
 
-def locate(reference: str, folder: Path) -> Path | None:
-    """The file that `reference` means: below `folder`, or else a recipe; the suffix may be left out."""
+def candidates(reference: str, folder: Path) -> Iterator[Path]:
+    """Paths that `reference` can mean, best first: below `folder`, or else a recipe; the suffix may be left out."""
     if not reference or "\0" in reference:
-        return None
+        return
     for place in (folder, recipes_folder()):
         for suffix in ("", *SUFFIXES):
-            candidate = place / f"{reference}{suffix}"
-            if candidate.is_file():
-                return candidate
-    return None
+            yield place / f"{reference}{suffix}"
 
 
 def find_spec(name: str) -> Path | None:
@@ -65,7 +63,7 @@ def find_spec(name: str) -> Path | None:
     path = Path(name).expanduser()
     if name == "-" or "\0" in name or (path.exists() and not path.is_dir()):
         return path
-    return locate(name, Path.cwd() / "experiments")
+    return next((path for path in candidates(name, Path.cwd() / "experiments") if path.is_file()), None)
 
 
 def display_name(path: Path) -> str:

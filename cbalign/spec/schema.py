@@ -1,7 +1,7 @@
 """The JSON Schema of spec files, for editors.
 
-It describes files, not resolved experiments: a file may leave out whatever its bases say, and may name `extends` and
-`profiles`, which no resolved experiment has.
+It describes files, not resolved experiments: a file may leave out whatever its bases say, and may name `extends`,
+`expects` and `profiles`, which no resolved experiment has.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ _REFERENCE: Schema = {
     "type": "string",
     "pattern": r"^\$\{env:[A-Za-z_][A-Za-z0-9_]*\}$",
 }
+_EXPECTS: Schema = {
+    "description": "Settings as they were when this patch was made; where they are others now, it is refused.",
+    "$ref": "#/$defs/Overlay",
+}
 _PROFILES: Schema = {
     "description": "Named overlays, chosen by --profile.",
     "type": "object",
@@ -48,7 +52,7 @@ def json_schema() -> Schema:
         "description": "One YAML file is one experiment.",
         "type": "object",
         "additionalProperties": False,
-        "properties": {"extends": _EXTENDS, **properties, "profiles": _PROFILES},
+        "properties": {"extends": _EXTENDS, "expects": _EXPECTS, **properties, "profiles": _PROFILES},
         "if": {"not": {"required": ["extends"]}},
         "then": {"required": required},
         "$defs": {**definitions, "Overlay": overlay, "Reference": _REFERENCE},

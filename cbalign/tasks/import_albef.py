@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cbalign.data.text import TextSettings, Tokenizer
-from cbalign.data.vocabulary import MINILM, bert_folder
+from cbalign.data.vocabulary import bert_folder
 from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
 from cbalign.engine.run import Run, create_run
@@ -21,9 +21,9 @@ from cbalign.errors import CheckpointError, DataError, MissingExtraError, UsageE
 from cbalign.models.albef_import import Taken, load_albef
 from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
 from cbalign.models.alignment import AlignmentModel
-from cbalign.models.bert import BertConfig
 from cbalign.models.build import build_model
-from cbalign.models.pretrained import BUILT_IN, read_weights
+from cbalign.models.pretrained import read_weights
+from cbalign.spec.architectures import BERTS, MINILM, BertConfig
 from cbalign.spec.dump import dump_yaml, fingerprint
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.load import LoadedExperiment
@@ -114,13 +114,13 @@ def _name(file: Path) -> str:
 
 def _is_standard(bert: BertConfig) -> bool:
     """Whether a spec can say all sizes by changing those of BERT-base."""
-    base = BUILT_IN[BASE]
+    base = BERTS[BASE]
     return (bert.positions, bert.types) == (base.positions, base.types)
 
 
 def _experiment(sizes: AlbefSizes, name: str, architecture: str) -> Experiment:
     """ALBEF's experiment at the sizes of the file."""
-    base = BUILT_IN[BASE]
+    base = BERTS[BASE]
     vision: dict[str, object] = {"architecture": "deit_base_patch16_224", "image_size": sizes.image_size}
     theirs = (sizes.patch_size, sizes.vision_layers, sizes.vision_width, sizes.vision_heads)
     if theirs != (16, 12, 768, 12):
@@ -193,7 +193,7 @@ def _tokenizer(given: str | None, experiment: Experiment, sizes: AlbefSizes, *, 
     if given is None and own_words and section.architecture != BASE:
         given = section.architecture
     remedy = "Give the folder with its vocab.txt or tokenizer.json: --tokenizer FOLDER"
-    if given is None and size != BUILT_IN[BASE].vocabulary:
+    if given is None and size != BERTS[BASE].vocabulary:
         raise CheckpointError(f"The file has embeddings of {size} words: which vocabulary is it?", remedy=remedy)
     try:
         # all-MiniLM-L6-v2 kept the vocabulary of BERT-base uncased, word by word.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cbalign.data.batch import Batch
 from cbalign.data.loader import PairLoader
-from cbalign.data.source import PairSource
+from cbalign.data.source import PairSource, source_fingerprint
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
@@ -174,6 +174,7 @@ class PretrainTask:
             },
             "vocabulary": self._tokenizer.vocabulary_size,
             "data": {split: source.describe() for split, source in self._sources.items()},
+            "fingerprints": {split: source_fingerprint(source) for split, source in self._sources.items()},
         }
 
     def save_assets(self, folder: Path) -> None:

@@ -1,12 +1,17 @@
 """What tells two experiments apart."""
 
+import json
+import random
+
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import strategies as st
 
-from cbalign.spec.derived import derived_quantities
-from cbalign.spec.diff import compare, patch
-from cbalign.spec.dump import dump_yaml, write_yaml
+from cbalign.spec.derived import Known, derived_quantities
+from cbalign.spec.diff import compare, patch, patch_document
+from cbalign.spec.dump import as_data, dump_yaml, fingerprint, write_yaml
+from cbalign.spec.environment import escape
 from cbalign.spec.fields import leaves
 from cbalign.spec.load import load_experiment
 from cbalign.spec.section import Effect
@@ -32,7 +37,7 @@ def test_a_with_the_patch_is_b(a, b, tmp_path_factory):
     folder = tmp_path_factory.mktemp("patched")
     a, b = (in_folder(experiment, folder) for experiment in (a, b))
     (folder / "a.yaml").write_text(dump_yaml(a), encoding="utf-8")
-    overlay = write_yaml({"extends": "a.yaml", **patch(a, b)})
+    overlay = write_yaml(patch_document(a, b, "a.yaml"))
     (folder / "b.yaml").write_text(overlay, encoding="utf-8")
     assert load_experiment(folder / "b.yaml", check_files=False).experiment == b
 
@@ -56,6 +61,44 @@ def test_each_changed_value_is_in_some_difference(a, b):
 def in_folder(experiment, folder):
     (folder / "first.yaml").write_text(dump_yaml(experiment), encoding="utf-8")
     return load_experiment(folder / "first.yaml", check_files=False).experiment
+
+
+@given(experiment=experiments(), seed=st.integers(0, 2**32))
+def test_another_way_to_write_an_experiment_is_no_difference(experiment, seed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("respelt")
+    experiment = in_folder(experiment, folder)
+    entries = Respelt(random.Random(seed)).entries(as_data(experiment))
+    (folder / "other.yaml").write_text(
+        "# a comment\n" + "".join(f"{e}  # another\n" for e in entries), encoding="utf-8"
+    )
+    other = load_experiment(folder / "other.yaml", check_files=False)
+    assert compare([loaded(experiment), other]).differences == ()
+    assert fingerprint(experiment) == fingerprint(other.experiment)
+
+
+class Respelt:
+    """Data as YAML with keys in any order and numbers, texts and keys spelt in any way."""
+
+    def __init__(self, chance):
+        self.chance = chance
+
+    def entries(self, data):
+        names = list(data)
+        self.chance.shuffle(names)
+        return [f"{self.chance.choice([name, json.dumps(name)])}: {self.value(data[name])}" for name in names]
+
+    def value(self, data):
+        if isinstance(data, dict):
+            return f"{{{', '.join(self.entries(data))}}}"
+        if isinstance(data, list):
+            return f"[{', '.join(map(self.value, data))}]"
+        if isinstance(data, str):
+            return json.dumps(escape(data), ensure_ascii=self.chance.random() < 0.5)
+        if isinstance(data, bool) or data is None:
+            return self.chance.choice({True: ["true", "True"], False: ["false", "FALSE"], None: ["null", "~"]}[data])
+        if isinstance(data, int):
+            return self.chance.choice([str(data), f"+{data}", hex(data), f"0o{data:o}"])
+        return self.chance.choice([repr(data), f"{data:.17e}", f"{data:.17E}", f"+{data!r}"])
 
 
 def test_comments_key_order_quotes_and_number_spelling_change_nothing(load):
@@ -128,7 +171,7 @@ def test_three_experiments_make_three_cells(load):
         ("", "train: {device: cpu}\n", ("yes", "yes", "yes", "yes")),
         ("", "train: {seed: 1}\n", ("yes", "no", "yes", "no")),
         ("", "model: {codebook: {size: 10}}\n", ("partly", "no", "yes", "no")),
-        ("", "export: {opset: 18}\n", ("yes", "yes", "yes", "no")),
+        ("", "export: {opset: 18}\n", ("yes", "partly", "yes", "no")),
     ],
 )
 def test_verdicts_follow_from_what_changed(load, a, b, answers):
@@ -154,10 +197,57 @@ def test_numbers_compare_where_the_same_is_measured(load, a, b, answer):
     assert verdicts(comparison)[2].answer == answer
 
 
-def test_the_verdict_on_weights_names_the_parts_that_do_not_load(load):
+def test_the_verdict_on_weights_names_the_tensors_that_do_not_load(load):
     verdict = verdicts(compare([load(), load("model: {codebook: {size: 10}, queue: {length: 64}}\n")]))[0]
-    assert "prototypes (model.codebook.size)" in verdict.reason
-    assert "queues" in verdict.reason
+    assert "the codebook (2 reshaped, first codebook.prototypes 4000×256 → 10×256)" in verdict.reason
+    assert "queues, which refill by themselves" in verdict.reason
+    assert set(verdict.details) == {
+        "reshaped: codebook.prototypes 4000×256 → 10×256",
+        "reshaped: codebook.last_used 2×4000 → 2×10",
+        *(f"reshaped: {q}_queue.features 65536×256 → 64×256" for q in ("image", "text")),
+        *(f"reshaped: {q}_queue.image_ids 65536 → 64" for q in ("image", "text")),
+    }
+
+
+def test_where_sizes_are_not_known_the_verdict_on_weights_names_settings_and_says_why(load):
+    tower = "vision: {architecture: vit_base_patch16_siglip_256}"
+    verdict = verdicts(compare([load(f"model: {{{tower}}}\n"), load(f"model: {{{tower}, joint_dim: 8}}\n")]))[0]
+    assert verdict.answer == "partly"
+    assert "(model.joint_dim)" in verdict.reason
+    assert "vit_base_patch16_siglip_256 are not known without timm" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "reason"),
+    [
+        ("", "optimiser steps", "30 epochs of data that a spec does not count"),
+        ("model: {text: {architecture: some/bert}}\n", "trainable parameters", "sizes of some/bert"),
+        ("model: {text: {init: random, tokenizer: captions}}\n", "checkpoint", "at most 8,000 tokens"),
+    ],
+)
+def test_what_a_spec_alone_does_not_tell_is_not_guessed(load, text, name, reason):
+    quantity = next(q for q in derived_quantities(load(text).experiment) if q.name == name)
+    assert quantity.value is None
+    assert reason in quantity.unknown
+
+
+def test_what_a_run_knows_completes_the_quantities(load):
+    text = "model: {text: {init: random, tokenizer: captions}}\ntrain: {duration: 3 epochs, batch_size: 8}\n"
+    known = Known(vocabulary=100, processes=2, steps_per_epoch=7)
+    found = {q.name: q.value for q in derived_quantities(load(text).experiment, known)}
+    assert found["optimiser steps"] == 21
+    assert found["pairs seen"] == 21 * 16
+    assert found["trainable parameters"] > 0
+
+
+def test_settings_that_are_the_same_are_listed_on_request(load):
+    a, b = load(), load("train: {seed: 1}\n")
+    assert compare([a, b]).same == ()
+    comparison = compare([a, b], keep_same=True)
+    paths = {d.path for d in comparison.same}
+    assert "train.batch_size" in paths
+    assert {d.path for d in comparison.differences} == {"train.seed"}
+    assert paths == {path for path, _, _ in leaves(a.experiment)} - {"train.seed"} | {"data.test", "data.validation"}
 
 
 def test_quantities_follow_from_the_settings(load):

@@ -1,0 +1,192 @@
+"""Everything that tells operands apart, gathered once for every layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbalign.errors import UsageError
+from cbalign.spec.derived import Known, Quantity, derived_quantities
+from cbalign.spec.diff import Cell, Comparison, Difference, compare
+from cbalign.spec.experiment import Experiment
+from cbalign.spec.fields import every
+from cbalign.spec.operands import Operand
+from cbalign.spec.section import Effect
+from cbalign.spec.suggestions import did_you_mean
+from cbalign.spec.verdicts import Verdict, verdicts
+
+if TYPE_CHECKING:
+    from cbalign.comparison.bundles import GraphChanges
+    from cbalign.comparison.facts import Facts
+    from cbalign.comparison.metrics import MetricTable
+    from cbalign.comparison.weights import WeightChanges
+
+_FAMILIES = {"run": "runs and checkpoints", "bundle": "bundles"}  # what only these record
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What became of the first operand's graphs or tensors in another operand."""
+
+    first: str
+    other: str
+    graphs: tuple[GraphChanges, ...] = ()
+    weights: WeightChanges | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a layout shows. `derived` has the quantities of every operand, row by row, that are not the same in all."""
+
+    operands: tuple[Operand, ...]
+    comparison: Comparison
+    derived: tuple[tuple[Quantity, ...], ...]
+    verdicts: tuple[Verdict, ...]
+    metrics: MetricTable | None
+    pairings: tuple[Pairing, ...]
+    everything: bool  # whether what is the same, and every tensor, is to be shown
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the user calls the operands."""
+        return tuple(operand.name for operand in self.operands)
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether there are two."""
+        return len(self.operands) == 2
+
+
+def gather(
+    operands: Sequence[Operand], *, only: Sequence[str] = (), ignore: Sequence[str] = (), everything: bool = False
+) -> Findings:
+    """Compare operands by all that they are.
+
+    Args:
+        operands: two or more.
+        only: nothing but differences of these effect classes or below these paths.
+        ignore: leave out those of these.
+        everything: list what is the same, too.
+
+    Raises:
+        UsageError: `only` or `ignore` name something that these operands do not have.
+        CbalignError: a manifest, checkpoint or graph is damaged.
+    """
+    specs = compare([each.loaded for each in operands], keep_same=everything)
+    known = [Known()] * len(operands)
+    around: list[Difference] = []
+    metrics: MetricTable | None = None
+    pairings: tuple[Pairing, ...] = ()
+    if any(operand.folder for operand in operands):
+        from cbalign.comparison.facts import read_facts, surroundings
+
+        facts = [read_facts(operand) for operand in operands]
+        known = [each.known for each in facts]
+        pairings = _pairings(operands)
+        around = [*surroundings(facts), *_files(pairings, operands, facts)]
+        if sum(operand.run is not None for operand in operands) > 1:
+            from cbalign.comparison.metrics import compare_metrics
+
+            metrics = compare_metrics(operands)
+    shown = specs.extended(around)
+    for names, keep in ((only, True), (ignore, False)):
+        if names:
+            _refuse_unknown(names, operands)
+            shown = shown.keep(lambda d, n=names, k=keep: is_among(d, n) is k)  # type: ignore[misc]
+    if only:  # the rest is about the whole
+        return Findings(tuple(operands), shown, (), (), None, (), everything)
+    rows = zip(*(derived_quantities(o.experiment, k) for o, k in zip(operands, known)))
+    return Findings(
+        operands=tuple(operands),
+        comparison=shown,
+        derived=tuple(row for row in rows if everything or _differ(row)),
+        verdicts=tuple(verdicts(specs, known, around)) if len(operands) == 2 else (),
+        metrics=metrics,
+        pairings=pairings,
+        everything=everything,
+    )
+
+
+def is_among(difference: Difference, names: Sequence[str]) -> bool:
+    """Whether a difference is of one of these effect classes, or at or below one of these paths."""
+    path = difference.path
+    return any(
+        name == difference.effect.value or path == name or path.startswith((f"{name}.", f"{name}[", f"{name} "))
+        for name in names
+    )
+
+
+def _differ(row: Sequence[Quantity]) -> bool:
+    """Whether what is known of a quantity differs, or else why it is not; known beside unknown tells nothing."""
+    return (
+        len({q.value for q in row if q.value is not None}) > 1 or len({q.unknown for q in row if q.value is None}) > 1
+    )
+
+
+def _refuse_unknown(names: Sequence[str], operands: Sequence[Operand]) -> None:
+    """A misspelt class or path would pass for "no differences"."""
+    classes = [effect.value for effect in Effect]
+    paths = [found.path.replace(".[]", "") for found in every(Experiment)]
+    for name in names:
+        family = name.partition(".")[0].partition("[")[0]
+        if family in _FAMILIES:
+            count = sum(
+                operand.run is not None if family == "run" else operand.kind == "bundle" for operand in operands
+            )
+            if count < 2:
+                kinds = ", ".join(f"{operand.name} is a {operand.kind}" for operand in operands)
+                raise UsageError(f"{name} is about {_FAMILIES[family]}, and there are not two of them: {kinds}.")
+            continue
+        plain = "".join(part.partition("]")[2] if "]" in part else part for part in name.split("["))
+        if name not in classes and not any(path == plain or path.startswith(f"{plain}.") for path in paths):
+            hint = did_you_mean(name, [*classes, *paths, *_FAMILIES])
+            remedy = f"{hint[:1].upper()}{hint[1:]}" if hint else f"Classes are {', '.join(classes)}."
+            raise UsageError(f"{name} is neither an effect class nor a setting.", remedy=remedy)
+
+
+def _pairings(operands: Sequence[Operand]) -> tuple[Pairing, ...]:
+    """The first bundle with every other one, and the first checkpoint with every other one."""
+    found = []
+    bundles = [operand for operand in operands if operand.kind == "bundle"]
+    checkpoints = [operand for operand in operands if operand.kind == "checkpoint"]
+    for first, other in ((group[0], other) for group in (bundles, checkpoints) if group for other in group[1:]):
+        assert first.folder is not None
+        assert other.folder is not None
+        if first.kind == "bundle":
+            from cbalign.comparison.bundles import compare_graphs
+            from cbalign.runtime.bundle import Bundle
+
+            graphs = compare_graphs(Bundle.open(first.folder), Bundle.open(other.folder))
+            found.append(Pairing(first.name, other.name, tuple(graphs)))
+        else:
+            from cbalign.comparison.checkpoints import compare_checkpoints
+
+            changes = compare_checkpoints(first.folder, other.folder)
+            found.append(Pairing(first.name, other.name, weights=changes))
+    return tuple(found)
+
+
+def _files(pairings: Sequence[Pairing], operands: Sequence[Operand], facts: Sequence[Facts]) -> list[Difference]:
+    """Graphs and weights that are not the same, as differences that count."""
+    found = {}
+    for pairing in pairings:
+        changes = [(f"bundle.{graph.name}", graph.weights, graph.computes_the_same) for graph in pairing.graphs]
+        if pairing.weights is not None and not pairing.weights.same:
+            changes.append(("run.weights", pairing.weights, False))
+        for path, weights, equal in changes:
+            trained = weights is None or not weights.same
+            texts = {pairing.first: "as it is", pairing.other: _in_words(weights, equal)}
+            sources = {operand.name: each.source for operand, each in zip(operands, facts)}
+            cells = tuple(Cell(texts[o.name], sources[o.name]) if o.name in texts else None for o in operands)
+            effect = Effect.TRAINING if trained else Effect.EXPORT
+            found[path, pairing.other] = Difference(path, effect, cells, "The numbers in it, tensor by tensor.")
+    return list(found.values())
+
+
+def _in_words(weights: WeightChanges | None, equal: bool) -> str:
+    if weights is None:
+        return "another file"
+    if weights.same:
+        return "other notes in the file, same numbers" if equal else "other operators, same numbers"
+    return f"{len(weights.changed)} of {weights.compared} tensors changed"

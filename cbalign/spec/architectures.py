@@ -1,0 +1,76 @@
+"""Sizes of the published towers, by name or from a file: known without building one."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cbalign.errors import CheckpointError
+
+MINILM = "all-minilm-l6-v2"
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """Sizes of a BERT. `layers` counts all of the published model, of which towers take some."""
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    intermediate: int
+    positions: int = 512
+    types: int = 2
+    norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+
+
+BERTS = {
+    "bert-base-uncased": BertConfig(vocabulary=30522, width=768, layers=12, heads=12, intermediate=3072),
+    "bert-mini": BertConfig(vocabulary=30522, width=256, layers=4, heads=4, intermediate=1024),
+    MINILM: BertConfig(vocabulary=30522, width=384, layers=6, heads=12, intermediate=1536),
+}
+
+
+def read_bert_config(path: Path) -> BertConfig:
+    """Sizes from a BERT's config.json.
+
+    Raises:
+        CheckpointError: the file is missing or is not of a BERT.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return BertConfig(
+            vocabulary=raw["vocab_size"],
+            width=raw["hidden_size"],
+            layers=raw["num_hidden_layers"],
+            heads=raw["num_attention_heads"],
+            intermediate=raw["intermediate_size"],
+            positions=raw["max_position_embeddings"],
+            types=raw.get("type_vocab_size", 2),
+            norm_eps=raw.get("layer_norm_eps", 1e-12),
+            initializer_range=raw.get("initializer_range", 0.02),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is not the configuration of a BERT: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Sizes of a plain vision transformer with a [CLS] token and feed-forward layers four times as wide."""
+
+    width: int
+    layers: int
+    patch_size: int
+
+
+_VIT_SIZES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12), "large": (1024, 24), "huge": (1280, 32)}
+_VIT_NAME = re.compile(r"(?:vit|deit)_(tiny|small|base|large|huge)_patch(\d+)_\d+(?:\.\w+)?")
+
+
+def vit_config(architecture: str) -> ViTConfig | None:
+    """Sizes of a plain ViT or DeiT by timm's name; `None` for timm's many other transformers."""
+    named = _VIT_NAME.fullmatch(architecture)
+    return ViTConfig(*_VIT_SIZES[named[1]], int(named[2])) if named else None

@@ -1,0 +1,173 @@
+"""Every tensor of the model that a spec describes, by name and shape, without building it.
+
+What `cbalign.models.build` makes of the spec has exactly these tensors in its checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cbalign.errors import CheckpointError
+from cbalign.spec.architectures import BERTS, BertConfig, read_bert_config, vit_config
+from cbalign.spec.experiment import Experiment
+from cbalign.spec.model import TextSection, VisionSection
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+_Named = Iterator[tuple[str, Shape]]
+
+TEACHER = "teacher."
+_BUFFERS = ("image_queue.", "text_queue.", "codebook.last_used")
+_WHOLE_NUMBERS = ("image_ids", "pointer", "filled", "last_used")  # int64, all others are float32
+
+
+class UnknownSizes(Exception):
+    """A spec alone does not tell the sizes of its model; the message says why."""
+
+
+def tensor_shapes(experiment: Experiment, vocabulary: int | None = None) -> Shapes:
+    """The tensors of a checkpoint of an experiment.
+
+    Args:
+        experiment: a complete spec.
+        vocabulary: number of tokens that the tokenizer knows, where that is known.
+
+    Raises:
+        UnknownSizes: an architecture whose sizes are not known here, or a vocabulary that is.
+    """
+    task: str = experiment.task.kind
+    if task != "pretrain":
+        raise UnknownSizes(f"sizes are not computed for the task {task}")
+    model = experiment.model
+    text = _bert(model.text, vocabulary)
+    width, towers = _towers(experiment, text)
+    named = {f"{owner}{name}": shape for owner in ("student.", "teacher.network.") for name, shape in towers.items()}
+    for queue in ("image_queue", "text_queue"):
+        named |= {
+            f"{queue}.features": (model.queue.length, model.joint_dim),
+            f"{queue}.image_ids": (model.queue.length,),
+        }
+        named |= {f"{queue}.pointer": (), f"{queue}.filled": ()}
+    named["temperature.value"] = ()
+    if experiment.needs_codebook:
+        named["codebook.prototypes"] = (model.codebook.size, model.joint_dim)
+        named["codebook.last_used"] = (2, model.codebook.size)
+    if experiment.needs_matching:
+        named |= dict(_linear("match_head", width, 2))
+    return named
+
+
+def trainable_parameters(experiment: Experiment, shapes: Shapes) -> int:
+    """Parameters that the optimiser moves."""
+    fixed = (TEACHER, *_BUFFERS, *(() if experiment.model.temperature.learned else ("temperature.",)))
+    return sum(math.prod(shape) for name, shape in shapes.items() if not name.startswith(fixed))
+
+
+def teacher_parameters(shapes: Shapes) -> int:
+    """Parameters of the momentum teacher."""
+    return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(TEACHER))
+
+
+def state_bytes(shapes: Shapes) -> int:
+    """Bytes of all tensors: student, teacher, queues, codebook."""
+    return sum(math.prod(shape) * (8 if name.endswith(_WHOLE_NUMBERS) else 4) for name, shape in shapes.items())
+
+
+def _bert(section: TextSection, vocabulary: int | None) -> BertConfig:
+    config = BERTS.get(section.architecture)
+    if config is None:
+        folder = Path(section.architecture)
+        if not folder.is_dir():
+            raise UnknownSizes(f"the sizes of {section.architecture} are not on this machine")
+        try:
+            config = read_bert_config(folder / "config.json")
+        except CheckpointError as error:
+            raise UnknownSizes(error.message) from error
+    if vocabulary is None:
+        if section.tokenizer == "captions":
+            raise UnknownSizes(f"the vocabulary comes from the captions, at most {section.vocabulary:,} tokens")
+        vocabulary = config.vocabulary
+    return BertConfig(
+        vocabulary=vocabulary,
+        width=section.width or config.width,
+        layers=config.layers,
+        heads=config.heads,
+        intermediate=section.intermediate or config.intermediate,
+        positions=config.positions,
+        types=config.types,
+    )
+
+
+def _towers(experiment: Experiment, text: BertConfig) -> tuple[int, dict[str, Shape]]:
+    """The text tower's width, and what student and teacher have each."""
+    model = experiment.model
+    image_width, vision = _vision(model.vision)
+    named = {f"vision.transformer.{name}": shape for name, shape in vision}
+    for name, rows in (("words", text.vocabulary), ("positions", text.positions), ("types", text.types)):
+        named[f"text.embeddings.{name}.weight"] = (rows, text.width)
+    named |= dict(_norm("text.embeddings.norm", text.width))
+    for layer in range(model.text.layers):
+        named |= dict(_bert_layer(f"text.layers.{layer}", text, None))
+    if experiment.needs_matching or experiment.needs_masked_language:
+        for layer in range(model.fusion.layers):
+            named |= dict(_bert_layer(f"fusion.layers.{layer}", text, image_width))
+    if experiment.needs_masked_language:
+        named["masked_language_head.bias"] = (text.vocabulary,)
+        named |= dict(_linear("masked_language_head.transform", text.width, text.width))
+        named |= dict(_norm("masked_language_head.norm", text.width))
+    named |= dict(_linear("image_projection", image_width, model.joint_dim))
+    named |= dict(_linear("text_projection", text.width, model.joint_dim))
+    return text.width, named
+
+
+def _vision(section: VisionSection) -> tuple[int, _Named]:
+    """The image tower's width and its tensors by timm's names."""
+    config = vit_config(section.architecture)
+    if config is None:
+        raise UnknownSizes(f"the sizes of {section.architecture} are not known without timm")
+    width, patch = section.width or config.width, section.patch_size or config.patch_size
+
+    def named() -> _Named:
+        yield "cls_token", (1, 1, width)
+        yield "pos_embed", (1, 1 + (section.image_size // patch) ** 2, width)
+        yield "patch_embed.proj.weight", (width, 3, patch, patch)
+        yield "patch_embed.proj.bias", (width,)
+        for block in range(section.layers or config.layers):
+            yield from _norm(f"blocks.{block}.norm1", width)
+            yield from _linear(f"blocks.{block}.attn.qkv", width, 3 * width)
+            yield from _linear(f"blocks.{block}.attn.proj", width, width)
+            yield from _norm(f"blocks.{block}.norm2", width)
+            yield from _linear(f"blocks.{block}.mlp.fc1", width, 4 * width)
+            yield from _linear(f"blocks.{block}.mlp.fc2", 4 * width, width)
+        yield from _norm("norm", width)
+
+    return width, named()
+
+
+def _bert_layer(name: str, text: BertConfig, image_width: int | None) -> _Named:
+    yield from _attention(f"{name}.attention", text.width, text.width)
+    if image_width is not None:
+        yield from _attention(f"{name}.cross_attention", text.width, image_width)
+    yield from _linear(f"{name}.feed_forward.expand", text.width, text.intermediate)
+    yield from _linear(f"{name}.feed_forward.contract", text.intermediate, text.width)
+    yield from _norm(f"{name}.feed_forward.norm", text.width)
+
+
+def _attention(name: str, width: int, source_width: int) -> _Named:
+    yield from _linear(f"{name}.query", width, width)
+    yield from _linear(f"{name}.key", source_width, width)
+    yield from _linear(f"{name}.value", source_width, width)
+    yield from _linear(f"{name}.output", width, width)
+    yield from _norm(f"{name}.norm", width)
+
+
+def _linear(name: str, inputs: int, outputs: int) -> _Named:
+    yield f"{name}.weight", (outputs, inputs)
+    yield f"{name}.bias", (outputs,)
+
+
+def _norm(name: str, width: int) -> _Named:
+    yield f"{name}.weight", (width,)
+    yield f"{name}.bias", (width,)
