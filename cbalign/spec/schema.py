@@ -93,7 +93,7 @@ def _property(field: Schema) -> Schema:
 
 def _or_reference(field: Schema) -> Schema:
     """The same where `${env:NAME}` may stand instead of what would not be text, or not any text."""
-    outside = {key: field[key] for key in ("default", "description", "examples") if key in field}
+    outside: Schema = {key: field[key] for key in ("default", "description", "examples") if key in field}
     inside = {key: value for key, value in field.items() if key not in outside}
     choices = inside["anyOf"] if inside.keys() == {"anyOf"} else [inside]
     if not any(choice.get("type") in _VALUES or {"enum", "pattern"} & choice.keys() for choice in choices):
