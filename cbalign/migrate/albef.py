@@ -41,7 +41,8 @@ def epochs(count: Data) -> Data:
     return f"{count:g} epochs"
 
 
-def _adamw(name: Data) -> Data:
+def adamw(name: Data) -> Data:
+    """The one optimiser that cbalign has."""
     if str(name).lower() != "adamw":
         raise Unfit("cbalign trains with AdamW")
     return "adamw"
@@ -69,7 +70,7 @@ RULES = (
     Rule("mlm_probability", "objectives.masked_language.probability"),
     Rule("batch_size", "train.batch_size", remark="per GPU, of which ALBEF's README uses 8"),
     Rule("batch_size_train", "train.batch_size", remark="per GPU, of which ALBEF's README uses 8"),
-    Rule("optimizer.opt", "train.optimizer.kind", _adamw),
+    Rule("optimizer.opt", "train.optimizer.kind", adamw),
     Rule("optimizer.lr", "train.optimizer.lr"),
     Rule("optimizer.weight_decay", "train.optimizer.weight_decay"),
     Rule("schedular.sched", "train.schedule.kind", _cosine),
@@ -102,7 +103,7 @@ def migrate(tree: MapNode) -> Migration:
     elif not is_aligned:
         migration.lack("the task", f"this cbalign has no {task}; the spec has its model and training, on pairs")
     if is_aligned or not has_kind:
-        _objectives(migration, task)
+        objectives(migration, retrieval=task == "retrieval")
     if task == "retrieval":
         _evaluation(migration)
     else:
@@ -167,12 +168,13 @@ def _data(migration: Migration, task: str, source: str) -> None:
         migration.lack("the images", "paths in these lists are absolute; set data.train.root to a folder above all")
 
 
-def _objectives(migration: Migration, task: str) -> None:
+def objectives(migration: Migration, *, retrieval: bool) -> None:
+    """The terms of ALBEF's loss, in pretraining or in fine-tuning for retrieval."""
     migration.assume("objectives.codebook.weight", 0.0, "no codebook")
     migration.assume("objectives.contrastive.intra_modal", False, "image with text only")
-    together = "image" if task == "retrieval" else "pair"
+    together = "image" if retrieval else "pair"
     migration.assume("objectives.contrastive.positives", together, "what counts as a positive")
-    if task == "retrieval":
+    if retrieval:
         migration.assume("objectives.masked_language.weight", 0.0, "no masked words in fine-tuning")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cbalign.errors import UsageError
-from cbalign.migrate.albef import epochs
+from cbalign.migrate.albef import epochs, objectives
 from cbalign.migrate.rules import Migration, Rule, Unfit, source_kinds, task_kinds
 from cbalign.spec.document import Data, MapNode
 
@@ -120,7 +120,7 @@ def migrate(tree: MapNode) -> Migration:
     elif not is_aligned:
         migration.lack("the task", f"this cbalign has no {kind}; the spec has its model and training, on pairs")
     if is_aligned or not has_kind:
-        _objectives(migration, arch)
+        objectives(migration, retrieval=arch == "albef_retrieval")
     if arch == "albef_retrieval":
         _evaluation(migration)
     migration.settle("run.task")
@@ -164,15 +164,6 @@ def _wanted(migration: Migration) -> list[str]:
     asked = [migration.value(key) for key in ("run.valid_splits", "run.test_splits")]
     named = [str(split) for each in asked if isinstance(each, list) for split in each]
     return list(dict.fromkeys(split for split in named if split in ("val", "test")))
-
-
-def _objectives(migration: Migration, arch: str) -> None:
-    migration.assume("objectives.codebook.weight", 0.0, "no codebook")
-    migration.assume("objectives.contrastive.intra_modal", False, "image with text only")
-    retrieval = arch == "albef_retrieval"
-    migration.assume("objectives.contrastive.positives", "image" if retrieval else "pair", "what counts as a positive")
-    if retrieval:
-        migration.assume("objectives.masked_language.weight", 0.0, "no masked words in fine-tuning")
 
 
 def _evaluation(migration: Migration) -> None:

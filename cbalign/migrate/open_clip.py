@@ -6,7 +6,7 @@ import ast
 import re
 import shlex
 
-from cbalign.migrate.albef import epochs
+from cbalign.migrate.albef import adamw, epochs
 from cbalign.migrate.rules import Migration, Rule, Unfit
 from cbalign.spec.document import Data, Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText
 
@@ -101,12 +101,6 @@ def _precision(name: Data) -> Data:
     return kinds[str(name)]
 
 
-def _adamw(name: Data) -> Data:
-    if name != "adamw":
-        raise Unfit("cbalign trains with AdamW")
-    return "adamw"
-
-
 def _schedule(name: Data) -> Data:
     kinds = {"cosine": "cosine", "const": "constant"}
     if name not in kinds:
@@ -130,7 +124,7 @@ RULES = (
     Rule("lr", "train.optimizer.lr"),
     Rule("eps", "train.optimizer.eps"),
     Rule("wd", "train.optimizer.weight_decay"),
-    Rule("opt", "train.optimizer.kind", _adamw),
+    Rule("opt", "train.optimizer.kind", adamw),
     Rule("lr_scheduler", "train.schedule.kind", _schedule),
     Rule("warmup", "train.schedule.warmup", _steps),
     Rule("lr_cooldown_end", unless=0.0, remark="cbalign has no cool-down"),

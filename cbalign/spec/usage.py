@@ -70,11 +70,13 @@ class _Known:
                     self._declare_class(node)
                 case ast.FunctionDef(returns=ast.expr() as returns):
                     self.results[node.name] = self.names(returns)
-                case ast.Assign(targets=[ast.Name(name)], value=ast.Subscript() | ast.BinOp()):
-                    self.unions[name] = node.value
+                case ast.Assign(targets=[ast.Name(name)], value=ast.Subscript() | ast.BinOp() as value):
+                    self.unions[name] = value
+                case ast.AnnAssign(target=ast.Name(name), annotation=ast.Name("TypeAlias"), value=ast.expr() as value):
+                    self.unions[name] = value
 
     def _declare_class(self, node: ast.ClassDef) -> None:
-        self.bases[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        self.bases[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id != node.name]
         for inner in node.body:
             match inner:
                 case ast.AnnAssign(target=ast.Name(name), annotation=annotation):
@@ -94,9 +96,13 @@ class _Known:
 
     def spelled_out(self, types: Types) -> Types:
         """The types with every named union replaced by its members."""
-        found = set(types)
-        for name in types & self.unions.keys():
-            found |= self.spelled_out(self.names(self.unions[name]) - {name})
+        found: set[str] = set()
+        waiting = set(types)
+        while waiting:
+            name = waiting.pop()
+            found.add(name)
+            if name in self.unions:
+                waiting |= self.names(self.unions[name]) - found
         return frozenset(found)
 
     def owner(self, name: str, attribute: str) -> str | None:
