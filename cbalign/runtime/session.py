@@ -25,6 +25,7 @@ class Session:
 
     Args:
         bundle: the verified bundle.
+        precision: of the graphs.
         graphs: its sessions by graph name.
         tokenizer, preprocessing: the bundle's.
         device: where the graphs run.
@@ -34,6 +35,7 @@ class Session:
     def __init__(
         self,
         bundle: Bundle,
+        precision: str,
         graphs: Mapping[str, onnxruntime.InferenceSession],
         tokenizer: Tokenizer,
         preprocessing: Preprocessing,
@@ -41,6 +43,7 @@ class Session:
         placement: tuple[Placement, ...],
     ) -> None:
         self.bundle = bundle
+        self.precision = precision
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing
         self.device = device
@@ -49,14 +52,14 @@ class Session:
 
     @classmethod
     def open(
-        cls, bundle: str | Path, device: str = "auto", precision: str = "fp32", *, threads: int | None = None
+        cls, bundle: str | Path, device: str = "auto", precision: str | None = None, *, threads: int | None = None
     ) -> Session:
         """Verify a bundle's files and load its graphs.
 
         Args:
             bundle: folder of the bundle.
-            device: `auto` (a GPU if there is one that works), `cpu`, `cuda` or `cuda:N`.
-            precision: which graphs to run.
+            device: `auto` (a GPU if there is one that works), `cpu`, `cuda`, `cuda:N` or `tensorrt`.
+            precision: which graphs to run; the first that the bundle lists when left out.
             threads: of onnxruntime within one graph on the CPU; None lets it choose.
 
         Raises:
@@ -65,7 +68,8 @@ class Session:
         """
         quiet()
         opened = Bundle.open(bundle)
-        found = find_device(device)
+        precision = precision or opened.manifest.precisions[0]
+        found = find_device(device, precision)
         for graph in ("image", "text"):
             opened.graph_path(precision, graph)
         opened.verify(opened.names_of(precision))
@@ -82,7 +86,7 @@ class Session:
             placement.append(Placement.of(graph, graphs[graph]))
             if found.kind != "cpu":
                 check_placement(placement[-1], graphs[graph].get_providers(), found)
-        return cls(opened, graphs, tokenizer, preprocessing, found, tuple(placement))
+        return cls(opened, precision, graphs, tokenizer, preprocessing, found, tuple(placement))
 
     @property
     def image_size(self) -> int:
