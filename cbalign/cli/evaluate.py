@@ -13,6 +13,7 @@ from cbalign.cli import console
 from cbalign.cli.options import device_option, json_option, require_option
 from cbalign.cli.subject import Subject, open_subject
 from cbalign.errors import UsageError
+from cbalign.machine import installed
 
 if TYPE_CHECKING:
     from cbalign.encoders import Encoder
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cbalign.spec.experiment import Experiment
 
 _PROTOCOLS = ("dual", "rerank", "code")
+_PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
 
 
 @click.command()
@@ -73,7 +75,7 @@ def evaluate(
         step=subject.step,
         backend=subject.backend,
         results=tuple(results),
-        versions=_versions(),
+        versions=installed(_PACKAGES),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _keep(evaluation, subject, output)
@@ -154,18 +156,6 @@ def _keep(evaluation: object, subject: Subject, output: Path | None) -> None:
         for result in evaluation.results:
             one = replace(evaluation, results=(result,))
             write_durably(subject.results / file_name(result, subject.step), one.to_json().encode())
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    found = {}
-    for package in ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 @contextmanager

@@ -16,9 +16,7 @@ profile_option = click.option(
     "--profile", "profiles", multiple=True, metavar="NAME", help="Apply an overlay of the spec's `profiles`."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-device_option = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or tensorrt."
-)
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or tensorrt.")
 require_option = click.option(
     "--require",
     type=click.Choice(["cuda", "tensorrt"]),

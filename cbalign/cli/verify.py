@@ -80,6 +80,7 @@ def _report(session: Session, differences: dict[str, float]) -> dict[str, object
                 provider: {
                     "nodes": placement.nodes[provider],
                     "reason": reason,
+                    "work": placement.work(provider),
                     "operators": dict(placement.operators[provider]),
                 }
                 for provider, reason in placement.reasons(session.device).items()
@@ -100,8 +101,8 @@ def _lines(report: dict[str, object]) -> list[str]:
     ]
     for graph, providers in placement.items():
         for provider, found in providers.items():
-            operators = sorted(found["operators"].items(), key=lambda item: -item[1])
-            most = ", ".join(f"{count} {name}" for name, count in operators[:5])
-            more = f" and {len(operators) - 5} more kinds" if len(operators) > 5 else ""
-            lines.append(f"  {graph}: {found['nodes']} nodes on {provider} ({found['reason']}): {most}{more}")
+            work = ", ".join(f"{count} {name}" for name, count in found["work"].items()) or "no products"
+            why = "" if found["reason"] == report["why"] else f" ({found['reason']})"
+            others = found["nodes"] - sum(found["work"].values())
+            lines.append(f"  {graph}: {found['nodes']} nodes on {provider}{why}: {work} and {others} others")
     return lines

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.export.precision import require_precision, write_precision
 from cbalign.export.proof import prove
 from cbalign.export.sample import Sample
+from cbalign.machine import installed
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.bundle import CARD, GOLDEN, MANIFEST, PARITY, PREPROCESSING, SPEC, BundleManifest, list_files
 from cbalign.runtime.golden import write_golden
@@ -43,7 +43,17 @@ from cbalign.spec.load import load_experiment
 from cbalign.tasks.load import load_encoder
 
 _GOLDEN_PAIRS = 4
-_PACKAGES = ("cbalign", "torch", "onnx", "onnxscript", "numpy", "Pillow", "tokenizers")
+_PACKAGES = (
+    "cbalign",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "numpy",
+    "Pillow",
+    "tokenizers",
+    "onnxruntime-gpu",
+    "onnxruntime",
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ def export_run(
         precisions=wanted,
         opset=opset.version,
         opset_reason=opset.reason,
-        versions=_versions(),
+        versions=installed(_PACKAGES),
         files={},
     )
     return write_bundle(encoder, loaded, manifest, target, report=report)
@@ -137,7 +147,7 @@ def write_bundle(
         report("computing with PyTorch")
         expected = Expected.of(encoder, source)
         # The other precisions are made from float32 and judged beside it, whether or not it stays.
-        made = replace(manifest, precisions=tuple(dict.fromkeys(("fp32", *manifest.precisions))))
+        made = replace(manifest, precisions=("fp32", *(p for p in manifest.precisions if p != "fp32")))
         _write_graphs(encoder, expected.sample, made, folder, report)
         encoder.tokenizer.save(folder)
         (folder / PREPROCESSING).write_text(Preprocessing(encoder.image_size).to_json(), encoding="utf-8")
@@ -163,7 +173,11 @@ def chosen_graphs(section: ExportSection, available: Mapping[str, nn.Module]) ->
 
 
 def _write_graphs(
-    encoder: TorchEncoder, sample: Sample, manifest: BundleManifest, folder: Path, report: Callable[[str], None]
+    encoder: TorchEncoder,
+    sample: Sample,
+    manifest: BundleManifest,
+    folder: Path,
+    report: Callable[[str], None],
 ) -> None:
     facts = {
         "cbalign.name": manifest.name,
@@ -258,13 +272,3 @@ def _replace(target: Path, fresh: Path) -> None:
         os.rename(target, old)
     os.rename(fresh, target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {package: metadata.version(package) for package in _PACKAGES}
-    for package in ("onnxruntime-gpu", "onnxruntime"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

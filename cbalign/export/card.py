@@ -70,7 +70,7 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
 
 def _licences(experiment: Experiment) -> str:
     text, vision = experiment.model.text, experiment.model.vision
-    origins = [experiment.data.train.source]
+    origins: list[str] = [experiment.data.train.source]
     origins += [tower.architecture for tower in (text, vision) if tower.init == "pretrained"]
     known = [f"- {_LICENCES[name]}" for name in origins if name in _LICENCES]
     unknown = [f"- {name}: not known here, look where it came from" for name in origins if name not in _LICENCES]
@@ -105,7 +105,7 @@ def _limits(manifest: BundleManifest, experiment: Experiment) -> list[str]:
     ]
     if "int8" in manifest.precisions:
         limits.append(
-            "int8 quantises activations with one scale per batch: an item's vector changes slightly with its neighbours."
+            "int8 has one scale for the activations of a batch: an item's vector changes slightly with its neighbours."
         )
     return limits
 

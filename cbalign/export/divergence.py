@@ -87,7 +87,7 @@ def _onnx_tensors(path: Path, signature: Signature, feed: Feed, names: Sequence[
 
 
 def _readable(value: NDArray[np.generic]) -> FloatArray:
-    return value.astype(np.float32) if value.dtype.kind == "f" else value  # type: ignore[return-value]
+    return value.astype(np.float32) if value.dtype.kind == "f" else value
 
 
 @torch.inference_mode()

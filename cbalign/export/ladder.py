@@ -21,15 +21,25 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.data.source import PairSource
+from cbalign.data.source import FirstEntries, PairSource
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, Encoder, FloatArray, ImageFeatures, IntArray, TextFeatures
-from cbalign.errors import BundleError
+from cbalign.errors import BundleError, DivergenceError
 from cbalign.evaluation.features import load_images
 from cbalign.evaluation.result import RetrievalResult, largest_difference, surest_loss
 from cbalign.evaluation.retrieval import evaluate_retrieval
-from cbalign.export.parity import CODEBOOK, LIMITS, SAME_VECTORS, WHOLE, Check, Measure, PrecisionReport, Rung, difference
-from cbalign.export.sample import BATCHES, FirstEntries, Sample
+from cbalign.export.parity import (
+    CODEBOOK,
+    LIMITS,
+    SAME_VECTORS,
+    WHOLE,
+    Check,
+    Measure,
+    PrecisionReport,
+    Rung,
+    difference,
+)
+from cbalign.export.sample import BATCHES, Sample
 from cbalign.spec.evaluation import RetrievalEvaluation
 
 Feed: TypeAlias = tuple[NDArray[np.generic], ...]
@@ -231,11 +241,13 @@ class Ladder:
     def _task(self) -> tuple[RetrievalResult, ...]:
         with _Attempt(self, "task", WHOLE, "retrieval"):
             results = _evaluate(self.exported, self.expected.encoder, self.expected.source)
+            protocols = {result.protocol for result in results}
+            wanted = tuple(result for result in self.expected.results if result.protocol in protocols)
             if self.precision != "fp32":
-                name, loss = surest_loss(self.expected.results, results)
+                name, loss = surest_loss(wanted, results)
                 self._add("task", WHOLE, f"{name}: points that are surely lost", loss, self.limits.recall)
                 return results
-            name, gap = largest_difference(self.expected.results, results)
+            name, gap = largest_difference(wanted, results)
             queries = min(results[0].images, results[0].texts)
             # One query that crosses a rank is no error of the export, and in a small gallery it is more than allowed.
             limit = max(self.limits.recall, 100 / queries + 1e-9)
@@ -247,7 +259,14 @@ class Ladder:
         self._add("independence", graph, quantity, self.limits.measure(found, alone), self.limits.embedding)
 
     def _compare(
-        self, graph: str, quantity: str, found: FloatArray, wanted: FloatArray, measure: Measure, limit: float, feed: Feed
+        self,
+        graph: str,
+        quantity: str,
+        found: FloatArray,
+        wanted: FloatArray,
+        measure: Measure,
+        limit: float,
+        feed: Feed,
     ) -> None:
         check = self._add("torch", graph, quantity, measure(found, wanted), limit)
         if not check.passed:
@@ -269,7 +288,7 @@ class _Attempt:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, BundleError):
+        if not isinstance(error, BundleError | DivergenceError):
             return False
         self._ladder._add(*self._place, np.inf, 0.0, f"cannot be computed: {error.message}")
         if self._feed:
@@ -281,8 +300,8 @@ def _evaluate(encoder: Encoder, reference: Encoder, source: PairSource) -> tuple
     section = RetrievalEvaluation(
         protocols=(
             "dual",
-            *(("rerank",) if reference.has_matcher else ()),
-            *(("code",) if reference.has_codebook else ()),
+            *(("rerank",) if encoder.has_matcher and reference.has_matcher else ()),
+            *(("code",) if encoder.has_codebook and reference.has_codebook else ()),
         ),
         top_k=_TASK_CANDIDATES,
         bootstrap=0,

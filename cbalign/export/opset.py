@@ -71,7 +71,7 @@ def attention_problem(device: Device) -> str | None:
     return None
 
 
-def _example() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _example() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Queries (2, 2, 5, 8), keys and values (2, 2, 7, 8), and a mask (2, 1, 5, 7) over padding."""
     generator = np.random.default_rng(0)
     q, k, v = (generator.standard_normal((2, 2, length, 8), np.float32) for length in (5, 7, 7))
@@ -79,7 +79,7 @@ def _example() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # type
     return q, k, v, np.ascontiguousarray(mask)
 
 
-def _attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """softmax(QKᵀ/√d) V, by its definition."""
     scores = np.where(mask, q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1]), -np.inf)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))

@@ -169,7 +169,9 @@ class ParityReport:
                     "device": report.device,
                     "first_divergence": report.divergence,
                     "metrics": _metrics(report.results),
-                    "checks": [{**asdict(c), "error": _json_number(c.error), "passed": c.passed} for c in report.checks],
+                    "checks": [
+                        {**asdict(c), "error": _json_number(c.error), "passed": c.passed} for c in report.checks
+                    ],
                 }
                 for report in self.precisions
             },

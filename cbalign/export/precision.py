@@ -13,7 +13,7 @@ import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from cbalign.errors import DeviceError
-from cbalign.export.graph import save_graph
+from cbalign.export.graph import INLINE_LIMIT, save_graph
 from cbalign.export.half import to_half
 from cbalign.runtime.placement import find_device, quiet
 from cbalign.spec.export import Precision
@@ -48,7 +48,13 @@ def require_precision(precision: Precision) -> None:
         ) from error
 
 
-def write_precision(precision: Precision, original: Path, path: Path, facts: Mapping[str, str]) -> None:
+def write_precision(
+    precision: Precision,
+    original: Path,
+    path: Path,
+    facts: Mapping[str, str],
+    inline_limit: int = INLINE_LIMIT,
+) -> None:
     """Write a float32 graph in another precision.
 
     Args:
@@ -56,6 +62,7 @@ def write_precision(precision: Precision, original: Path, path: Path, facts: Map
         original: the float32 graph.
         path: of the new file; weights too large for it go to `<path>.data`.
         facts: metadata of the file.
+        inline_limit: most bytes of weights within the file.
     """
     if precision == "fp32" or original.stem in KEPT:
         shutil.copyfile(original, path)
@@ -68,7 +75,7 @@ def write_precision(precision: Precision, original: Path, path: Path, facts: Map
     else:
         model = ir.load(original)
         to_half(model, precision)
-    save_graph(model, path, facts)
+    save_graph(model, path, facts, inline_limit)
 
 
 def _quantised(path: Path) -> ir.Model:

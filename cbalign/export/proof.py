@@ -13,7 +13,7 @@ from cbalign.data.image import Preprocessing
 from cbalign.errors import BundleError
 from cbalign.export.divergence import diverges_from_float, diverges_from_torch
 from cbalign.export.ladder import Expected, Ladder
-from cbalign.export.parity import LIMITS, WHOLE, Check, PrecisionReport
+from cbalign.export.parity import WHOLE, Check, PrecisionReport
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.bundle import PREPROCESSING, BundleManifest
 from cbalign.runtime.checker import check_graph

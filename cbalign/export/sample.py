@@ -1,13 +1,12 @@
-"""Real inputs to compare with: prepared pictures, raw texts of all lengths, and the beginning of a source."""
+"""Real inputs to compare with: prepared pictures, and raw texts of all lengths."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from cbalign.data.source import Entry, PairSource, gallery
+from cbalign.data.source import PairSource, gallery
 from cbalign.encoders import Encoder, IntArray, PixelArray
 from cbalign.errors import DataError
 from cbalign.evaluation.features import load_images
@@ -49,32 +48,3 @@ class Sample:
         chosen = [by_length[i] for i in np.linspace(0, len(by_length) - 1, max(BATCHES) - 2).astype(int)]
         long = " ".join(pairs.captions[:200])
         return cls(np.stack(pixels), np.array(entries), (by_length[0], long, *chosen))
-
-
-class FirstEntries:
-    """The beginning of a source; keeps `PairSource`.
-
-    Args:
-        source: the whole.
-        limit: number of entries.
-    """
-
-    def __init__(self, source: PairSource, limit: int) -> None:
-        self._source = source
-        self._length = min(limit, len(source))
-        self.name = source.name if self._length == len(source) else f"{source.name}, first {limit} entries"
-
-    def __len__(self) -> int:
-        return self._length
-
-    def entry(self, index: int) -> Entry:
-        """What entry `index` says."""
-        return self._source.entry(index)
-
-    def load(self, index: int) -> Image.Image:
-        """The image of entry `index`."""
-        return self._source.load(index)
-
-    def describe(self) -> str:
-        """One line for logs."""
-        return self.name

@@ -20,10 +20,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError
+from cbalign.runtime.signatures import SIGNATURES
+from cbalign.spec.export import Precision
 
 FORMAT = 2
 KIND = "cbalign bundle"
@@ -67,7 +69,7 @@ class BundleManifest:
     step: int | None  # of the checkpoint
     spec_fingerprint: str
     graphs: tuple[str, ...]
-    precisions: tuple[str, ...]  # the first is used unless another is asked for
+    precisions: tuple[Precision, ...]  # the first is used unless another is asked for
     opset: int
     opset_reason: str
     versions: Mapping[str, str]
@@ -97,8 +99,12 @@ class BundleManifest:
             seal = str(values.pop("sha256"))
             if _digest(text.replace(seal, "", 1)) != seal:
                 raise BundleError(f"{name} is damaged or was changed: it does not fit its own SHA-256", remedy=_AGAIN)
-            for key in ("graphs", "precisions"):
+            for key, known in (("graphs", SIGNATURES), ("precisions", get_args(Precision))):
                 values[key] = tuple(map(str, values[key]))
+                if unknown := [name for name in values[key] if name not in known]:
+                    raise ValueError(f"it lists {unknown[0]!r} under {key}")
+            if not values["precisions"]:
+                raise ValueError("it lists no precision")
             values["files"] = {_inside(path): BundleFile(**file) for path, file in values["files"].items()}
             if lacking := [required for required in _REQUIRED if required not in values["files"]]:
                 raise ValueError(f"it does not list {lacking[0]}")

@@ -25,4 +25,6 @@ def check_graph(path: Path) -> None:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:  # its own, protobuf's, and those of shape inference
         reason = " ".join(str(error).split())[:300]
-        raise BundleError(f"{path}: not a valid ONNX graph ({reason})", remedy="Make it anew with `cbalign export`.") from error
+        raise BundleError(
+            f"{path}: not a valid ONNX graph ({reason})", remedy="Make it anew with `cbalign export`."
+        ) from error

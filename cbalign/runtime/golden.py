@@ -40,7 +40,7 @@ def check_golden(session: Session) -> dict[str, float]:
     """
     if GOLDEN not in session.bundle.manifest.files:
         raise BundleError(f"{session.bundle.folder} has no {GOLDEN}", remedy="Make it anew with `cbalign export`.")
-    pixels, texts, recorded = _read(session.bundle.folder / GOLDEN, session.precision)
+    pixels, texts, recorded = read_golden(session.bundle.folder / GOLDEN, session.precision)
     found = _compute(session, pixels, texts)
     differences = {}
     for name, expected in recorded.items():
@@ -58,8 +58,12 @@ def check_golden(session: Session) -> dict[str, float]:
     return differences
 
 
-def _read(path: Path, precision: str) -> tuple[PixelArray, list[str], dict[str, FloatArray]]:
-    """Pixels, texts and one precision's outputs. Nothing pickled is loaded."""
+def read_golden(path: Path, precision: str) -> tuple[PixelArray, list[str], dict[str, FloatArray]]:
+    """Pixels, texts and one precision's outputs. Nothing pickled is loaded.
+
+    Raises:
+        BundleError: the file is damaged or lacks the precision.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             pixels, texts = file["pixels"], [str(text) for text in file["texts"]]

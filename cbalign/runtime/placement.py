@@ -14,13 +14,13 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from types import MappingProxyType
 from typing import TypeAlias
 
 import onnxruntime
 
 from cbalign.errors import DeviceError, UsageError
+from cbalign.machine import installed
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
@@ -73,14 +73,18 @@ class Placement:
         """Number of nodes per provider."""
         return {provider: sum(counts.values()) for provider, counts in self.operators.items()}
 
+    def work(self, provider: str) -> dict[str, int]:
+        """The operators with real work that a provider runs, most frequent first."""
+        counts = self.operators.get(provider, {})
+        return {name: count for name, count in sorted(counts.items(), key=lambda item: -item[1]) if name in _WORK}
+
     def reasons(self, device: Device) -> dict[str, str]:
         """Why each provider runs what it runs."""
         told = {}
-        for provider, counts in self.operators.items():
-            work = sum(count for name, count in counts.items() if name in _WORK)
+        for provider in self.operators:
             if provider == device.provider:
                 told[provider] = device.reason
-            elif work:
+            elif work := sum(self.work(provider).values()):
                 told[provider] = f"{work} nodes with real work that {device.provider} has no kernel for"
             else:
                 told[provider] = "shapes and indices, which onnxruntime computes there on purpose"
@@ -89,9 +93,9 @@ class Placement:
     def misplaced(self, device: Device) -> dict[str, int]:
         """Operators with real work that do not run on `device`."""
         found: Counter[str] = Counter()
-        for provider, counts in self.operators.items():
+        for provider in self.operators:
             if provider != device.provider:
-                found.update({name: count for name, count in counts.items() if name in _WORK})
+                found.update(self.work(provider))
         return dict(found)
 
     @classmethod
@@ -131,10 +135,7 @@ def find_device(asked: str, precision: str = "fp32") -> Device:
 
 def package_conflict() -> str | None:
     """What to say where onnxruntime and onnxruntime-gpu are both installed: the later one overwrote the other."""
-    found = {}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
+    found = installed(_PACKAGES)
     if len(found) < len(_PACKAGES):
         return None
     listed = " and ".join(f"{package} {version}" for package, version in found.items())
