@@ -68,13 +68,13 @@ def measure(
     rows = []
     for subject in subjects:
         if subject.name in notes:
-            rows.append(Row(subject.name, {}, None, subject.size(), None, notes[subject.name]))
+            rows.append(Row(subject.name, subject.device, {}, None, subject.size(), None, notes[subject.name]))
             continue
         report(f"memory and recall of {subject.name}")
         best = timings[subject.name]["image"].best.batch
         recall = None if source is None else _recall(encoders[subject.name], source)
         memory = peak_memory(subject, best, bundle)
-        rows.append(Row(subject.name, timings[subject.name], memory, subject.size(), recall, None))
+        rows.append(Row(subject.name, subject.device, timings[subject.name], memory, subject.size(), recall, None))
     return tuple(rows)
 
 

@@ -28,6 +28,7 @@ class Row:
     """
 
     subject: str
+    device: str
     timings: Mapping[str, Timing]
     peak_memory: int | None
     size: int
@@ -45,7 +46,6 @@ class Benchmark:
     bundle: str
     spec_fingerprint: str
     opset: int
-    device: str
     threads: int
     rounds: int
     batch_rounds: int

@@ -60,6 +60,7 @@ def benchmark(
     from dataclasses import replace
 
     from cbalign.benchmark.measure import QUICK, THOROUGH, measure
+    from cbalign.benchmark.subject import Subject
     from cbalign.engine.files import write_durably
     from cbalign.machine import cores
     from cbalign.runtime.bundle import Bundle
@@ -69,19 +70,20 @@ def benchmark(
         console.note(f"warning: {conflict}")
     opened = Bundle.open(bundle)
     place = require or device
-    kind = find_device(place).kind
+    gpu = "" if find_device(place).kind == "cpu" else "cuda"
     effort = QUICK if quick else THOROUGH
     effort = replace(effort, rounds=rounds or effort.rounds, batches=tuple(sorted(set(batches))) or effort.batches)
     threads = threads or cores()
     chosen = precisions or opened.manifest.precisions
     for precision in chosen:
         opened.graph_path(precision, "image")
-    subjects = _torch_subjects(run, opened.manifest, "cuda" if kind != "cpu" else "cpu", threads, quick) + [
-        _bundle_subject(bundle, precision, place, threads) for precision in chosen
+    subjects = _torch_subjects(run, opened.manifest, gpu or "cpu", threads, quick) + [
+        Subject("onnxruntime", precision, str(bundle), str(find_device(place, precision)), threads)
+        for precision in chosen
     ]
     source = None if no_recall else _source(bundle, _RECALL_IMAGES["quick" if quick else "thorough"])
     rows = measure(subjects, bundle, effort, source=source, report=console.note)
-    result = _result(opened.manifest, kind, threads, effort, source, rows)
+    result = _result(opened.manifest, threads, effort, source, rows)
     if output is not None:
         write_durably(output, result.to_json().encode())
     if as_json:
@@ -90,12 +92,6 @@ def benchmark(
     if run is None:
         console.note("note: name the run with --run to see PyTorch beside it")
     console.result(_text(result))
-
-
-def _bundle_subject(bundle: Path, precision: str, device: str, threads: int) -> Subject:
-    from cbalign.benchmark.subject import Subject
-
-    return Subject("onnxruntime", precision, str(bundle), device, threads)
 
 
 def _torch_subjects(
@@ -141,7 +137,6 @@ def _source(bundle: Path, images: int) -> PairSource | None:
 
 def _result(
     manifest: BundleManifest,
-    kind: str,
     threads: int,
     effort: Effort,
     source: PairSource | None,
@@ -160,7 +155,6 @@ def _result(
         bundle=manifest.name,
         spec_fingerprint=manifest.spec_fingerprint,
         opset=manifest.opset,
-        device=kind,
         threads=threads,
         rounds=effort.rounds,
         batch_rounds=effort.batch_rounds,
@@ -176,8 +170,8 @@ def _text(result: Benchmark) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     machine = result.machine
     blocks = [
-        f"{result.bundle} on {result.device}, {result.threads} threads; {machine['processor']}, {machine['cores']} "
-        f"cores, {machine['system']}\n{versions}",
+        f"{result.bundle}: {machine['processor']}, {machine['cores']} cores, {machine['system']}; "
+        f"{result.threads} threads\n{versions}",
         _speeds("image", "images encoded", result),
         _speeds("text", "texts encoded", result),
         _speeds("match", "texts matched with one image", result),
@@ -208,9 +202,9 @@ def _wholes(result: Benchmark) -> str:
             continue
         memory = "–" if row.peak_memory is None else f"{row.peak_memory / 1e6:,.0f}"
         recall = [f"{value:.1f}" for value in row.recall.values()] if row.recall else ["–", "–"]
-        rows.append([row.subject, memory, f"{row.size / 1e6:,.1f}", *recall])
+        rows.append([row.subject, row.device, memory, f"{row.size / 1e6:,.1f}", *recall])
     title = "peak memory of a process of its own, weights on disk" + (
         f", R@1 of dual on {result.recall_on}" if result.recall_on else ""
     )
-    header = ["", "memory MB", "disk MB", "R@1 image → text", "R@1 text → image"]
-    return f"{title}\n" + console.table(header, rows, right=range(1, 5))
+    header = ["", "on", "memory MB", "disk MB", "R@1 image → text", "R@1 text → image"]
+    return f"{title}\n" + console.table(header, rows, right=range(2, 6))

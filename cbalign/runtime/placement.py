@@ -47,6 +47,9 @@ class Device:
     index: int = 0
     reason: str = field(default="as asked", compare=False)
 
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.index}" if self.index else self.kind
+
     @property
     def provider(self) -> str:
         """The execution provider that must be there."""

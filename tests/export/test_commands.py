@@ -63,7 +63,10 @@ def test_without_options_the_specs_own_list_is_measured(run: Path) -> None:
 
 def test_a_bundle_is_evaluated_and_verified_without_torch(exported: Exported, tmp_path: Path) -> None:
     # The package onnx is only looked for by verify, which runs its checker where it is installed.
-    for words, light in ((["evaluate", str(exported.folder), "--on", "test"], "onnx"), (["verify", str(exported.folder)], "")):
+    for words, light in (
+        (["evaluate", str(exported.folder), "--on", "test"], "onnx"),
+        (["verify", str(exported.folder)], ""),
+    ):
         code = (
             "import sys\nfrom cbalign.cli import main\n"
             f"try: main({words!r})\n"
@@ -162,3 +165,47 @@ def test_wrong_precisions_in_a_spec_are_told(run: Path, value: str, message: str
     result = cbalign("validate", run / "spec.yaml", "--set", f"export.precisions={value}", "--no-files")
     assert result.exit_code == 2
     assert message in result.stderr + result.stdout
+
+
+def test_a_bundle_is_measured_beside_the_model_it_was_made_from(run: Path, exported: Exported, tmp_path: Path) -> None:
+    words = ["benchmark", exported.folder, "--run", run, "--precision", "int8", "--quick", "--rounds", 2, "--batch", 2]
+    result = cbalign(*words, "--device", "cpu", "--output", tmp_path / "result.json")
+    assert result.exit_code == 0, result.stderr
+    assert "texts matched with one image" in result.stdout
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert [row["subject"] for row in found["rows"]] == ["torch eager fp32", "torch autocast bf16", "onnxruntime int8"]
+    for row in found["rows"]:
+        assert set(row["timings"]) == {"image", "text", "match"}
+        assert row["timings"]["image"]["latency"]["batch"] == 1
+        assert row["peak_memory"] > 10_000_000
+        assert set(row["recall"]) == {"image_to_text_r1", "text_to_image_r1"}
+    sizes = {row["subject"]: row["size"] for row in found["rows"]}
+    assert sizes["onnxruntime int8"] == sum(p.stat().st_size for p in (exported.folder / "int8").iterdir())
+    assert found["opset"] == exported.manifest.opset
+    assert found["machine"]["cores"] >= 1
+    assert str(Path.home().name) not in found["machine"].values()
+
+
+def test_a_bundle_alone_is_measured_without_torch(exported: Exported, tmp_path: Path) -> None:
+    words = ["benchmark", str(exported.folder), "--quick", "--rounds", "1", "--batch", "2", "--no-recall", "--json"]
+    words += ["--precision", "fp32", "--device", "cpu"]
+    code = (
+        "import sys\nfrom cbalign.cli import main\n"
+        f"try: main({words!r})\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "assert not {'torch', 'transformers', 'timm', 'onnx'} & set(sys.modules), 'heavy imports'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert (row["subject"], row["recall"]) == ("onnxruntime fp32", None)
+
+
+def test_a_benchmark_beside_another_run_is_refused(run: Path, exported: Exported, tmp_path: Path) -> None:
+    other = tmp_path / "another-run"
+    shutil.copytree(run, other)
+    result = cbalign("benchmark", exported.folder, "--run", other, "--quick")
+    assert result.exit_code == 2
+    assert f"exported from {run.name}" in result.stderr
+    assert cbalign("benchmark", exported.folder, "--precision", "bf16").exit_code == 3
+    assert cbalign("benchmark", tmp_path).exit_code == 3

@@ -74,7 +74,9 @@ def test_a_model_is_at_par_with_itself(encoder: TorchEncoder, expected: Expected
     assert {check["rung"] for check in told["checks"]} == {"torch", "independence", "inputs", "codes", "task"}
     assert document["torch"] == told["metrics"]
     assert {"1", "2", "7", "32"} == {
-        check["quantity"].split()[-1] for check in told["checks"] if (check["graph"], check["rung"]) == ("image", "torch")
+        check["quantity"].split()[-1]
+        for check in told["checks"]
+        if (check["graph"], check["rung"]) == ("image", "torch")
     }
 
 

@@ -102,7 +102,8 @@ def test_a_manifest_cannot_name_files_outside_of_the_bundle(bundle: Path, name: 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"kind": "cbalign bundle"}', '{"kind": "cbalign bundle", "format": 2}', "[" * 100_000]
+    "text",
+    ["", "{", "[]", "{}", '{"kind": "cbalign bundle"}', '{"kind": "cbalign bundle", "format": 2}', "[" * 100_000],
 )
 def test_a_damaged_manifest_is_named(bundle: Path, text: str) -> None:
     (bundle / MANIFEST).write_text(text)
