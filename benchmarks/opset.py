@@ -56,7 +56,8 @@ def main() -> None:
             for batch in (1, 8):
                 feed = dict(zip(SIGNATURES[graph].input_names, (t.numpy() for t in inputs(graph, batch))))
                 plain, fused = (session.run(["embedding"], feed)[0] for session in sessions.values())
-                seconds = interleaved({n: lambda s=s, feed=feed: s.run(None, feed) for n, s in sessions.items()}, rounds=7)
+                calls = {n: lambda s=s, feed=feed: s.run(None, feed) for n, s in sessions.items()}
+                seconds = interleaved(calls, rounds=7)
                 ratio = np.divide(*(statistics.median(times) for times in seconds.values()))
                 print(
                     f"{graph}, batch {batch}: opset {OPSETS[1]} is {ratio:.2f} times as fast as {OPSETS[0]}, "

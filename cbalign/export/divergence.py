@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cbalign.encoders import FloatArray
@@ -49,7 +48,7 @@ def diverges_from_float(
     names = [name for name in names if name in present]
     expected, found = (_onnx_tensors(each, signature, feed, names) for each in (original, path))
     for name in names:
-        if name not in found or name not in expected or found[name].dtype.kind != "f":
+        if name not in found or name not in expected:
             continue
         if not (error := measure(found[name], expected[name])) <= limit:
             owner = f", the output of {modules[name]}" if name in modules else ""
@@ -68,7 +67,9 @@ def _modules(path: Path) -> dict[str, str]:
 
 
 def _onnx_tensors(path: Path, signature: Signature, feed: Feed, names: Sequence[str]) -> dict[str, FloatArray]:
-    """Inner tensors of a graph by name; empty where it cannot run."""
+    """Inner tensors of a graph that hold floats, by name; empty where it cannot run."""
+    if not names:
+        return {}
     model = onnx.load(path, load_external_data=False)
     given = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in given)
@@ -83,11 +84,9 @@ def _onnx_tensors(path: Path, signature: Signature, feed: Feed, names: Sequence[
         return {}
     finally:
         opened.unlink(missing_ok=True)
-    return {name: _readable(value) for name, value in zip(names, values, strict=True)}
-
-
-def _readable(value: NDArray[np.generic]) -> FloatArray:
-    return value.astype(np.float32) if value.dtype.kind == "f" else value
+    return {
+        name: value.astype(np.float32) for name, value in zip(names, values, strict=True) if value.dtype.kind == "f"
+    }
 
 
 @torch.inference_mode()
@@ -100,7 +99,7 @@ def _torch_tensors(module: nn.Module, feed: Feed) -> Mapping[str, FloatArray]:
             seen.setdefault(name, output.float().cpu().numpy())
 
     handles = [
-        part.register_forward_hook(lambda _, __, output, name=name: watch(name, output))  # type: ignore[misc]
+        part.register_forward_hook(lambda _, __, output, name=name: watch(name, output))
         for name, part in module.named_modules()
     ]
     try:

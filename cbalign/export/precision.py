@@ -86,6 +86,8 @@ def _quantised(path: Path) -> ir.Model:
     model = onnx.load(path)
     # The exporter's shapes do not survive the quantiser's own inference; it finds what it needs by itself.
     del model.graph.value_info[:]
+    # It also turns each Gemm into a product and a sum before it looks for products.
+    maps = [f"{node.name}_MatMul" for node in model.graph.node if node.op_type == "Gemm"]
     entry = model.metadata_props.add()
     entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"  # or it recommends what was just done
     with tempfile.TemporaryDirectory() as folder:
@@ -94,6 +96,7 @@ def _quantised(path: Path) -> ir.Model:
             model,
             target,
             op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=maps,
             per_channel=True,
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},

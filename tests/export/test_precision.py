@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -119,9 +120,9 @@ def test_every_precision_is_smaller_proven_and_has_its_own_recall(exported: Expo
 def test_int8_quantises_products_and_leaves_the_last_maps_and_the_codes(exported: Exported) -> None:
     for graph in ("image", "text", "match"):
         model = onnx.load(exported.folder / "int8" / f"{graph}.onnx")
-        kinds = {node.op_type for node in model.graph.node}
-        assert "MatMulInteger" in kinds
-        assert "Gemm" in kinds
+        kinds = Counter(node.op_type for node in model.graph.node)
+        assert kinds["MatMulInteger"] > 4
+        assert kinds["MatMul"] == 1
         assert {entry.key for entry in model.metadata_props} >= {"cbalign.precision", "cbalign.graph"}
         assert "int8" in {entry.value for entry in model.metadata_props}
     codes = [(exported.folder / precision / "codebook.onnx").read_bytes() for precision in ("fp32", "fp16", "int8")]
