@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from cbalign.cli import console, offers
-from cbalign.cli.options import json_option
+from cbalign.cli.options import device_option, json_option, require_option
 from cbalign.cli.subject import Subject, open_subject
 from cbalign.errors import UsageError
+from cbalign.machine import installed
 
 if TYPE_CHECKING:
     from cbalign.encoders import Encoder
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cbalign.spec.experiment import Experiment
 
 _PROTOCOLS = ("dual", "rerank", "code")
+_PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
 
 
 @click.command()
@@ -31,8 +33,9 @@ _PROTOCOLS = ("dual", "rerank", "code")
 @click.option("--top-k", type=click.IntRange(min=1), help="Candidates that rerank scores, instead of the spec's.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items per forward pass, instead of the spec's.")
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Resamples for the intervals, instead of the spec's.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", default="fp32", show_default=True, help="Which graphs of a bundle.")
+@device_option
+@require_option
+@click.option("--precision", help="Which graphs of a bundle, instead of the first that it lists.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document to a file.")
 @json_option
 def evaluate(
@@ -43,7 +46,8 @@ def evaluate(
     batch_size: int | None,
     bootstrap: int | None,
     device: str,
-    precision: str,
+    require: str | None,
+    precision: str | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -59,7 +63,7 @@ def evaluate(
 
     changes = {"protocols": protocols or None, "top_k": top_k, "batch_size": batch_size, "bootstrap": bootstrap}
     changes = {name: value for name, value in changes.items() if value is not None}
-    subject = open_subject(target, device, precision)
+    subject = open_subject(target, require or device, precision)
     results: list[RetrievalResult] = []
     for section in _sections(subject.experiment, subject.encoder, on, explicit=bool(protocols)):
         results.extend(_measure(subject, section.model_copy(update=changes), on))
@@ -68,7 +72,7 @@ def evaluate(
         step=subject.step,
         backend=subject.backend,
         results=tuple(results),
-        versions=_versions(),
+        versions=installed(_PACKAGES),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _keep(evaluation, subject, output)
@@ -149,15 +153,3 @@ def _keep(evaluation: object, subject: Subject, output: Path | None) -> None:
         for result in evaluation.results:
             one = replace(evaluation, results=(result,))
             write_durably(subject.results / file_name(result, subject.step), one.to_json().encode())
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    found = {}
-    for package in ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
+from cbalign.spec.export import Precision
+
+if TYPE_CHECKING:
+    from cbalign.export import Exported
 
 
 @click.command()
@@ -15,16 +20,25 @@ from cbalign.cli.options import json_option
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the bundle.  [default: exports/NAME]"
 )
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(get_args(Precision)),
+    help="Instead of the spec's export.precisions. May be repeated.",
+)
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 @click.option(
     "--triton", type=click.Path(path_type=Path, file_okay=False), help="Write a Triton model repository, too."
 )
 @json_option
-def export(run: Path, output: Path | None, force: bool, triton: Path | None, as_json: bool) -> None:
+def export(
+    run: Path, output: Path | None, precisions: tuple[Precision, ...], force: bool, triton: Path | None, as_json: bool
+) -> None:
     """Write the newest checkpoint of RUN as an ONNX bundle that needs no PyTorch.
 
-    The bundle is compared with PyTorch on real pictures and words before it gets its name. When it computes something
-    else the command exits with 1, and the files are kept beside it as NAME.failed.
+    The bundle is compared with PyTorch on real pictures and words before it gets its name, each precision for itself.
+    When one computes something else the command exits with 1, and the files are kept beside it as NAME.failed.
 
     With --triton, a model repository for the Triton server is made of it; of a BUNDLE that is there already, too.
     """
@@ -37,32 +51,51 @@ def export(run: Path, output: Path | None, force: bool, triton: Path | None, as_
         return
     from cbalign.export import export_run
 
-    exported = export_run(run, output, force=force, report=console.note)
+    exported = export_run(run, output, precisions=precisions, force=force, report=console.note)
     if triton is not None:
         write(exported.folder, triton)
-    parity = exported.parity
     if as_json:
-        console.document(
-            {
-                "bundle": str(exported.folder),
-                "graphs": list(exported.manifest.graphs),
-                "opset": exported.manifest.opset,
-                "bytes": sum(file.size for file in exported.manifest.files.values()),
-                "comparisons": len(parity.checks),
-                "worst": {
-                    "graph": parity.worst.graph,
-                    "quantity": parity.worst.quantity,
-                    "error": parity.worst.error,
-                    "limit": parity.worst.limit,
-                },
-            }
-        )
+        console.document(_document(exported))
         return
-    megabytes = sum(file.size for file in exported.manifest.files.values()) / 1e6
-    console.note(
-        f"{', '.join(exported.manifest.graphs)}: opset {exported.manifest.opset}, {megabytes:.1f} MB; "
-        f"{len(parity.checks)} comparisons with PyTorch hold, the tightest: {parity.worst.graph}, "
-        f"{parity.worst.quantity}, {parity.worst.error:.2g} of {parity.worst.limit:.2g}"
-    )
+    manifest = exported.manifest
+    console.note(f"{', '.join(manifest.graphs)}; opset {manifest.opset}: {manifest.opset_reason}")
+    for report in exported.parity.precisions:
+        kept = "" if report.precision in manifest.precisions else ", not kept"
+        tight = report.tightest
+        console.note(
+            f"{report.precision}: {_bytes(exported, report.precision) / 1e6:.1f} MB{kept}; {len(report.checks)} "
+            f"comparisons with PyTorch hold, the tightest: {tight.graph}, {tight.quantity}, {tight.error:.2g} of "
+            f"{tight.limit:.2g}"
+        )
     console.note(f"next: cbalign evaluate {exported.folder}")
     console.result(str(exported.folder))
+
+
+def _document(exported: Exported) -> dict[str, object]:
+    manifest = exported.manifest
+    return {
+        "bundle": str(exported.folder),
+        "graphs": list(manifest.graphs),
+        "opset": manifest.opset,
+        "opset_reason": manifest.opset_reason,
+        "bytes": sum(file.size for file in manifest.files.values()),
+        "precisions": {
+            report.precision: {
+                "kept": report.precision in manifest.precisions,
+                "bytes": _bytes(exported, report.precision),
+                "comparisons": len(report.checks),
+                "tightest": {
+                    "graph": report.tightest.graph,
+                    "quantity": report.tightest.quantity,
+                    "error": report.tightest.error,
+                    "limit": report.tightest.limit,
+                },
+            }
+            for report in exported.parity.precisions
+        },
+    }
+
+
+def _bytes(exported: Exported, precision: str) -> int:
+    files = exported.manifest.files.items()
+    return sum(file.size for name, file in files if name.startswith(f"{precision}/"))

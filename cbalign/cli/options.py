@@ -37,3 +37,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 runs_dir_option = click.option(
     "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where the runs are."
 )
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or tensorrt.")
+require_option = click.option(
+    "--require",
+    type=click.Choice(["cuda", "tensorrt"]),
+    help="Exit with 4 unless this provider does the work, all of it.",
+)

@@ -39,7 +39,7 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
         raise UsageError(f"--output {output}: {output.suffix or 'no ending'!r} is not a picture's", remedy="Write .png")
     if on not in get_args(Split):
         raise UsageError(f"--on {on}: not a split", remedy=f"One of {', '.join(get_args(Split))}.")
-    subject = open_subject(target, device, "fp32")
+    subject = open_subject(target, device, None)
     section = getattr(subject.experiment.data, on)
     if section is None:
         raise UsageError(f"--on {on}: data.{on} is not set in the spec of {target}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbalign.cli import console
 from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Subject:
     results: Path | None
 
 
-def open_subject(target: Path, device: str, precision: str) -> Subject:
+def open_subject(target: Path, device: str, precision: str | None) -> Subject:
     """Open the newest checkpoint of a run with torch, or a bundle without it.
 
     Raises:
@@ -37,14 +38,17 @@ def open_subject(target: Path, device: str, precision: str) -> Subject:
     if is_bundle(target):
         import onnxruntime
 
+        from cbalign.runtime.placement import package_conflict
         from cbalign.runtime.session import Session
 
+        if (conflict := package_conflict()) is not None:
+            console.note(f"warning: {conflict}")
         session = Session.open(target, device, precision)
         return Subject(
             session,
             load_experiment(target / SPEC, check_files=False).experiment,
             session.bundle.manifest.step,
-            f"onnxruntime {onnxruntime.__version__} on {session.device.kind}, {precision}",
+            f"onnxruntime {onnxruntime.__version__} on {session.device.kind}, {session.precision}",
             None,
         )
     if not (target / MANIFEST).is_file() and not target.is_file():

@@ -148,3 +148,32 @@ def open_source(section: Source) -> StoredSource:
             return Shards(section.shards)
         case _:
             assert_never(section)
+
+
+class FirstEntries:
+    """The beginning of a source; keeps `PairSource`.
+
+    Args:
+        source: the whole.
+        limit: number of entries.
+    """
+
+    def __init__(self, source: PairSource, limit: int) -> None:
+        self._source = source
+        self._length = min(limit, len(source))
+        self.name = source.name if self._length == len(source) else f"{source.name}, first {limit} entries"
+
+    def __len__(self) -> int:
+        return self._length
+
+    def entry(self, index: int) -> Entry:
+        """What entry `index` says."""
+        return self._source.entry(index)
+
+    def load(self, index: int) -> Image.Image:
+        """The image of entry `index`."""
+        return self._source.load(index)
+
+    def describe(self) -> str:
+        """One line for logs."""
+        return self.name

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 
 from cbalign.engine.manifest import Attempt, now
+from cbalign.machine import processor
 
 PACKAGES = ("cbalign", "torch", "timm", "transformers", "tokenizers", "safetensors", "numpy", "Pillow")
 
 
 def describe_attempt(*, from_step: int, argv: Sequence[str], device: torch.device, processes: int) -> Attempt:
     """This process, its machine and its software."""
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return Attempt(
         started=now(),
         from_step=from_step,
@@ -30,16 +31,6 @@ def describe_attempt(*, from_step: int, argv: Sequence[str], device: torch.devic
         versions={"python": platform.python_version(), "platform": platform.platform(), **_versions()},
         revision=_revision(Path(__file__).parent),
     )
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _versions() -> dict[str, str]:

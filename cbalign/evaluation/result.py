@@ -143,6 +143,24 @@ def largest_difference(a: Sequence[RetrievalResult], b: Sequence[RetrievalResult
     return worst, gap
 
 
+def surest_loss(before: Sequence[RetrievalResult], after: Sequence[RetrievalResult]) -> tuple[str, float]:
+    """The recall that most surely fell between two evaluations of the same gallery, and by how many points at least.
+
+    The loss is counted query by query: of those that cross a rank some fall and some rise, and two standard errors of
+    their difference, 2√(fallen + risen), are taken off. 0 where nothing fell beyond that.
+    """
+    worst, loss = "no recall", 0.0
+    for one, other in zip(before, after, strict=True):
+        for direction in ("image_to_text", "text_to_image"):
+            old, new = getattr(one, direction).ranks, getattr(other, direction).ranks
+            for k in (1, 5, 10):
+                fallen, risen = int(((old <= k) & (new > k)).sum()), int(((old > k) & (new <= k)).sum())
+                points = 100 * (fallen - risen - 2 * (fallen + risen) ** 0.5) / len(old)
+                if points > loss:
+                    worst, loss = f"{one.protocol}/{direction}/r{k}", points
+    return worst, loss
+
+
 def _direction_to_json(direction: Direction) -> dict[str, object]:
     interval = direction.interval
     return {

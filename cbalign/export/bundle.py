@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from cbalign.data.image import Preprocessing
-from cbalign.data.source import PairSource, open_source
+from cbalign.data.source import open_source
 from cbalign.engine.files import new_folder, storage_errors
 from cbalign.engine.run import open_run
-from cbalign.errors import BundleError, ParityError, UsageError
+from cbalign.errors import ParityError, UsageError
 from cbalign.export.card import model_card
-from cbalign.export.graph import resolve_opset, write_graph
-from cbalign.export.parity import ParityReport, Sample, compare
+from cbalign.export.graph import write_graph
+from cbalign.export.ladder import Expected
+from cbalign.export.opset import resolve_opset
+from cbalign.export.parity import ParityReport, PrecisionReport
+from cbalign.export.precision import require_precision, write_precision
+from cbalign.export.proof import prove
+from cbalign.export.sample import Sample
+from cbalign.machine import installed
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.bundle import CARD, GOLDEN, MANIFEST, PARITY, PREPROCESSING, SPEC, BundleManifest, list_files
 from cbalign.runtime.golden import write_golden
@@ -33,12 +38,22 @@ from cbalign.runtime.session import Session
 from cbalign.runtime.signatures import SIGNATURES
 from cbalign.spec.dump import dump_yaml, fingerprint
 from cbalign.spec.experiment import Experiment
-from cbalign.spec.export import ExportSection
+from cbalign.spec.export import ExportSection, Precision
 from cbalign.spec.load import load_experiment
 from cbalign.tasks.load import load_encoder
 
 _GOLDEN_PAIRS = 4
-_PACKAGES = ("cbalign", "torch", "onnx", "onnxscript", "numpy", "Pillow", "tokenizers")
+_PACKAGES = (
+    "cbalign",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "numpy",
+    "Pillow",
+    "tokenizers",
+    "onnxruntime-gpu",
+    "onnxruntime",
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,7 @@ def export_run(
     run_folder: Path,
     output: Path | None = None,
     *,
+    precisions: Sequence[Precision] = (),
     force: bool = False,
     report: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
@@ -62,12 +78,14 @@ def export_run(
     Args:
         run_folder: the run directory.
         output: folder of the bundle; `exports/<name of the experiment>` when left out.
+        precisions: instead of the spec's.
         force: replace a bundle that is there.
         report: told what is being done.
 
     Raises:
         UsageError: `output` is there already and `force` is not given.
         CheckpointError: the run has no checkpoint, or it is damaged.
+        DeviceError: nothing here runs a precision.
         ParityError: a graph does not compute what PyTorch computes.
         StorageError: a file cannot be written.
     """
@@ -76,6 +94,10 @@ def export_run(
     target = output or Path("exports") / loaded.name
     if target.exists() and not force:
         raise UsageError(f"{target} is there already", remedy="Add --force to replace it, or choose another --output.")
+    wanted = tuple(dict.fromkeys(precisions)) or loaded.export.precisions
+    for precision in wanted:
+        require_precision(precision)
+    opset = resolve_opset(loaded.export.opset)
     checkpoint = run.latest_checkpoint()
     report(f"loading {checkpoint}")
     encoder = load_encoder(run.folder, checkpoint=checkpoint)
@@ -86,9 +108,10 @@ def export_run(
         step=int(checkpoint.name.rpartition("-")[2]),
         spec_fingerprint=fingerprint(loaded),
         graphs=chosen_graphs(loaded.export, encoder.graphs),
-        precisions=loaded.export.precisions,
-        opset=resolve_opset(loaded.export.opset),
-        versions=_versions(),
+        precisions=wanted,
+        opset=opset.version,
+        opset_reason=opset.reason,
+        versions=installed(_PACKAGES),
         files={},
     )
     return write_bundle(encoder, loaded, manifest, target, report=report)
@@ -116,20 +139,26 @@ def write_bundle(
         StorageError: a file cannot be written.
     """
     source = open_source(experiment.data.validation or experiment.data.test or experiment.data.train)
-    sample = Sample.of(source, encoder)
     fresh = target.with_name(f".new-{target.name}")
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
     with new_folder(fresh) as folder:
-        _write_graphs(encoder, sample, manifest, folder / "fp32", report)
+        report("computing with PyTorch")
+        expected = Expected.of(encoder, source)
+        # The other precisions are made from float32 and judged beside it, whether or not it stays.
+        made = replace(manifest, precisions=("fp32", *(p for p in manifest.precisions if p != "fp32")))
+        _write_graphs(encoder, expected.sample, made, folder, report)
         encoder.tokenizer.save(folder)
         (folder / PREPROCESSING).write_text(Preprocessing(encoder.image_size).to_json(), encoding="utf-8")
         (folder / SPEC).write_text(dump_yaml(experiment), encoding="utf-8")
-        write_golden(encoder, sample.pixels[:_GOLDEN_PAIRS], sample.texts[:_GOLDEN_PAIRS], folder / GOLDEN)
-        _write_manifest(folder, manifest)
-        parity = _prove(encoder, folder, source, target, report)
-        card = model_card(manifest, experiment, open_source(experiment.data.train).describe(), parity)
+        _write_manifest(folder, made)
+        parity = _prove(expected, encoder, folder, made, target, report)
+        _write_golden(encoder, expected.sample, folder, manifest)
+        if "fp32" not in manifest.precisions:
+            shutil.rmtree(folder / "fp32")
+        listed = replace(manifest, files=list_files(folder))
+        card = model_card(listed, experiment, open_source(experiment.data.train).describe(), parity)
         (folder / CARD).write_text(card, encoding="utf-8")
         listed = _write_manifest(folder, manifest)
     with storage_errors(target):
@@ -144,27 +173,38 @@ def chosen_graphs(section: ExportSection, available: Mapping[str, nn.Module]) ->
 
 
 def _write_graphs(
-    encoder: TorchEncoder, sample: Sample, manifest: BundleManifest, folder: Path, report: Callable[[str], None]
+    encoder: TorchEncoder,
+    sample: Sample,
+    manifest: BundleManifest,
+    folder: Path,
+    report: Callable[[str], None],
 ) -> None:
-    folder.mkdir()
     facts = {
         "cbalign.name": manifest.name,
         "cbalign.run": manifest.run,
         "cbalign.spec_fingerprint": manifest.spec_fingerprint,
-        "cbalign.precision": "fp32",
     }
     examples = _examples(encoder, sample)
     encoder.model.eval()
+    for precision in manifest.precisions:
+        (folder / precision).mkdir()
     for graph in manifest.graphs:
         report(f"exporting the {graph} graph")
+        original = folder / "fp32" / f"{graph}.onnx"
+        facts["cbalign.graph"] = graph
         write_graph(
             encoder.graphs[graph],
             SIGNATURES[graph],
             examples[graph],
-            folder / f"{graph}.onnx",
+            original,
             opset=manifest.opset,
-            facts={**facts, "cbalign.graph": graph},
+            facts={**facts, "cbalign.precision": "fp32"},
         )
+        for precision in manifest.precisions:
+            if precision != "fp32":
+                report(f"exporting the {graph} graph in {precision}")
+                reduced = folder / precision / original.name
+                write_precision(precision, original, reduced, {**facts, "cbalign.precision": precision})
 
 
 def _examples(encoder: TorchEncoder, sample: Sample) -> dict[str, tuple[Tensor, ...]]:
@@ -184,13 +224,21 @@ def _examples(encoder: TorchEncoder, sample: Sample) -> dict[str, tuple[Tensor, 
 
 
 def _prove(
-    encoder: TorchEncoder, folder: Path, source: PairSource, target: Path, report: Callable[[str], None]
+    expected: Expected,
+    encoder: TorchEncoder,
+    folder: Path,
+    manifest: BundleManifest,
+    target: Path,
+    report: Callable[[str], None],
 ) -> ParityReport:
-    try:
-        session = Session.open(folder, "cpu")
-        parity = compare(encoder, session, source, report=lambda part: report(f"comparing with PyTorch: {part}"))
-    except BundleError as error:
-        raise ParityError(error.message, remedy="Set export.opset: auto, or update onnxruntime.") from error
+    reports: list[PrecisionReport] = []
+    for precision in manifest.precisions:
+        reports.append(
+            prove(expected, encoder, folder, manifest, precision, lambda part, p=precision: report(f"{p}: {part}"))  # type: ignore[misc]
+        )
+        if not reports[-1].passed:
+            break  # what is made from a wrong float32 graph is wrong too
+    parity = ParityReport(expected.source.name, expected.results, tuple(reports))
     (folder / PARITY).write_text(parity.to_json(), encoding="utf-8")
     try:
         parity.require()
@@ -203,9 +251,17 @@ def _prove(
     return parity
 
 
+def _write_golden(encoder: TorchEncoder, sample: Sample, folder: Path, manifest: BundleManifest) -> None:
+    sides: dict[str, TorchEncoder | Session] = {
+        precision: encoder if precision == "fp32" else Session.open(folder, precision=precision)
+        for precision in manifest.precisions
+    }
+    write_golden(sides, sample.pixels[:_GOLDEN_PAIRS], sample.texts[:_GOLDEN_PAIRS], folder / GOLDEN)
+
+
 def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
     listed = replace(manifest, files=list_files(folder))
-    (folder / MANIFEST).write_text(listed.to_json(), encoding="utf-8")
+    (folder / MANIFEST).write_bytes(listed.to_json().encode("utf-8"))
     return listed
 
 
@@ -216,13 +272,3 @@ def _replace(target: Path, fresh: Path) -> None:
         os.rename(target, old)
     os.rename(fresh, target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {package: metadata.version(package) for package in _PACKAGES}
-    for package in ("onnxruntime-gpu", "onnxruntime"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cbalign.evaluation.table import markdown_table
-from cbalign.export.parity import ParityReport
+from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.runtime.bundle import BundleManifest
 from cbalign.runtime.signatures import SIGNATURES, Port
 from cbalign.spec.experiment import Experiment
+
+_LICENCES = {
+    "openmoji": "OpenMoji's drawings: CC BY-SA 4.0, by the OpenMoji project",
+    "all-minilm-l6-v2": "text weights all-MiniLM-L6-v2: Apache-2.0",
+    "bert-base-uncased": "text weights BERT-base: Apache-2.0",
+    "deit_base_patch16_224": "image weights DeiT-B/16: Apache-2.0",
+}
+_PURPOSE = {
+    "fp32": "everywhere",
+    "fp16": "GPUs; matrix products in float16, softmax, norms and codes in float32",
+    "bf16": "GPUs; matrix products in bfloat16, softmax, norms and codes in float32",
+    "int8": "CPUs, best with VNNI or similar; weights of matrix products in int8, codes in float32",
+}
 
 
 def model_card(manifest: BundleManifest, experiment: Experiment, data: str, report: ParityReport) -> str:
     """The bundle's README.md.
 
     Args:
-        manifest: of the bundle.
+        manifest: of the bundle, with the graphs' files.
         experiment: what was trained.
         data: one line about the training pairs.
         report: the comparison with PyTorch.
     """
-    worst = report.worst
+    reports = [each for each in report.precisions if each.precision in manifest.precisions]
     parts = [
         f"# {manifest.name}",
         experiment.description
         or "A vision-language model, aligned through a representation codebook and exported by cbalign.",
-        f"Exported from the run `{manifest.run}` at step {manifest.step}. Trained on {data}; the licence of these data "
-        "and of any initial weights applies to the model too.",
+        f"Exported from the run `{manifest.run}` at step {manifest.step}; `spec.yaml` is the whole experiment.",
         "## What it does",
         "\n".join(_graph_line(graph) for graph in manifest.graphs),
         f"Images are resized to {experiment.model.vision.image_size} px squares (`preprocessing.json`), captions cut "
-        f"at {experiment.model.text.max_tokens} tokens (`tokenizer.json`, `text.json`).",
+        f"at {experiment.model.text.max_tokens} tokens (`tokenizer.json`, `text.json`). Pixels are uint8: scaling and "
+        "normalisation are inside, as are pooling, projection and unit length. All precisions take and give the same "
+        "types.",
+        "## Data and licence",
+        f"Trained on {data}.",
+        _licences(experiment),
         "## How good it is",
-        markdown_table(report.onnx_results),
-        "Measured with these files. The numbers say nothing about other kinds of pictures or words.",
+        *_results(reports),
+        "Measured with these files.",
         "## Is it the trained model?",
-        f"{len(report.checks)} comparisons with PyTorch on {report.source} hold (`parity.json`). The tightest: "
-        f"{worst.quantity} of the {worst.graph} graph, {worst.error:.2g} of {worst.limit:.2g} allowed.",
+        _parity_table(manifest, reports),
+        f"Comparisons with PyTorch on {report.source}, from single tensors to retrieval; `parity.json` has every one. "
+        f"Operator set {manifest.opset}: {manifest.opset_reason}.",
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in _limits(manifest, experiment)),
         "## How to use it",
         "```\npip install cbalign\ncbalign verify .\n```",
         "```python\nfrom cbalign.runtime.images import load_pixels\nfrom cbalign.runtime.session import Session\n\n"
@@ -44,6 +66,48 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
         "similarity = images.embedding @ texts.embedding.T\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _licences(experiment: Experiment) -> str:
+    text, vision = experiment.model.text, experiment.model.vision
+    origins: list[str] = [experiment.data.train.source]
+    origins += [tower.architecture for tower in (text, vision) if tower.init == "pretrained"]
+    known = [f"- {_LICENCES[name]}" for name in origins if name in _LICENCES]
+    unknown = [f"- {name}: not known here, look where it came from" for name in origins if name not in _LICENCES]
+    return "\n".join(["The licences of what it was made from apply to the model too:", "", *known, *unknown])
+
+
+def _results(reports: Sequence[PrecisionReport]) -> list[str]:
+    if len(reports) == 1:
+        return [markdown_table(reports[0].results)]
+    return [part for report in reports for part in (f"### {report.precision}", markdown_table(report.results))]
+
+
+def _parity_table(manifest: BundleManifest, reports: Sequence[PrecisionReport]) -> str:
+    rows = ["| precision | for | size | comparisons | the tightest |", "|---|---|---:|---:|---|"]
+    for report in reports:
+        size = sum(f.size for name, f in manifest.files.items() if name.startswith(f"{report.precision}/"))
+        tight = report.tightest
+        rows.append(
+            f"| {report.precision} | {_PURPOSE[report.precision]} | {size / 1e6:.1f} MB | {len(report.checks)} hold, "
+            f"on {report.device} | {tight.graph}: {tight.quantity}, {tight.error:.2g} of {tight.limit:.2g} |"
+        )
+    return "\n".join(rows)
+
+
+def _limits(manifest: BundleManifest, experiment: Experiment) -> list[str]:
+    limits = [
+        "The numbers above hold for pictures and words like those they were measured on, and say nothing about others.",
+        f"Captions longer than {experiment.model.text.max_tokens} tokens lose their end; pictures lose their aspect "
+        "ratio.",
+        "What the training data show too rarely, or wrongly, the model has learned so. It is not made for decisions "
+        "about people.",
+    ]
+    if "int8" in manifest.precisions:
+        limits.append(
+            "int8 has one scale for the activations of a batch: an item's vector changes slightly with its neighbours."
+        )
+    return limits
 
 
 def _graph_line(graph: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from importlib import metadata
 from pathlib import Path
 
@@ -18,21 +19,14 @@ from torch import Tensor, nn
 from cbalign.errors import CbalignError, ParityError
 from cbalign.runtime.signatures import Signature
 
-AUTO_OPSET = 20
-"""What `export.opset: auto` means.
-
-Opset 23 has one Attention node where 20 has MatMul, Softmax and MatMul. With onnxruntime 1.31 on a CPU, at the size of
-the quickstart, both take the same time at batch 32 (within 3 %), 23 is 3 to 10 % faster at batch 1. But its Attention
-refuses masks that are broadcast over queries, as the text and match graphs have them.
-"""
-
 INLINE_LIMIT = 1_500_000_000
 """Weights of more bytes go to one file beside the graph: a protobuf message cannot exceed 2 GiB."""
 
+MODULE = "cbalign.module"
+"""Metadata of a node whose first output is what the module of this name gives (`towers.text.layers.1.attention`)."""
 
-def resolve_opset(setting: str | int) -> int:
-    """The ONNX operator set that `export.opset` means."""
-    return AUTO_OPSET if isinstance(setting, str) else setting
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def write_graph(
@@ -43,6 +37,7 @@ def write_graph(
     *,
     opset: int,
     facts: Mapping[str, str],
+    inline_limit: int = INLINE_LIMIT,
 ) -> None:
     """Export a module to `path`; weights too large for it go to `<path>.data`.
 
@@ -53,6 +48,7 @@ def write_graph(
         path: of the `.onnx` file.
         opset: ONNX operator set.
         facts: metadata of the file.
+        inline_limit: most bytes of weights within the file.
 
     Raises:
         CbalignError: the module cannot be exported with this opset.
@@ -78,14 +74,20 @@ def write_graph(
     assert program is not None
     model = program.model
     _check_dynamic(model, signature, path.stem)
-    _clean(model)
+    _clean(model, {name for name, _ in module.named_modules()})
     _name_ports(model, signature)
+    model.graph.name = path.stem
+    save_graph(model, path, facts, inline_limit)
+
+
+def save_graph(model: ir.Model, path: Path, facts: Mapping[str, str], inline_limit: int = INLINE_LIMIT) -> None:
+    """Write a graph with its facts, its weights in one file beside it where they are more than `inline_limit` bytes."""
     model.producer_name = "cbalign"
     model.producer_version = metadata.version("cbalign")
-    model.graph.name = path.stem
+    model.metadata_props.clear()
     model.metadata_props.update(facts)
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    ir.save(model, path, external_data=f"{path.name}.data" if weights > INLINE_LIMIT else None)
+    ir.save(model, path, external_data=f"{path.name}.data" if weights > inline_limit else None)
 
 
 def _dynamic_shapes(signature: Signature) -> tuple[dict[int, torch.export.Dim], ...]:
@@ -117,14 +119,30 @@ def _name_ports(model: ir.Model, signature: Signature) -> None:
         value.name = port.name
 
 
-def _clean(model: ir.Model) -> None:
-    """Drop stack traces, source paths and doubled weights."""
+def _clean(model: ir.Model, modules: Set[str]) -> None:
+    """Drop stack traces, source paths and doubled weights; keep which nodes give what modules give."""
+    outputs = _module_outputs(model, modules)
     ClearMetadataAndDocStringPass()(model)
+    for module, node in outputs.items():
+        node.metadata_props[MODULE] = module
     DeduplicateInitializersPass()(model)
     RemoveUnusedOpsetsPass()(model)
     model.doc_string = None
     for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
+
+
+def _module_outputs(model: ir.Model, modules: Set[str]) -> dict[str, ir.Node]:
+    """The last node of each module, by the exporter's record of scopes: `['', 'towers', 'towers.text', 'linear']`.
+
+    Modules that end in one another's last node share it, and the innermost gives it its name.
+    """
+    last: dict[str, ir.Node] = {}
+    for node in model.graph:
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        last.update({scope: node for scope in scopes if scope and scope in modules})
+    innermost = {node: module for module, node in sorted(last.items(), key=lambda item: item[0].count("."))}
+    return {module: node for node, module in innermost.items()}
 
 
 @contextlib.contextmanager

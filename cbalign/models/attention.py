@@ -20,6 +20,9 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, d
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=-1)
         return F.dropout(weights, dropout) @ values if dropout else weights @ values
+    if mask is not None and torch.compiler.is_exporting():
+        # onnxruntime's Attention takes masks over keys and queries, and none that is broadcast over queries.
+        mask = mask.expand(-1, -1, queries.shape[2], -1)
     return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
 
 

@@ -7,6 +7,7 @@ and passed to every text that meets the image.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -171,10 +172,14 @@ class FusionEncoder(nn.Module):
 
     def read_images(self, image_tokens: Tensor) -> tuple[KeyValues, ...]:
         """Each layer's keys and values of image tokens (B, N, D_image)."""
-        return tuple(layer.cross_attention.read(image_tokens) for layer in self.layers)  # type: ignore[union-attr,operator]
+        return tuple(self.read_layers(image_tokens))
+
+    def read_layers(self, image_tokens: Tensor) -> Iterator[KeyValues]:
+        """The same one by one, for a `forward` that needs no layer's any more when it reads the next."""
+        return (layer.cross_attention.read(image_tokens) for layer in self.layers)  # type: ignore[union-attr,operator]
 
     def forward(
-        self, text_tokens: Tensor, attention_mask: Tensor, images: tuple[KeyValues, ...], texts_per_image: int = 1
+        self, text_tokens: Tensor, attention_mask: Tensor, images: Iterable[KeyValues], texts_per_image: int = 1
     ) -> Tensor:
         """Fused tokens (T, L, D) of texts (T, L, D) with the B images they meet.
 

@@ -61,7 +61,8 @@ class MatchGraph(nn.Module):
 
     def forward(self, image_tokens: Tensor, text_tokens: Tensor, attention_mask: Tensor, image_index: Tensor) -> Tensor:
         """Scores (T,) of texts (T, L, D) with images `image_index` (T,) of tokens (I, N, D)."""
-        images = tuple(layer.select(image_index) for layer in self.fusion.read_images(image_tokens))
+        # Layer by layer: the selected keys and values of all layers at once would be most of the memory.
+        images = (layer.select(image_index) for layer in self.fusion.read_layers(image_tokens))
         fused = self.fusion(text_tokens, attention_mask, images)
         return self.head(fused[:, 0])[:, 1]
 

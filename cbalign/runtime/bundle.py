@@ -8,7 +8,9 @@ exports/<name>/
   preprocessing.json   from image files to pixels
   tokenizer.json  text.json
   golden.npz           inputs and outputs to check an installation with
-  fp32/{image,text,codebook,match}.onnx
+  fp32/{image,text,codebook,match}.onnx, and a folder for every other precision
+
+The manifest holds the SHA-256 of every file and its own, so that no byte of a bundle changes unnoticed.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError
+from cbalign.runtime.signatures import SIGNATURES
+from cbalign.spec.export import Precision
 
-FORMAT = 1
+FORMAT = 2
 KIND = "cbalign bundle"
 MANIFEST = "manifest.json"
 SPEC = "spec.yaml"
@@ -33,6 +37,7 @@ GOLDEN = "golden.npz"
 CARD = "README.md"
 
 _REQUIRED = (SPEC, PREPROCESSING, TOKENIZER_FILE, SETTINGS_FILE)
+_ANEW = "Make it anew with `cbalign export`."
 _AGAIN = "Copy the bundle again, or make it anew with `cbalign export`."
 _BLOCK = 1 << 20
 
@@ -64,38 +69,47 @@ class BundleManifest:
     step: int | None  # of the checkpoint
     spec_fingerprint: str
     graphs: tuple[str, ...]
-    precisions: tuple[str, ...]
+    precisions: tuple[Precision, ...]  # the first is used unless another is asked for
     opset: int
+    opset_reason: str
     versions: Mapping[str, str]
     files: Mapping[str, BundleFile]  # by path in the bundle, with `/`; all but the manifest
 
     def to_json(self) -> str:
-        """The manifest as an indented JSON object."""
-        return json.dumps({"kind": KIND, "format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+        """The manifest as an indented JSON object, sealed."""
+        return sealed({"kind": KIND, "format": FORMAT, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str, *, name: str) -> BundleManifest:
         """Read what `to_json` wrote.
 
         Raises:
-            BundleError: not a manifest, one of a newer format, or one that names files outside of the bundle.
+            BundleError: not a manifest, a changed one, one of another format, or one that names files outside of the
+                bundle.
         """
         try:
             values: dict[str, Any] = json.loads(text)
             if values.pop("kind") != KIND:
                 raise ValueError("it is no bundle's")
             if (found := values.pop("format")) != FORMAT:
+                remedy = "Update cbalign." if type(found) is int and found > FORMAT else _ANEW
                 raise BundleError(
-                    f"{name}: format {found} of the bundle, this cbalign reads format {FORMAT}",
-                    remedy="Update cbalign.",
+                    f"{name}: format {found} of the bundle, this cbalign reads format {FORMAT}", remedy=remedy
                 )
-            for key in ("graphs", "precisions"):
+            seal = str(values.pop("sha256"))
+            if _digest(text.replace(seal, "", 1)) != seal:
+                raise BundleError(f"{name} is damaged or was changed: it does not fit its own SHA-256", remedy=_AGAIN)
+            for key, known in (("graphs", SIGNATURES), ("precisions", get_args(Precision))):
                 values[key] = tuple(map(str, values[key]))
+                if unknown := [name for name in values[key] if name not in known]:
+                    raise ValueError(f"it lists {unknown[0]!r} under {key}")
+            if not values["precisions"]:
+                raise ValueError("it lists no precision")
             values["files"] = {_inside(path): BundleFile(**file) for path, file in values["files"].items()}
             if lacking := [required for required in _REQUIRED if required not in values["files"]]:
                 raise ValueError(f"it does not list {lacking[0]}")
             return cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BundleError(f"{name}: not a bundle's manifest ({error})", remedy=_AGAIN) from error
 
 
@@ -116,7 +130,7 @@ class Bundle:
         folder = Path(folder)
         path = folder / MANIFEST
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes().decode("utf-8")  # every byte counts, line ends too
         except FileNotFoundError:
             raise BundleError(
                 f"{folder} is not a bundle: it has no {MANIFEST}", remedy="Name a folder that `cbalign export` made."
@@ -166,6 +180,12 @@ class Bundle:
                     remedy=_AGAIN,
                 )
 
+    def unlisted(self) -> list[str]:
+        """Files in the folder that the manifest does not know; nothing reads them."""
+        present = (path for path in self.folder.rglob("*") if path.is_file())
+        names = sorted(path.relative_to(self.folder).as_posix() for path in present)
+        return [name for name in names if name != MANIFEST and name not in self.manifest.files]
+
     def names_of(self, precision: str) -> list[str]:
         """The files that running one precision needs: its folder, and everything that is in no folder."""
         return [name for name in self.manifest.files if "/" not in name or name.startswith(f"{precision}/")]
@@ -185,6 +205,16 @@ def list_files(folder: Path) -> dict[str, BundleFile]:
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in found}
     return {name: BundleFile.of(path) for name, path in names.items() if name != MANIFEST}
+
+
+def sealed(values: Mapping[str, Any]) -> str:
+    """A JSON object that tells when a byte of it changes: its `sha256` is that of the text with this value empty."""
+    text = json.dumps({"sha256": "", **values}, indent=2, ensure_ascii=False) + "\n"
+    return text.replace('""', f'"{_digest(text)}"', 1)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _inside(name: str) -> str:

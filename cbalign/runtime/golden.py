@@ -1,8 +1,13 @@
-"""A few real inputs with what the trained model made of them, to check a bundle wherever it is installed."""
+"""A few real inputs with what the model made of them, to check a bundle wherever it is installed.
+
+`golden.npz` holds `pixels`, `texts`, and for each precision its outputs, named `int8.score`: those of fp32 are the
+trained model's own, those of the other precisions what onnxruntime computed where the bundle was made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +17,17 @@ from cbalign.errors import BundleError, ParityError
 from cbalign.runtime.bundle import GOLDEN
 from cbalign.runtime.session import Session
 
-TOLERANCE = 1e-3
+TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 """Greatest difference, relative to the largest value: other processors round differently."""
 
 
-def write_golden(encoder: Encoder, pixels: PixelArray, texts: Sequence[str], path: Path) -> None:
-    """Record what a model makes of prepared images (B, H, W, 3) and as many texts."""
-    outputs = _compute(encoder, pixels, texts)
+def write_golden(encoders: Mapping[str, Encoder], pixels: PixelArray, texts: Sequence[str], path: Path) -> None:
+    """Record what models make of prepared images (B, H, W, 3) and as many texts, by the name of the precision."""
+    outputs = {
+        f"{precision}.{name}": values
+        for precision, encoder in encoders.items()
+        for name, values in _compute(encoder, pixels, texts).items()
+    }
     np.savez_compressed(path, pixels=pixels, texts=np.array(texts), **outputs)  # type: ignore[arg-type]
 
 
@@ -26,32 +35,45 @@ def check_golden(session: Session) -> dict[str, float]:
     """Repeat the recorded computation; the relative difference of each output.
 
     Raises:
-        BundleError: the recording is not there or damaged.
+        BundleError: the recording is not there or damaged, or lacks the session's precision.
         ParityError: an output differs by more than `TOLERANCE`.
     """
-    path = session.bundle.folder / GOLDEN
     if GOLDEN not in session.bundle.manifest.files:
         raise BundleError(f"{session.bundle.folder} has no {GOLDEN}", remedy="Make it anew with `cbalign export`.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            recorded = {name: file[name] for name in file.files}
-        pixels, texts = recorded.pop("pixels"), recorded.pop("texts")
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{path}: cannot be read ({error})", remedy="Copy the bundle again.") from error
-    found = _compute(session, pixels, [str(text) for text in texts])
+    pixels, texts, recorded = read_golden(session.bundle.folder / GOLDEN, session.precision)
+    found = _compute(session, pixels, texts)
     differences = {}
     for name, expected in recorded.items():
         same_shape = name in found and found[name].shape == expected.shape
         scale = max(1.0, float(np.abs(expected).max()))
         differences[name] = float(np.abs(found[name] - expected).max()) / scale if same_shape else float("inf")
-    wrong = [name for name, difference in differences.items() if not difference <= TOLERANCE]
+    allowed = TOLERANCE[session.precision]
+    wrong = [name for name, difference in differences.items() if not difference <= allowed]
     if wrong:
         raise ParityError(
-            f"{session.bundle.folder} computes {', '.join(wrong)} differently here than where it was exported: "
-            f"{differences[wrong[0]]:.2g} instead of at most {TOLERANCE:g}",
+            f"{session.bundle.folder} computes {', '.join(wrong)} in {session.precision} differently here than where "
+            f"it was exported: {differences[wrong[0]]:.2g} instead of at most {allowed:g}",
             remedy="Try --device cpu, or another version of onnxruntime.",
         )
     return differences
+
+
+def read_golden(path: Path, precision: str) -> tuple[PixelArray, list[str], dict[str, FloatArray]]:
+    """Pixels, texts and one precision's outputs. Nothing pickled is loaded.
+
+    Raises:
+        BundleError: the file is damaged or lacks the precision.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            pixels, texts = file["pixels"], [str(text) for text in file["texts"]]
+            prefix = f"{precision}."
+            outputs = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
+        if not outputs:
+            raise ValueError(f"it has no outputs of {precision}")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path}: cannot be read ({error})", remedy="Copy the bundle again.") from error
+    return pixels, texts, outputs
 
 
 def _compute(encoder: Encoder, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:

@@ -78,7 +78,7 @@ class Session:
 
         Args:
             bundle: folder of the bundle.
-            device: `auto` (a GPU if there is one that works), `cpu`, `cuda` or `cuda:N`.
+            device: `auto` (a GPU if there is one that works), `cpu`, `cuda`, `cuda:N` or `tensorrt`.
             precision: which graphs to run; the first that the bundle lists when left out.
             threads: of onnxruntime within one graph on the CPU; None lets it choose.
             batch_size: items per run; longer inputs are cut into batches of it.
@@ -91,7 +91,7 @@ class Session:
         quiet()
         opened = Bundle.open(bundle)
         precision = precision or opened.manifest.precisions[0]
-        found = find_device(device)
+        found = find_device(device, precision)
         for graph in ("image", "text"):
             opened.graph_path(precision, graph)
         opened.verify(opened.names_of(precision))

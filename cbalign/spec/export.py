@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cbalign.spec.section import Effect, Section, setting
+from pydantic import model_validator
+
+from cbalign.spec.section import Effect, RuleError, Section, setting
 
 Graph = Literal["image", "text", "codebook", "match"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 class ExportSection(Section):
@@ -15,11 +18,21 @@ class ExportSection(Section):
     graphs: Literal["all"] | tuple[Graph, ...] = setting(
         "all", effect=Effect.EXPORT, help="`all` that the model has, or a list of graphs."
     )
-    precisions: tuple[Literal["fp32"], ...] = setting(
-        ("fp32",), min_length=1, effect=Effect.EXPORT, help="Number formats, one folder each."
+    precisions: tuple[Precision, ...] = setting(
+        ("fp32",),
+        min_length=1,
+        effect=Effect.EXPORT,
+        help="Number formats, one folder each, the first is used by default: fp16 and bf16 for GPUs, int8 for CPUs.",
     )
     opset: Literal["auto"] | int = setting(
         "auto",
         effect=Effect.EXPORT,
-        help="ONNX operator set; `auto` is the newest that onnxruntime runs well.",
+        help="ONNX operator set; `auto` is the newest that the installed onnxruntime runs well, by trying.",
     )
+
+    @model_validator(mode="after")
+    def _each_precision_once(self) -> ExportSection:
+        if len(set(self.precisions)) < len(self.precisions):
+            twice = next(name for name in self.precisions if self.precisions.count(name) > 1)
+            raise RuleError(f"precisions names {twice} twice", at=("precisions",))
+        return self

@@ -68,4 +68,5 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export_run(run, tmp_path_factory.mktemp("exports") / "tiny")
+    """Its bundle, in every precision that a CPU runs."""
+    return export_run(run, tmp_path_factory.mktemp("exports") / "tiny", precisions=("fp32", "fp16", "int8"))

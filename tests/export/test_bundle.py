@@ -27,7 +27,7 @@ def test_a_bundle_has_all_that_running_it_needs(exported: Exported, run: Path) -
     opened = Bundle.open(exported.folder)
     opened.verify()
     assert set(opened.manifest.files) == {
-        *(f"fp32/{graph}.onnx" for graph in GRAPHS),
+        *(f"{precision}/{graph}.onnx" for precision in ("fp32", "fp16", "int8") for graph in GRAPHS),
         *("spec.yaml", "README.md", "parity.json", "preprocessing.json", "tokenizer.json", "text.json", "golden.npz"),
     }
     assert opened.manifest.graphs == GRAPHS
@@ -69,10 +69,10 @@ def test_a_text_alone_gives_what_it_gives_beside_longer_ones(exported: Exported)
 def test_graphs_hold_the_student_only_and_tell_nothing_about_the_machine(exported: Exported, run: Path) -> None:
     parts = load_encoder(run).graphs
     for graph in GRAPHS:
-        content = (exported.folder / "fp32" / f"{graph}.onnx").read_bytes()
+        whole = b"".join((exported.folder / p / f"{graph}.onnx").read_bytes() for p in ("fp32", "fp16", "int8"))
         for trace in (b'File "', b".py", b"site-packages", str(run.parent).encode(), b"teacher", b"queue"):
-            assert trace not in content, (graph, trace)
-        model = onnx.load_from_string(content)
+            assert trace not in whole, (graph, trace)
+        model = onnx.load(exported.folder / "fp32" / f"{graph}.onnx")
         stored = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
         own = sum(p.numel() for p in parts[graph].parameters())
         assert stored <= own + 200
@@ -88,12 +88,12 @@ def test_recorded_outputs_are_repeated_and_a_difference_is_found(exported: Expor
     shutil.copytree(exported.folder, copy)
     with np.load(copy / "golden.npz") as file:
         recorded = {name: file[name] for name in file.files}
-    recorded["score"] = recorded["score"] + 1
+    recorded["fp32.score"] = recorded["fp32.score"] + 1
     np.savez(copy / "golden.npz", **recorded)
     with pytest.raises(BundleError, match=r"golden\.npz is damaged"):
         Session.open(copy, "cpu")
     bundle_module._write_manifest(copy, Bundle.open(copy).manifest)
-    with pytest.raises(ParityError, match="computes score differently"):
+    with pytest.raises(ParityError, match="computes score in fp32 differently"):
         check_golden(Session.open(copy, "cpu"))
 
 
@@ -105,9 +105,13 @@ def test_a_bundle_that_is_there_is_replaced_only_with_force(run: Path, tmp_path:
         export_run(run, target)
     assert "--force" in str(caught.value)
     assert (target / "mine.txt").read_text() == "keep"
-    export_run(run, target, force=True)
+    export_run(run, target, precisions=("int8",), force=True)
     assert is_bundle(target)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+    only = Session.open(target, "cpu")
+    assert only.precision == "int8"
+    assert set(check_golden(only)) >= {"score"}
+    assert not (target / "fp32").exists()  # made, judged, and not asked for
 
 
 def test_a_bundle_that_computes_something_else_gets_no_name(
@@ -128,6 +132,7 @@ def test_a_bundle_that_computes_something_else_gets_no_name(
     with pytest.raises(ParityError, match="the text graph does not compute what PyTorch computes: embedding") as caught:
         export_run(run, tmp_path / "tiny")
     assert "tiny.failed" in str(caught.value)
+    assert "the output of towers.text_projection" in caught.value.message
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.failed"]
     assert not is_bundle(tmp_path / "tiny.failed")
     assert json.loads((tmp_path / "tiny.failed" / "parity.json").read_text())["passed"] is False

@@ -62,12 +62,16 @@ def test_without_options_the_specs_own_list_is_measured(run: Path) -> None:
 
 
 def test_a_bundle_is_evaluated_and_verified_without_torch(exported: Exported, tmp_path: Path) -> None:
-    for words in (["evaluate", str(exported.folder), "--on", "test"], ["verify", str(exported.folder)]):
+    # The package onnx is only looked for by verify, which runs its checker where it is installed.
+    for words, light in (
+        (["evaluate", str(exported.folder), "--on", "test"], "onnx"),
+        (["verify", str(exported.folder)], ""),
+    ):
         code = (
             "import sys\nfrom cbalign.cli import main\n"
             f"try: main({words!r})\n"
             "except SystemExit as stop: assert not stop.code, stop.code\n"
-            "assert not {'torch', 'transformers', 'timm', 'onnx'} & set(sys.modules), 'heavy imports'\n"
+            f"assert not {{'torch', 'transformers', 'timm', {light!r}}} & set(sys.modules), 'heavy imports'\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
@@ -89,8 +93,9 @@ def test_pairs_of_a_file_can_be_measured(run: Path, exported: Exported, tmp_path
     [
         (["--on", "nowhere"], 2, "neither a split nor a file"),
         (["--device", "cuda:99"], 4, "cuda:99 was asked for"),
+        (["--require", "tensorrt"], 4, "tensorrt was asked for"),
         (["--device", "tpu"], 2, "no device 'tpu'"),
-        (["--precision", "int8"], 3, "no int8 graphs, only fp32"),
+        (["--precision", "bf16"], 3, "no bf16 graphs, only fp32, fp16, int8"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told_in_one_message(
@@ -111,7 +116,16 @@ def test_what_is_neither_run_nor_bundle_is_told(tmp_path: Path) -> None:
 def test_a_changed_bundle_is_refused(exported: Exported, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(exported.folder, copy)
-    assert document("verify", copy)["precisions"][0]["device"] in ("cpu", "cuda")
+    (copy / "notes.txt").write_text("mine")
+    verified = cbalign("verify", copy, "--device", "cpu")
+    assert "12 graphs pass the checker of ONNX" in verified.stdout
+    assert "2 Attention" in verified.stdout
+    assert "notes.txt is not in the manifest" in verified.stderr
+    report = document("verify", copy, "--precision", "int8")["precisions"]
+    assert [(each["precision"], each["device"]) for each in report] == [("int8", "cpu")]
+    placed = report[0]["placement"]["text"]["CPUExecutionProvider"]
+    assert placed["work"]["MatMulInteger"] > 0
+    assert placed["nodes"] == sum(placed["operators"].values())
     path = copy / "fp32" / "match.onnx"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
@@ -131,4 +145,67 @@ def test_export_prints_the_bundle_and_refuses_to_overwrite_it(run: Path, tmp_pat
     assert "--force" in again.stderr
     replaced = document("export", run, "--output", tmp_path / "tiny", "--force")
     assert replaced["graphs"] == ["image", "text", "codebook", "match"]
-    assert replaced["worst"]["error"] <= replaced["worst"]["limit"]
+    assert replaced["opset_reason"]
+    tightest = replaced["precisions"]["fp32"]["tightest"]
+    assert tightest["error"] <= tightest["limit"]
+
+
+def test_each_precision_is_evaluated_by_itself(exported: Exported) -> None:
+    backends = {
+        precision: evaluation(exported.folder, "--on", "test", "--precision", precision, "--bootstrap", 0).backend
+        for precision in ("fp32", "fp16", "int8")
+    }
+    assert all(backend.endswith(precision) for precision, backend in backends.items())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [("[fp8]", "fp32, fp16, bf16 or int8"), ("[int8, int8]", "precisions names int8 twice")]
+)
+def test_wrong_precisions_in_a_spec_are_told(run: Path, value: str, message: str) -> None:
+    result = cbalign("validate", run / "spec.yaml", "--set", f"export.precisions={value}", "--no-files")
+    assert result.exit_code == 2
+    assert message in result.stderr + result.stdout
+
+
+def test_a_bundle_is_measured_beside_the_model_it_was_made_from(run: Path, exported: Exported, tmp_path: Path) -> None:
+    words = ["benchmark", exported.folder, "--run", run, "--precision", "int8", "--quick", "--rounds", 2, "--batch", 2]
+    result = cbalign(*words, "--device", "cpu", "--output", tmp_path / "result.json")
+    assert result.exit_code == 0, result.stderr
+    assert "texts matched with one image" in result.stdout
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert [row["subject"] for row in found["rows"]] == ["torch eager fp32", "torch autocast bf16", "onnxruntime int8"]
+    for row in found["rows"]:
+        assert set(row["timings"]) == {"image", "text", "match"}
+        assert row["timings"]["image"]["latency"]["batch"] == 1
+        assert row["peak_memory"] > 10_000_000
+        assert set(row["recall"]) == {"image_to_text_r1", "text_to_image_r1"}
+    sizes = {row["subject"]: row["size"] for row in found["rows"]}
+    assert sizes["onnxruntime int8"] == sum(p.stat().st_size for p in (exported.folder / "int8").iterdir())
+    assert found["opset"] == exported.manifest.opset
+    assert found["machine"]["cores"] >= 1
+    assert str(Path.home().name) not in found["machine"].values()
+
+
+def test_a_bundle_alone_is_measured_without_torch(exported: Exported, tmp_path: Path) -> None:
+    words = ["benchmark", str(exported.folder), "--quick", "--rounds", "1", "--batch", "2", "--no-recall", "--json"]
+    words += ["--precision", "fp32", "--device", "cpu"]
+    code = (
+        "import sys\nfrom cbalign.cli import main\n"
+        f"try: main({words!r})\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "assert not {'torch', 'transformers', 'timm', 'onnx'} & set(sys.modules), 'heavy imports'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert (row["subject"], row["recall"]) == ("onnxruntime fp32", None)
+
+
+def test_a_benchmark_beside_another_run_is_refused(run: Path, exported: Exported, tmp_path: Path) -> None:
+    other = tmp_path / "another-run"
+    shutil.copytree(run, other)
+    result = cbalign("benchmark", exported.folder, "--run", other, "--quick")
+    assert result.exit_code == 2
+    assert f"exported from {run.name}" in result.stderr
+    assert cbalign("benchmark", exported.folder, "--precision", "bf16").exit_code == 3
+    assert cbalign("benchmark", tmp_path).exit_code == 3

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbalign.errors import CbalignError
-from cbalign.export import graph as graph_module
-from cbalign.export.graph import AUTO_OPSET, resolve_opset, write_graph
+from cbalign.export.graph import INLINE_LIMIT, MODULE, write_graph
 from cbalign.runtime.signatures import SIGNATURES
 
 
@@ -44,9 +43,10 @@ class FixedBatch(Texts):
 EXAMPLE = (torch.arange(15).view(3, 5), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]]))
 
 
-def write(path: Path, module: nn.Module | None = None, opset: int = AUTO_OPSET) -> Path:
+def write(path: Path, module: nn.Module | None = None, opset: int = 20, limit: int = INLINE_LIMIT) -> Path:
     module = (module or Texts()).eval()
-    write_graph(module, SIGNATURES["text"], EXAMPLE, path, opset=opset, facts={"cbalign.name": "stand-in"})
+    facts = {"cbalign.name": "stand-in"}
+    write_graph(module, SIGNATURES["text"], EXAMPLE, path, opset=opset, facts=facts, inline_limit=limit)
     return path
 
 
@@ -77,7 +77,10 @@ def test_the_file_tells_nothing_about_the_machine_that_made_it(written: Path) ->
     model = onnx.load(written)
     assert model.producer_name == "cbalign"
     assert {entry.key: entry.value for entry in model.metadata_props} == {"cbalign.name": "stand-in"}
-    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    assert not any(node.doc_string for node in model.graph.node)
+    told = {node.op_type: {entry.key: entry.value for entry in node.metadata_props} for node in model.graph.node}
+    assert told["Gather"] == {MODULE: "words"}
+    assert {key for props in told.values() for key in props} == {MODULE}
 
 
 def test_the_file_passes_the_checker_and_has_its_names(written: Path) -> None:
@@ -89,11 +92,8 @@ def test_the_file_passes_the_checker_and_has_its_names(written: Path) -> None:
     assert [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim] == ["batch", "length"]
 
 
-def test_weights_above_the_limit_go_to_one_file_that_can_be_moved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(graph_module, "INLINE_LIMIT", 100)
-    path = write(tmp_path / "text.onnx")
+def test_weights_above_the_limit_go_to_one_file_that_can_be_moved(tmp_path: Path) -> None:
+    path = write(tmp_path / "text.onnx", limit=100)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["text.onnx", "text.onnx.data"]
     expected = run(path, *EXAMPLE)
     moved = tmp_path / "elsewhere"
@@ -110,8 +110,7 @@ def test_a_batch_that_the_code_fixes_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "text.onnx").exists()
 
 
-def test_an_opset_of_the_spec_is_used(tmp_path: Path) -> None:
-    assert resolve_opset("auto") == AUTO_OPSET
-    path = write(tmp_path / "text.onnx", opset=resolve_opset(21))
+def test_an_opset_that_is_asked_for_is_used(tmp_path: Path) -> None:
+    path = write(tmp_path / "text.onnx", opset=21)
     assert [entry.version for entry in onnx.load(path).opset_import if entry.domain == ""] == [21]
     run(path, *EXAMPLE)

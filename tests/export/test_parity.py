@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cbalign.data.source import PairSource, open_source
+from cbalign.data.source import open_source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
 from cbalign.errors import ParityError
-from cbalign.export.parity import compare, difference
+from cbalign.export.ladder import Expected, Ladder
+from cbalign.export.parity import ParityReport, PrecisionReport, difference, distance
 from cbalign.models.encoder import TorchEncoder
 from cbalign.spec.load import load_experiment
 from cbalign.tasks.load import load_encoder
@@ -52,22 +53,30 @@ def encoder(run: Path) -> TorchEncoder:
 
 
 @pytest.fixture(scope="module")
-def source(run: Path) -> PairSource:
+def expected(run: Path, encoder: TorchEncoder) -> Expected:
     pairs = load_experiment(run / "resolved.yaml").experiment.data.validation
     assert pairs is not None
-    return open_source(pairs)
+    return Expected.of(encoder, open_source(pairs))
 
 
-def test_a_model_is_at_par_with_itself(encoder: TorchEncoder, source: PairSource) -> None:
-    report = compare(encoder, Broken(encoder), source)
+def compare(expected: Expected, broken: Broken) -> PrecisionReport:
+    return Ladder(expected, broken).climb()
+
+
+def test_a_model_is_at_par_with_itself(encoder: TorchEncoder, expected: Expected) -> None:
+    report = compare(expected, Broken(encoder))
     assert report.passed
     report.require()
-    document = json.loads(report.to_json())
+    document = json.loads(ParityReport("here", expected.results, (report,)).to_json())
     assert document["passed"] is True
-    assert {check["graph"] for check in document["checks"]} == {"image", "text", "codebook", "match", "whole"}
-    assert document["metrics"]["torch"] == document["metrics"]["onnx"]
-    assert {1, 2, 7, 32} <= {
-        int(check["quantity"].split()[-1]) for check in document["checks"] if check["graph"] == "image"
+    told = document["precisions"]["fp32"]
+    assert {check["graph"] for check in told["checks"]} == {"image", "text", "codebook", "match", "whole"}
+    assert {check["rung"] for check in told["checks"]} == {"torch", "independence", "inputs", "codes", "task"}
+    assert document["torch"] == told["metrics"]
+    assert {"1", "2", "7", "32"} == {
+        check["quantity"].split()[-1]
+        for check in told["checks"]
+        if (check["graph"], check["rung"]) == ("image", "torch")
     }
 
 
@@ -104,25 +113,39 @@ BREAKS: dict[str, tuple[str, Callable[[Broken], None]]] = {
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_what_is_broken_is_found_and_named(encoder: TorchEncoder, source: PairSource, name: str) -> None:
+def test_what_is_broken_is_found_and_named(encoder: TorchEncoder, expected: Expected, name: str) -> None:
     graph, break_it = BREAKS[name]
     broken = Broken(encoder)
     break_it(broken)
     if name == "not a number":
         broken.has_matcher = False  # scores of what is no number are no number either
-    report = compare(encoder, broken, source)
+    report = compare(expected, broken)
     assert not report.passed
     assert {check.graph for check in report.checks if not check.passed} - {"whole"} == {graph}
     with pytest.raises(ParityError, match=f"the {graph} graph does not compute|the whole graph"):
         report.require()
 
 
-def test_another_tokenizer_is_found(encoder: TorchEncoder, source: PairSource, run: Path) -> None:
+def test_another_tokenizer_is_found(encoder: TorchEncoder, expected: Expected, run: Path) -> None:
     broken = Broken(encoder)
     tokenizer = Tokenizer.load(run / "assets")
     broken.tokenizer = Tokenizer(tokenizer._vocabulary, replace(tokenizer.settings, closing_sep=True))
-    report = compare(encoder, broken, source)
+    report = compare(expected, broken)
     assert any("tokenization" in check.quantity and not check.passed for check in report.checks)
+
+
+def test_the_limit_of_a_precision_is_its_own(encoder: TorchEncoder, expected: Expected) -> None:
+    broken = Broken(encoder)
+    broken.images = lambda f: replace(f, tokens=noisy(f.tokens))
+    assert not Ladder(expected, broken, "fp32").climb().passed
+    assert Ladder(expected, broken, "fp16").climb().passed
+
+
+def test_distances_are_of_the_worst_item_and_relative_to_its_length() -> None:
+    expected = np.array([[3.0, 4.0], [30.0, 40.0]], np.float32)
+    assert distance(expected + np.array([[0, 0.5], [0, 0.5]], np.float32), expected) == pytest.approx(0.1)
+    assert distance(expected[:1], expected) == np.inf
+    assert distance(expected * np.nan, expected) == np.inf
 
 
 def test_differences_are_relative_to_large_values_and_absolute_to_small_ones() -> None:

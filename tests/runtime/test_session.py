@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 
 from cbalign.encoders import ImageFeatures
 from cbalign.errors import BundleError, DataError, DeviceError, UsageError
+from cbalign.machine import installed
 from cbalign.runtime import placement
 from cbalign.runtime.images import encode_pictures, load_pixels
 from cbalign.runtime.placement import Device, Placement, check_placement, find_device
@@ -68,6 +70,45 @@ def test_a_session_that_fell_back_is_refused(bundle: Path) -> None:
         check_placement(work, ["CUDAExecutionProvider", "CPUExecutionProvider"], Device("cuda"))
     shapes = Placement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Shape": 9}})
     check_placement(shapes, ["CUDAExecutionProvider", "CPUExecutionProvider"], Device("cuda"))
+
+
+def test_why_nodes_are_where_they_are_is_told(bundle: Path) -> None:
+    asked, found = Session.open(bundle, "cpu"), find_device("auto", "int8")
+    assert asked.placement[0].reasons(asked.device) == {"CPUExecutionProvider": "as asked"}
+    assert (found, found.reason) == (Device("cpu"), "int8 is made for CPUs")
+    split = Placement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Shape": 9}})
+    assert "on purpose" in split.reasons(Device("cuda"))["CPUExecutionProvider"]
+    fallen = Placement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Attention": 2}})
+    assert "2 nodes with real work" in fallen.reasons(Device("cuda"))["CPUExecutionProvider"]
+    left = Placement("image", {"TensorrtExecutionProvider": {"X": 1}, "CUDAExecutionProvider": {"MatMul": 3}})
+    with pytest.raises(DeviceError, match="3 MatMul would run elsewhere"):
+        check_placement(left, ["TensorrtExecutionProvider", "CUDAExecutionProvider"], Device("tensorrt"))
+
+
+@pytest.mark.skipif(has_gpu, reason="this machine has a GPU")
+def test_why_auto_takes_the_cpu_is_told() -> None:
+    assert "no NVIDIA GPU" in find_device("auto").reason
+    with pytest.raises(DeviceError, match="tensorrt was asked for, but"):
+        find_device("tensorrt")
+
+
+def test_two_packages_of_onnxruntime_are_noticed(tmp_path: Path) -> None:
+    ours = next(name for name in ("onnxruntime-gpu", "onnxruntime") if installed([name]))
+    other = "onnxruntime" if ours == "onnxruntime-gpu" else "onnxruntime-gpu"
+    code = "from cbalign.runtime.placement import package_conflict; print(package_conflict())"
+
+    def told() -> str:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+        ).stdout
+
+    assert told() == "None\n"
+    folder = tmp_path / f"{other.replace('-', '_')}-1.2.3.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {other}\nVersion: 1.2.3\n")
+    assert f"{other} 1.2.3" in told()
+    assert "overwrite each other" in told()
 
 
 @pytest.mark.parametrize("asked", ["gpu", "cuda:x", "cpu:1", "", "auto:0"])

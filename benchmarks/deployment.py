@@ -1,0 +1,122 @@
+"""Speed of a bundle at ViT-B size beside PyTorch on this machine.
+
+    python benchmarks/deployment.py                         (about 20 minutes on two idle cores)
+    python benchmarks/deployment.py --rounds 10 --batch 8 --quick
+
+A model of the published size (ViT-B/16, BERT-base in 6 + 6 layers, 4,000 codes) with random weights: they make no
+difference to speed. It is exported in float32 and int8 as `cbalign export` does it, its parity included, and measured
+by `cbalign benchmark`; the document is kept in benchmarks/results/. Exits with 1 when ONNX in float32 is slower than
+eager PyTorch, or int8 is less than 2.3 times as fast, for images at the best batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cbalign.data.source import open_source
+from cbalign.engine.checkpoint import TrainingState, save_checkpoint
+from cbalign.engine.optimizer import build_adamw
+from cbalign.engine.run import Run, create_run
+from cbalign.engine.task import no_decay_for_vectors
+from cbalign.export import export_run
+from cbalign.models.build import build_model, build_tokenizer
+from cbalign.spec.dump import dump_yaml, fingerprint
+from cbalign.spec.load import load_experiment
+
+RESULTS = Path(__file__).with_name("results")
+BARS = {"onnxruntime fp32": 1.0, "onnxruntime int8": 2.3}
+PICTURES = 8
+WORDS = ("red", "blue", "green", "dark", "light", "small", "large", "round", "square", "striped")
+SPEC = """\
+cbalign: 1
+name: vit-b
+model:
+  vision: {architecture: vit_base_patch16_224, image_size: %d, init: random}
+  text: {architecture: bert-base-uncased, layers: 6, init: random, tokenizer: captions, vocabulary: 200}
+  fusion: {layers: 6}
+  codebook: {size: 4000}
+  queue: {length: 64}
+data: {train: {source: csv, files: [pairs.csv]}, validation: {source: csv, files: [pairs.csv]}}
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--batch", type=int, action="append", help="beside 1; may be repeated (default: 8)")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--quick", action="store_true", help="do not compile PyTorch's model")
+    parser.add_argument("--output", type=Path, default=RESULTS / "deployment-vit-b-cpu.json")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        run = make_run(folder, options.image_size)
+        bundle = folder / "exports" / "vit-b"
+        export_run(run.folder, bundle, precisions=("fp32", "int8"), report=lambda stage: print(stage, file=sys.stderr))
+        words = ["benchmark", str(bundle), "--run", str(run.folder), "--rounds", str(options.rounds), "--no-recall"]
+        words += ["--device", "cpu", "--output", str(options.output.resolve())]
+        words += [f"--batch={batch}" for batch in options.batch or [8]]
+        words += [f"--threads={options.threads}"] if options.threads else []
+        words += ["--quick"] if options.quick else []
+        options.output.parent.mkdir(exist_ok=True)
+        subprocess.run([sys.executable, "-m", "cbalign", *words], check=True)
+    rows = {row["subject"]: row for row in json.loads(options.output.read_text())["rows"]}
+    ratios = {name: rows[name]["timings"]["image"]["best"]["times_first_row"] for name in BARS}
+    for name, bar in BARS.items():
+        print(f"{name}: {ratios[name]:.2f} times eager PyTorch, at least {bar} is wanted")
+    return int(any(ratios[name] < bar for name, bar in BARS.items()))
+
+
+def make_run(folder: Path, image_size: int) -> Run:
+    """A run of the experiment that has not made a step."""
+    write_pairs(folder)
+    (folder / "vit-b.yaml").write_text(SPEC % image_size)
+    loaded = load_experiment(folder / "vit-b.yaml")
+    experiment = loaded.experiment
+    captions = [c for i in range(PICTURES) for c in open_source(experiment.data.train).entry(i).captions]
+    tokenizer = build_tokenizer(experiment.model.text, lambda: captions)
+    torch.manual_seed(0)
+    model = build_model(experiment, tokenizer.vocabulary_size, pretrained=False)
+
+    def fill(run: Run) -> None:
+        tokenizer.save(run.assets)
+        decayed = no_decay_for_vectors(model.parameters(), experiment.train.optimizer.weight_decay)
+        state = TrainingState(step=0, total_steps=0, steps_per_epoch=0, global_batch_size=0, samples_seen=0)
+        save_checkpoint(run.checkpoints, state, model, build_adamw(decayed, experiment.train.optimizer), keep=1)
+
+    resolved = dump_yaml(experiment)
+    return create_run(
+        folder / "runs",
+        experiment.name,
+        spec=resolved,
+        resolved=resolved,
+        fingerprint=fingerprint(experiment),
+        facts={},
+        fill=fill,
+    )
+
+
+def write_pairs(folder: Path) -> None:
+    generator = np.random.default_rng(0)
+    with open(folder / "pairs.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("image", "caption"))
+        for number in range(PICTURES):
+            picture = generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(folder / f"{number}.png")
+            rows.writerow((f"{number}.png", " ".join(generator.choice(WORDS, 1 + 2 * number))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Real inputs of any number to time with: those that every bundle carries to be verified with, repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cbalign.encoders import PixelArray
+from cbalign.runtime.bundle import GOLDEN, Bundle
+from cbalign.runtime.golden import read_golden
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Prepared images (B, H, W, 3) and as many texts."""
+
+    pixels: PixelArray
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, bundle: Path, count: int) -> Inputs:
+        """`count` images and texts from the recording of a bundle.
+
+        Raises:
+            BundleError: the bundle or its recording is damaged.
+        """
+        opened = Bundle.open(bundle)
+        pixels, texts, _ = read_golden(bundle / GOLDEN, opened.manifest.precisions[0])
+        return cls(pixels[np.arange(count) % len(pixels)], tuple(texts[i % len(texts)] for i in range(count)))
+
+    def first(self, count: int) -> Inputs:
+        """The first of them."""
+        return Inputs(self.pixels[:count], self.texts[:count])

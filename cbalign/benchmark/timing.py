@@ -1,0 +1,49 @@
+"""Timing several things fairly on a machine that is busy with other work: in turns, round by round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Times of one call over `batch` items, in milliseconds, and items per second by the median."""
+
+    batch: int
+    p50: float
+    p90: float
+    p99: float
+
+    @property
+    def per_second(self) -> float:
+        """Items per second."""
+        return 1000 * self.batch / self.p50
+
+    @classmethod
+    def of(cls, batch: int, seconds: list[float]) -> Speed:
+        """The percentiles of some measured times."""
+        return cls(batch, *(float(value) for value in 1000 * np.percentile(seconds, [50, 90, 99])))
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
+    """Seconds of each call, `rounds` of them.
+
+    In each round every call has one turn, and another one begins, so that whatever slows the machine for a while
+    slows all alike.
+    """
+    for _ in range(warmup):
+        for call in calls.values():
+            call()
+    names = list(calls)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        first = turn % max(1, len(names))
+        for name in (*names[first:], *names[:first]):
+            start = time.perf_counter()
+            calls[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds

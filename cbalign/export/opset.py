@@ -1,0 +1,86 @@
+"""Which ONNX operator set `export.opset: auto` means, tried with the onnxruntime that is installed.
+
+Opset 23 has one Attention node where older ones have products, a softmax and two dozen nodes around them. Not every
+onnxruntime runs it everywhere (1.24 puts it on the CPU under CUDA), and not with every mask, so it is asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from cbalign.runtime.placement import CPU, Device, Placement, find_device, quiet
+
+ATTENTION_OPSET, PLAIN_OPSET = 23, 20
+"""On a CPU at ViT-B size the two are equally fast (`benchmarks/opset.py`); the fused one has a third fewer nodes, and
+on GPUs it is what has flash and memory-efficient kernels."""
+
+_PROBE = """<ir_version: 10, opset_import: ["" : 23]>
+attention (float[b,h,l,d] q, float[b,h,n,d] k, float[b,h,n,d] v, bool[b,one,l,n] mask)
+    => (float[b,h,l,d] masked, float[b,h,l,d] free) {
+    masked = Attention (q, k, v, mask)
+    free = Attention (q, k, v)
+}"""
+
+
+@dataclass(frozen=True)
+class Opset:
+    """An operator set and why it was chosen."""
+
+    version: int
+    reason: str
+
+
+def resolve_opset(setting: str | int) -> Opset:
+    """The operator set that `export.opset` means on this machine."""
+    if not isinstance(setting, str):
+        return Opset(setting, "set in the spec")
+    found = find_device("auto")
+    devices = [Device("cpu")] if found.kind == "cpu" else [Device("cpu"), found]
+    runtime = f"onnxruntime {onnxruntime.__version__}"
+    for device in devices:
+        if (problem := attention_problem(device)) is not None:
+            return Opset(PLAIN_OPSET, f"{runtime} does not run opset {ATTENTION_OPSET}'s Attention well: {problem}")
+    places = " and ".join(device.provider for device in devices)
+    untried = "" if len(devices) > 1 else "; no GPU was there to try"
+    return Opset(ATTENTION_OPSET, f"{runtime} runs its Attention as one node on {places}, with equal numbers{untried}")
+
+
+def attention_problem(device: Device) -> str | None:
+    """What is wrong with opset 23's Attention on a device; None if it runs there and computes what it should."""
+    quiet()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    q, k, v, mask = _example()
+    try:
+        model = onnx.parser.parse_model(_PROBE).SerializeToString()
+        session = onnxruntime.InferenceSession(model, options, providers=device.providers())
+        masked, free = session.run(["masked", "free"], {"q": q, "k": k, "v": v, "mask": mask})
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        return " ".join(str(error).split())[:200]
+    if misplaced := Placement.of("attention", session).misplaced(device):
+        return f"{sum(misplaced.values())} of 2 nodes run on {CPU} instead of {device.provider}"
+    for found, allowed in ((masked, mask), (free, np.ones_like(mask))):
+        error_found = float(np.abs(found - _attention(q, k, v, allowed)).max())
+        if not error_found <= 1e-4:
+            return f"its numbers are off by {error_found:.2g} on {device.provider}"
+    return None
+
+
+def _example() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Queries (2, 2, 5, 8), keys and values (2, 2, 7, 8), and a mask (2, 1, 5, 7) over padding."""
+    generator = np.random.default_rng(0)
+    q, k, v = (generator.standard_normal((2, 2, length, 8), np.float32) for length in (5, 7, 7))
+    mask = np.broadcast_to(np.arange(7) < np.array([7, 3])[:, None, None, None], (2, 1, 5, 7))
+    return q, k, v, np.ascontiguousarray(mask)
+
+
+def _attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """softmax(QKᵀ/√d) V, by its definition."""
+    scores = np.where(mask, q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1]), -np.inf)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True) @ v

@@ -1,0 +1,109 @@
+"""One precision of a freshly written bundle, proven: its files by the checker, its numbers by the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from cbalign.data.image import Preprocessing
+from cbalign.errors import BundleError
+from cbalign.export.divergence import diverges_from_float, diverges_from_torch
+from cbalign.export.ladder import Expected, Ladder
+from cbalign.export.parity import WHOLE, Check, PrecisionReport
+from cbalign.models.encoder import TorchEncoder
+from cbalign.runtime.bundle import PREPROCESSING, BundleManifest
+from cbalign.runtime.checker import check_graph
+from cbalign.runtime.session import Session
+from cbalign.runtime.signatures import SIGNATURES
+
+_CONSTANTS = 1 << 16
+"""Bytes that the constants of the graphs may need beside the model's weights."""
+
+
+def prove(
+    expected: Expected,
+    encoder: TorchEncoder,
+    folder: Path,
+    manifest: BundleManifest,
+    precision: str,
+    report: Callable[[str], None],
+) -> PrecisionReport:
+    """Compare one precision of a bundle with the trained model, as far up the ladder as it can be loaded.
+
+    Args:
+        expected: what the trained model computes.
+        encoder: the trained model.
+        folder: of the bundle, with a manifest, and with the float32 graphs.
+        manifest: of the bundle.
+        precision: which graphs.
+        report: told which part is being compared.
+    """
+    report("checker")
+    checks = [*_check_files(folder, manifest, precision), *_check_contents(encoder, folder, manifest, precision)]
+    if not all(check.passed for check in checks):
+        return PrecisionReport(precision, tuple(checks))
+    try:
+        # int8 is for CPUs, float32 is what the CPU is the measure of; half precision is judged where it will run.
+        session = Session.open(folder, "auto" if precision in ("fp16", "bf16") else "cpu", precision)
+    except BundleError as error:
+        checks.append(Check("checker", WHOLE, "loading", np.inf, 0.0, f"cannot be loaded: {error.message}"))
+        return PrecisionReport(precision, tuple(checks))
+    ladder = Ladder(expected, session, precision, report)
+    compared = ladder.climb()
+    return replace(
+        compared,
+        checks=(*checks, *compared.checks),
+        device=session.device.kind,
+        divergence=_divergence(ladder, encoder, folder, precision),
+    )
+
+
+def _check_files(folder: Path, manifest: BundleManifest, precision: str) -> list[Check]:
+    """Each graph keeps to the specification of its operators."""
+    checks = []
+    for graph in manifest.graphs:
+        error, note = 0.0, ""
+        try:
+            check_graph(folder / precision / f"{graph}.onnx")
+        except BundleError as problem:
+            error, note = np.inf, f"finds: {problem.message}"
+        checks.append(Check("checker", graph, "the checker of ONNX", error, 0.5, note))
+    return checks
+
+
+def _check_contents(encoder: TorchEncoder, folder: Path, manifest: BundleManifest, precision: str) -> list[Check]:
+    """The graphs hold the student alone, and the description of the pixels is the model's."""
+    model = encoder.model
+    parts = (model.student, model.codebook, model.match_head)
+    own = sum(p.numel() * p.element_size() for part in parts if part is not None for p in part.parameters())
+    stored = 0
+    for graph in manifest.graphs:
+        loaded = onnx.load(folder / precision / f"{graph}.onnx", load_external_data=False)
+        stored += sum(
+            int(np.prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            for tensor in loaded.graph.initializer
+        )
+    path = folder / PREPROCESSING
+    described = Preprocessing.from_json(path.read_text(encoding="utf-8"), name=str(path))
+    same = described == Preprocessing(encoder.image_size)
+    return [
+        Check("checker", WHOLE, "bytes of weights for each of the student's", stored / (own + _CONSTANTS), 1.0),
+        Check("inputs", "image", f"{PREPROCESSING} beside the model", 0.0 if same else np.inf, 0.5),
+    ]
+
+
+def _divergence(ladder: Ladder, encoder: TorchEncoder, folder: Path, precision: str) -> str | None:
+    measure, limit = ladder.limits.measure, ladder.limits.tokens
+    for graph, feed in ladder.failing.items():
+        path, original = (folder / name / f"{graph}.onnx" for name in (precision, "fp32"))
+        if precision == "fp32":
+            found = diverges_from_torch(encoder.graphs[graph], path, SIGNATURES[graph], feed, measure, limit)
+        else:
+            found = diverges_from_float(original, path, SIGNATURES[graph], feed, measure, limit)
+        if found is not None:
+            return found
+    return None

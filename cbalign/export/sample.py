@@ -1,0 +1,50 @@
+"""Real inputs to compare with: prepared pictures, and raw texts of all lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cbalign.data.source import PairSource, gallery
+from cbalign.encoders import Encoder, IntArray, PixelArray
+from cbalign.errors import DataError
+from cbalign.evaluation.features import load_images
+
+BATCHES = (1, 2, 7, 32)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Real inputs: prepared images (B, H, W, 3) with the `entries` they are of, and raw texts.
+
+    The first text is the shortest, the second the longest.
+    """
+
+    pixels: PixelArray
+    entries: IntArray
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, source: PairSource, encoder: Encoder) -> Sample:
+        """The first readable images of a source, and texts of all lengths that it has.
+
+        Raises:
+            DataError: no image can be read.
+        """
+        pairs = gallery(source)
+        pixels, entries = [], []
+        for entry in pairs.image_entries:
+            try:
+                pixels.append(load_images(encoder, source, np.array([entry]))[0])
+            except DataError:
+                continue
+            entries.append(entry)
+            if len(pixels) == max(BATCHES):
+                break
+        if not pixels:
+            raise DataError(f"{source.name}: no image can be read to compare the exported graphs with")
+        by_length = sorted(dict.fromkeys(pairs.captions[:2000]), key=len)
+        chosen = [by_length[i] for i in np.linspace(0, len(by_length) - 1, max(BATCHES) - 2).astype(int)]
+        long = " ".join(pairs.captions[:200])
+        return cls(np.stack(pixels), np.array(entries), (by_length[0], long, *chosen))
