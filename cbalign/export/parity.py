@@ -58,11 +58,13 @@ class Limits:
     recall: float  # points
 
 
+# Those of int8 are wide, for outliers of a text tower put the worst token 0.4 off where no recall is lost: they tell a
+# broken graph, at 1 and more. Whether a model bears int8 is what retrieval says.
 LIMITS = {
     "fp32": Limits(difference, tokens=1e-4, embedding=1e-4, scores=1e-3, codes=0.005, recall=0.3),
     "fp16": Limits(distance, tokens=0.02, embedding=0.01, scores=0.03, codes=0.02, recall=0.5),
     "bf16": Limits(distance, tokens=0.1, embedding=0.05, scores=0.15, codes=0.1, recall=1.0),
-    "int8": Limits(distance, tokens=0.3, embedding=0.14, scores=0.3, codes=0.15, recall=1.0),
+    "int8": Limits(distance, tokens=0.6, embedding=0.25, scores=0.3, codes=0.15, recall=1.0),
 }
 CODEBOOK = 1e-4
 """Greatest `difference` of probabilities and prototypes."""
