@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -207,8 +207,3 @@ def open_world(device: str, environment: Mapping[str, str] | None = None) -> Ite
         yield World(placement.rank, placement.size, chosen)
     finally:
         dist.destroy_process_group()
-
-
-def ranks_of(items: Sequence[T], world: World) -> Sequence[T]:
-    """This rank's share of `items`: every item belongs to exactly one rank."""
-    return items[world.rank :: world.size]
