@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from cbalign.engine.distribution import World
+from cbalign.engine.distribution import World, losses_explained
 from cbalign.engine.divergence import Measured, explain_gradient, explain_losses
 from cbalign.engine.manifest import Manifest, Status
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
@@ -74,6 +74,7 @@ def fit(
         StorageError: a file cannot be written; the checkpoints before it are intact.
         CheckpointError: the run's checkpoint is damaged or of another model.
         UsageError: the data or the number of processes changed since the run began.
+        ProcessLostError: another process is gone.
     """
     started = time.monotonic()
     with ExitStack() as stack:
@@ -84,7 +85,9 @@ def fit(
         training.resume()
         training.begin(argv)
         try:
-            metrics = training.complete(resume_command or f"cbalign train {run.folder}")
+            command = resume_command or f"cbalign train {run.folder}"
+            with losses_explained(command):
+                metrics = training.complete(command)
         except Interrupted as stop:
             training.end("interrupted", stop.message)
             raise
