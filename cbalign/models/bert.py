@@ -7,6 +7,7 @@ and passed to every text that meets the image.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -164,6 +165,11 @@ class TextTower(nn.Module):
         self.embeddings = Embeddings(config, dropout)
         self.layers = nn.ModuleList(BertLayer(config, dropout) for _ in range(layers))
         initialise(self, config.initializer_range)
+
+    @property
+    def blocks(self) -> Iterable[nn.Module]:
+        """The layers, from the first to the last."""
+        return self.layers
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask (B, L) to tokens (B, L, D); in training those of padding are zero."""

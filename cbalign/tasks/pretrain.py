@@ -250,10 +250,11 @@ class PretrainTask:
             codebook.logits(features.image_embedding),
             codebook.logits(features.text_embedding),
         )
-        codebook.note_use(image_logits.argmax(dim=1), text_logits.argmax(dim=1), progress.step)
+        gather = self._world.gather
+        codebook.note_use(gather(image_logits.argmax(dim=1)), gather(text_logits.argmax(dim=1)), progress.step)
         if not progress.logged:
             return {}
-        health = codebook_health(image_logits, text_logits)
+        health = codebook_health(gather(image_logits), gather(text_logits))
         used = codebook.used_since(progress.step - progress.steps_per_epoch)
         return {
             "codebook/used": used.float(),
@@ -267,7 +268,10 @@ class PretrainTask:
 
     @torch.no_grad()
     def _draw_negatives(self, features: PairFeatures, batch: Batch) -> HardNegatives:
-        """As published: students choose among the teacher's features of the other modality."""
+        """As published: students choose among the teacher's features of the other modality, in this process's batch.
+
+        With negatives of other processes the fusion layers would have to be sent all image tokens of the global batch.
+        """
         same_image = batch.image_ids[:, None] == batch.image_ids[None, :]
         temperature = self.model.temperature.value
         image_to_text = features.image_embedding @ features.teacher_text_embedding.T / temperature
@@ -317,8 +321,13 @@ class PretrainTask:
         if masked is not None:
             logits = self.model.student.vocabulary_logits(groups[-1][masked.chosen])
             taught = self._teacher_words(features, masked) if alpha > 0 else None
-            losses["masked_language"] = masked_language(logits, masked.labels, taught, alpha)
+            count = self._mean_count(masked.chosen)
+            losses["masked_language"] = masked_language(logits, masked.labels, taught, alpha, count)
         return losses
+
+    def _mean_count(self, counted: Tensor) -> Tensor:
+        """How many are true, averaged over the processes: DDP averages losses, whatever share each process has."""
+        return self._world.mean(counted.sum().float())
 
     def _match(self, fused: Tensor, negatives: HardNegatives) -> Tensor:
         """L_itm of B positives, B texts with a negative image, B images with a negative text."""
@@ -326,7 +335,7 @@ class PretrainTask:
         size = len(images.index)
         fits = (torch.arange(3 * size, device=fused.device) < size).long()
         valid = torch.cat([torch.ones_like(images.valid), images.valid, texts.valid])
-        return image_text_matching(self.model.match_logits(fused), fits, valid)
+        return image_text_matching(self.model.match_logits(fused), fits, valid, self._mean_count(valid))
 
     @torch.no_grad()
     def _teacher_words(self, features: PairFeatures, masked: MaskedTokens) -> Tensor:
