@@ -36,7 +36,8 @@ def weights(folder, step=5):
 def lines(folder, kind):
     (path,) = folder.glob("tiny-*/metrics.jsonl")
     read = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{n: v for n, v in line.items() if n != "samples_per_second"} for line in read if line["kind"] == kind]
+    chosen = [line for line in read if line.pop("kind") == kind]
+    return [{n: v for n, v in line.items() if n != "samples_per_second"} for line in chosen]
 
 
 def close(ours, theirs, name):

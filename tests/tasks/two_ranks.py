@@ -69,7 +69,8 @@ def experiment(processes: int, **train: object) -> Experiment:
             "duration": f"{STEPS} steps", "batch_size": GLOBAL_BATCH // processes, "precision": "fp32", "device": "cpu",
             # A gradient of zero, as of the keys' biases, is rounding noise: AdamW must not make full steps of it.
             "optimizer": {"lr": 1e-3, "eps": 1e-4}, "schedule": {"kind": "constant"}, "clip_norm": 1.0,
-            "log_every": "1 step", "evaluate_every": None, "checkpoint_every": "2 steps", "keep_checkpoints": 9, **train,
+            "log_every": "1 step", "evaluate_every": None, "checkpoint_every": "2 steps", "keep_checkpoints": 9,
+            **train,
         },
     }  # fmt: skip
     return Experiment.model_validate(values)
@@ -264,7 +265,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     import torch._dynamo  # the optimiser imports it in its first step: better once, before the forks
-    import torch.utils.tensorboard  # noqa: F401
+    import torch.utils.tensorboard
 
     os.chdir(sys.argv[1])
     main()
