@@ -217,4 +217,4 @@ def _explain(ranks: Sequence[_Rank]) -> CbalignError | None:
         if (death := rank.death()) is not None:
             return ProcessLostError(death.message, remedy=remedies[0] if remedies else None)
     causes = [error for error in raised if not isinstance(error, ProcessLostError)]
-    return (causes or raised or [None])[0]
+    return next(iter(causes or raised), None)
