@@ -87,8 +87,8 @@ class VisionTower(nn.Module):
         if "pos_embed" in weights:
             if not are_square(weights["pos_embed"]):
                 raise CheckpointError(
-                    f"{origin}: pos_embed has shape {tuple(weights['pos_embed'].shape)}, not that of a square image and "
-                    "one [CLS]",
+                    f"{origin}: pos_embed has shape {tuple(weights['pos_embed'].shape)}, not that of a square image "
+                    "and one [CLS]",
                     remedy="Give weights of a plain vision transformer, without a distillation token.",
                 )
             weights["pos_embed"] = resize_positions(weights["pos_embed"], self.transformer.pos_embed.shape[1])
