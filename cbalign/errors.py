@@ -22,6 +22,12 @@ class CbalignError(Exception):
         return self.message if self.remedy is None else f"{self.message}\n{self.remedy}"
 
 
+class ProcessLostError(CbalignError):
+    """One of the processes that train together is gone, so the others cannot go on."""
+
+    exit_code = 1
+
+
 class ParityError(CbalignError):
     """An exported model does not compute what the trained one computes."""
 

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -123,15 +124,21 @@ class Shell(click.Group):
             code = INTERRUPTED
         except Exception as error:
             code = _report(error, debug="--debug" in words or bool(os.environ.get("CBALIGN_DEBUG")))
+            if _is_connected():
+                _leave(code)
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def _report(error: Exception, *, debug: bool) -> int:
+    from cbalign.engine.launch import leave_report
+
     if debug:
         console.traceback(error)
     failure = failure_of(error)
     if failure.breaks_stdout:
         _abandon_stdout()
+    if leave_report(failure.message, failure.remedy, failure.exit_code, type(error).__name__):
+        return failure.exit_code
     if isinstance(error, Interrupted | SpecError):  # these begin with what they are about
         console.note(str(error))
     else:
@@ -143,6 +150,20 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     if wanted:
         click.echo(f"cbalign {version('cbalign')}")
         ctx.exit()
+
+
+def _is_connected() -> bool:
+    """Whether connections to other processes are open still, because one of those is gone."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and bool(distributed.is_initialized())
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without the transport's farewell, which might wait for a process that is gone."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _abandon_stdout() -> None:

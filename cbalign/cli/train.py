@@ -23,12 +23,29 @@ if TYPE_CHECKING:
     "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where new runs go."
 )
 @click.option("--name", help="Name of the run, in place of the spec's.")
-def train(target: str, overrides: tuple[str, ...], profiles: tuple[str, ...], runs_dir: Path, name: str | None) -> None:
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Train in N processes on this machine, one per GPU; on several machines start this with torchrun or srun.",
+)
+@click.pass_context
+def train(
+    context: click.Context,
+    target: str,
+    overrides: tuple[str, ...],
+    profiles: tuple[str, ...],
+    runs_dir: Path,
+    name: str | None,
+    nproc: int,
+) -> None:
     """Train the experiment that SPEC describes, or go on with the run directory RUN.
 
     Prints the run directory on stdout when the training is finished. Ctrl-C, SIGTERM and SIGUSR1 finish the step,
     write a checkpoint and exit with 75; `cbalign train RUN` goes on from there, as it does after a crash.
     """
+    from cbalign.engine.launch import end_with_launcher, is_launched, launch
     from cbalign.engine.run import is_run, open_run
     from cbalign.spec.load import load_experiment
 
@@ -40,6 +57,11 @@ def train(target: str, overrides: tuple[str, ...], profiles: tuple[str, ...], ru
         # A mistake in the spec is told at once, before the seconds that torch takes to import.
         named = overrides if name is None else (*overrides, f"name={name}")
         run, loaded = None, load_experiment(target, named, profiles=profiles)
+
+    if nproc > 1 and not is_launched():
+        launch(_words(context), nproc)
+        return
+    end_with_launcher()
 
     from cbalign.engine.reporter import console_reporter
     from cbalign.tasks.train import resume_run, train_experiment
@@ -69,3 +91,13 @@ def report(trained: Trained) -> None:
     else:
         console.note(f"next: cbalign export {folder}")
     console.result(str(folder))
+
+
+def _words(context: click.Context) -> list[str]:
+    """The command line of a process that is one of several: this one's."""
+    values = context.params
+    words = ["--debug"] if context.find_root().params.get("debug") else []
+    words += ["train", values["target"], f"--nproc={values['nproc']}", f"--runs-dir={values['runs_dir']}"]
+    words += [f"--set={override}" for override in values["overrides"]]
+    words += [f"--profile={profile}" for profile in values["profiles"]]
+    return words if values["name"] is None else [*words, f"--name={values['name']}"]

@@ -31,6 +31,7 @@ from torch.optim import Optimizer
 from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, write_durably
 from cbalign.engine.optimizer import OptimizerState, load_optimizer_state, optimizer_state
 from cbalign.engine.run import list_checkpoints
+from cbalign.engine.sharding import sharded_like, whole_tensors
 from cbalign.errors import CheckpointError
 
 MODEL, OPTIMIZER, STATE, LATEST = "model.safetensors", "optimizer.pt", "state.json", "latest"
@@ -49,20 +50,27 @@ class TrainingState:
     window: Mapping[str, tuple[float, int]] = field(default_factory=dict)  # sum and count since the last log line
 
 
-def save_checkpoint(folder: Path, state: TrainingState, model: nn.Module, optimizer: Optimizer, *, keep: int) -> Path:
+def save_checkpoint(
+    folder: Path, state: TrainingState, model: nn.Module, optimizer: Optimizer, *, keep: int, writes: bool = True
+) -> Path:
     """Write `step-N` into `folder`, then remove all but the newest `keep` checkpoints.
 
-    An existing `step-N` is left as it is: the same step of the same run has the same content.
+    An existing `step-N` is left as it is: the same step of the same run has the same content. Processes that train
+    together all call it, because sharded tensors are put together first; one of them writes.
 
     Raises:
         StorageError: it cannot be written; the previous checkpoints are intact.
     """
     final = folder / f"step-{state.step}"
+    weights = whole_tensors(model.state_dict(keep_vars=True), kept=writes)
+    moments = optimizer_state(optimizer, model, kept=writes)
+    if not writes:
+        return final
     remove_unfinished(folder)
     if not final.exists():
         with new_folder(final) as temporary:
-            save_model(model, temporary / MODEL)
-            _save_moments(optimizer_state(optimizer, model), temporary / OPTIMIZER)
+            save_weights(weights, temporary / MODEL)
+            _save_moments(moments, temporary / OPTIMIZER)
             (temporary / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
     write_durably(folder / LATEST, f"{final.name}\n".encode())
     for old in list_checkpoints(folder)[:-keep]:
@@ -84,12 +92,21 @@ def _save_moments(moments: OptimizerState, path: Path) -> None:
 
 
 def save_model(model: nn.Module, path: Path) -> None:
-    """Write a model's parameters and buffers, on their way through the CPU.
+    """Write a model's parameters and buffers; none of them may be sharded.
 
     Raises:
         OSError: it cannot be written.
     """
-    tensors, tied = _without_repeats(model.state_dict())
+    save_weights(model.state_dict(), path)
+
+
+def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors by name, on their way through the CPU.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    tensors, tied = _without_repeats(weights)
     try:
         # One key of metadata only: safetensors writes several in random order, and equal models are to be equal files.
         save_file(tensors, path, metadata={_TIED: json.dumps(tied)})
@@ -156,7 +173,7 @@ def load_model(model: nn.Module, checkpoint: Path) -> None:
             f"{checkpoint} holds another model:\n" + "\n".join(sorted(mistakes)),
             remedy="Use the spec that it was trained with (resolved.yaml of its run).",
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict({name: sharded_like(tensor, expected[name]) for name, tensor in tensors.items()})
 
 
 def read_state(checkpoint: Path) -> TrainingState:

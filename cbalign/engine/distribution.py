@@ -7,8 +7,7 @@ nothing. Processes are started by torchrun or by SLURM's `srun`; both say who is
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,8 +17,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cbalign.engine.placement import read_placement
 from cbalign.engine.precision import choose_device
-from cbalign.errors import UsageError
+from cbalign.errors import ProcessLostError, UsageError
 
 T = TypeVar("T")
 JOIN_TIMEOUT = timedelta(minutes=30)
@@ -118,65 +118,6 @@ def _all_gather(tensor: Tensor, size: int) -> Tensor:
     return torch.cat(parts)
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Which process this is, according to its launcher, and where the processes meet."""
-
-    rank: int
-    size: int
-    local_rank: int
-    meeting: str  # torch's init_method
-
-
-def read_placement(environment: Mapping[str, str]) -> Placement | None:
-    """What torchrun's or `srun`'s variables say; None in a process that was started alone.
-
-    Raises:
-        UsageError: the variables are there but contradict each other.
-    """
-    try:
-        if "RANK" in environment and "WORLD_SIZE" in environment:
-            rank = int(environment["RANK"])
-            placement = Placement(
-                rank=rank,
-                size=int(environment["WORLD_SIZE"]),
-                local_rank=int(environment.get("LOCAL_RANK", rank)),
-                meeting="env://",
-            )
-        # Only a step of `srun` has these; SLURM_NTASKS alone also appears in batch scripts that run once.
-        elif int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environment:
-            nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
-            address = environment.get("MASTER_ADDR") or first_host(nodes)
-            port = environment.get("MASTER_PORT") or 20000 + int(environment.get("SLURM_JOB_ID", 0)) % 20000
-            placement = Placement(
-                rank=int(environment["SLURM_PROCID"]),
-                size=int(environment["SLURM_STEP_NUM_TASKS"]),
-                local_rank=int(environment.get("SLURM_LOCALID", 0)),
-                meeting=f"tcp://{address}:{port}",
-            )
-        else:
-            return None
-    except ValueError as error:
-        raise UsageError(
-            f"The launcher's environment variables cannot be read: {error}.",
-            remedy="Start with torchrun or srun, or unset RANK, WORLD_SIZE and SLURM_STEP_NUM_TASKS.",
-        ) from None
-    if not 0 <= placement.rank < placement.size:
-        raise UsageError(
-            f"The launcher's environment variables say rank {placement.rank} of {placement.size}.",
-            remedy="Ranks are numbered from 0; unset RANK and WORLD_SIZE to train in one process.",
-        )
-    return placement
-
-
-def first_host(nodes: str) -> str:
-    """The first host of SLURM's compressed list: `gpu[03-07,9],login1` gives `gpu03`."""
-    match = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\]([^,]*))?", nodes)
-    if match is None:
-        return "127.0.0.1"
-    return match[1] + (match[2] or "") + (match[3] or "")
-
-
 @contextmanager
 def open_world(device: str, environment: Mapping[str, str] | None = None) -> Iterator[World]:
     """Join the processes that the environment names, for as long as the context lasts.
@@ -187,7 +128,8 @@ def open_world(device: str, environment: Mapping[str, str] | None = None) -> Ite
 
     Raises:
         DeviceError: a GPU was asked for that is not there.
-        UsageError: the launcher's variables contradict each other.
+        UsageError: the launcher's variables contradict each other, or all processes are to share one GPU.
+        ProcessLostError: another process went away while this one waited for it.
     """
     placement = read_placement(os.environ if environment is None else environment)
     chosen = choose_device(device, local_rank=placement.local_rank if placement else 0)
@@ -196,19 +138,50 @@ def open_world(device: str, environment: Mapping[str, str] | None = None) -> Ite
     if placement is None or placement.size == 1:
         yield World.single(chosen)
         return
-    dist.init_process_group(
-        "nccl" if chosen.type == "cuda" else "gloo",
-        init_method=placement.meeting,
-        rank=placement.rank,
-        world_size=placement.size,
-        timeout=JOIN_TIMEOUT,
-    )
+    if ":" in device:
+        raise UsageError(
+            f"train.device is {device}, one GPU, but {placement.size} processes train together.",
+            remedy="Set train.device to cuda or auto: each process then takes a GPU of its own.",
+        )
+    lost = False
     try:
-        yield World(placement.rank, placement.size, chosen)
+        with losses_explained():
+            dist.init_process_group(
+                "nccl" if chosen.type == "cuda" else "gloo",
+                init_method=placement.meeting,
+                rank=placement.rank,
+                world_size=placement.size,
+                timeout=JOIN_TIMEOUT,
+            )
+            yield World(placement.rank, placement.size, chosen)
+    except ProcessLostError:
+        lost = True  # closing the connections might wait for the one that is gone
+        raise
     finally:
-        dist.destroy_process_group()
+        if not lost and dist.is_initialized():
+            dist.destroy_process_group()
 
 
-def ranks_of(items: Sequence[T], world: World) -> Sequence[T]:
-    """This rank's share of `items`: every item belongs to exactly one rank."""
-    return items[world.rank :: world.size]
+@contextmanager
+def losses_explained(resume_command: str | None = None) -> Iterator[None]:
+    """Turn what the transport says when another process is gone into an error with words.
+
+    Args:
+        resume_command: what to type to go on.
+
+    Raises:
+        ProcessLostError: another process is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not any(word in str(error) for word in _LOST):
+            raise
+        raise ProcessLostError(
+            "Another of the processes that train together is gone; this one cannot go on without it.",
+            remedy=None if resume_command is None else f"Go on from the newest checkpoint with: {resume_command}",
+        ) from error
+
+
+# What gloo says of a connection; NCCL and the store raise `DistError`.
+_LOST = ("Connection closed by peer", "Connection reset by peer", "gloo/transport", "Broken pipe")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from cbalign.engine.sharding import whole_tensor
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -42,7 +44,7 @@ def explain_gradient(model: nn.Module, indices: Sequence[Tensor]) -> str:
     broken = [
         name
         for name, parameter in model.named_parameters()
-        if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
+        if parameter.grad is not None and not bool(whole_tensor(parameter.grad).isfinite().all())
     ]
     # Finite gradients can have an infinite norm.
     where = f"{len(broken)} parameters, first {broken[0]}" if broken else "its norm overflows"

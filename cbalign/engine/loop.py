@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from cbalign.engine.distribution import World
+from cbalign.engine.distribution import World, losses_explained
 from cbalign.engine.divergence import Measured, explain_gradient, explain_losses
 from cbalign.engine.manifest import Manifest, Status
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
@@ -31,6 +31,7 @@ from cbalign.engine.records import MetricsFile, Record, TensorBoardFile, Window
 from cbalign.engine.reporter import Reporter
 from cbalign.engine.run import Run, latest_checkpoint
 from cbalign.engine.schedule import build_schedule
+from cbalign.engine.sharding import clip, total_norm
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.task import BatchT, Progress, StepOutput, Task
 from cbalign.engine.timetable import build_timetable
@@ -74,6 +75,7 @@ def fit(
         StorageError: a file cannot be written; the checkpoints before it are intact.
         CheckpointError: the run's checkpoint is damaged or of another model.
         UsageError: the data or the number of processes changed since the run began.
+        ProcessLostError: another process is gone.
     """
     started = time.monotonic()
     with ExitStack() as stack:
@@ -84,7 +86,9 @@ def fit(
         training.resume()
         training.begin(argv)
         try:
-            metrics = training.complete(resume_command or f"cbalign train {run.folder}")
+            command = resume_command or f"cbalign train {run.folder}"
+            with losses_explained(command):
+                metrics = training.complete(command)
         except Interrupted as stop:
             training.end("interrupted", stop.message)
             raise
@@ -128,8 +132,9 @@ class _Training(Generic[BatchT]):
             steps_per_epoch=self.timetable.steps_per_epoch,
             total_steps=self.timetable.total_steps,
         )
-        self.optimizer = build_adamw(task.parameter_groups(train.optimizer.weight_decay), train.optimizer)
-        self.forward = StepModule(task, world)
+        groups = task.parameter_groups(train.optimizer.weight_decay)
+        self.forward = StepModule(task, world, groups, train.parallel)
+        self.optimizer = build_adamw(self.forward.groups, train.optimizer)
         self.done = 0
         self.window = Window()
         self.busy = 0.0  # seconds spent in steps since the last log line
@@ -244,11 +249,12 @@ class _Training(Generic[BatchT]):
         progress = self._progress(logged=self.timetable.logs(self.done + 1))
         self.task.before_step(progress)
         outputs = [self._backward(micro_batch, replace(progress, micro_step=i)) for i, micro_batch in enumerate(batch)]
+        self.forward.complete_gradients()
         parameters = [p for p in trained_parameters(self.optimizer) if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = total_norm(parameters)
         self._check_finite(outputs, norm, batch)
         if self.train.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.train.clip_norm, norm)
+            clip(parameters, self.train.clip_norm, norm)
         self.optimizer.step()
         self.task.after_step(progress)
         self.done += 1
@@ -339,7 +345,7 @@ class _Training(Generic[BatchT]):
         self.task.model.eval()
         try:
             with torch.no_grad(), self.signals.immediate() if self.world.size == 1 else nullcontext():
-                metrics = self.task.evaluate(progress)
+                metrics = self.forward.evaluate(progress)
         finally:
             self.task.model.train()
         self._write(Record("evaluation", self.done, progress.epoch, metrics))
@@ -348,20 +354,19 @@ class _Training(Generic[BatchT]):
     def _save(self) -> Path:
         """Write a checkpoint of what is done."""
         window = self._reduced_window().totals()
-        folder = self.run.checkpoints
-        path = folder / f"step-{self.done}"
+        folder, table = self.run.checkpoints, self.timetable
         if self.files is not None:
             self.files[0].sync()
-            table = self.timetable
-            state = TrainingState(
-                step=self.done,
-                total_steps=table.total_steps,
-                steps_per_epoch=table.steps_per_epoch,
-                global_batch_size=table.global_batch_size,
-                samples_seen=self.done * table.global_batch_size,
-                window=window,
-            )
-            save_checkpoint(folder, state, self.task.model, self.optimizer, keep=self.train.keep_checkpoints)
+        state = TrainingState(
+            step=self.done,
+            total_steps=table.total_steps,
+            steps_per_epoch=table.steps_per_epoch,
+            global_batch_size=table.global_batch_size,
+            samples_seen=self.done * table.global_batch_size,
+            window=window,
+        )
+        keep, writes = self.train.keep_checkpoints, self.world.is_main
+        path = save_checkpoint(folder, state, self.task.model, self.optimizer, keep=keep, writes=writes)
         self.world.barrier()
         return path
 

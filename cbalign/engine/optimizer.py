@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from cbalign.engine.sharding import sharded_like, whole_tensors
 from cbalign.engine.task import ParameterGroup
 from cbalign.errors import CheckpointError
 from cbalign.spec.training import AdamWSection
@@ -49,10 +50,10 @@ def trained_parameters(optimizer: Optimizer) -> Iterable[nn.Parameter]:
         yield from group["params"]
 
 
-def optimizer_state(optimizer: Optimizer, model: nn.Module) -> OptimizerState:
-    """The moments by parameter name, so that they survive another order or grouping of parameters."""
+def optimizer_state(optimizer: Optimizer, model: nn.Module, *, kept: bool = True) -> OptimizerState:
+    """The whole moments by parameter name, so that they survive another order, grouping or sharding of parameters."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    return {names[parameter]: dict(state) for parameter, state in optimizer.state.items() if state}
+    return {names[parameter]: whole_tensors(state, kept=kept) for parameter, state in optimizer.state.items() if state}
 
 
 def load_optimizer_state(optimizer: Optimizer, model: nn.Module, saved: Mapping[str, object]) -> None:
@@ -77,7 +78,9 @@ def load_optimizer_state(optimizer: Optimizer, model: nn.Module, saved: Mapping[
                     f" the parameter {tuple(parameter.shape)}."
                 )
         states[parameter] = {
-            key: value.to(parameter.device, parameter.dtype if key != "step" else torch.float32)
+            key: value.to(parameter.device, torch.float32)
+            if key == "step"
+            else sharded_like(value.to(parameter.device, parameter.dtype), parameter)
             for key, value in values.items()
         }
     optimizer.state.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from cbalign.data.progress import Report
 from cbalign.data.source import Gallery, PairSource
 from cbalign.encoders import Encoder, FloatArray, IntArray, PixelArray, TextFeatures
 from cbalign.errors import DataError, DivergenceError
+from cbalign.evaluation.peers import ALONE, Peers, each_once
 
 _EXAMPLES = 3
 
@@ -39,8 +39,11 @@ def encode_gallery(
     corrupt_limit: float,
     keep_text_tokens: bool,
     report: Report,
+    peers: Peers = ALONE,
 ) -> EncodedGallery:
     """Encode every readable image of a gallery and the texts that belong to them.
+
+    Batches are the same for any number of processes, and so is what they are encoded to.
 
     Args:
         encoder: the model.
@@ -50,21 +53,28 @@ def encode_gallery(
         corrupt_limit: share of the images that may be unreadable; they and their captions are left out.
         keep_text_tokens: whether the texts' tokens are kept for the matcher.
         report: told of progress.
+        peers: the processes that share the work.
 
     Raises:
         DataError: too many images are unreadable.
         DivergenceError: an embedding is not a number.
     """
+    total = len(gallery.image_entries)
     unreadable: dict[int, str] = {}
-    vectors: list[FloatArray] = []
-    for pixels in _image_batches(encoder, source, gallery.image_entries, batch_size, unreadable):
-        _check_limit(source, unreadable, len(gallery.image_entries), corrupt_limit)
-        vectors.append(encoder.encode_images(pixels).embedding)
-        report("images", sum(map(len, vectors)), len(gallery.image_entries))
-    _check_limit(source, unreadable, len(gallery.image_entries), corrupt_limit)
+
+    def encode(start: int) -> FloatArray | None:
+        stop = min(start + batch_size, total)
+        pixels = _readable(encoder, source, gallery.image_entries, range(start, stop), unreadable)
+        _check_limit(source, unreadable, total, corrupt_limit)
+        report("images", stop, total)
+        return encoder.encode_images(np.stack(pixels)).embedding if pixels else None
+
+    vectors = each_once(encode, range(0, total, batch_size), peers)
+    unreadable = {position: why for each in peers.collect(unreadable) for position, why in each.items()}
+    _check_limit(source, unreadable, total, corrupt_limit)
     readable = _without(gallery, unreadable)
-    images = _finite("image", np.concatenate(vectors))
-    texts, tokens = _encode_texts(encoder, readable.captions, batch_size, keep_text_tokens, report)
+    images = _finite("image", np.concatenate([each for each in vectors if each is not None]))
+    texts, tokens = _encode_texts(encoder, readable.captions, batch_size, keep_text_tokens, report, peers)
     return EncodedGallery(readable, images, texts, tokens, len(unreadable))
 
 
@@ -73,21 +83,17 @@ def load_images(encoder: Encoder, source: PairSource, entries: IntArray) -> Pixe
     return np.stack([prepare(source.load(int(entry)), encoder.image_size) for entry in entries])
 
 
-def _image_batches(
-    encoder: Encoder, source: PairSource, entries: IntArray, batch_size: int, unreadable: dict[int, str]
-) -> Iterator[PixelArray]:
-    """Prepared pixels of all readable entries; the positions of the others are noted in `unreadable`."""
-    batch: list[PixelArray] = []
-    for position, entry in enumerate(entries):
+def _readable(
+    encoder: Encoder, source: PairSource, entries: IntArray, positions: range, unreadable: dict[int, str]
+) -> list[PixelArray]:
+    """Prepared pixels of the readable entries at these positions; the positions of the others go to `unreadable`."""
+    pixels: list[PixelArray] = []
+    for position in positions:
         try:
-            batch.append(prepare(source.load(int(entry)), encoder.image_size))
+            pixels.append(prepare(source.load(int(entries[position])), encoder.image_size))
         except DataError as error:
             unreadable[position] = error.message
-        if len(batch) == batch_size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+    return pixels
 
 
 def _check_limit(source: PairSource, unreadable: dict[int, str], images: int, corrupt_limit: float) -> None:
@@ -118,18 +124,21 @@ def _without(gallery: Gallery, unreadable: dict[int, str]) -> Gallery:
 
 
 def _encode_texts(
-    encoder: Encoder, captions: tuple[str, ...], batch_size: int, keep_tokens: bool, report: Report
+    encoder: Encoder, captions: tuple[str, ...], batch_size: int, keep_tokens: bool, report: Report, peers: Peers
 ) -> tuple[FloatArray, TextFeatures | None]:
-    vectors: list[FloatArray] = []
-    kept: list[TextFeatures] = []
-    for start in range(0, len(captions), batch_size):
+    def encode(start: int) -> TextFeatures:
         features = encoder.encode_texts(captions[start : start + batch_size])
-        vectors.append(features.embedding)
-        if keep_tokens:
-            kept.append(features)
         report("texts", start + len(features.embedding), len(captions))
-    embedding = _finite("text", np.concatenate(vectors))
-    return embedding, _stack(kept, embedding) if keep_tokens else None
+        return features
+
+    starts = range(0, len(captions), batch_size)
+    if keep_tokens:
+        # Every process meets nearly every text when it matches, and tokens are quicker made than sent.
+        kept = [encode(start) for start in starts]
+        embedding = _finite("text", np.concatenate([features.embedding for features in kept]))
+        return embedding, _stack(kept, embedding)
+    vectors = each_once(lambda start: encode(start).embedding, starts, peers)
+    return _finite("text", np.concatenate(vectors)), None
 
 
 def _stack(parts: list[TextFeatures], embedding: FloatArray) -> TextFeatures:

@@ -11,6 +11,7 @@ from cbalign.data.source import PairSource
 from cbalign.encoders import Encoder, FloatArray, IntArray, TextFeatures
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.features import EncodedGallery, load_images
+from cbalign.evaluation.peers import ALONE, Peers, each_once
 
 
 class PairScores:
@@ -35,6 +36,7 @@ def score_pairs(
     *,
     batch_size: int,
     report: Report,
+    peers: Peers = ALONE,
 ) -> PairScores:
     """Score the union of both directions' candidates.
 
@@ -50,30 +52,34 @@ def score_pairs(
         images_of_texts: (T, k) candidates of each text.
         batch_size: pairs, and images, per forward pass.
         report: told of progress.
+        peers: the processes that share the work.
 
     Raises:
         DivergenceError: a score is not a number.
     """
-    assert encoded.text_tokens is not None
+    text_tokens = encoded.text_tokens
+    assert text_tokens is not None
     images, texts = len(encoded.images), len(encoded.texts)
     by_image = np.arange(images)[:, None] * texts + texts_of_images
     by_text = images_of_texts * texts + np.arange(texts)[:, None]
     keys = np.unique(np.concatenate([by_image.ravel(), by_text.ravel()]))
     image, text = np.divmod(keys, texts)
-    scores = np.empty(len(keys), np.float32)
-    for first in range(0, images, batch_size):
+
+    def match(first: int) -> FloatArray:
         start, stop = np.searchsorted(image, [first, first + batch_size])
+        scores = np.empty(stop - start, np.float32)
         if start == stop:
-            continue
+            return scores
         pixels = load_images(encoder, source, encoded.gallery.image_entries[first : first + batch_size])
         features = encoder.encode_images(pixels)
         for batch in _batches(image[start:stop], batch_size):
             chosen, index = np.unique(image[start:stop][batch] - first, return_inverse=True)
             selected = type(features)(features.tokens[chosen], features.embedding[chosen])
-            scores[start:stop][batch] = encoder.match(
-                selected, _take(encoded.text_tokens, text[start:stop][batch]), index
-            )
+            scores[batch] = encoder.match(selected, _take(text_tokens, text[start:stop][batch]), index)
         report("pairs", int(stop), len(keys))
+        return scores
+
+    scores = np.concatenate(each_once(match, range(0, images, batch_size), peers))
     if not np.isfinite(scores).all():
         raise DivergenceError(
             f"{int((~np.isfinite(scores)).sum()):,} of {len(scores):,} match scores are not numbers",

@@ -12,7 +12,7 @@ from cbalign.errors import CheckpointError
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import AlbefSizes
 from cbalign.models.alignment import AlignmentModel
-from cbalign.models.vision import resize_positions
+from cbalign.models.vision import are_square, resize_positions
 
 STUDENT, TEACHER = "student.", "teacher.network."
 POSITIONS = "vision.transformer.pos_embed"
@@ -122,7 +122,7 @@ def _value(name: str, initial: Tensor, found: Mapping[str, Tensor], ledger: _Led
         ledger.loaded.append(name)
         return given.to(initial.dtype)
     shapes = f"{name}: {tuple(given.shape)} in the file, {tuple(initial.shape)} here"
-    if name.endswith(POSITIONS) and given.ndim == 3 and given.shape[2] == initial.shape[2]:
+    if name.endswith(POSITIONS) and are_square(given) and given.shape[2] == initial.shape[2]:
         ledger.reshaped.append(shapes)
         return resize_positions(given.float(), initial.shape[1]).to(initial.dtype)
     ledger.wrong.append(f"reshaped  {shapes}")

@@ -152,6 +152,11 @@ class TextTower(nn.Module):
         self.layers = nn.ModuleList(BertLayer(config, dropout) for _ in range(layers))
         initialise(self, config.initializer_range)
 
+    @property
+    def blocks(self) -> Iterable[nn.Module]:
+        """The layers, from the first to the last."""
+        return self.layers
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask (B, L) to tokens (B, L, D); in training those of padding are zero."""
         layout = Packed.of(attention_mask) if self.training else PADDED

@@ -85,15 +85,31 @@ class VisionTower(nn.Module):
         """
         weights = {name: t for name, t in weights.items() if not name.startswith(("head.", "head_dist."))}
         if "pos_embed" in weights:
+            if not are_square(weights["pos_embed"]):
+                raise CheckpointError(
+                    f"{origin}: pos_embed has shape {tuple(weights['pos_embed'].shape)}, not that of a square image "
+                    "and one [CLS]",
+                    remedy="Give weights of a plain vision transformer, without a distillation token.",
+                )
             weights["pos_embed"] = resize_positions(weights["pos_embed"], self.transformer.pos_embed.shape[1])
         own = self.transformer.state_dict()
         wrong = [n for n, t in own.items() if n not in weights or weights[n].shape != t.shape]
         if wrong:
+            first = f"{wrong[0]}: {_shape(weights, wrong[0])} in the file, {_shape(own, wrong[0])} here"
             raise CheckpointError(
-                f"{origin} does not fit model.vision: {len(wrong)} tensors missing or reshaped, first {wrong[0]}",
+                f"{origin} does not fit model.vision: {len(wrong)} tensors missing or of another shape, first {first}",
                 remedy="Set model.vision.architecture and its sizes to those the weights were made with.",
             )
         self.transformer.load_state_dict({n: weights[n] for n in own})
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> str:
+    return str(tuple(weights[name].shape)) if name in weights else "missing"
+
+
+def are_square(positions: Tensor) -> bool:
+    """Whether these are position embeddings (1, 1 + n², D)."""
+    return positions.ndim == 3 and round(max(0, positions.shape[1] - 1) ** 0.5) ** 2 + 1 == positions.shape[1] > 1
 
 
 def resize_positions(positions: Tensor, tokens: int) -> Tensor:

@@ -40,7 +40,9 @@ def mask_tokens(
     return MaskedTokens(masked, chosen, input_ids[chosen])
 
 
-def masked_language(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, distillation: float) -> Tensor:
+def masked_language(
+    logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, distillation: float, count: Tensor | None = None
+) -> Tensor:
     """(1-α) CE(labels) + α H(softmax(teacher), student), averaged over the P predicted tokens; 0 when P is 0.
 
     The published code took the teacher's softmax over the wrong axis until March 2022; this one is over the vocabulary.
@@ -50,7 +52,9 @@ def masked_language(logits: Tensor, labels: Tensor, teacher_logits: Tensor | Non
         labels: (P,).
         teacher_logits: (P, V), or None when α is 0.
         distillation: α.
+        count: what the sum is divided by, where that is not P: the P of the other processes counts too.
     """
     if len(labels) == 0:
         return logits.sum()
-    return distilled_cross_entropy(logits, labels, teacher_logits, distillation).mean()
+    losses = distilled_cross_entropy(logits, labels, teacher_logits, distillation)
+    return losses.mean() if count is None else losses.sum() / count

@@ -37,10 +37,11 @@ def draw_negatives(similarity: Tensor, positive: Tensor, hardness: float = 1.0) 
     return Negatives(torch.multinomial(weights, 1).squeeze(1), valid)
 
 
-def image_text_matching(logits: Tensor, fits: Tensor, valid: Tensor) -> Tensor:
+def image_text_matching(logits: Tensor, fits: Tensor, valid: Tensor, count: Tensor | None = None) -> Tensor:
     """Cross-entropy of match logits (P, 2) with labels `fits` (P,), averaged over `valid` pairs.
 
-    The pairs are B positives, B texts with a negative image and B images with a negative text.
+    The pairs are B positives, B texts with a negative image and B images with a negative text. `count` replaces the
+    number of valid pairs that the sum is divided by, because those of other processes count too.
     """
     losses = F.cross_entropy(logits.float(), fits, reduction="none")
-    return (losses * valid).sum() / valid.sum()
+    return (losses * valid).sum() / (valid.sum() if count is None else count)

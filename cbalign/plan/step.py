@@ -51,10 +51,13 @@ class StepCost:
 
 @dataclass(frozen=True)
 class _World(World):
-    """Process 0 of several that are not there: gathered rows are copies of its own."""
+    """Process 0 of several that are not there: they have what it has."""
 
     def gather(self, tensor: Tensor) -> Tensor:
         return torch.cat([tensor] * self.size) if self.size > 1 else tensor
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return tensor.detach() * self.size
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def read_bert_config(path: Path) -> BertConfig:
             norm_eps=raw.get("layer_norm_eps", 1e-12),
             initializer_range=raw.get("initializer_range", 0.02),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not the configuration of a BERT: {error!r}") from error
 
 

@@ -103,6 +103,12 @@ class TrainSection(Section):
         effect=RUNTIME,
         help="`auto` takes a GPU when there is one; `cuda` fails without.",
     )
+    parallel: Literal["ddp", "fsdp2"] = setting(
+        "ddp",
+        effect=RUNTIME,
+        help="How several processes divide the work: each holds the whole model, or (fsdp2) a share of the weights, "
+        "gradients and moments, for models that are too large otherwise.",
+    )
     log_every: Duration = setting("10 steps", effect=RUNTIME, help="How often a line of metrics is written.")
     evaluate_every: Duration | None = setting(
         "1 epoch", effect=RUNTIME, help="How often the validation split is evaluated; null: at the end only."

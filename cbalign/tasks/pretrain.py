@@ -159,7 +159,7 @@ class PretrainTask:
         for section in self._evaluations:
             quick = section.model_copy(update={"bootstrap": 0})
             for result in evaluate_retrieval(
-                encoder, self._sources[section.on], quick, corrupt_limit=self._corrupt_limit
+                encoder, self._sources[section.on], quick, corrupt_limit=self._corrupt_limit, peers=self._world
             ):
                 metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}
         return metrics
@@ -247,10 +247,11 @@ class PretrainTask:
             codebook.logits(features.image_embedding),
             codebook.logits(features.text_embedding),
         )
-        codebook.note_use(image_logits.argmax(dim=1), text_logits.argmax(dim=1), progress.step)
+        gather = self._world.gather
+        codebook.note_use(gather(image_logits.argmax(dim=1)), gather(text_logits.argmax(dim=1)), progress.step)
         if not progress.logged:
             return {}
-        health = codebook_health(image_logits, text_logits)
+        health = codebook_health(gather(image_logits), gather(text_logits))
         used = codebook.used_since(progress.step - progress.steps_per_epoch)
         return {
             "codebook/used": used.float(),
@@ -264,7 +265,10 @@ class PretrainTask:
 
     @torch.no_grad()
     def _draw_negatives(self, features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
-        """As published: students choose among the teacher's features of the other modality."""
+        """As published: students choose among the teacher's features of the other modality, in this process's batch.
+
+        With negatives of other processes the fusion layers would have to be sent all image tokens of the global batch.
+        """
         same_image = batch.image_ids[:, None] == batch.image_ids[None, :]
         matching, temperature = self._objectives.matching, self.model.temperature.value
         hardness = matching.hardness * progress.ramp(matching.ramp_epochs)
@@ -315,8 +319,13 @@ class PretrainTask:
         if masked is not None:
             logits = self.model.student.vocabulary_logits(groups[-1][masked.chosen])
             taught = self._teacher_words(features, masked) if alpha > 0 else None
-            losses["masked_language"] = masked_language(logits, masked.labels, taught, alpha)
+            count = self._mean_count(masked.chosen)
+            losses["masked_language"] = masked_language(logits, masked.labels, taught, alpha, count)
         return losses
+
+    def _mean_count(self, counted: Tensor) -> Tensor:
+        """How many are true, averaged over the processes: DDP averages losses, whatever share each process has."""
+        return self._world.mean(counted.sum().float())
 
     def _match(self, fused: Tensor, negatives: HardNegatives) -> Tensor:
         """L_itm of B positives, B texts with a negative image, B images with a negative text."""
@@ -324,7 +333,7 @@ class PretrainTask:
         size = len(images.index)
         fits = (torch.arange(3 * size, device=fused.device) < size).long()
         valid = torch.cat([torch.ones_like(images.valid), images.valid, texts.valid])
-        return image_text_matching(self.model.match_logits(fused), fits, valid)
+        return image_text_matching(self.model.match_logits(fused), fits, valid, self._mean_count(valid))
 
     @torch.no_grad()
     def _teacher_words(self, features: PairFeatures, masked: MaskedTokens) -> Tensor:

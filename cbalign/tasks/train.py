@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cbalign.engine.distribution import World, open_world
+from cbalign.engine.launch import is_launched
 from cbalign.engine.loop import fit
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.reporter import Reporter, Silent
@@ -75,7 +76,7 @@ def train_experiment(
         run = world.share(run)
         assert run is not None, "the main process made it"
         shown.note(f"run {_shown(run.folder)}")
-        command = resume_command(run)
+        command = resume_command(run, processes=world.size if is_launched() else 1)
         outcome = fit(task, experiment.train, run, world, shown, argv=tuple(argv), resume_command=command)
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
 
@@ -106,14 +107,15 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
         task = open_task(experiment, world, assets=run.assets if started else None)
         if world.is_main and not started:
             task.save_assets(run.assets)
-        command = resume_command(run, overrides)
+        command = resume_command(run, overrides, processes=world.size if is_launched() else 1)
         outcome = fit(task, experiment.train, run, world, shown, argv=tuple(argv), resume_command=command)
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
 
 
-def resume_command(run: Run, overrides: Sequence[str] = ()) -> str:
+def resume_command(run: Run, overrides: Sequence[str] = (), *, processes: int = 1) -> str:
     """What to type to go on with a run."""
-    return shlex.join(["cbalign", "train", str(_shown(run.folder)), *(f"--set={o}" for o in overrides)])
+    words = ["cbalign", "train", str(_shown(run.folder)), *(f"--set={o}" for o in overrides)]
+    return shlex.join(words if processes == 1 else [*words, f"--nproc={processes}"])
 
 
 def _refuse_other_training(run: Run, before: LoadedExperiment, after: LoadedExperiment) -> None:

@@ -200,6 +200,7 @@ def test_a_truncated_file_is_refused(weights, place):
         (lambda w: {**w, "vision_proj.bias": torch.zeros(3)}, "student.image_projection.bias: (3,) in the file"),
         (lambda w: {**w, "visual_encoder.pos_embed": torch.zeros(17, 32)}, "pos_embed"),
         (lambda w: {**w, "visual_encoder.pos_embed": torch.zeros(1, 19, 32)}, "no square"),
+        (lambda w: {**w, "visual_encoder_m.pos_embed": torch.zeros(1, 19, 32)}, "pos_embed: (1, 19, 32) in the file"),
     ],
 )
 def test_another_model_is_refused_with_what_is_wrong(change, message, weights, place):

@@ -162,3 +162,81 @@ def test_runs_are_listed(finished, place):
     (run,) = json.loads(result.stdout)["runs"]
     assert run["status"] == "finished"
     assert run["step"] == 6
+
+
+ENDLESS = ("--nproc", "2", "--set", "train.duration=100000 steps", "--set", "train.evaluate_every=null")
+
+
+def test_a_mistake_is_told_once_and_before_any_process_is_started(place):
+    result = without_torch(place, command("train", "spec.yaml", "--nproc", "2", "--set", "train.optimizer.Ir=1"))
+    assert result.returncode == 2
+    assert result.stderr.count("has no setting `Ir`") == 1
+    assert result.stdout == ""
+
+
+def test_processes_of_torchrun_are_not_multiplied(place, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = without_torch(place, command("train", "spec.yaml", "--nproc", "2"))
+    assert result.returncode == 2
+    assert "Leave --nproc out" in result.stderr
+
+
+def ended(place, runs, act):
+    """A training in two processes, and what it printed after `act` was done to it in its second step."""
+    process = subprocess.Popen(
+        command("train", "spec.yaml", "--runs-dir", runs, *ENDLESS),
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    shown = []
+    for line in process.stderr:
+        shown.append(line)
+        if line.startswith("step 2/"):
+            break
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    act(process.pid, sorted(map(int, children.stdout.split())))
+    stdout, stderr = process.communicate()
+    assert stdout == ""
+    assert sum(line.startswith("preparing") for line in shown) == 1
+    return process.returncode, "".join(line for line in stderr.splitlines(True) if not line.startswith("step"))
+
+
+def test_a_killed_process_ends_the_others_and_is_named(place):
+    code, told = ended(place, "killed", lambda parent, ranks: os.kill(ranks[1], signal.SIGKILL))
+    (run,) = (place / "killed").glob("tiny-*")
+    assert code == 1
+    assert "error: Process 1 of 2 (pid " in told
+    assert "was killed by SIGKILL" in told
+    assert f"cbalign train killed/{run.name} --nproc=2" in told
+    assert len(told.strip().splitlines()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["the launcher", "one of them"])
+def test_sigterm_exits_75_and_is_told_once(place, to):
+    def stop(parent, ranks):
+        os.kill(parent if to == "the launcher" else ranks[1], signal.SIGTERM)
+
+    code, told = ended(place, f"stopped by {to}", stop)
+    assert code == 75
+    assert told.count("Stopped by") == 1
+    assert "--nproc=2" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "code", "message"),
+    [
+        (("train.optimizer.lr=1e30", "train.schedule.warmup_lr=1e30"), 5, "Training diverged in step"),
+        (("train.batch_size=3", "train.global_batch_size=9"), 2, "is not a multiple of 6"),
+    ],
+)
+def test_what_all_processes_find_wrong_is_told_once(place, setting, code, message):
+    words = command("train", "spec.yaml", "--nproc", "2", *(word for each in setting for word in ("--set", each)))
+    result = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stderr
+    assert result.stderr.count(message) == 1

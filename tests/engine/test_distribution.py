@@ -10,11 +10,10 @@ import pytest
 import tiny_task
 import torch
 import two_processes
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cbalign.engine.checkpoint import read_model
-from cbalign.engine.distribution import World, first_host, ranks_of, read_placement
+from cbalign.engine.distribution import World
+from cbalign.engine.placement import first_host, read_placement
 from cbalign.engine.precision import choose_device
 from cbalign.engine.run import open_run
 from cbalign.errors import DeviceError, UsageError
@@ -58,12 +57,6 @@ def test_contradictions_are_refused(environment):
 )
 def test_first_host_of_a_node_list(nodes, host):
     assert first_host(nodes) == host
-
-
-@given(items=st.lists(st.integers()), size=st.integers(1, 5))
-def test_ranks_share_items_without_dropping_or_doubling(items, size):
-    shares = [ranks_of(items, World(rank, size, torch.device("cpu"))) for rank in range(size)]
-    assert sorted(i for share in shares for i in share) == sorted(items)
 
 
 def test_a_single_world_changes_nothing():

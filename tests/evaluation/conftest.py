@@ -99,3 +99,23 @@ def unit_rows(generator: np.random.Generator, rows: int, dim: int) -> FloatArray
 @pytest.fixture
 def section() -> RetrievalEvaluation:
     return RetrievalEvaluation(on="test", protocols=("dual", "rerank", "code"), top_k=5, bootstrap=0, batch_size=4)
+
+
+@pytest.fixture
+def world() -> tuple[TableEncoder, NumberedSource]:
+    """11 images with one to three captions, and an encoder of random tables."""
+    generator = np.random.default_rng(5)
+    captions, following = [], 0
+    for image in range(11):
+        captions.append(tuple(range(following, following + 1 + image % 3)))
+        following += 1 + image % 3
+    encoder = TableEncoder(
+        unit_rows(generator, 11, 6),
+        unit_rows(generator, following, 6),
+        generator.standard_normal((11, following)).astype(np.float32),
+        (
+            generator.dirichlet(np.full(9, 0.3), 11).astype(np.float32),
+            generator.dirichlet(np.full(9, 0.3), following).astype(np.float32),
+        ),
+    )
+    return encoder, NumberedSource(captions)

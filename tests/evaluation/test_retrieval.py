@@ -11,29 +11,9 @@ from cbalign.errors import DataError, DivergenceError, UsageError
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.spec.evaluation import RetrievalEvaluation
 
-from .conftest import NumberedSource, TableEncoder, unit_rows
+from .conftest import NumberedSource, TableEncoder
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "albef-tiny"
-
-
-@pytest.fixture
-def world() -> tuple[TableEncoder, NumberedSource]:
-    """11 images with one to three captions, and an encoder of random tables."""
-    generator = np.random.default_rng(5)
-    captions, following = [], 0
-    for image in range(11):
-        captions.append(tuple(range(following, following + 1 + image % 3)))
-        following += 1 + image % 3
-    encoder = TableEncoder(
-        unit_rows(generator, 11, 6),
-        unit_rows(generator, following, 6),
-        generator.standard_normal((11, following)).astype(np.float32),
-        (
-            generator.dirichlet(np.full(9, 0.3), 11).astype(np.float32),
-            generator.dirichlet(np.full(9, 0.3), following).astype(np.float32),
-        ),
-    )
-    return encoder, NumberedSource(captions)
 
 
 def first_right(order: list[int], right: set[int]) -> int:

@@ -63,3 +63,9 @@ def test_weights_of_another_architecture_are_refused_and_nothing_is_loaded():
 def test_what_is_no_vision_transformer_is_refused(architecture):
     with pytest.raises(SpecError, match=architecture):
         VisionTower(architecture, 32)
+
+
+def test_positions_with_a_distillation_token_are_refused():
+    weights = dict(tower().transformer.state_dict()) | {"pos_embed": torch.zeros(1, 18, 16)}
+    with pytest.raises(CheckpointError, match=r"deit\.pth: pos_embed has shape \(1, 18, 16\)"):
+        tower().load_timm(weights, "deit.pth")
