@@ -93,7 +93,7 @@ class Respelt:
         if isinstance(data, list):
             return f"[{', '.join(map(self.value, data))}]"
         if isinstance(data, str):
-            return json.dumps(escape(data), ensure_ascii=self.chance.random() < 0.5)
+            return json.dumps(escape(data), ensure_ascii=not data.isprintable() or self.chance.random() < 0.5)
         if isinstance(data, bool) or data is None:
             return self.chance.choice({True: ["true", "True"], False: ["false", "FALSE"], None: ["null", "~"]}[data])
         if isinstance(data, int):
