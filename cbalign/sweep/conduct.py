@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from cbalign.engine.distribution import read_placement
+from cbalign.engine.placement import read_placement
 from cbalign.engine.reporter import Reporter
 from cbalign.engine.run import Run
 from cbalign.engine.signals import StopNow, StopSignals
