@@ -21,7 +21,7 @@ def pages() -> dict[str, str]:
         command = main.get_command(root, verb.name)
         if command is not None:
             path = f"{FOLDER}/{verb.group.lower()}.md"
-            page = made.setdefault(path, [f"# Commands: {verb.group.lower()}", ""])
+            page = made.setdefault(path, [f"# {verb.group}", ""])
             page += _command(click.Context(command, info_name=verb.name, parent=root), level=2)
     return {path: "\n".join(lines) for path, lines in made.items()}
 

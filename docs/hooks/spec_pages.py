@@ -73,6 +73,10 @@ class _Page:
         yield from (f"{'#' * level} `{path}` {{ #{path} }}", "", _sentence(found.setting.help), "")
         if isinstance(shape, Items):
             yield from ("A list of sections.", "")
+        elif shape.optional:
+            yield from ("Null unless it is set.", "")
+        elif found.setting.required:
+            yield from ("It has to be set.", "")
         if found.effect:
             yield from (f"Every change in it: {found.effect.value}, {found.effect.meaning}.", "")
         kinds = tuple(choice.variants.values())
