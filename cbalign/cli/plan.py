@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option, profile_option, set_option, spec_argument
 from cbalign.cli.quantities import in_bytes
 
@@ -23,13 +23,25 @@ DEFAULT_GPUS = ("rtx-4090", "a100-40gb", "h100-80gb")
 @spec_argument
 @set_option
 @profile_option
-@click.option("--gpu", "gpus", multiple=True, metavar="NAME", help="Tell hours on this GPU. May be repeated.")
+@click.option(
+    "--gpu",
+    "gpus",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=offers.gpus,
+    help="Tell hours on this GPU. May be repeated.",
+)
 @click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="How many train together.")
 @click.option(
     "--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines they are spread over."
 )
 @click.option("--pairs", type=click.IntRange(min=1), help="Size of the training data, where they are not at hand.")
-@click.option("--fit", metavar="NAME", help="Find the largest train.batch_size for this GPU, and plan that.")
+@click.option(
+    "--fit",
+    metavar="NAME",
+    shell_complete=offers.gpus,
+    help="Find the largest train.batch_size for this GPU, and plan that.",
+)
 @json_option
 def plan(
     spec: str,

@@ -13,7 +13,7 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A spec to start from. `about` is its first comment."""
+    """A spec to start from. `about` is the first paragraph of its first comment, without the commands in it."""
 
     name: str
     path: Path
@@ -40,10 +40,13 @@ def _first_comment(path: Path) -> str:
     for line in path.read_text("utf-8").splitlines():
         if not line.startswith("#"):
             break
-        text = line.lstrip("# ").strip()
-        if not text.startswith("yaml-language-server:"):
-            words.append(text)
-    return " ".join(words)
+        text = line.removeprefix("#").strip()
+        if text.startswith("yaml-language-server:"):
+            continue
+        if not text or line.startswith("#   "):  # a command stands indented
+            break
+        words.append(text)
+    return " ".join(words).removesuffix(":")
 
 
 def candidates(reference: str, folder: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import re
 from collections.abc import Iterator
 
@@ -32,7 +33,7 @@ def _command(ctx: click.Context, level: int) -> Iterator[str]:
     words = ctx.command_path.removeprefix("cbalign ")
     yield from (f"{'#' * level} {words} {{ #{words.replace(' ', '-')} }}", "")
     yield from ("```text", " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)]), "```", "")
-    for paragraph in (command.help or "").split("\n\n"):
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         yield from (_paragraph(paragraph), "")
     records = [each.get_help_record(ctx) for each in command.get_params(ctx) if isinstance(each, click.Option)]
     options = [record for record in records if record and "--help" not in record[0]]

@@ -70,15 +70,16 @@ class _Page:
         choice = shape.item if isinstance(shape, Items) else shape
         assert isinstance(choice, Choice)
         path = _plain(found.path)
-        yield from (f"{'#' * level} `{path}` {{ #{path} }}", "", _sentence(found.setting.help), "")
+        told = [_sentence(found.setting.help)]
         if isinstance(shape, Items):
-            yield from ("A list of sections.", "")
+            told.append("A list of sections.")
         elif shape.optional:
-            yield from ("Null unless it is set.", "")
+            told.append("Null unless it is set.")
         elif found.setting.required:
-            yield from ("It has to be set.", "")
+            told.append("It has to be set.")
         if found.effect:
-            yield from (f"Every change in it: {found.effect.value}, {found.effect.meaning}.", "")
+            told.append(f"Effect: {found.effect.value}, {found.effect.meaning}.")
+        yield from (f"{'#' * level} `{path}` {{ #{path} }}", "", " ".join(told), "")
         kinds = tuple(choice.variants.values())
         if known := self._described.get(kinds):
             yield from (f"Its kinds are those of [`{known}`](#{known}).", "")
@@ -89,8 +90,8 @@ class _Page:
             yield from (_kinds(choice, path), "")
         for variant, section in choice.variants.items():
             if len(kinds) > 1:
-                told = (section.__doc__ or "").strip().partition("\n")[0]
-                yield from (f"## `{path}` of {choice.discriminator} `{variant}` {{ #{path}.{variant} }}", "", told, "")
+                about = (section.__doc__ or "").strip().partition("\n")[0]
+                yield from (f"## `{path}` of {choice.discriminator} `{variant}` {{ #{path}.{variant} }}", "", about, "")
             yield from self._settings(prefix, variant if len(kinds) > 1 else None, section, found.effect, choice)
 
     def _settings(

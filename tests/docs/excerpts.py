@@ -58,7 +58,11 @@ def commands(page: Path) -> list[Command]:
     name = page.relative_to(ROOT).as_posix()
     found = []
     for fence in fences(page):
-        if fence.language in SHELLS:
+        if fence.title and fence.title.endswith(".yml"):  # a workflow
+            steps = re.sub(r"\\\n\s*", " ", fence.text)
+            for line in re.findall(r"^\s*(?:- run: )?(cbalign .*)$", steps, re.MULTILINE):
+                found += [Command(name, words, complete=True) for words in _commands(line)]
+        elif fence.language in SHELLS:
             for line in re.sub(r"\\\n\s*", " ", fence.text).splitlines():
                 if fence.language in ("bash", "console") or line.lstrip().startswith("$ "):
                     found += [Command(name, words, complete=True) for words in _commands(line)]

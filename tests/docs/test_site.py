@@ -40,6 +40,7 @@ def test_every_command_and_option_is_described(site, verb):
             if isinstance(option, click.Option) and not option.hidden:
                 assert all(html.escape(name) in page for name in option.opts), (each.name, option.name)
     assert f'id="{verb.name}"' in page
+    assert "\b" not in page, "a mark of Click's that is to be understood, not shown"
 
 
 def test_nothing_is_loaded_from_elsewhere(site):
