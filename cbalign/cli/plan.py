@@ -184,7 +184,7 @@ def _memory(plan: Plan) -> str:
         ("optimiser", memory.optimizer, "two moments"),
         ("gradients", memory.gradients, ""),
         ("gradient buckets", memory.buckets, "DDP's copy"),
-        ("activations", memory.activations, f"estimate, {train.batch_size} pairs at a time in {train.precision}"),
+        ("activations", memory.activations, f"estimate, {train.batch_size} pairs at a time in {plan.precision}"),
         ("together", memory.total, "besides what CUDA itself takes"),
     ]
     shown = [(name, in_bytes(value), remark) for name, value, remark in rows if value]
@@ -229,7 +229,7 @@ def _gpus(plan: Plan) -> str:
         memory = f"{in_bytes(plan.memory.total)} of {in_bytes(each.gpu.usable)}"
         rows.append((each.gpu.name, hours, memory if each.fits else f"does not fit: {memory}"))
     several = f"{plan.devices} × " if plan.devices > 1 else ""
-    precision = plan.experiment.train.precision
+    precision = plan.precision
     return _block(f"time on {several}… at {UTILISATION:.0%} of the {precision} peak (assumed)", rows)
 
 

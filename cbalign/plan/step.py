@@ -17,6 +17,7 @@ from cbalign.data.batch import Batch
 from cbalign.data.loader import PairLoader
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
+from cbalign.engine.precision import Precision, choose_precision
 from cbalign.engine.task import Progress
 from cbalign.models.alignment import AlignmentModel
 from cbalign.plan.captions import CaptionLengths
@@ -157,8 +158,16 @@ def _batch(experiment: Experiment, length: int) -> Batch:
     )
 
 
+def planned_precision(experiment: Experiment) -> Precision:
+    """What the training will compute in: `auto` means bf16 on the GPUs it is planned for, and what this CPU has."""
+    train = experiment.train
+    if train.device == "cpu":
+        return choose_precision(train.precision, torch.device("cpu"))
+    return "fp32" if train.precision == "fp32" else "bf16"
+
+
 def _autocast(experiment: Experiment) -> AbstractContextManager[object]:
-    if experiment.train.precision == "fp32":
+    if planned_precision(experiment) == "fp32":
         return nullcontext()
     # For a GPU float16 stands in for bfloat16: as many bytes, and attention stays fused, which it is not for
     # bfloat16 on a CPU (`models.attention.prefers_plain`).
