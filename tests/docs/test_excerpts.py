@@ -74,3 +74,10 @@ def _errors(error):
     yield error
     for below in error.__subclasses__():
         yield from _errors(below)
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "AGENTS.md"])
+def test_files_that_contributors_are_sent_to_are_there(page):
+    named = re.findall(r"`((?:cbalign|tests|docs|exports|schema)/[\w./]*)`", (ROOT / page).read_text("utf-8"))
+    assert named
+    assert not [path for path in named if "NAME" not in path and not (ROOT / path).exists()]
