@@ -72,3 +72,18 @@ class Encoder(Protocol):
 
     def assign(self, embedding: FloatArray) -> CodeAssignment:
         """Assign unit vectors (B, d) to the codebook."""
+
+
+class Classifier(Protocol):
+    """A model that puts texts about images into classes and can be evaluated."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that `classify` takes, in pixels."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+
+    def classify(self, pixels: PixelArray, texts: Sequence[str]) -> FloatArray:
+        """Logits (B, C) of raw texts, each about n prepared images: (B, n, H, W, 3), uint8 RGB of side `image_size`."""

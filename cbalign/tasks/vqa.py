@@ -98,10 +98,7 @@ def open_vqa(start: Start, task: VQATask, world: World) -> Answering:
     experiment = start.experiment
     sources = open_splits(experiment, open_questions)
     train = sources["train"]
-    if start.assets is not None:
-        answers = read_answers(start.assets / ANSWERS_FILE)
-    else:
-        answers = _closed_list(task, train)
+    answers = _closed_list(task, train) if start.assets is None else read_answers(start.assets / ANSWERS_FILE)
     tokenizer = start.tokenizer(lambda: _texts(train, answers))
     torch.manual_seed(experiment.train.seed)
     model = build_answering(experiment.model, tokenizer.vocabulary_size, pretrained=start.published)
