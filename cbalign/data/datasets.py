@@ -8,7 +8,9 @@ from pathlib import PurePath
 from typing import assert_never
 
 from cbalign.spec.data import (
+    ALBEFQuestionsSource,
     CsvSource,
+    EasyVQASource,
     JsonSource,
     KarpathySource,
     NLVR2Source,
@@ -16,6 +18,7 @@ from cbalign.spec.data import (
     ShardSource,
     SNLIVESource,
     Source,
+    VQAv2Source,
 )
 
 # Words of file names that tell splits of a data set apart, or that it is one.
@@ -23,6 +26,7 @@ _WORDS = "dataset|train|training|val|valid|validation|dev|test|test1|restval|kar
 _SPLIT = re.compile(rf"(^|[-_.])({_WORDS})(?=$|[-_.])")
 _NUMBERS = re.compile(r"\{\d+\.\.\d+\}|\d{3,}")
 _SAME = {"mscoco": "coco", "f30k": "flickr30k"}
+_IMAGES_OF = {"vqa": "coco", "vg_qa": "vg"}  # ALBEF's lists of questions
 
 
 def data_sets(section: Source) -> tuple[str, ...]:
@@ -39,6 +43,12 @@ def data_sets(section: Source) -> tuple[str, ...]:
             return _of_files([section.file])
         case ShardSource():
             return _of_files(section.shards)
+        case VQAv2Source():
+            return ("coco",)  # its images are
+        case ALBEFQuestionsSource():
+            return tuple(dict.fromkeys(_IMAGES_OF.get(name, name) for name in _of_files(section.files)))
+        case EasyVQASource():
+            return ("easy-vqa",)
         case NLVR2Source():
             return ("nlvr2",)
         case SNLIVESource():

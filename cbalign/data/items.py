@@ -39,6 +39,8 @@ class Question:
     image_key: str
     text: str
     answers: tuple[Answer, ...]
+    answer_type: str | None = None  # VQA v2's: `yes/no`, `number`, `other`
+    question_type: str | None = None  # VQA v2's: the words that it begins with
 
     @property
     def image_keys(self) -> tuple[str, ...]:

@@ -2,9 +2,46 @@
 
 from __future__ import annotations
 
-from cbalign.data.items import ItemSource, Premise, Statement
+from cbalign.data.items import ItemSource, Premise, Question, Statement
 from cbalign.data.source import other_items
-from cbalign.spec.data import NLVR2Source, SNLIVESource, Source
+from cbalign.spec.data import (
+    ALBEFQuestionsSource,
+    EasyVQASource,
+    NLVR2Source,
+    SNLIVESource,
+    Source,
+    VQAv2Source,
+)
+
+
+def open_questions(section: Source) -> ItemSource[Question]:
+    """Open a source of questions about images.
+
+    Raises:
+        DataError: a file is missing, malformed or empty, or files do not belong together.
+        MissingExtraError: the source needs a package that is not installed.
+        UsageError: the source has no questions.
+    """
+    match section:
+        case VQAv2Source():
+            from cbalign.data.vqa_v2 import open_vqa_v2
+
+            return open_vqa_v2(section.questions, section.annotations, section.root, image=section.image)
+        case ALBEFQuestionsSource():
+            from cbalign.data.albef_questions import open_albef_questions
+
+            return open_albef_questions(
+                section.files,
+                section.root,
+                genome_root=section.genome_root,
+                genome_weight=section.genome_weight,
+            )
+        case EasyVQASource():
+            from cbalign.data.easy_vqa import open_easy_vqa
+
+            return open_easy_vqa(split=section.split, held_out=section.held_out)
+        case _:
+            raise other_items(section, "questions")
 
 
 def open_statements(section: Source) -> ItemSource[Statement]:

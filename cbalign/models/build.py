@@ -14,6 +14,7 @@ from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models import names
 from cbalign.models.alignment import AlignmentModel, Temperature
+from cbalign.models.answering import AnswerDecoder, AnsweringNetwork
 from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead, TextTower
 from cbalign.models.codebook import Codebook
 from cbalign.models.entailment import EntailmentNetwork
@@ -67,6 +68,16 @@ def build_entailment(
     parts = _parts(section, vocabulary, pretrained, fusion=True, head=False)
     assert parts.fusion is not None
     network = EntailmentNetwork(parts.vision, parts.text, parts.fusion, len(ENTAILMENT_LABELS))
+    return Distilled(network, section.teacher.momentum)
+
+
+def build_answering(section: ModelSection, vocabulary: int, *, pretrained: bool = True) -> Distilled[AnsweringNetwork]:
+    """The model of the task `vqa`, its decoder as the fusion layers; arguments as of `build_model`."""
+    parts = _parts(section, vocabulary, pretrained, fusion=True, head=True)
+    assert parts.fusion is not None
+    decoder = AnswerDecoder(parts.config, section.fusion.layers, section.text.dropout)
+    decoder.start_from(parts.text, parts.fusion, parts.head)
+    network = AnsweringNetwork(parts.vision, parts.text, parts.fusion, decoder)
     return Distilled(network, section.teacher.momentum)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 
 DATA = Effect.DATA
+_IMAGE_PATTERN = re.compile(r"(?:[^{}]|\{subset\}|\{id(?::0\d{1,2})?\})+")
 Split = Literal["train", "validation", "test"]
 
 ItemKind = Literal["pairs", "questions", "statements", "premises"]
@@ -111,8 +113,74 @@ class SNLIVESource(SourceSection):
     )
 
 
+class VQAv2Source(SourceSection):
+    """The official files of VQA v2: questions, and annotations that belong to them."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
+
+    source: Literal["vqa-v2"] = setting(effect=DATA, help="Which kind of source this is.")
+    questions: tuple[str, ...] = setting(
+        effect=DATA, min_length=1, path="file", help="`v2_OpenEnded_mscoco_…_questions.json`, one after the other."
+    )
+    annotations: tuple[str, ...] = setting(
+        (), effect=DATA, path="file", help="`v2_mscoco_…_annotations.json` of the same subsets; none for a test set."
+    )
+    root: str = setting(".", effect=DATA, path="folder", help="Folder of COCO's images; paths cannot leave it.")
+    image: str = setting(
+        "{subset}/COCO_{subset}_{id:012}.jpg",
+        effect=DATA,
+        help="Path of an image below it, of `{id}` and `{subset}`, the `data_subtype` of the questions' file.",
+    )
+
+    @model_validator(mode="after")
+    def _image_is_a_pattern(self) -> VQAv2Source:
+        if not _IMAGE_PATTERN.fullmatch(self.image) or "{id" not in self.image:
+            raise RuleError(
+                f"image {self.image!r} is no pattern of {{id}}, {{id:012}} and {{subset}}",
+                at=("image",),
+            )
+        return self
+
+
+class ALBEFQuestionsSource(SourceSection):
+    """ALBEF's VQA lists: objects with `dataset` (vqa or vg), `image`, `question`, `answer` and `question_id`."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
+
+    source: Literal["albef-vqa"] = setting(effect=DATA, help="Which kind of source this is.")
+    files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="JSON files, one after the other.")
+    root: str = setting(
+        ".", effect=DATA, path="folder", help="Folder of the images of `dataset: vqa`; paths cannot leave it."
+    )
+    genome_root: str | None = setting(
+        None, effect=DATA, path="folder", help="Folder of those of `dataset: vg`; null: the same."
+    )
+    genome_weight: float = setting(
+        0.5,
+        ge=0,
+        effect=DATA,
+        help="Weight of the one answer of `dataset: vg`; those of ten annotators have 1 together.",
+        paper="0.5 (ALBEF's code)",
+    )
+
+
+class EasyVQASource(SourceSection):
+    """easy-VQA: questions about drawn shapes, 64 pixels (package `easy-vqa`)."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
+
+    source: Literal["easy-vqa"] = setting(effect=DATA, help="Which kind of source this is.")
+    split: Split = setting(effect=DATA, help="The package's own train and test; validation is held out from train.")
+    held_out: int = setting(
+        10, ge=0, effect=DATA, help="Of so many images of train one belongs to validation instead; 0: none."
+    )
+
+
 PairsSource = OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource
 """Sources of image-text pairs."""
+
+QuestionsSource = VQAv2Source | ALBEFQuestionsSource | EasyVQASource
+"""Sources of questions about images."""
 
 StatementsSource = NLVR2Source
 """Sources of statements about two images."""
@@ -121,7 +189,16 @@ PremisesSource = SNLIVESource
 """Sources of hypotheses about images."""
 
 Source = Annotated[
-    OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource | NLVR2Source | SNLIVESource,
+    OpenMojiSource
+    | JsonSource
+    | CsvSource
+    | KarpathySource
+    | ShardSource
+    | VQAv2Source
+    | ALBEFQuestionsSource
+    | EasyVQASource
+    | NLVR2Source
+    | SNLIVESource,
     Field(discriminator="source"),
 ]
 

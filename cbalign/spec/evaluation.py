@@ -73,4 +73,33 @@ class AccuracyEvaluation(EvaluationBase):
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
 
 
-EvaluationSection = Annotated[RetrievalEvaluation | AccuracyEvaluation, Field(discriminator="kind")]
+AnswerProtocol = Literal["rank", "generate"]
+
+
+class VQAEvaluation(Section):
+    """How right answers are: the official VQA accuracy, exact match where one person answered."""
+
+    identity: ClassVar[tuple[str, ...]] = ("kind", "on")
+
+    kind: Literal["vqa"] = setting(effect=Effect.EVALUATION, help="Which evaluation.")
+    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
+    protocols: tuple[AnswerProtocol, ...] = setting(
+        ("rank",),
+        min_length=1,
+        effect=Effect.EVALUATION,
+        help="`rank`: the likeliest answer of a closed list; `generate`: greedy decoding.",
+        paper="rank (ALBEF)",
+    )
+    top_k: int = setting(
+        128,
+        ge=1,
+        effect=Effect.EVALUATION,
+        help="Answers that `rank` scores whole, by their first token.",
+        paper="128 (ALBEF)",
+    )
+    max_tokens: int = setting(10, ge=1, effect=Effect.EVALUATION, help="Longest answer that `generate` writes.")
+    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
+    batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Questions per forward pass.")
+
+
+EvaluationSection = Annotated[RetrievalEvaluation | AccuracyEvaluation | VQAEvaluation, Field(discriminator="kind")]

@@ -9,6 +9,7 @@ from pydantic import model_validator
 from cbalign.spec.data import DataSection
 from cbalign.spec.evaluation import EvaluationSection, RetrievalEvaluation
 from cbalign.spec.export import ExportSection
+from cbalign.spec.legacy import LegacySection
 from cbalign.spec.model import ModelSection
 from cbalign.spec.objectives import ObjectivesSection
 from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
@@ -43,6 +44,8 @@ class Experiment(Section):
     train: TrainSection = subsection(TrainSection, help="How the model is trained.")
     evaluate: tuple[EvaluationSection, ...] = setting((), effect=Effect.EVALUATION, help="What is measured.")
     export: ExportSection = subsection(ExportSection, help="What is exported.")
+
+    legacy: LegacySection = subsection(LegacySection, help="Quirks of the published code, to reproduce its numbers.")
 
     @property
     def aligns(self) -> bool:

@@ -39,6 +39,8 @@ def open_task(
 
             return open_nlvr2(start, experiment.task, world)
         case VQATask():
-            raise NotImplementedError("the task vqa")
+            from cbalign.tasks.vqa import open_vqa
+
+            return open_vqa(start, experiment.task, world)
         case _:
             assert_never(experiment.task)
