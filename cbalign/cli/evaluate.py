@@ -92,7 +92,8 @@ def evaluate(
         measured = _measure(subject, _changed(section, changes), on)
         names = data_sets(_data(subject.experiment, section, on)[0])
         results.extend(measured)
-        figures.extend(figure for result in measured for figure in beside(result, section.on, names))
+        task = subject.experiment.task.kind
+        figures.extend(figure for result in measured for figure in beside(result, section.on, names, task))
     evaluation = Evaluation(
         subject=str(target),
         step=subject.step,

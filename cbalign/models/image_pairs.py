@@ -121,4 +121,4 @@ class TextAssignmentNetwork(ImagePairNetwork):
     @torch.no_grad()
     def embed_images(self, image_tokens: Tensor) -> Tensor:
         """Image tokens (B, N, D) to unit vectors (B, d) in float32."""
-        return unit(self.image_projection(image_tokens[:, 0]))
+        return unit(self.image_projection(image_tokens[:, 0].detach()))
