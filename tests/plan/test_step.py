@@ -154,10 +154,10 @@ def test_every_task_is_planned_as_it_runs(task, source):
     cost = measure_step(spec, empty, CaptionLengths.assumed(TOKENS), processes=1, accumulates=False)
     torch.manual_seed(0)
     model = untrained(spec, WORDS).train()
-    real = planned_task(spec, model, TOKENS, World.single())
 
     def step():
         model.zero_grad(set_to_none=True)
+        real = planned_task(spec, model, TOKENS, World.single())
         real.task.before_step(LATER)
         torch.autograd.backward(real.task.step(real.batch, LATER).loss)
 
