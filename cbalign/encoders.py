@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class CodeAssignment:
     prototype: FloatArray
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A model that can be evaluated. Parts it lacks raise `UsageError`."""
 
@@ -74,6 +75,7 @@ class Encoder(Protocol):
         """Assign unit vectors (B, d) to the codebook."""
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """A model that puts texts about images into classes and can be evaluated."""
 

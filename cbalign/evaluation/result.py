@@ -58,6 +58,10 @@ class RetrievalResult:
             named |= {f"{self.protocol}/codebook/{name}": float(v) for name, v in asdict(self.codebook).items()}
         return named
 
+    def headlines(self) -> dict[str, float]:
+        """The numbers to show where there is room for few: both R@1."""
+        return {name: value for name, value in self.flat().items() if name.endswith("/r1")}
+
     def to_json(self) -> dict[str, object]:
         """As JSON values, the rank of every query included."""
         values: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self)}

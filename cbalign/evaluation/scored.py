@@ -72,6 +72,10 @@ class ScoredResult:
         """Numbers by name, such as `accuracy`."""
         return dict(self.metrics)
 
+    def headlines(self) -> dict[str, float]:
+        """The number to show where there is room for one."""
+        return {self.headline: self.metrics[self.headline]}
+
     def to_json(self) -> dict[str, object]:
         """As JSON values, the score and the prediction of every item included."""
         values: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self)}

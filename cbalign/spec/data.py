@@ -96,8 +96,8 @@ class NLVR2Source(SourceSection):
         ".",
         effect=DATA,
         path="folder",
-        help="Folder of the images. For JSON lines, which name no files, it holds `<pair>-img0.png` and `…-img1.png`, "
-        "as published below `directory` where that is a folder.",
+        help="Folder of the images. Published lines name no files: theirs are `<pair>-img0.png` and `<pair>-img1.png` "
+        "in it, or below a folder of the split's name, below the line's `directory` where it has one.",
     )
 
 

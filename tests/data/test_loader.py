@@ -213,7 +213,7 @@ def test_more_unreadable_images_than_the_limit_are_a_data_error_with_examples(ma
         take(loader, 15)
     message = str(raised.value)
     assert "the images of 3 entries met so far are missing or corrupt" in message
-    assert "of 23 pairs 2 are allowed (data.corrupt_limit: 0.1)" in message
+    assert "of 23 entries 2 are allowed (data.corrupt_limit: 0.1)" in message
     assert message.count("list.json, entry") == 3
 
 
