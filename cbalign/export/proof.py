@@ -85,7 +85,9 @@ def _check_contents(subject: Exportable, folder: Path, manifest: BundleManifest,
     described = Preprocessing.from_json(path.read_text(encoding="utf-8"), name=str(path))
     same = described == Preprocessing(subject.image_size)
     return [
-        Check("checker", WHOLE, "bytes of weights for each of the student's", stored / (subject.weights + _CONSTANTS), 1.0),
+        Check(
+            "checker", WHOLE, "bytes of weights for each of the student's", stored / (subject.weights + _CONSTANTS), 1.0
+        ),
         Check("inputs", manifest.graphs[0], f"{PREPROCESSING} beside the model", 0.0 if same else np.inf, 0.5),
     ]
 
