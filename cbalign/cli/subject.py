@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cbalign.encoders import Encoder
     from cbalign.evaluation.measure import Model
     from cbalign.spec.experiment import Experiment
+    from cbalign.tasks.lineage import Ancestor
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Subject:
     step: int | None
     backend: str
     results: Path | None
+    lineage: tuple[Ancestor, ...]  # itself first, and the models that it started from
 
     @property
     def encoder(self) -> Encoder:
@@ -55,6 +57,7 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
         from cbalign.runtime.answering import open_answerer
         from cbalign.runtime.placement import package_conflict
         from cbalign.runtime.session import Session
+        from cbalign.tasks.lineage import Ancestor
 
         if (conflict := package_conflict()) is not None:
             console.note(f"warning: {conflict}")
@@ -65,13 +68,16 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
             session.bundle.manifest.step,
             f"onnxruntime {onnxruntime.__version__} on {session.device.kind}, {session.precision}",
             None,
+            (Ancestor(session.bundle.manifest.run, session.bundle.manifest.step, None, None),),
         )
     if not (target / MANIFEST).is_file() and not target.is_file():
         raise UsageError(
             f"{target} is neither a run nor a bundle: it has no {MANIFEST}",
             remedy="Name a folder that `cbalign train` or `cbalign export` made.",
         )
+    from cbalign.engine.manifest import Manifest
     from cbalign.engine.run import open_run
+    from cbalign.tasks.lineage import seen
 
     run = open_run(target)
     checkpoint = run.latest_checkpoint()
@@ -87,4 +93,5 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
         int(checkpoint.name.rpartition("-")[2]),
         f"torch {torch.__version__} on {model.device}, fp32",
         run.evaluation,
+        seen(Manifest.read(run.manifest).facts, int(checkpoint.name.rpartition("-")[2])),
     )

@@ -356,6 +356,9 @@ def _student(features: PairFeatures) -> Embeddings:
 def open_alignment(start: Start, world: World) -> PretrainTask:
     """Pretraining or retrieval, ready to train."""
     experiment = start.experiment
+    for section in experiment.evaluate:
+        if isinstance(section, RetrievalEvaluation) and section.zero_shot:
+            start.require_unseen(getattr(experiment.data, section.on))
     train = open_source(experiment.data.train)
     sources: dict[str, PairSource] = {"train": train}
     for section in experiment.evaluate:
