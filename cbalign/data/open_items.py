@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cbalign.data.items import ItemSource, Premise, Question, Statement
+from cbalign.data.items import ItemSource, Labelled, Premise, Question, Statement
 from cbalign.data.source import other_items
 from cbalign.spec.data import (
     ALBEFQuestionsSource,
@@ -74,3 +74,13 @@ def open_premises(section: Source) -> ItemSource[Premise]:
             return open_snli_ve(section.files, section.root)
         case _:
             raise other_items(section, "premises")
+
+
+def open_labelled(section: Source) -> ItemSource[Labelled]:
+    """Open a source of statements or of premises, whichever it has.
+
+    Raises:
+        DataError: a file is missing, malformed or empty.
+        UsageError: the source has neither.
+    """
+    return open_premises(section) if "premises" in section.items else open_statements(section)
