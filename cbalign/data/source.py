@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from cbalign.encoders import IntArray
-from cbalign.spec.data import CsvSource, JsonSource, KarpathySource, OpenMojiSource, ShardSource, Source
+from cbalign.spec.data import CsvSource, JsonSource, KarpathySource, OpenMojiSource, ScenesSource, ShardSource, Source
 
 _FINGERPRINTED = 100_000  # entries; reading all of many millions would delay every start
 
@@ -124,6 +124,12 @@ def open_source(section: Source) -> StoredSource:
             from cbalign.data.openmoji import OpenMoji
 
             return OpenMoji(split=section.split, render_size=section.render_size)
+        case ScenesSource():
+            from cbalign.data.scenes.source import Scenes
+
+            return Scenes(
+                split=section.split, scenes=section.scenes, render_size=section.render_size, seed=section.seed
+            )
         case JsonSource():
             from cbalign.data.json_pairs import open_json
 

@@ -10,6 +10,7 @@ from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 
 DATA = Effect.DATA
 Split = Literal["train", "validation", "test"]
+ScenesSplit = Literal["train", "validation", "test", "compositions"]
 
 
 class OpenMojiSource(Section):
@@ -18,6 +19,19 @@ class OpenMojiSource(Section):
     source: Literal["openmoji"] = setting(effect=DATA, help="Which kind of source this is.")
     split: Split = setting(effect=DATA, help="80/10/10 by a hash of the name.")
     render_size: int = setting(72, ge=8, effect=DATA, help="Side in pixels at which the drawings are rasterised.")
+
+
+class ScenesSource(Section):
+    """Scenes of coloured figures, drawn on the fly from a seed, with captions: no files, any number."""
+
+    source: Literal["scenes"] = setting(effect=DATA, help="Which kind of source this is.")
+    split: ScenesSplit = setting(
+        effect=DATA,
+        help="Which scenes; `compositions` has combinations of shape and colour that no other split has.",
+    )
+    scenes: int = setting(1000, ge=1, effect=DATA, help="How many scenes, from the first of the split.")
+    render_size: int = setting(64, ge=16, le=1024, effect=DATA, help="Side in pixels at which scenes are drawn.")
+    seed: int = setting(0, ge=0, effect=DATA, help="Another seed gives other scenes.")
 
 
 class JsonSource(Section):
@@ -75,7 +89,8 @@ class ShardSource(Section):
 
 
 Source = Annotated[
-    OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource, Field(discriminator="source")
+    OpenMojiSource | ScenesSource | JsonSource | CsvSource | KarpathySource | ShardSource,
+    Field(discriminator="source"),
 ]
 
 
