@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from cbalign.data.scenes.draws import Draws
 from cbalign.data.scenes.graph import DIRECTIONS, Figure, Scene
 from cbalign.data.scenes.language import NUMBERS, direction, figure, listing
@@ -31,7 +33,7 @@ def _in_line(figures: list[Figure], draws: Draws) -> str | None:
     for words, axis in (("from left to right", "x"), ("from top to bottom", "y")):
         ordered = sorted(figures, key=lambda seen: getattr(seen, axis))
         direction = DIRECTIONS[0] if axis == "x" else DIRECTIONS[2]
-        if all(first.lies(direction, second) for first, second in zip(ordered, ordered[1:])):
+        if all(first.lies(direction, second) for first, second in pairwise(ordered)):
             return f"{words}: {_list(ordered, draws)}"
     return None
 

@@ -97,6 +97,17 @@ class Each:
 Claim = HowMany | Each
 
 
+def form(claim: Claim) -> str:
+    """What sort of sentence a claim is: one word."""
+    match claim:
+        case Each(several=several):
+            return "every" if several else "the"
+        case HowMany(place=Place()):
+            return "relation"
+        case HowMany(count=count):
+            return "no" if count == NONE else "some" if count == SOME else "number"
+
+
 def bounds(figures: Sequence[Figure], kind: Kind) -> tuple[int, int]:
     """The least and the greatest number of figures of a kind that can be there; every number between can, too."""
     verdicts = [kind.fits(figure) for figure in figures]

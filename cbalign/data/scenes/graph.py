@@ -65,7 +65,7 @@ class Figure:
     def lies(self, direction: Direction, other: Figure) -> bool:
         """Whether this figure is left of, right of, above or below another: by a column or a row at least.
 
-        What is drawn into one column is neither left nor right of each other, though no two figures are exactly in line.
+        Figures of one column are neither left nor right of each other, though no two are exactly in line.
         """
         match direction:
             case "left of":
@@ -93,10 +93,11 @@ def scene_of(split: ScenesSplit, index: int, seed: int = 0) -> Scene:
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The shapes and colours that figures are of."""
+    """The shapes and colours that the figures of a scene are of; `distinct`: no two of them have the same shape."""
 
     shapes: tuple[Shape, ...] = SHAPES
     colours: tuple[Colour, ...] = COLOURS
+    distinct: bool = False
 
     def held_out(self) -> list[tuple[Shape, Colour]]:
         """Its combinations that training has not."""
@@ -107,9 +108,11 @@ FULL = Palette()
 
 
 def draw_palette(draws: Draws, split: ScenesSplit) -> Palette:
-    """Three shapes and three colours, for scenes that are alike; in `compositions` with a held-out combination."""
+    """A few shapes and colours, for scenes that are alike; in `compositions` with a held-out combination."""
     while True:
-        palette = Palette(tuple(draws.shuffled(SHAPES)[:3]), tuple(draws.shuffled(COLOURS)[:3]))
+        distinct = draws.chance(0.6)
+        shapes, colours = draws.shuffled(SHAPES)[: 4 if distinct else 3], draws.shuffled(COLOURS)[:3]
+        palette = Palette(tuple(shapes), tuple(colours), distinct)
         if split != "compositions" or palette.held_out():
             return palette
 
@@ -127,7 +130,7 @@ def draw_scene(draws: Draws, split: ScenesSplit, palette: Palette = FULL, shade:
     figures: list[Figure] = []
     for column, row in cells:
         novel = split == "compositions" and (not figures or draws.chance(0.3))
-        shape, colour = draws.choose(palette.held_out()) if novel else _combination(draws, palette, figures)
+        shape, colour = _combination(draws, palette, figures, novel=novel)
         size = draws.choose(SIZES)
         figures.append(
             Figure(
@@ -135,7 +138,7 @@ def draw_scene(draws: Draws, split: ScenesSplit, palette: Palette = FULL, shade:
                 colour=colour,
                 material=draws.choose(MATERIALS),
                 size=size,
-                shaded=draws.chance(shade) and not novel,
+                shaded=draws.chance(shade) and (shape, colour) not in HELD_OUT,
                 x=(2 * column + 1) / 6 + draws.between(-_JITTER, _JITTER),
                 y=(2 * row + 1) / 6 + draws.between(-_JITTER, _JITTER),
                 radius=draws.between(*_RADIUS[size]),
@@ -145,12 +148,19 @@ def draw_scene(draws: Draws, split: ScenesSplit, palette: Palette = FULL, shade:
     return Scene(tuple(figures), backdrop=str(draws.below(2**30)))
 
 
-def _combination(draws: Draws, palette: Palette, figures: list[Figure]) -> tuple[Shape, Colour]:
-    """A combination of the training; often with a shape or a colour that the scene has already."""
+def _combination(draws: Draws, palette: Palette, figures: list[Figure], *, novel: bool) -> tuple[Shape, Colour]:
+    """A combination that training has or, if `novel`, has not; often with a shape or a colour of another figure."""
+    if novel:
+        free = [
+            pair for pair in palette.held_out() if not palette.distinct or pair[0] not in {f.shape for f in figures}
+        ]
+        if free:
+            return draws.choose(free)
     while True:
-        repeats = bool(figures) and draws.chance(_SAME_SHAPE)
+        repeats = bool(figures) and not palette.distinct and draws.chance(_SAME_SHAPE)
         shape = draws.choose(figures).shape if repeats else draws.choose(palette.shapes)
         repeats = bool(figures) and draws.chance(_SAME_COLOUR)
         colour = draws.choose(figures).colour if repeats else draws.choose(palette.colours)
-        if (shape, colour) not in HELD_OUT:
+        taken = palette.distinct and any(figure.shape == shape for figure in figures)
+        if (shape, colour) not in HELD_OUT and not taken:
             return shape, colour

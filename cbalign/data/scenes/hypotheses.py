@@ -10,14 +10,14 @@ third of every block, whatever he knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import product
 from typing import Literal
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.facts import Claim, Verdict, judge
+from cbalign.data.scenes.facts import Claim, Verdict, form, judge
 from cbalign.data.scenes.graph import Scene, draw_palette, draw_scene
 from cbalign.data.scenes.language import sentence
 from cbalign.data.scenes.proposals import propose_claim
@@ -33,7 +33,7 @@ _LABELS: dict[Verdict, Label] = {
     Verdict.OPEN: "neutral",
     Verdict.FALSE: "contradiction",
 }
-_SCENES, _CLAIMS = 6, 60  # tried at a time
+_SCENES, _CLAIMS = 12, 120  # tried at a time
 _SHADE = 0.35
 _Square = tuple[tuple[Scene, Scene, Scene], tuple[Claim, Claim, Claim]]
 
@@ -80,22 +80,41 @@ def _block(split: ScenesSplit, block: int, seed: int) -> tuple[_Square, tuple[st
 
 
 def _latin_square(scenes: Sequence[Scene], claims: Sequence[Claim], draws: Draws) -> _Square | None:
-    """Three of the scenes and three of the claims in which each row and each column has all three verdicts."""
-    verdicts = [[judge(claim, scene) for scene in scenes] for claim in claims]
-    for i, j, k in draws.shuffled(list(combinations(range(len(scenes)), 3))):
-        for first, second, third in ((i, j, k), (i, k, j)):
-            wanted = (Verdict.TRUE, Verdict.OPEN, Verdict.FALSE)
-            found: list[Claim] = []
-            for _ in range(3):
-                fitting = [
-                    claim
-                    for claim, row in zip(claims, verdicts)
-                    if (row[first], row[second], row[third]) == wanted
-                ]
-                if not fitting:
-                    break
-                found.append(draws.choose(fitting))
-                wanted = (*wanted[1:], wanted[0])
-            else:
-                return (scenes[first], scenes[second], scenes[third]), (found[0], found[1], found[2])
-    return None
+    """Three of the scenes and three of the claims in which each row and each column has all three verdicts.
+
+    The first claim is of a form drawn among all that there are, so that rare forms are not crowded out.
+    """
+    sorting = _sorting_claims(scenes, claims)
+    # Entailed, neutral, contradicted: three claims that sort three scenes in three rotated ways make a square.
+    squares = [(i, j, k) for i, j, k in sorting if (k, i, j) in sorting and (j, k, i) in sorting]
+    forms: dict[str, list[tuple[int, int, int]]] = {}
+    for square in squares:
+        for name in sorting[square]:
+            forms.setdefault(name, []).append(square)
+    if not forms:
+        return None
+    name = draws.choose(sorted(forms))
+    i, j, k = draws.choose(forms[name])
+    first = draws.choose(sorting[i, j, k][name])
+    second, third = (_varied(sorting[order], draws) for order in ((k, i, j), (j, k, i)))
+    return (scenes[i], scenes[j], scenes[k]), (first, second, third)
+
+
+def _sorting_claims(
+    scenes: Sequence[Scene], claims: Sequence[Claim]
+) -> dict[tuple[int, int, int], dict[str, list[Claim]]]:
+    """For three scenes the claims, by form, that the first entails, the second leaves open, the third contradicts."""
+    sorting: dict[tuple[int, int, int], dict[str, list[Claim]]] = {}
+    for claim in claims:
+        where: dict[Verdict | None, list[int]] = {}
+        for position, scene in enumerate(scenes):
+            where.setdefault(judge(claim, scene), []).append(position)
+        for scenes_of in product(*(where.get(verdict, []) for verdict in _LABELS)):
+            i, j, k = scenes_of
+            sorting.setdefault((i, j, k), {}).setdefault(form(claim), []).append(claim)
+    return sorting
+
+
+def _varied(forms: Mapping[str, Sequence[Claim]], draws: Draws) -> Claim:
+    """One of the claims; each form is as likely as the others."""
+    return draws.choose(forms[draws.choose(sorted(forms))])

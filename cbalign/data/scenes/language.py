@@ -32,7 +32,7 @@ def noun(kind: Kind, draws: Draws, *, plural: bool = False) -> str:
         words.append(draws.choose(_MATERIAL[kind.material]))
     if kind.colour is not None:
         words.append(kind.colour)
-    name = kind.shape or draws.choose(_ANY_SHAPE)
+    name: str = draws.choose(_ANY_SHAPE) if kind.shape is None else kind.shape
     words.append((f"{name}es" if name.endswith("s") else f"{name}s") if plural else name)
     return " ".join(words)
 
@@ -48,7 +48,7 @@ def number_of(count: int, kind: Kind, draws: Draws) -> str:
 
 
 def figure(seen: Figure, draws: Draws) -> str:
-    """A figure with its article: shape and colour always, size and material as it comes; what is in the shade as such."""
+    """A figure with its article: shape and colour always, size and material as it comes, or that it is in the shade."""
     size = seen.size if draws.chance(0.5) else None
     if seen.shaded:
         words = noun(Kind(seen.shape, size=size), draws)

@@ -31,23 +31,26 @@ def propose_kind(figure: Figure, draws: Draws, split: ScenesSplit, palette: Pale
 
 
 def propose_claim(scenes: Sequence[Scene], draws: Draws, split: ScenesSplit, palette: Palette = FULL) -> Claim:
-    """A claim about what one of the scenes shows, or nearly shows."""
+    """A claim about what one of the scenes shows, or nearly shows.
+
+    The forms that say something of few pictures, because they speak of "the star", are proposed most often.
+    """
     figure = draws.choose(draws.choose(scenes).figures)
-    match draws.below(8):
-        case 0 | 1:
+    match draws.below(16):
+        case 0 | 1 | 2 | 3 | 4:
             return _attribute(figure, draws, split, palette, several=False)
-        case 2:
+        case 5 | 6 | 7:
             return _attribute(figure, draws, split, palette, several=True)
-        case 3:
-            return HowMany(propose_kind(figure, draws, split, palette), NONE)
-        case 4:
-            least = 1 + draws.below(3)
-            most = least if least == 1 or draws.chance(0.6) else SOME.most
-            return HowMany(propose_kind(figure, draws, split, palette), Count(least, most))
-        case 5 | 6:
+        case 8 | 9 | 10 | 11:
             anchor = draws.choose(draws.choose(scenes).figures)
             place = Place(draws.choose(DIRECTIONS), Kind(anchor.shape, size=_sometimes(anchor, draws)))
             return HowMany(propose_kind(figure, draws, split, palette), SOME, place)
+        case 12 | 13:
+            least = 1 + draws.below(3)
+            most = least if least == 1 or draws.chance(0.6) else SOME.most
+            return HowMany(propose_kind(figure, draws, split, palette), Count(least, most))
+        case 14:
+            return HowMany(propose_kind(figure, draws, split, palette), NONE)
         case _:
             return HowMany(propose_kind(figure, draws, split, palette), SOME)
 
@@ -55,7 +58,9 @@ def propose_claim(scenes: Sequence[Scene], draws: Draws, split: ScenesSplit, pal
 def _attribute(figure: Figure, draws: Draws, split: ScenesSplit, palette: Palette, *, several: bool) -> Each:
     of = Kind(figure.shape, size=_sometimes(figure, draws))
     while True:
-        kind = Kind(colour=draws.choose(palette.colours)) if draws.chance(0.7) else Kind(material=draws.choose(MATERIALS))
+        kind = (
+            Kind(colour=draws.choose(palette.colours)) if draws.chance(0.7) else Kind(material=draws.choose(MATERIALS))
+        )
         if split == "compositions" or not replace(of, colour=kind.colour).novel:
             return Each(of, kind, several)
 

@@ -12,7 +12,17 @@ from typing import Literal
 
 from cbalign.data.scenes.draws import Draws
 from cbalign.data.scenes.facts import SOME, HowMany, Kind, Verdict, bounds, judge, only
-from cbalign.data.scenes.graph import COLOURS, DIRECTIONS, MATERIALS, MOST_FIGURES, SHAPES, SIZES, Figure, Scene, scene_of
+from cbalign.data.scenes.graph import (
+    COLOURS,
+    DIRECTIONS,
+    MATERIALS,
+    MOST_FIGURES,
+    SHAPES,
+    SIZES,
+    Figure,
+    Scene,
+    scene_of,
+)
 from cbalign.data.scenes.language import a, direction, noun
 from cbalign.data.scenes.proposals import propose_kind
 from cbalign.spec.data import ScenesSplit
@@ -26,6 +36,8 @@ ANSWERS: tuple[str, ...] = (
 
 QUESTIONS = 4
 """Questions about each scene."""
+
+_TRIES = 16
 
 
 @dataclass(frozen=True)
@@ -45,10 +57,12 @@ def questions_of(split: ScenesSplit, index: int, seed: int = 0) -> tuple[Questio
 
 
 def ask(scene: Scene, draws: Draws, split: ScenesSplit) -> Question:
-    """One question; every topic that the scene allows is as likely as the others."""
+    """One question; every topic that the scene allows is about as likely as the others."""
     while True:
-        if question := draws.choose(_FORMS)(scene, draws, split):
-            return question
+        form = draws.choose(_FORMS)
+        for _ in range(_TRIES):
+            if question := form(scene, draws, split):
+                return question
 
 
 def _colour(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
@@ -67,7 +81,9 @@ def _shape(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
     figure, kind = _named(scene, draws, without="shape")
     if kind is None:
         return None
-    return Question(f"what {draws.choose(('shape', 'kind of shape'))} is the {noun(kind, draws)}?", figure.shape, "shape")
+    return Question(
+        f"what {draws.choose(('shape', 'kind of shape'))} is the {noun(kind, draws)}?", figure.shape, "shape"
+    )
 
 
 def _material(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
@@ -85,10 +101,10 @@ def _size(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
 
 
 def _count(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
-    """Of eight kinds with a sure count one whose count is as likely as any other."""
+    """Of some kinds with a sure count, one by one for each count: all counts are as likely."""
     counted: dict[int, Kind] = {}
-    for _ in range(8):
-        kind = replace(propose_kind(draws.choose(scene.figures), draws, split), material=None)
+    for _ in range(_TRIES):
+        kind = _countable(scene, draws, split)
         least, most = bounds(scene.figures, kind)
         if least == most:
             counted[least] = kind
@@ -99,11 +115,12 @@ def _count(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
 
 
 def _existence(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
-    wanted = draws.choose((Verdict.TRUE, Verdict.FALSE))
-    kind = propose_kind(draws.choose(scene.figures), draws, split)
-    if judge(HowMany(kind, SOME), scene) is not wanted:
-        return None
-    return Question(f"is there {a(noun(kind, draws))}?", _yes(wanted is Verdict.TRUE), "existence")
+    wanted = draws.chance(0.5)
+    for _ in range(_TRIES):
+        kind = propose_kind(draws.choose(scene.figures), draws, split)
+        if judge(HowMany(kind, SOME), scene) is (Verdict.TRUE if wanted else Verdict.FALSE):
+            return Question(f"is there {a(noun(kind, draws))}?", _yes(wanted), "existence")
+    return None
 
 
 def _relation(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
@@ -128,13 +145,18 @@ def _neighbour(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | Non
 
 
 def _comparison(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
-    kind, other = (replace(propose_kind(draws.choose(scene.figures), draws, split), material=None) for _ in range(2))
     wanted = draws.chance(0.5)
-    (least, most), (other_least, other_most) = bounds(scene.figures, kind), bounds(scene.figures, other)
-    if kind == other or not (least > other_most if wanted else most <= other_least):
-        return None
-    text = f"are there more {noun(kind, draws, plural=True)} than {noun(other, draws, plural=True)}?"
-    return Question(text, _yes(wanted), "comparison")
+    for _ in range(_TRIES):
+        kind, other = _countable(scene, draws, split), _countable(scene, draws, split)
+        (least, most), (other_least, other_most) = bounds(scene.figures, kind), bounds(scene.figures, other)
+        if kind != other and (least > other_most if wanted else most <= other_least):
+            text = f"are there more {noun(kind, draws, plural=True)} than {noun(other, draws, plural=True)}?"
+            return Question(text, _yes(wanted), "comparison")
+    return None
+
+
+def _countable(scene: Scene, draws: Draws, split: ScenesSplit) -> Kind:
+    return replace(propose_kind(draws.choose(scene.figures), draws, split), material=None)
 
 
 _FORMS: tuple[Callable[[Scene, Draws, ScenesSplit], Question | None], ...] = (

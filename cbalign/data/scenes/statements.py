@@ -104,7 +104,7 @@ def statement_of(split: ScenesSplit, index: int, seed: int = 0) -> Statement:
 
 
 def compare(comparison: Comparison, left: Scene, right: Scene) -> bool | None:
-    """Whether a comparison is true of two pictures; None if the shade leaves it open or it speaks of what is not there."""
+    """Whether a comparison is true of two pictures; None if that is open, or it speaks of what is not there."""
     match comparison:
         case Holds(which, claim):
             return _holds(which, judge(claim, left), judge(claim, right))
@@ -178,7 +178,9 @@ def _propose(scenes: Sequence[Scene], draws: Draws, split: ScenesSplit, palette:
         case 3 | 4 | 5:
             return Holds(draws.choose(("left", "right")), propose_claim(scenes, draws, split, palette))
         case _:
-            return Holds(draws.choose(("both", "exactly one", "at least one")), propose_claim(scenes, draws, split, palette))
+            return Holds(
+                draws.choose(("both", "exactly one", "at least one")), propose_claim(scenes, draws, split, palette)
+            )
 
 
 def _words(comparison: Comparison, draws: Draws) -> str:
