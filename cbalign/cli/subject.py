@@ -11,6 +11,7 @@ from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
     from cbalign.encoders import Encoder
+    from cbalign.evaluation.measure import Model
     from cbalign.spec.experiment import Experiment
 
 
@@ -18,11 +19,24 @@ if TYPE_CHECKING:
 class Subject:
     """A model and its experiment. `results` is where a run keeps them; a bundle's files are sealed by its manifest."""
 
-    encoder: Encoder
+    model: Model
     experiment: Experiment
     step: int | None
     backend: str
     results: Path | None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, where it embeds images and texts.
+
+        Raises:
+            UsageError: it is of another task.
+        """
+        from cbalign.encoders import Encoder
+
+        if not isinstance(self.model, Encoder):
+            raise UsageError(f"a model of the task {self.experiment.task.kind} embeds no images and texts")
+        return self.model
 
 
 def open_subject(target: Path, device: str, precision: str | None) -> Subject:
@@ -63,13 +77,13 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
 
     import torch
 
-    from cbalign.tasks.load import load_encoder
+    from cbalign.tasks.load import load_model
 
-    encoder = load_encoder(run.folder, checkpoint=checkpoint, device=device)
+    model = load_model(run.folder, checkpoint=checkpoint, device=device)
     return Subject(
-        encoder,
+        model,
         load_experiment(run.resolved, check_files=False).experiment,
         int(checkpoint.name.rpartition("-")[2]),
-        f"torch {torch.__version__} on {encoder.device}, fp32",
+        f"torch {torch.__version__} on {model.device}, fp32",
         run.evaluation,
     )

@@ -1,23 +1,27 @@
-"""Pretraining: align instances, align codes, match, predict masked words (CODIS; ALBEF without its codebook)."""
+"""Pretraining: align instances, align codes, match, predict masked words (CODIS; ALBEF without its codebook).
+
+Fine-tuning for retrieval is the same with fewer objectives, from a pretrained model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from cbalign.data.batch import Batch
 from cbalign.data.loader import PairLoader
-from cbalign.data.source import PairSource, source_fingerprint
+from cbalign.data.source import PairSource, captions_of, open_source, source_fingerprint
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
-from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
+from cbalign.engine.task import ParameterGroup, Progress, StepOutput
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.models.alignment import AlignmentModel, PairFeatures
-from cbalign.models.build import build_solver
+from cbalign.models.build import build_model, build_solver
 from cbalign.models.encoder import TorchEncoder
 from cbalign.objectives.codebook import CodebookAlignment, codebook_alignment
 from cbalign.objectives.codebook_health import codebook_health
@@ -30,7 +34,10 @@ from cbalign.objectives.contrastive import (
 )
 from cbalign.objectives.masked_language import MaskedTokens, mask_tokens, masked_language
 from cbalign.objectives.matching import Negatives, draw_negatives, image_text_matching
+from cbalign.spec.evaluation import RetrievalEvaluation
 from cbalign.spec.experiment import Experiment
+from cbalign.tasks.parameters import tower_groups
+from cbalign.tasks.start import Start
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class PretrainTask:
         loader: this rank's micro-batches.
         sources: the pairs of each split that an evaluation names, and of `train`.
         world: the processes that train together.
+        facts: more for the run's manifest.
     """
 
     def __init__(
@@ -72,11 +80,13 @@ class PretrainTask:
         loader: PairLoader,
         sources: Mapping[str, PairSource],
         world: World,
+        facts: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.model = model
+        self._facts = facts
         self._section = experiment.model
         self._objectives = experiment.objectives
-        self._evaluations = experiment.evaluate
+        self._evaluations = [e for e in experiment.evaluate if isinstance(e, RetrievalEvaluation)]
         self._optimizer = experiment.train.optimizer
         self._corrupt_limit = experiment.data.corrupt_limit
         self._solve = build_solver(experiment.model.codebook.transport)
@@ -98,15 +108,8 @@ class PretrainTask:
 
     def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
         """Matrices decay; vectors, the temperature and the prototypes do not. Towers have their own learning rates."""
-        towers = (
-            (self.model.student.vision, self._optimizer.vision_lr_scale),
-            (self.model.student.text, self._optimizer.text_lr_scale),
-        )
-        in_towers = {id(p) for tower, _ in towers for p in tower.parameters()}
-        groups = no_decay_for_vectors((p for p in self.model.parameters() if id(p) not in in_towers), weight_decay)
-        for tower, scale in towers:
-            groups += no_decay_for_vectors(tower.parameters(), weight_decay, scale)
-        return groups
+        student = self.model.student
+        return tower_groups(self.model, student.vision, student.text, self._optimizer, weight_decay)
 
     def before_step(self, progress: Progress) -> None:
         """The teacher follows the student."""
@@ -175,6 +178,7 @@ class PretrainTask:
             "vocabulary": self._tokenizer.vocabulary_size,
             "data": {split: source.describe() for split, source in self._sources.items()},
             "fingerprints": {split: source_fingerprint(source) for split, source in self._sources.items()},
+            **self._facts,
         }
 
     def save_assets(self, folder: Path) -> None:
@@ -347,3 +351,30 @@ class PretrainTask:
 
 def _student(features: PairFeatures) -> Embeddings:
     return Embeddings(features.image_embedding, features.text_embedding)
+
+
+def open_alignment(start: Start, world: World) -> PretrainTask:
+    """Pretraining or retrieval, ready to train."""
+    experiment = start.experiment
+    train = open_source(experiment.data.train)
+    sources: dict[str, PairSource] = {"train": train}
+    for section in experiment.evaluate:
+        sources.setdefault(section.on, open_source(getattr(experiment.data, section.on)))
+    tokenizer = start.tokenizer(lambda: captions_of(train))
+    # One seed for all ranks: they start from the same weights.
+    torch.manual_seed(experiment.train.seed)
+    model = build_model(experiment, tokenizer.vocabulary_size, pretrained=start.published)
+    start.fill(model)
+    loader = PairLoader(
+        train,
+        tokenizer,
+        image_size=experiment.model.vision.image_size,
+        batch_size=experiment.train.batch_size,
+        augmentation=experiment.data.augmentation,
+        seed=experiment.train.seed,
+        workers=experiment.data.workers,
+        corrupt_limit=experiment.data.corrupt_limit,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    return PretrainTask(experiment, model.to(world.device), tokenizer, loader, sources, world, start.facts())

@@ -59,7 +59,7 @@ def train_experiment(
     experiment = loaded.experiment
     with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
-        task = open_task(experiment, world)
+        task = open_task(experiment, world, tell=shown.note)
         run = None
         if world.is_main:
             resolved = dump_yaml(experiment)
@@ -104,7 +104,7 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
     with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
         started = latest_checkpoint(run.checkpoints) is not None
-        task = open_task(experiment, world, assets=run.assets if started else None)
+        task = open_task(experiment, world, assets=run.assets if started else None, tell=shown.note)
         if world.is_main and not started:
             task.save_assets(run.assets)
         command = resume_command(run, overrides, processes=world.size if is_launched() else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from functools import lru_cache
 
@@ -33,6 +34,13 @@ def draw(scene: Scene, side: int) -> Image.Image:
         colour = _SHADE if figure.shaded else _COLOURS[figure.colour]
         _stamp(picture, colour, _mask_of(figure, side), figure.x * side, figure.y * side)
     return picture
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as a PNG file."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def _stamp(picture: Image.Image, colour: tuple[int, int, int], mask: Image.Image, x: float, y: float) -> None:

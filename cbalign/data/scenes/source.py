@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 from PIL import Image
 
 from cbalign.data.scenes.captions import caption
-from cbalign.data.scenes.drawing import draw
+from cbalign.data.scenes.drawing import draw, png
 from cbalign.data.scenes.draws import Draws
 from cbalign.data.scenes.graph import scene_of
 from cbalign.data.source import Entry
@@ -23,15 +21,15 @@ class Scenes:
 
     Args:
         split: which scenes.
-        scenes: how many.
+        size: how many.
         render_size: side of a picture in pixels.
         seed: of all of them.
     """
 
-    def __init__(self, *, split: ScenesSplit, scenes: int, render_size: int, seed: int) -> None:
+    def __init__(self, split: ScenesSplit, size: int, *, render_size: int, seed: int) -> None:
         self.name = f"scenes {split}"
         self._split: ScenesSplit = split
-        self._length = scenes
+        self._length = size
         self._render_size = render_size
         self._seed = seed
 
@@ -51,9 +49,7 @@ class Scenes:
 
     def read(self, index: int) -> bytes:
         """Scene `index` as a PNG file."""
-        file = io.BytesIO()
-        self.load(index).save(file, "PNG")
-        return file.getvalue()
+        return png(self.load(index))
 
     def describe(self) -> str:
         """One line for logs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -48,4 +49,4 @@ class WordCounts:
 
 def _grams(text: str) -> list[str]:
     words = text.split()
-    return [*words, *(f"{first} {second}" for first, second in zip(words, words[1:]))]
+    return [*words, *(f"{first} {second}" for first, second in pairwise(words))]

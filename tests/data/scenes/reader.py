@@ -1,4 +1,4 @@
-"""Reads the sentences of scenes and judges them world by world: slow, from the words alone, knowing nothing of claims."""
+"""Reads sentences about scenes and judges them world by world: slowly, from the words alone, knowing of no claims."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def holds(sentence: str, world: World) -> bool | None:
 
 def holds_of_two(sentence: str, left: World, right: World) -> bool | None:
     sentence = sentence.replace("image", "picture")
-    if m := re.fullmatch(r"in (the left picture|the right picture|both|exactly one|at least one)(.*?) (there .+|the .+|every .+|each .+)", sentence):  # noqa: E501  # fmt: skip
-        truths = [holds(m[3], left), holds(m[3], right)]
+    if m := re.fullmatch(r"in (the left|the right|both|exactly one|at least one)(?: of the)? pictures? (.+)", sentence):
+        truths = [holds(m[2], left), holds(m[2], right)]
         if m[1].startswith("the "):
             return truths["right" in m[1]]
         if None in truths:

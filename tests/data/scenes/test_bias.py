@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cbalign.data.scenes.draws import Draws
 from cbalign.data.scenes.drawing import draw
+from cbalign.data.scenes.draws import Draws
 from cbalign.data.scenes.facts import judge
-from cbalign.data.scenes.graph import Scene, draw_scene
+from cbalign.data.scenes.graph import COLOURS, MATERIALS, SHAPES, SIZES, Scene, draw_scene
 from cbalign.data.scenes.hypotheses import Hypothesis, hypothesis_of
 from cbalign.data.scenes.language import sentence
 from cbalign.data.scenes.proposals import propose_claim
@@ -29,15 +29,14 @@ def pixels(scene: Scene) -> np.ndarray:
 def contents(scene: Scene) -> np.ndarray:
     """What a perfect eye sees: counts of every attribute and of shaded figures."""
     seen = Counter(
-        name for f in scene.figures for name in (f.shape, f.size, *(("shaded",) if f.shaded else (f.colour, f.material)))
+        name
+        for f in scene.figures
+        for name in (f.shape, f.size, *(("shaded",) if f.shaded else (f.colour, f.material)))
     )
     return np.array([seen[name] for name in _SEEN], np.float32)
 
 
-_SEEN = sorted(
-    "circle square triangle star cross heart small large shaded filled outlined striped "
-    "red orange yellow green blue purple pink".split()
-)
+_SEEN = (*SHAPES, *COLOURS, *MATERIALS, *SIZES, "shaded")
 
 
 def image_features(scenes: list[tuple[Scene, ...]]) -> np.ndarray:

@@ -17,7 +17,7 @@ from cbalign.spec.data import ScenesSource
 
 @pytest.fixture(scope="module")
 def source() -> Scenes:
-    return Scenes(split="test", scenes=30, render_size=48, seed=0)
+    return Scenes("test", 30, render_size=48, seed=0)
 
 
 def filled(shape: str, colour: str, *, shaded: bool = False) -> Scene:
@@ -26,7 +26,7 @@ def filled(shape: str, colour: str, *, shaded: bool = False) -> Scene:
 
 
 def test_section_opens_as_many_scenes_of_the_split_as_it_says():
-    opened = open_source(ScenesSource(source="scenes", split="compositions", scenes=7, render_size=32))
+    opened = open_source(ScenesSource(source="scenes", split="compositions", size=7, render_size=32))
     assert (len(opened), opened.load(0).size, opened.name) == (7, (32, 32), "scenes compositions")
 
 
@@ -37,13 +37,13 @@ def test_gallery_holds_every_scene_once_and_three_captions_of_each(source: Scene
 
 
 def test_the_beginning_of_more_scenes_is_the_same(source: Scenes):
-    more = Scenes(split="test", scenes=3000, render_size=48, seed=0)
+    more = Scenes("test", 3000, render_size=48, seed=0)
     assert more.entry(11) == source.entry(11)
     assert np.array_equal(more.load(11), source.load(11))
 
 
 def test_another_seed_gives_other_scenes(source: Scenes):
-    other = Scenes(split="test", scenes=30, render_size=48, seed=1)
+    other = Scenes("test", 30, render_size=48, seed=1)
     assert all(other.entry(i).captions != source.entry(i).captions for i in range(30))
 
 

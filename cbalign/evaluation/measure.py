@@ -1,0 +1,53 @@
+"""One section of a spec's `evaluate`, whatever its kind, for any model that can be measured so."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, assert_never
+
+from cbalign.data.items import ItemSource, Labelled
+from cbalign.data.open_items import open_premises, open_statements
+from cbalign.data.progress import Report
+from cbalign.data.source import open_source
+from cbalign.encoders import Classifier, Encoder
+from cbalign.errors import UsageError
+from cbalign.evaluation.classification import evaluate_accuracy
+from cbalign.evaluation.result import Result
+from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.spec.data import Source
+from cbalign.spec.evaluation import AccuracyEvaluation, EvaluationSection, RetrievalEvaluation
+
+Model: TypeAlias = Encoder | Classifier
+"""What can be measured: a model of a run, or of a bundle."""
+
+
+def measure(
+    model: Model, data: Source, section: EvaluationSection, *, corrupt_limit: float, report: Report
+) -> tuple[Result, ...]:
+    """Measure a model on a source, as a section says.
+
+    Raises:
+        UsageError: the model is of another task, or the source has other items.
+        DataError: the source cannot be read, or too many of its images.
+        DivergenceError: the model gives something that is not a number.
+    """
+    match section:
+        case RetrievalEvaluation():
+            if not isinstance(model, Encoder):
+                raise _other_task(section)
+            return evaluate_retrieval(model, open_source(data), section, corrupt_limit=corrupt_limit, report=report)
+        case AccuracyEvaluation():
+            if not isinstance(model, Classifier):
+                raise _other_task(section)
+            source = open_labelled(data)
+            return (evaluate_accuracy(model, source, section, corrupt_limit=corrupt_limit, report=report),)
+        case _:
+            assert_never(section)
+
+
+def open_labelled(data: Source) -> ItemSource[Labelled]:
+    """The statements or premises of a source, whichever it has."""
+    return open_premises(data) if "premises" in data.items else open_statements(data)
+
+
+def _other_task(section: EvaluationSection) -> UsageError:
+    return UsageError(f"an evaluation of kind {section.kind} is of another task than this model's")
