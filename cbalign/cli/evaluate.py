@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cbalign.spec.experiment import Experiment
 
 _PROTOCOLS = ("dual", "rerank", "code")
+_OF_KIND = {"retrieval": _PROTOCOLS, "vqa": ("rank", "generate")}
 _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
 
 
@@ -30,8 +31,16 @@ _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxr
 @click.option(
     "--on", metavar="SPLIT|FILE", help="train, validation or test of the spec, or a file in a form that the task reads."
 )
-@click.option("--protocol", "protocols", multiple=True, type=click.Choice(_PROTOCOLS), help="Instead of the spec's.")
-@click.option("--top-k", type=click.IntRange(min=1), help="Candidates that rerank scores, instead of the spec's.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    type=click.Choice([name for names in _OF_KIND.values() for name in names]),
+    help="Instead of the spec's.",
+)
+@click.option(
+    "--top-k", type=click.IntRange(min=1), help="Candidates that rerank or rank score, instead of the spec's."
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items per forward pass, instead of the spec's.")
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Resamples for the intervals, instead of the spec's.")
 @device_option
@@ -93,12 +102,17 @@ def evaluate(
     console.result(f"{target}{step}, {subject.backend}\n\n{format_table(results)}")
 
 
-def _changed(section: EvaluationSection, changes: Mapping[str, object]) -> EvaluationSection:
+def _changed(section: EvaluationSection, changes: Mapping[str, Any]) -> EvaluationSection:
     """The section with the options in place of its own settings."""
     names = {"protocols": "--protocol", "top_k": "--top-k"}
     wrong = [names[name] for name in changes if name not in type(section).model_fields]
     if wrong:
         raise UsageError(f"{' and '.join(wrong)}: an evaluation of kind {section.kind} has no such setting")
+    allowed, asked = _OF_KIND.get(section.kind, ()), changes.get("protocols", ())
+    if other := [name for name in asked if name not in allowed]:
+        raise UsageError(
+            f"--protocol {other[0]}: an evaluation of kind {section.kind} has {', '.join(allowed)}",
+        )
     return section.model_copy(update=changes)
 
 
@@ -120,9 +134,12 @@ def _sections(experiment: Experiment, model: Model, on: str | None, *, explicit:
 
 def _default_section(experiment: Experiment, model: Model, split: str, *, explicit: bool) -> EvaluationSection:
     """All that can be measured of a model whose spec lists nothing."""
+    from cbalign.answering import Answerer
     from cbalign.encoders import Encoder
-    from cbalign.spec.evaluation import AccuracyEvaluation, RetrievalEvaluation
+    from cbalign.spec.evaluation import AccuracyEvaluation, RetrievalEvaluation, VQAEvaluation
 
+    if isinstance(model, Answerer):
+        return VQAEvaluation.model_validate({"kind": "vqa", "on": split})
     if not isinstance(model, Encoder):
         return AccuracyEvaluation.model_validate({"kind": "accuracy", "on": split})
     has = {"dual": True, "rerank": model.has_matcher, "code": model.has_codebook}
@@ -157,12 +174,14 @@ def _data(experiment: Experiment, section: EvaluationSection, on: str | None) ->
 
 def _file(path: Path, experiment: Experiment) -> Source:
     """A file as a source of the task's items, its images below its folder."""
-    from cbalign.spec.data import CsvSource, JsonSource, NLVR2Source, SNLIVESource
+    from cbalign.spec.data import ALBEFQuestionsSource, CsvSource, JsonSource, NLVR2Source, SNLIVESource
 
     files, root = (str(path.resolve()),), str(path.resolve().parent)
     match experiment.task.items:
         case "statements":
             return NLVR2Source(source="nlvr2", files=files, root=root)
+        case "questions":
+            return ALBEFQuestionsSource(source="albef-vqa", files=files, root=root)
         case "premises":
             return SNLIVESource(source="snli-ve", files=files, root=root)
         case "pairs":

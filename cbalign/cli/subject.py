@@ -52,6 +52,7 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
     if is_bundle(target):
         import onnxruntime
 
+        from cbalign.runtime.answering import open_answerer
         from cbalign.runtime.placement import package_conflict
         from cbalign.runtime.session import Session
 
@@ -59,7 +60,7 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
             console.note(f"warning: {conflict}")
         session = Session.open(target, device, precision)
         return Subject(
-            session,
+            open_answerer(session) if "answer" in session.bundle.manifest.graphs else session,
             load_experiment(target / SPEC, check_files=False).experiment,
             session.bundle.manifest.step,
             f"onnxruntime {onnxruntime.__version__} on {session.device.kind}, {session.precision}",

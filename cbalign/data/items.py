@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from PIL import Image
 
@@ -140,6 +140,7 @@ class Labelled(Item, Protocol):
         """Equal for items that are to be right together."""
 
 
+ItemT = TypeVar("ItemT", bound=Item)
 ItemT_co = TypeVar("ItemT_co", bound=Item, covariant=True)
 
 
@@ -203,3 +204,36 @@ def known_target(item: Labelled, source: ItemSource[Labelled]) -> int:
             remedy="Labels of a secret test set cannot be trained on or measured: name a split that has them.",
         )
     return item.target
+
+
+class FirstItems(Generic[ItemT]):
+    """The beginning of a source; keeps `ItemSource`.
+
+    Args:
+        source: the whole.
+        limit: number of items.
+    """
+
+    def __init__(self, source: ItemSource[ItemT], limit: int) -> None:
+        self._source = source
+        self._length = min(limit, len(source))
+        self.name = source.name if self._length == len(source) else f"{source.name}, first {limit} items"
+
+    def __len__(self) -> int:
+        return self._length
+
+    def item(self, index: int) -> ItemT:
+        """What item `index` says."""
+        return self._source.item(index)
+
+    def images(self, index: int) -> tuple[Image.Image, ...]:
+        """The images of item `index`."""
+        return self._source.images(index)
+
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """The image files of item `index`."""
+        return self._source.read(index)
+
+    def describe(self) -> str:
+        """One line for logs."""
+        return self.name

@@ -19,7 +19,10 @@ from cbalign.evaluation.answers import answer_type
 from cbalign.evaluation.items import Measured, measure_items
 from cbalign.evaluation.peers import ALONE, Peers
 from cbalign.evaluation.scored import ScoredResult, interval_of
+from cbalign.spec.data import Split
 from cbalign.spec.evaluation import AnswerProtocol, VQAEvaluation
+
+_NAMES: dict[AnswerProtocol, str] = {"rank": "accuracy", "generate": "generated_accuracy"}
 
 
 def evaluate_answers(
@@ -30,7 +33,7 @@ def evaluate_answers(
     corrupt_limit: float = 0.0,
     report: Report = lambda stage, done, total: None,
     peers: Peers = ALONE,
-) -> list[ScoredResult]:
+) -> tuple[ScoredResult, ...]:
     """The answers of a model by each of the section's protocols, and their accuracy where answers are known.
 
     Args:
@@ -57,8 +60,8 @@ def evaluate_answers(
             peers=peers,
         )
         setting = f"top {min(section.top_k, len(answerer.answers))}" if protocol == "rank" else ""
-        results.append(_result(source, section, found, f"{protocol} {setting}".rstrip(), answerer.image_size))
-    return results
+        results.append(_result(source, section.on, found, protocol, setting, section.bootstrap, answerer.image_size))
+    return tuple(results)
 
 
 def question_score(answer: str, question: Question) -> float:
@@ -101,15 +104,21 @@ def _images_once(keys: Sequence[str]) -> tuple[IntArray, IntArray]:
 
 
 def _result(
-    source: ItemSource[Question], section: VQAEvaluation, found: Measured[str], setting: str, image_size: int
+    source: ItemSource[Question],
+    split: Split,
+    found: Measured[str],
+    protocol: AnswerProtocol,
+    setting: str,
+    resamples: int,
+    image_size: int,
 ) -> ScoredResult:
     questions = [source.item(position) for position in found.positions]
     known = bool(questions) and all(question.answers for question in questions)
     scores = np.array([question_score(a, q) for a, q in zip(found.findings, questions)] if known else [], np.float64)
     return ScoredResult(
-        protocol="vqa",
+        protocol=protocol,
         setting=setting,
-        split=section.on,
+        split=split,
         source=source.name,
         gallery=_fingerprint(questions),
         items=len(questions),
@@ -118,16 +127,16 @@ def _result(
         ids=tuple(question.id for question in questions),
         predictions=found.findings,
         scores=scores,
-        metrics=_metrics(questions, scores) if known else {},
-        interval=interval_of(scores, section.bootstrap) if known else None,
+        metrics=_metrics(_NAMES[protocol], questions, scores) if known else {},
+        interval=interval_of(scores, resamples) if known else None,
     )
 
 
-def _metrics(questions: Sequence[Question], scores: NDArray[np.float64]) -> dict[str, float]:
-    """Accuracy over all questions, and over those of each answer type."""
+def _metrics(name: str, questions: Sequence[Question], scores: NDArray[np.float64]) -> dict[str, float]:
+    """Accuracy over all questions, and over those of each answer type: `accuracy_yes_no`."""
     kinds = [q.answer_type or answer_type(max(q.answers, key=lambda answer: answer.count).text) for q in questions]
-    by_kind = accuracy_by_kind(scores, kinds)
-    return {"accuracy": 100 * float(scores.mean())} | {kind: share.accuracy for kind, share in by_kind.items()}
+    by_kind = {kind.replace("/", "_"): share.accuracy for kind, share in accuracy_by_kind(scores, kinds).items()}
+    return {name: 100 * float(scores.mean())} | {f"{name}_{kind}": accuracy for kind, accuracy in by_kind.items()}
 
 
 def _fingerprint(questions: Sequence[Question]) -> str:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TypeAlias, assert_never
 
+from cbalign.answering import Answerer
 from cbalign.data.items import ItemSource, Labelled
-from cbalign.data.open_items import open_premises, open_statements
+from cbalign.data.open_items import open_premises, open_questions, open_statements
 from cbalign.data.progress import Report
 from cbalign.data.source import open_source
 from cbalign.encoders import Classifier, Encoder
 from cbalign.errors import UsageError
+from cbalign.evaluation.answering import evaluate_answers
 from cbalign.evaluation.classification import evaluate_accuracy
 from cbalign.evaluation.result import Result
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.spec.data import Source
-from cbalign.spec.evaluation import AccuracyEvaluation, EvaluationSection, RetrievalEvaluation
+from cbalign.spec.evaluation import AccuracyEvaluation, EvaluationSection, RetrievalEvaluation, VQAEvaluation
 
-Model: TypeAlias = Encoder | Classifier
+Model: TypeAlias = Encoder | Classifier | Answerer
 """What can be measured: a model of a run, or of a bundle."""
 
 
@@ -40,6 +42,10 @@ def measure(
                 raise _other_task(section)
             source = open_labelled(data)
             return (evaluate_accuracy(model, source, section, corrupt_limit=corrupt_limit, report=report),)
+        case VQAEvaluation():
+            if not isinstance(model, Answerer):
+                raise _other_task(section)
+            return evaluate_answers(model, open_questions(data), section, corrupt_limit=corrupt_limit, report=report)
         case _:
             assert_never(section)
 

@@ -60,9 +60,9 @@ class ScoredResult:
         return f"{self.protocol} {self.setting}".rstrip()
 
     @property
-    def headline(self) -> str:
+    def headline(self) -> str | None:
         """The name of the first metric."""
-        return next(iter(self.metrics))
+        return next(iter(self.metrics), None)
 
     def describe(self) -> str:
         """The whole protocol: `accuracy of 6,967 items, 384 px`."""
@@ -74,7 +74,7 @@ class ScoredResult:
 
     def headlines(self) -> dict[str, float]:
         """The number to show where there is room for one."""
-        return {self.headline: self.metrics[self.headline]}
+        return {name: self.metrics[name] for name in [*self.metrics][:1]}
 
     def to_json(self) -> dict[str, object]:
         """As JSON values, the score and the prediction of every item included."""

@@ -21,11 +21,11 @@ from cbalign.engine.run import open_run
 from cbalign.errors import ParityError, UsageError
 from cbalign.export.card import model_card
 from cbalign.export.graph import write_graph
+from cbalign.export.open import describe_training, open_subject
 from cbalign.export.opset import resolve_opset
 from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.export.precision import require_precision, write_precision
 from cbalign.export.proof import prove
-from cbalign.export.open import describe_training, open_subject
 from cbalign.export.subject import Exportable
 from cbalign.machine import installed
 from cbalign.runtime.bundle import CARD, GOLDEN, MANIFEST, PARITY, PREPROCESSING, SPEC, BundleManifest, list_files

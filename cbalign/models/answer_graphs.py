@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cbalign.answering import Answerer
+from cbalign.data.text import Tokenizer
 from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.models.answering import AnsweringNetwork
 
@@ -109,3 +111,22 @@ class TorchAnswerGraphs:
             self._network.train()
         found = outputs if isinstance(outputs, tuple) else (outputs,)
         return tuple(tensor.float().cpu().numpy() for tensor in found)
+
+
+class TorchAnswerer(Answerer):
+    """A PyTorch model that answers questions.
+
+    Args:
+        network: the student.
+        tokenizer: the one it was trained with.
+        answers: the closed list.
+        device: where the network lies.
+    """
+
+    def __init__(
+        self, network: AnsweringNetwork, tokenizer: Tokenizer, answers: Sequence[str], device: torch.device
+    ) -> None:
+        self.network = network
+        self.device = device
+        self.torch_graphs = TorchAnswerGraphs(network, device)
+        super().__init__(self.torch_graphs, tokenizer, answers, network.vision.image_size)

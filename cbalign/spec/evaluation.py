@@ -70,10 +70,8 @@ class AccuracyEvaluation(EvaluationBase):
 AnswerProtocol = Literal["rank", "generate"]
 
 
-class VQAEvaluation(Section):
+class VQAEvaluation(EvaluationBase):
     """How right answers are: the official VQA accuracy, exact match where one person answered."""
-
-    identity: ClassVar[tuple[str, ...]] = ("kind", "on")
 
     kind: Literal["vqa"] = setting(effect=Effect.EVALUATION, help="Which evaluation.")
     on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
@@ -94,6 +92,16 @@ class VQAEvaluation(Section):
     max_tokens: int = setting(10, ge=1, effect=Effect.EVALUATION, help="Longest answer that `generate` writes.")
     bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Questions per forward pass.")
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """The protocols."""
+        return frozenset(self.protocols)
+
+    def counts(self, name: str, measured: frozenset[str]) -> bool:
+        """`top_k` where both sides rank, `max_tokens` where both generate."""
+        needs = {"top_k": "rank", "max_tokens": "generate"}
+        return name != "bootstrap" and (name not in needs or needs[name] in measured)
 
 
 EvaluationSection = Annotated[RetrievalEvaluation | AccuracyEvaluation | VQAEvaluation, Field(discriminator="kind")]

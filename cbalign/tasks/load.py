@@ -8,20 +8,22 @@ from typing import TypeAlias, assert_never
 
 import torch
 
+from cbalign.data.answer_list import ANSWERS_FILE, read_answers
 from cbalign.data.items import ENTAILMENT_LABELS, STATEMENT_LABELS
 from cbalign.data.text import Tokenizer
 from cbalign.engine.checkpoint import load_model as load_weights
 from cbalign.engine.precision import choose_device
-from cbalign.engine.run import open_run
+from cbalign.engine.run import Run, open_run
 from cbalign.errors import UsageError
-from cbalign.models.build import build_entailment, build_image_pairs, build_model
+from cbalign.models.answer_graphs import TorchAnswerer
+from cbalign.models.build import build_answering, build_entailment, build_image_pairs, build_model
 from cbalign.models.classifier import TorchClassifier
 from cbalign.models.encoder import TorchEncoder
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.load import load_experiment
 from cbalign.spec.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
 
-TorchModel: TypeAlias = TorchEncoder | TorchClassifier
+TorchModel: TypeAlias = TorchEncoder | TorchClassifier | TorchAnswerer
 """A PyTorch model of a task, as evaluation sees it."""
 
 
@@ -53,6 +55,18 @@ def load_encoder(folder: Path, *, checkpoint: Path | None = None, device: str = 
     return model
 
 
+def load_answerer(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchAnswerer:
+    """The model of a run of task vqa; arguments and errors as of `load_model`.
+
+    Raises:
+        UsageError: the run is of another task.
+    """
+    model = load_model(folder, checkpoint=checkpoint, device=device)
+    if not isinstance(model, TorchAnswerer):
+        raise UsageError(f"{folder} is a run of another task than vqa: it answers no questions")
+    return model
+
+
 def load_model(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchModel:
     """The model of a run, in evaluation mode, with its tokenizer.
 
@@ -78,7 +92,7 @@ def load_model(folder: Path, *, checkpoint: Path | None = None, device: str = "c
         case NLVR2Task():
             return _statements(trained, experiment.task)
         case VQATask():
-            raise NotImplementedError("the task vqa")
+            return _answerer(trained, run)
         case _:
             assert_never(experiment.task)
 
@@ -94,6 +108,14 @@ def _entailment(trained: _Trained) -> TorchClassifier:
     load_weights(model, trained.checkpoint)
     student = model.student.to(trained.device).eval()
     return TorchClassifier(student, trained.tokenizer, trained.device, ENTAILMENT_LABELS)
+
+
+def _answerer(trained: _Trained, run: Run) -> TorchAnswerer:
+    model = build_answering(trained.experiment.model, trained.vocabulary, pretrained=False)
+    load_weights(model, trained.checkpoint)
+    answers = read_answers(run.assets / ANSWERS_FILE)
+    student = model.student.to(trained.device).eval()
+    return TorchAnswerer(student, trained.tokenizer, answers, trained.device)
 
 
 def _statements(trained: _Trained, task: NLVR2Task) -> TorchClassifier:

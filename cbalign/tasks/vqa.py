@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cbalign.answering import Answerer
 from cbalign.data.answer_list import ANSWERS_FILE, answers_of, read_answers, require_covered, write_answers
 from cbalign.data.items import ItemSource, Question, texts_of
 from cbalign.data.open_items import open_questions
@@ -16,7 +15,7 @@ from cbalign.data.question_batch import QuestionBatch, QuestionCollation
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.answering import evaluate_answers
-from cbalign.models.answer_graphs import TorchAnswerGraphs
+from cbalign.models.answer_graphs import TorchAnswerer
 from cbalign.models.answering import AnsweringNetwork
 from cbalign.models.build import build_answering
 from cbalign.objectives.answering import answer_losses, weighted_answers
@@ -72,8 +71,7 @@ class Answering(FineTuning[AnsweringNetwork, QuestionBatch]):
 
     def evaluate(self, progress: Progress) -> Mapping[str, float]:
         """Accuracies on the splits that the spec lists, without intervals."""
-        graphs = TorchAnswerGraphs(self.model.student, self.world.device)
-        answerer = Answerer(graphs, self.tokenizer, self._answers, self.model.student.vision.image_size)
+        answerer = TorchAnswerer(self.model.student, self.tokenizer, self._answers, self.world.device)
         metrics: dict[str, float] = {}
         for section in self._evaluations:
             results = evaluate_answers(

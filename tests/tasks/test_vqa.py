@@ -151,7 +151,7 @@ def test_a_training_learns_evaluates_and_goes_on_after_a_kill(folder: Path) -> N
     evaluated = cbalign(folder, "evaluate", str(run.folder))
     assert evaluated.code == 0, evaluated.stderr
     results = [Evaluation.from_json(file.read_text()).results[0] for file in sorted(run.evaluation.glob("*.json"))]
-    ranked = next(result for result in results if result.setting == "rank top 4")
+    ranked = next(result for result in results if result.protocol_name == "rank top 4")
     assert ranked.flat()["accuracy"] > 80
     assert ranked.predictions[0] == "red"
 
