@@ -19,7 +19,7 @@ from cbalign.data.scenes.statements import Statement, statement_of
 from cbalign.spec.data import ScenesSplit
 from tests.data.scenes.probe import WordCounts, accuracy
 
-TRAIN, TEST = 3600, 1800
+TRAIN, TEST = 1800, 900
 
 
 def pixels(scene: Scene) -> np.ndarray:
@@ -91,13 +91,13 @@ def test_pictures_do_not_tell_the_truth_of_a_statement(statements: dict[str, lis
 
 def test_the_classifier_finds_the_bias_of_claims_that_are_not_balanced():
     pairs = []
-    for i in range(3000):
+    for i in range(4500):
         draws = Draws("unbalanced", i)
         scene = draw_scene(draws, "train", shade=0.35)
         claim = propose_claim([scene], draws, "train")
         if (verdict := judge(claim, scene)) is not None:
             pairs.append((sentence(claim, draws), verdict.value))
-    train, test = pairs[:1800], pairs[1800:]
+    train, test = pairs[:-900], pairs[-900:]
     words = WordCounts([text for text, _ in train])
     features = words([text for text, _ in train]), words([text for text, _ in test])
     found = accuracy(features[0], [label for _, label in train], features[1], [label for _, label in test])
