@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias, assert_never
 
 from cbalign.answering import Answerer
-from cbalign.data.items import ItemSource, Labelled
+from cbalign.data.items import STATEMENT_LABELS, ItemSource, Labelled
 from cbalign.data.open_items import open_premises, open_questions, open_statements
 from cbalign.data.progress import Report
 from cbalign.data.source import open_source
@@ -40,7 +40,7 @@ def measure(
         case AccuracyEvaluation():
             if not isinstance(model, Classifier):
                 raise _other_task(section)
-            source = open_labelled(data)
+            source = open_labelled(data, model.labels)
             return (evaluate_accuracy(model, source, section, corrupt_limit=corrupt_limit, report=report),)
         case VQAEvaluation():
             if not isinstance(model, Answerer):
@@ -50,9 +50,9 @@ def measure(
             assert_never(section)
 
 
-def open_labelled(data: Source) -> ItemSource[Labelled]:
-    """The statements or premises of a source, whichever it has."""
-    return open_premises(data) if "premises" in data.items else open_statements(data)
+def open_labelled(data: Source, labels: tuple[str, ...]) -> ItemSource[Labelled]:
+    """The statements of a source where these are the classes of statements, else its premises."""
+    return open_statements(data) if labels == STATEMENT_LABELS else open_premises(data)
 
 
 def _other_task(section: EvaluationSection) -> UsageError:

@@ -19,9 +19,13 @@ ItemKind = Literal["pairs", "questions", "statements", "premises"]
 
 
 class SourceSection(Section):
-    """The base of every kind of source; `items` says which kinds of items it can give."""
+    """The base of every kind of source.
+
+    `items` says which kinds of items it can give, `more_splits` which splits it has beyond the three of every spec.
+    """
 
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs",)
+    more_splits: ClassVar[tuple[str, ...]] = ()
 
 
 class OpenMojiSource(SourceSection):
@@ -36,6 +40,7 @@ class ScenesSource(SourceSection):
     """Scenes of coloured figures, drawn on the fly from a seed, with what is said of them: no files, any number."""
 
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises")
+    more_splits: ClassVar[tuple[str, ...]] = ("compositions",)
 
     source: Literal["scenes"] = setting(effect=DATA, help="Which kind of source this is.")
     split: ScenesSplit = setting(
@@ -194,16 +199,16 @@ class EasyVQASource(SourceSection):
     )
 
 
-PairsSource = OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource
+PairsSource = OpenMojiSource | ScenesSource | JsonSource | CsvSource | KarpathySource | ShardSource
 """Sources of image-text pairs."""
 
-QuestionsSource = VQAv2Source | ALBEFQuestionsSource | EasyVQASource
+QuestionsSource = ScenesSource | VQAv2Source | ALBEFQuestionsSource | EasyVQASource
 """Sources of questions about images."""
 
-StatementsSource = NLVR2Source
+StatementsSource = ScenesSource | NLVR2Source
 """Sources of statements about two images."""
 
-PremisesSource = SNLIVESource
+PremisesSource = ScenesSource | SNLIVESource
 """Sources of hypotheses about images."""
 
 Source = Annotated[
