@@ -18,7 +18,8 @@ def caption(scene: Scene, draws: Draws) -> str:
     if form == 0:
         return f"{draws.choose(_OPENINGS)}{listing([figure(seen, draws) for seen in figures], draws)}"
     if form == 1:
-        return f"{NUMBERS[len(figures)]} {draws.choose(('shapes', 'figures', 'objects'))}: {_list(figures, draws)}"
+        number = f"{draws.choose(('', '', 'exactly '))}{NUMBERS[len(figures)]}"
+        return f"{number} {draws.choose(('shapes', 'figures', 'objects'))}: {_list(figures, draws)}"
     if form == 2 and (ordered := _in_line(figures, draws)):
         return ordered
     return _relation(figures, draws)

@@ -50,8 +50,10 @@ class Kind:
         """Whether a figure is of this kind, as far as can be seen."""
         if self.shape not in (None, figure.shape) or self.size not in (None, figure.size):
             return Verdict.FALSE
+        if self.seen_in_shade:
+            return Verdict.TRUE
         if figure.shaded:
-            return Verdict.TRUE if self.seen_in_shade else Verdict.OPEN
+            return Verdict.OPEN
         same = self.colour in (None, figure.colour) and self.material in (None, figure.material)
         return Verdict.TRUE if same else Verdict.FALSE
 

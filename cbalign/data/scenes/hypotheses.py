@@ -35,6 +35,7 @@ _LABELS: dict[Verdict, Label] = {
 }
 _SCENES, _CLAIMS = 12, 120  # tried at a time
 _SHADE = 0.35
+_KEPT = 16_384  # blocks: a training draws single items of them in any order, and a block takes milliseconds
 _Square = tuple[tuple[Scene, Scene, Scene], tuple[Claim, Claim, Claim]]
 
 
@@ -68,7 +69,7 @@ def hypothesis_of(split: ScenesSplit, index: int, seed: int = 0) -> Hypothesis:
     return Hypothesis(scenes[picture], claims[which], texts[which], _LABELS[verdict], name)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_KEPT)
 def _block(split: ScenesSplit, block: int, seed: int) -> tuple[_Square, tuple[str, ...]]:
     draws = Draws(seed, split, "hypotheses", block)
     while True:

@@ -27,6 +27,7 @@ BLOCK = 4
 """Consecutive statements that are balanced together."""
 
 _PAIRS, _PROPOSALS = 4, 40  # tried at a time
+_KEPT = 16_384  # blocks: a training draws single items of them in any order, and a block takes milliseconds
 _Pair = tuple[Scene, Scene]
 
 
@@ -140,7 +141,7 @@ def _holds(which: Which, left: Verdict | None, right: Verdict | None) -> bool | 
     return which == "both"
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_KEPT)
 def _block(
     split: ScenesSplit, block: int, seed: int
 ) -> tuple[tuple[_Pair, _Pair], tuple[Comparison, Comparison], tuple[str, str]]:
