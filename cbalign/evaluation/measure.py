@@ -39,7 +39,7 @@ def measure(
         case AccuracyEvaluation():
             if not isinstance(model, Classifier):
                 raise _other_task(section)
-            source = open_labelled(data)
+            source = open_labelled(data, model.labels)
             return (evaluate_accuracy(model, source, section, corrupt_limit=corrupt_limit, report=report),)
         case VQAEvaluation():
             if not isinstance(model, Answerer):

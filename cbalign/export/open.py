@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import assert_never
 
-from cbalign.data.open_items import open_labelled, open_questions
+from cbalign.data.open_items import open_labelled, open_premises, open_questions, open_statements
 from cbalign.data.source import open_source
 from cbalign.engine.run import Run
 from cbalign.export.alignment import AlignmentSubject
@@ -40,7 +40,7 @@ def open_subject(run: Run, experiment: Experiment, checkpoint: Path, report: Cal
         case NLVR2Task() | EntailmentTask():
             classifier = load_classifier(run.folder, checkpoint=checkpoint)
             report("computing with PyTorch")
-            return ClassifyingSubject.of(classifier, open_labelled(section))
+            return ClassifyingSubject.of(classifier, open_labelled(section, classifier.labels))
         case _:
             assert_never(experiment.task)
 
@@ -53,5 +53,7 @@ def describe_training(experiment: Experiment) -> str:
             return open_source(section).describe()
         case "questions":
             return open_questions(section).describe()
-        case _:
-            return open_labelled(section).describe()
+        case "statements":
+            return open_statements(section).describe()
+        case "premises":
+            return open_premises(section).describe()

@@ -98,7 +98,8 @@ def test_any_number_of_texts_runs(bundle: Path) -> None:
 def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, tmp_path: Path) -> None:
     data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
     assert data is not None
-    subject = ClassifyingSubject.of(load_classifier(run), open_labelled(data))
+    classifier = load_classifier(run)
+    subject = ClassifyingSubject.of(classifier, open_labelled(data, classifier.labels))
     session = Session.open(bundle, "cpu")
     whole = ClassifyingLadder(subject, open_classifier(session), session.tokenizer).climb()
     assert whole.passed, whole.failed
