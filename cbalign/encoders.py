@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class CodeAssignment:
     prototype: FloatArray
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A model that can be evaluated. Parts it lacks raise `UsageError`."""
 
@@ -72,3 +73,19 @@ class Encoder(Protocol):
 
     def assign(self, embedding: FloatArray) -> CodeAssignment:
         """Assign unit vectors (B, d) to the codebook."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A model that puts texts about images into classes and can be evaluated."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that `classify` takes, in pixels."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+
+    def classify(self, pixels: PixelArray, texts: Sequence[str]) -> FloatArray:
+        """Logits (B, C) of raw texts, each about n prepared images: (B, n, H, W, 3), uint8 RGB of side `image_size`."""

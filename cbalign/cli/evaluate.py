@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -14,59 +15,94 @@ from cbalign.errors import UsageError
 from cbalign.machine import installed
 
 if TYPE_CHECKING:
-    from cbalign.encoders import Encoder
-    from cbalign.evaluation.result import RetrievalResult
+    from cbalign.evaluation.measure import Model
+    from cbalign.evaluation.published import Beside
+    from cbalign.evaluation.result import Evaluation, Result
     from cbalign.spec.data import Source
-    from cbalign.spec.evaluation import RetrievalEvaluation
+    from cbalign.spec.evaluation import EvaluationSection
     from cbalign.spec.experiment import Experiment
 
 _PROTOCOLS = ("dual", "rerank", "code")
+_OF_KIND = {"retrieval": _PROTOCOLS, "vqa": ("rank", "generate")}
 _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
 
 
 @click.command()
 @click.argument("target", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
 @click.option(
-    "--on", metavar="SPLIT|FILE", help="train, validation or test of the spec, or a JSON or CSV file of pairs."
+    "--on", metavar="SPLIT|FILE", help="train, validation or test of the spec, or a file in a form that the task reads."
 )
-@click.option("--protocol", "protocols", multiple=True, type=click.Choice(_PROTOCOLS), help="Instead of the spec's.")
-@click.option("--top-k", type=click.IntRange(min=1), help="Candidates that rerank scores, instead of the spec's.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    type=click.Choice([name for names in _OF_KIND.values() for name in names]),
+    help="Instead of the spec's.",
+)
+@click.option(
+    "--zero-shot", is_flag=True, help="Call retrieval zero-shot; refused where the model's lineage saw the data set."
+)
+@click.option(
+    "--top-k", type=click.IntRange(min=1), help="Candidates that rerank or rank score, instead of the spec's."
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items per forward pass, instead of the spec's.")
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Resamples for the intervals, instead of the spec's.")
 @device_option
 @require_option
 @click.option("--precision", help="Which graphs of a bundle, instead of the first that it lists.")
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what the model says of every item to a file, in the form that the data set's own tools read.",
+)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document to a file.")
 @json_option
 def evaluate(
     target: Path,
     on: str | None,
     protocols: tuple[str, ...],
+    zero_shot: bool,
     top_k: int | None,
     batch_size: int | None,
     bootstrap: int | None,
     device: str,
     require: str | None,
     precision: str | None,
+    predictions: Path | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure image-text retrieval of a run's newest checkpoint, or of an exported bundle.
+    """Measure a run's newest checkpoint, or an exported bundle: retrieval, or the accuracy of its task.
 
     Without options it measures what the spec's `evaluate` lists. Results of a run are kept in its folder evaluation/,
-    with the rank of every query.
+    with the rank or score of every item.
     """
+    from dataclasses import asdict
     from datetime import UTC, datetime
 
+    from cbalign.data.datasets import data_sets
+    from cbalign.evaluation.predictions import write_predictions
+    from cbalign.evaluation.published import beside
     from cbalign.evaluation.result import Evaluation
     from cbalign.evaluation.table import format_table
 
-    changes = {"protocols": protocols or None, "top_k": top_k, "batch_size": batch_size, "bootstrap": bootstrap}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    given = {
+        "protocols": protocols or None,
+        "zero_shot": zero_shot or None,
+        "top_k": top_k,
+        "batch_size": batch_size,
+        "bootstrap": bootstrap,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
     subject = open_subject(target, require or device, precision)
-    results: list[RetrievalResult] = []
-    for section in _sections(subject.experiment, subject.encoder, on, explicit=bool(protocols)):
-        results.extend(_measure(subject, section.model_copy(update=changes), on))
+    results: list[Result] = []
+    figures: list[Beside] = []
+    for section in _sections(subject.experiment, subject.model, on, explicit=bool(protocols)):
+        measured = _measure(subject, _changed(section, changes), on)
+        names = data_sets(_data(subject.experiment, section, on)[0])
+        results.extend(measured)
+        task = subject.experiment.task.kind
+        figures.extend(figure for result in measured for figure in beside(result, section.on, names, task))
     evaluation = Evaluation(
         subject=str(target),
         step=subject.step,
@@ -75,20 +111,35 @@ def evaluate(
         versions=installed(_PACKAGES),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    if predictions is not None:
+        write_predictions(predictions, subject.experiment.task, results)
     _keep(evaluation, subject, output)
     if as_json:
-        console.document(evaluation.to_data())
+        console.document({**evaluation.to_data(), "published": [asdict(figure) for figure in figures]})
         return
     step = "" if subject.step is None else f", step {subject.step}"
     console.result(f"{target}{step}, {subject.backend}\n\n{format_table(results)}")
+    if figures:
+        console.result("\n" + "\n".join(map(str, figures)))
 
 
-def _sections(
-    experiment: Experiment, encoder: Encoder, on: str | None, *, explicit: bool
-) -> tuple[RetrievalEvaluation, ...]:
+def _changed(section: EvaluationSection, changes: Mapping[str, Any]) -> EvaluationSection:
+    """The section with the options in place of its own settings."""
+    names = {"protocols": "--protocol", "zero_shot": "--zero-shot", "top_k": "--top-k"}
+    wrong = [names[name] for name in changes if name not in type(section).model_fields]
+    if wrong:
+        raise UsageError(f"{' and '.join(wrong)}: an evaluation of kind {section.kind} has no such setting")
+    allowed, asked = _OF_KIND.get(section.kind, ()), changes.get("protocols", ())
+    if other := [name for name in asked if name not in allowed]:
+        raise UsageError(
+            f"--protocol {other[0]}: an evaluation of kind {section.kind} has {', '.join(allowed)}",
+        )
+    return section.model_copy(update=changes)
+
+
+def _sections(experiment: Experiment, model: Model, on: str | None, *, explicit: bool) -> tuple[EvaluationSection, ...]:
     """What to measure: the spec's list, its entries for one split, or its first entry on another split."""
     from cbalign.spec.data import Split
-    from cbalign.spec.evaluation import RetrievalEvaluation
 
     if on is None:
         if not experiment.evaluate:
@@ -96,56 +147,94 @@ def _sections(
         return experiment.evaluate
     if same := tuple(section for section in experiment.evaluate if section.on == on):
         return same
-    split = on if on in get_args(Split) else "test"  # a file's pairs are renamed afterwards
+    split = on if on in get_args(Split) else "test"  # a file's items are renamed afterwards
     if experiment.evaluate:
         return (experiment.evaluate[0].model_copy(update={"on": split}),)
-    has = {"dual": True, "rerank": encoder.has_matcher, "code": encoder.has_codebook}
+    return (_default_section(experiment, model, split, explicit=explicit),)
+
+
+def _default_section(experiment: Experiment, model: Model, split: str, *, explicit: bool) -> EvaluationSection:
+    """All that can be measured of a model whose spec lists nothing."""
+    from cbalign.answering import Answerer
+    from cbalign.encoders import Encoder
+    from cbalign.spec.evaluation import AccuracyEvaluation, RetrievalEvaluation, VQAEvaluation
+
+    if isinstance(model, Answerer):
+        return VQAEvaluation.model_validate({"kind": "vqa", "on": split})
+    if not isinstance(model, Encoder):
+        return AccuracyEvaluation.model_validate({"kind": "accuracy", "on": split})
+    has = {"dual": True, "rerank": model.has_matcher, "code": model.has_codebook}
     protocols = tuple(name for name in _PROTOCOLS if has[name]) if not explicit else ("dual",)
-    return (RetrievalEvaluation.model_validate({"on": split, "protocols": protocols}),)
+    return RetrievalEvaluation.model_validate({"on": split, "protocols": protocols})
 
 
-def _measure(subject: Subject, section: RetrievalEvaluation, on: str | None) -> tuple[RetrievalResult, ...]:
-    from cbalign.data.source import open_source
-    from cbalign.evaluation.retrieval import evaluate_retrieval
+def _measure(subject: Subject, section: EvaluationSection, on: str | None) -> tuple[Result, ...]:
+    from cbalign.evaluation.measure import measure
+    from cbalign.spec.evaluation import RetrievalEvaluation
+    from cbalign.tasks.lineage import refuse_seen
 
-    pairs, name = _pairs(subject.experiment, section, on)
+    data, name = _data(subject.experiment, section, on)
+    if isinstance(section, RetrievalEvaluation) and section.zero_shot:
+        doubt = refuse_seen(data, subject.lineage)
+        if doubt is not None:
+            console.note(f"warning: {doubt}")
+    limit = subject.experiment.data.corrupt_limit
     with console.progress() as report:
-        results = evaluate_retrieval(
-            subject.encoder,
-            open_source(pairs),
-            section,
-            corrupt_limit=subject.experiment.data.corrupt_limit,
-            report=report,
-        )
+        results = measure(subject.model, data, section, corrupt_limit=limit, report=report)
     return tuple(result.renamed(name) for result in results)
 
 
-def _pairs(experiment: Experiment, section: RetrievalEvaluation, on: str | None) -> tuple[Source, str]:
+def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[Source, str]:
     """The section's source and what tables call it."""
-    from cbalign.spec.data import CsvSource, JsonSource, Split
+    from cbalign.spec.data import Split
 
     if on is not None and on not in get_args(Split):
+        if (further := _further_split(experiment, on)) is not None:
+            return further, on
         path = Path(on)
         if not path.is_file():
             raise UsageError(f"--on {on}: neither a split nor a file", remedy="Choose train, validation or test.")
-        files, root = (str(path.resolve()),), str(path.resolve().parent)
-        if path.suffix == ".json":
-            return JsonSource(source="json", files=files, root=root), path.stem
-        delimiter = "\t" if path.suffix == ".tsv" else ","
-        return CsvSource(source="csv", files=files, root=root, delimiter=delimiter), path.stem
+        return _file(path, experiment), path.stem
     source: Source | None = getattr(experiment.data, section.on)
     if source is None:
         raise UsageError(f"the spec has no data.{section.on}", remedy="Choose another split with --on.")
     return source, section.on
 
 
-def _keep(evaluation: object, subject: Subject, output: Path | None) -> None:
+def _further_split(experiment: Experiment, on: str) -> Source | None:
+    """A split of this name that a source of the spec has beyond the three of every spec."""
+    data = experiment.data
+    for section in (data.test, data.validation, data.train):
+        if section is not None and on in section.more_splits:
+            return section.model_copy(update={"split": on})
+    return None
+
+
+def _file(path: Path, experiment: Experiment) -> Source:
+    """A file as a source of the task's items, its images below its folder."""
+    from cbalign.spec.data import ALBEFQuestionsSource, CsvSource, JsonSource, NLVR2Source, SNLIVESource
+
+    files, root = (str(path.resolve()),), str(path.resolve().parent)
+    match experiment.task.items:
+        case "statements":
+            return NLVR2Source(source="nlvr2", files=files, root=root)
+        case "questions":
+            return ALBEFQuestionsSource(source="albef-vqa", files=files, root=root)
+        case "premises":
+            return SNLIVESource(source="snli-ve", files=files, root=root)
+        case "pairs":
+            if path.suffix == ".json":
+                return JsonSource(source="json", files=files, root=root)
+            return CsvSource(source="csv", files=files, root=root, delimiter="\t" if path.suffix == ".tsv" else ",")
+    raise UsageError(f"--on {path}: a file of {experiment.task.items} is named in a spec", remedy="Name a split.")
+
+
+def _keep(evaluation: Evaluation, subject: Subject, output: Path | None) -> None:
     from dataclasses import replace
 
     from cbalign.engine.files import write_durably
-    from cbalign.evaluation.result import Evaluation, file_name
+    from cbalign.evaluation.result import file_name
 
-    assert isinstance(evaluation, Evaluation)
     if output is not None:
         write_durably(output, evaluation.to_json().encode())
     if subject.results is not None:

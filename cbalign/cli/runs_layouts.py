@@ -107,7 +107,7 @@ def _attempt(index: int, attempt: Attempt) -> tuple[str, ...]:
 def _evaluations(detail: Detail) -> Iterator[tuple[str, str, str]]:
     for file, evaluation in detail.evaluations.items():
         for result in evaluation.results:
-            recalls = "  ".join(f"{name} {number(v)}" for name, v in result.flat().items() if name.endswith("/r1"))
+            recalls = "  ".join(f"{name} {number(v)}" for name, v in result.headlines().items())
             yield f"  {file}", result.describe(), recalls
 
 

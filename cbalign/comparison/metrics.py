@@ -10,8 +10,9 @@ from typing import Literal
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run
 from cbalign.errors import DataError
-from cbalign.evaluation.metrics import RetrievalMetrics, paired_difference
-from cbalign.evaluation.result import Evaluation, RetrievalResult
+from cbalign.evaluation.metrics import RetrievalMetrics, mean_interval, paired_difference
+from cbalign.evaluation.result import Evaluation, Result, RetrievalResult
+from cbalign.evaluation.scored import ScoredResult
 from cbalign.spec.operands import Operand
 
 RESAMPLES = 1000
@@ -58,7 +59,7 @@ class _Kept:
     """What an operand's evaluations measured: the newest result of each split and protocol."""
 
     name: str
-    results: Mapping[str, tuple[int | None, RetrievalResult]]
+    results: Mapping[str, tuple[int | None, Result]]
     training: Mapping[str, float]
     unread: tuple[str, ...] = ()
 
@@ -104,7 +105,7 @@ def _read(operand: Operand) -> _Kept:
     wanted = None
     if operand.kind == "checkpoint" and operand.folder is not None:
         wanted = int(operand.folder.absolute().name.rpartition("-")[2])
-    results: dict[str, tuple[int | None, RetrievalResult]] = {}
+    results: dict[str, tuple[int | None, Result]] = {}
     unread = []
     for path in sorted(run.evaluation.glob("*.json")):
         evaluation = _evaluation(path)
@@ -130,7 +131,37 @@ def _evaluation(path: Path) -> Evaluation | None:
         return None
 
 
-def _rows(key: str, results: Sequence[RetrievalResult | None]) -> list[MetricRow]:
+def _rows(key: str, results: Sequence[Result | None]) -> list[MetricRow]:
+    """The rows of one split and protocol, by the kind of results."""
+    if any(isinstance(result, ScoredResult) for result in results):
+        return _scored_rows(key, [result if isinstance(result, ScoredResult) else None for result in results])
+    return _ranked_rows(key, [result if isinstance(result, RetrievalResult) else None for result in results])
+
+
+def _scored_rows(key: str, results: Sequence[ScoredResult | None]) -> list[MetricRow]:
+    """The headline with an interval of its change where the same items were scored, and the other metrics."""
+    flat = [result.flat() if result else {} for result in results]
+    rows = []
+    for name in dict.fromkeys(n for each in flat for n in each):
+        row = _unpaired(f"{key}, {name}", [each.get(name) for each in flat])
+        if all(result is None or result.headline == name for result in results):
+            changes = tuple(
+                change and _scored_change(change.delta, results[0], result)
+                for change, result in zip(row.changes, results[1:])
+            )
+            row = MetricRow(row.name, row.values, changes)
+        rows.append(row)
+    return rows
+
+
+def _scored_change(delta: float, first: ScoredResult | None, other: ScoredResult | None) -> Change:
+    if first is None or other is None or first.gallery != other.gallery or first.items != other.items:
+        return Change(delta, None, "")
+    low, high = mean_interval(100 * (other.scores - first.scores), RESAMPLES)
+    return Change(delta, (low, high), judge("accuracy", delta, low, high))
+
+
+def _ranked_rows(key: str, results: Sequence[RetrievalResult | None]) -> list[MetricRow]:
     """Both directions with intervals, and without them whatever else was measured, such as the codebook's use."""
     rows = []
     for direction, words in _DIRECTIONS.items():
@@ -188,12 +219,12 @@ def judge(field: str, delta: float, low: float, high: float) -> Judgement:
     return "worse" if rises == field.endswith(_LOWER_IS_BETTER) else "better"
 
 
-def _remarks(key: str, kept: Sequence[_Kept], found: Sequence[tuple[int | None, RetrievalResult] | None]) -> list[str]:
+def _remarks(key: str, kept: Sequence[_Kept], found: Sequence[tuple[int | None, Result] | None]) -> list[str]:
     """Why there is no interval, and which steps were measured where they differ."""
     said = []
     present = [(each.name, *f) for each, f in zip(kept, found) if f]
     if len({getattr(result, "gallery", "") for _, _, result in present}) > 1:
-        said.append(f"{key}: no interval, because other images or captions were ranked and queries cannot be paired.")
+        said.append(f"{key}: no interval, because other images or texts were measured and cannot be paired.")
     steps = [step for _, step, _ in present]
     if len(set(steps)) > 1:
         measured = ", ".join(f"{name} at step {step}" for name, step, _ in present)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, TypeAlias
 
@@ -27,10 +28,31 @@ def stream_objects(path: str | Path, *, field: str | None = None) -> Iterator[tu
         DataError: the file is missing, not UTF-8, not JSON, or holds something other than objects; the message names
             file, entry and line.
     """
+    with _scanning(path) as scanner:
+        yield from scanner.objects() if field is None else scanner.objects_of(field)
+
+
+def leading_text(path: str | Path, name: str, *, before: str) -> str | None:
+    """A text of the file's one object, where its field comes before the field `before`; what follows is not read.
+
+    Raises:
+        DataError: as `stream_objects`.
+    """
+    with _scanning(path) as scanner:
+        for field in scanner.fields():
+            if field == before:
+                return None
+            value = scanner.value()
+            if field == name:
+                return value if isinstance(value, str) else None
+    return None
+
+
+@contextmanager
+def _scanning(path: str | Path) -> Iterator[_Scanner]:
     try:
         with open(path, encoding="utf-8-sig") as file:
-            scanner = _Scanner(file, str(path))
-            yield from scanner.objects() if field is None else scanner.objects_of(field)
+            yield _Scanner(file, str(path))
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: not UTF-8 ({error.reason} at byte {error.start} of a block)", remedy="Save it as UTF-8."
@@ -66,20 +88,25 @@ class _Scanner:
 
     def objects_of(self, field: str) -> Iterator[tuple[int, JsonObject]]:
         """The array at `field` of the one object of the file; what follows the array is not read."""
-        if self._skip_space() != "{":
-            raise self._error(f"expected an object with the field {field}, found {self._next()}")
-        self._at += 1
-        while self._skip_space() != "}":
-            name = self._value()
-            self._expect(":")
-            self._skip_space()
+        for name in self.fields(f" with the field {field}"):
             if name == field:
                 yield from self._array()
                 return
-            self._value()
+            self.value()
+        raise DataError(f"{self._name}: no field {field}")
+
+    def fields(self, expected: str = "") -> Iterator[object]:
+        """The names of the fields of the one object of the file; after each, its value has to be read."""
+        if self._skip_space() != "{":
+            raise self._error(f"expected an object{expected}, found {self._next()}")
+        self._at += 1
+        while self._skip_space() != "}":
+            name = self.value()
+            self._expect(":")
+            self._skip_space()
+            yield name
             if self._skip_space() != "}":
                 self._expect(",")
-        raise DataError(f"{self._name}: no field {field}")
 
     def _array(self) -> Iterator[tuple[int, JsonObject]]:
         self._expect("[")
@@ -96,11 +123,11 @@ class _Scanner:
     def _object(self) -> JsonObject:
         if self._text[self._at : self._at + 1] != "{":
             raise self._error(f"expected an object, found {self._next()}")
-        value = self._value()
+        value = self.value()
         assert isinstance(value, dict)
         return value
 
-    def _value(self) -> object:
+    def value(self) -> object:
         """One JSON value of any kind."""
         while True:
             text, start = self._text, self._at

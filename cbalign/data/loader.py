@@ -7,18 +7,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-
-import numpy as np
-import torch
+from typing import Generic, TypeVar
 
 from cbalign.data.augment import Augmentation, Unaugmented
-from cbalign.data.batch import Batch
-from cbalign.data.samples import ArrayBatch, Sampler
+from cbalign.data.batch import Batch, TensorBatch
+from cbalign.data.collate import Collation, PairCollation
+from cbalign.data.samples import Built, Sampler
 from cbalign.data.source import PairSource
 from cbalign.data.text import Tokenizer
 from cbalign.data.workers import call_in_worker, worker_processes
 from cbalign.errors import DataError
 from cbalign.spec.data import AugmentationSection
+
+B = TypeVar("B", bound=TensorBatch)
 
 _log = logging.getLogger(__name__)
 
@@ -26,26 +27,126 @@ _AHEAD = 2
 _RESTARTS = 3
 
 
-class PairLoader:
-    """This rank's batches of image-text pairs, epoch after epoch, the last incomplete batch of each dropped.
+class Loader(Generic[B]):
+    """This rank's batches of items, epoch after epoch, the last incomplete batch of each dropped.
 
     The batches are the same, bit for bit, for any number of workers and from any starting step; those of W ranks
-    with B pairs are the slices of those of one rank with W·B.
+    with B items are the slices of those of one rank with W·B.
 
     Args:
-        source: the pairs.
-        tokenizer: of the text tower.
+        collation: the items, and how batches are made of them.
+        batch_type: of the batches, with the fields of what `collation` makes.
         image_size: side of the images in pixels.
-        batch_size: pairs per rank and batch.
+        batch_size: items per rank and batch.
         augmentation: what happens to an image; None gives the evaluation transform and one view.
-        seed: of order, captions and augmentation.
+        seed: of order, choices and augmentation.
         workers: processes that build batches; 0 is one thread of this process.
-        corrupt_limit: share of the pairs whose images may be missing or corrupt; others stand in for them.
+        corrupt_limit: share of the items whose images may be missing or corrupt; others stand in for them.
         rank: which of the processes that train together this is.
         world_size: how many processes train together.
 
     Raises:
-        DataError: the source has fewer pairs than one global batch.
+        DataError: there are fewer items than one global batch.
+    """
+
+    def __init__(
+        self,
+        collation: Collation,
+        batch_type: type[B],
+        *,
+        image_size: int,
+        batch_size: int,
+        augmentation: AugmentationSection | None,
+        seed: int,
+        workers: int,
+        corrupt_limit: float,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if augmentation is None:
+            view: Augmentation | Unaugmented = Unaugmented(image_size)
+        else:
+            view = Augmentation.from_section(augmentation, image_size)
+        self._sampler = Sampler(
+            collation,
+            view,
+            two_views=augmentation is not None and augmentation.two_views,
+            batch_size=batch_size,
+            seed=seed,
+            corrupt_limit=corrupt_limit,
+            rank=rank,
+            world_size=world_size,
+        )
+        self._batch_type = batch_type
+        self._workers = workers
+        self._unreadable: dict[int, str] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches per rank in one epoch."""
+        return self._sampler.steps_per_epoch
+
+    @property
+    def unreadable_images(self) -> int:
+        """Of how many items an image was found missing or corrupt so far."""
+        return len(self._unreadable)
+
+    def batches(self, start_step: int = 0) -> Iterator[B]:
+        """Batches from step `start_step` on, without end; close the iterator to end its workers.
+
+        Raises:
+            DataError: more images are unreadable than the limit allows, or workers die again and again.
+        """
+        step, deaths = start_step, 0
+        while True:
+            try:
+                for built in self._ahead(step):
+                    self._count(built)
+                    yield self._batch_type.of(built.arrays)
+                    step, deaths = step + 1, 0
+            except BrokenProcessPool as error:
+                deaths += 1
+                if deaths > _RESTARTS:
+                    raise DataError(
+                        f"The data workers were killed {deaths} times in a row while building batch {step}.",
+                        remedy="Often memory is short: set data.workers lower.",
+                    ) from error
+                _log.warning("a data worker was killed while building batch %d; starting workers again", step)
+
+    def _ahead(self, step: int) -> Iterator[Built]:
+        """Batches from `step` on, a few batches being built while one is used."""
+        executor, build = self._executor()
+        pending: deque[Future[Built]] = deque()
+        try:
+            while True:
+                while len(pending) < _AHEAD + self._workers:
+                    pending.append(executor.submit(build, step))
+                    step += 1
+                yield pending.popleft().result()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def _executor(self) -> tuple[Executor, Callable[[int], Built]]:
+        if self._workers == 0:
+            return ThreadPoolExecutor(1, thread_name_prefix="cbalign-data"), self._sampler.build
+        return worker_processes(self._workers, self._sampler.build), call_in_worker
+
+    def _count(self, built: Built) -> None:
+        for index, message in built.unreadable.items():
+            if index not in self._unreadable:
+                self._unreadable[index] = message
+                _log.warning("skipped: %s", message)
+        self._sampler.check(self._unreadable)
+
+
+class PairLoader(Loader[Batch]):
+    """Batches of image-text pairs.
+
+    Args:
+        source: the pairs.
+        tokenizer: of the text tower.
+
+    The others are those of `Loader`.
     """
 
     def __init__(
@@ -62,92 +163,15 @@ class PairLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if augmentation is None:
-            view: Augmentation | Unaugmented = Unaugmented(image_size)
-        else:
-            view = Augmentation.from_section(augmentation, image_size)
-        self._sampler = Sampler(
-            source,
-            tokenizer,
-            view,
-            two_views=augmentation is not None and augmentation.two_views,
+        super().__init__(
+            PairCollation(source, tokenizer),
+            Batch,
+            image_size=image_size,
             batch_size=batch_size,
+            augmentation=augmentation,
             seed=seed,
+            workers=workers,
             corrupt_limit=corrupt_limit,
             rank=rank,
             world_size=world_size,
         )
-        self._workers = workers
-        self._unreadable: dict[int, str] = {}
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches per rank in one epoch."""
-        return self._sampler.steps_per_epoch
-
-    @property
-    def unreadable_images(self) -> int:
-        """Of how many pairs the image was found missing or corrupt so far."""
-        return len(self._unreadable)
-
-    def batches(self, start_step: int = 0) -> Iterator[Batch]:
-        """Batches from step `start_step` on, without end; close the iterator to end its workers.
-
-        Raises:
-            DataError: more images are unreadable than the limit allows, or workers die again and again.
-        """
-        step, deaths = start_step, 0
-        while True:
-            try:
-                for arrays in self._ahead(step):
-                    self._count(arrays)
-                    yield _to_tensors(arrays)
-                    step, deaths = step + 1, 0
-            except BrokenProcessPool as error:
-                deaths += 1
-                if deaths > _RESTARTS:
-                    raise DataError(
-                        f"The data workers were killed {deaths} times in a row while building batch {step}.",
-                        remedy="Often memory is short: set data.workers lower.",
-                    ) from error
-                _log.warning("a data worker was killed while building batch %d; starting workers again", step)
-
-    def _ahead(self, step: int) -> Iterator[ArrayBatch]:
-        """Arrays from `step` on, a few batches being built while one is used."""
-        executor, build = self._executor()
-        pending: deque[Future[ArrayBatch]] = deque()
-        try:
-            while True:
-                while len(pending) < _AHEAD + self._workers:
-                    pending.append(executor.submit(build, step))
-                    step += 1
-                yield pending.popleft().result()
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
-
-    def _executor(self) -> tuple[Executor, Callable[[int], ArrayBatch]]:
-        if self._workers == 0:
-            return ThreadPoolExecutor(1, thread_name_prefix="cbalign-data"), self._sampler.build
-        return worker_processes(self._workers, self._sampler.build), call_in_worker
-
-    def _count(self, arrays: ArrayBatch) -> None:
-        for index, message in arrays.unreadable.items():
-            if index not in self._unreadable:
-                self._unreadable[index] = message
-                _log.warning("skipped: %s", message)
-        self._sampler.check(self._unreadable)
-
-
-def _to_tensors(arrays: ArrayBatch) -> Batch:
-    return Batch(
-        images=_tensor(arrays.images),
-        teacher_images=None if arrays.teacher_images is None else _tensor(arrays.teacher_images),
-        input_ids=_tensor(arrays.input_ids),
-        attention_mask=_tensor(arrays.attention_mask),
-        image_ids=_tensor(arrays.image_ids),
-        indices=_tensor(arrays.indices),
-    )
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(array)

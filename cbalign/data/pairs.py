@@ -97,13 +97,67 @@ class Files:
         return f"{self.names[bisect_right(self.starts, index) - 1]}, {self.unit} {self.numbers[index]}"
 
 
+class ImageFiles:
+    """The image files that entries name, each entry as many.
+
+    Args:
+        files: where the entries come from, for messages.
+        root: folder of the images.
+        paths: of all images, entry after entry.
+        per_entry: how many images an entry has.
+    """
+
+    def __init__(self, files: Files, root: ImageRoot, paths: PackedText, per_entry: int = 1) -> None:
+        self.root = root
+        self.per_entry = per_entry
+        self._files = files
+        self._paths = paths
+
+    def path(self, entry: int, position: int = 0) -> str:
+        """Path of an image as it is written."""
+        return self._paths[entry * self.per_entry + position]
+
+    def load(self, entry: int, position: int = 0) -> Image.Image:
+        """An image, RGB.
+
+        Raises:
+            MissingImageError: it is not there.
+            DataError: corrupt, or a link that leads outside the root.
+        """
+        label, path = self._locate(entry, position)
+        return decode(path, name=label)
+
+    def read(self, entry: int, position: int = 0) -> bytes:
+        """An image file.
+
+        Raises:
+            MissingImageError: it is not there.
+            DataError: unreadable, or a link that leads outside the root.
+        """
+        label, path = self._locate(entry, position)
+        try:
+            return Path(path).read_bytes()
+        except FileNotFoundError:
+            raise MissingImageError(f"{label}: no such image") from None
+        except OSError as error:
+            raise DataError(f"{label}: cannot be read ({error.strerror or error})") from error
+
+    def _locate(self, entry: int, position: int) -> tuple[str, str]:
+        """What messages call an image, and its file."""
+        written = self.path(entry, position)
+        label = f"{self._files.where(entry)}: image {written}"
+        path = self.root.resolve(written)
+        if path is None:
+            raise DataError(f"{label}: a path or link leads outside of the root {self.root.given}")
+        return label, path
+
+
 class PairFiles:
     """Image files under one root with captions; keeps `PairSource`. Made by `PairBuilder`.
 
     Args:
         files: where the entries come from.
-        root: folder of the images.
-        images: path of each entry.
+        images: the image of each entry.
         captions: of all entries, in order.
         caption_ends: where each entry's captions end in it, after a leading 0.
         image_ids: (entries,), equal for entries that show one image.
@@ -112,27 +166,24 @@ class PairFiles:
     def __init__(
         self,
         files: Files,
-        root: ImageRoot,
-        images: PackedText,
+        images: ImageFiles,
         captions: PackedText,
         caption_ends: array[int],
         image_ids: IntArray,
     ) -> None:
         self.name = ", ".join(files.names)
-        self._files = files
-        self._root = root
         self._images = images
         self._captions = captions
         self._caption_ends = caption_ends
         self._image_ids = image_ids
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._image_ids)
 
     def entry(self, index: int) -> Entry:
         """What entry `index` says."""
         own = range(self._caption_ends[index], self._caption_ends[index + 1])
-        return Entry(self._images[index], tuple(self._captions[i] for i in own), int(self._image_ids[index]))
+        return Entry(self._images.path(index), tuple(self._captions[i] for i in own), int(self._image_ids[index]))
 
     def load(self, index: int) -> Image.Image:
         """The image of entry `index`, RGB.
@@ -141,8 +192,7 @@ class PairFiles:
             MissingImageError: it is not there.
             DataError: corrupt, or a link that leads outside the root.
         """
-        label, path = self._locate(index)
-        return decode(path, name=label)
+        return self._images.load(index)
 
     def read(self, index: int) -> bytes:
         """The image file of entry `index`.
@@ -151,26 +201,12 @@ class PairFiles:
             MissingImageError: it is not there.
             DataError: unreadable, or a link that leads outside the root.
         """
-        label, path = self._locate(index)
-        try:
-            return Path(path).read_bytes()
-        except FileNotFoundError:
-            raise MissingImageError(f"{label}: no such image") from None
-        except OSError as error:
-            raise DataError(f"{label}: cannot be read ({error.strerror or error})") from error
+        return self._images.read(index)
 
     def describe(self) -> str:
         """One line for logs."""
         images = int(self._image_ids.max()) + 1
-        return f"{self.name}: {len(self._captions):,} captions of {images:,} images below {self._root.given}"
-
-    def _locate(self, index: int) -> tuple[str, str]:
-        """What messages call the image of an entry, and its file."""
-        label = f"{self._files.where(index)}: image {self._images[index]}"
-        path = self._root.resolve(self._images[index])
-        if path is None:
-            raise DataError(f"{label}: a path or link leads outside of the root {self._root.given}")
-        return label, path
+        return f"{self.name}: {len(self._captions):,} captions of {images:,} images below {self._images.root.given}"
 
 
 class PairBuilder:
@@ -237,7 +273,8 @@ class PairBuilder:
             raise DataError(f"{', '.join(self._names)}: no pairs")
         files = Files(tuple(self._names), tuple(self._starts), self._numbers, self._unit)
         image_ids = number_by_appearance(self._identities_of_all_files())
-        return PairFiles(files, self._root, self._images, self._captions, self._caption_ends, image_ids)
+        images = ImageFiles(files, self._root, self._images)
+        return PairFiles(files, images, self._captions, self._caption_ends, image_ids)
 
     def _identities_of_all_files(self) -> NDArray[np.uint64]:
         """Identities (entries,) that hold beyond their file.

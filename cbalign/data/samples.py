@@ -1,4 +1,4 @@
-"""Which pairs a step sees and what they look like: a function of (seed, step) alone, whoever computes it.
+"""Which items a step sees and what they look like: a function of (seed, step) alone, whoever computes it.
 
 The order of an epoch depends on (seed, epoch), everything random about a sample on (seed, epoch, index). So batches
 are the same for any number of workers and processes, and training can start at any step.
@@ -14,9 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
+from cbalign.data.collate import ArrayBatch, Collation, Drawn
 from cbalign.data.corruption import check_unreadable
-from cbalign.data.source import PairSource
-from cbalign.data.text import Tokenizer
 from cbalign.encoders import IntArray, PixelArray
 from cbalign.errors import DataError
 
@@ -24,15 +23,10 @@ View: TypeAlias = Callable[[Image.Image, np.random.Generator], PixelArray]
 
 
 @dataclass(frozen=True)
-class ArrayBatch:
-    """A batch as arrays, fields as in `cbalign.data.batch.Batch`; `unreadable` tells why an entry was replaced."""
+class Built:
+    """A batch, and why some of the items that were drawn for it are replaced by others, by their index."""
 
-    images: PixelArray  # (B, 3, H, W)
-    teacher_images: PixelArray | None  # (B, 3, H, W)
-    input_ids: IntArray  # (B, L)
-    attention_mask: IntArray  # (B, L)
-    image_ids: IntArray  # (B,)
-    indices: IntArray  # (B,)
+    arrays: ArrayBatch
     unreadable: Mapping[int, str]
 
 
@@ -41,33 +35,34 @@ class _Purpose(IntEnum):
 
     STUDENT_VIEW = 0
     TEACHER_VIEW = 1
-    CAPTION = 2
+    CHOICE = 2
     REPLACEMENT = 3
     ORDER = 4
+
+
+_SECOND_IMAGE = 16  # added to the purpose of a view for each image of an item after the first
 
 
 class Sampler:
     """Builds this rank's part of the global batch of any step.
 
     Args:
-        source: the pairs.
-        tokenizer: of the text tower.
+        collation: the items, and how batches are made of them.
         view: from an image to (H, W, 3) pixels.
         two_views: whether the teacher gets a second view.
-        batch_size: pairs per rank.
-        seed: of order, captions and views.
-        corrupt_limit: share of the pairs whose images may be unreadable.
+        batch_size: items per rank.
+        seed: of order, choices and views.
+        corrupt_limit: share of the items whose images may be unreadable.
         rank: which slice of the global batch is ours.
         world_size: number of ranks.
 
     Raises:
-        DataError: the source has fewer pairs than one global batch.
+        DataError: there are fewer items than one global batch.
     """
 
     def __init__(
         self,
-        source: PairSource,
-        tokenizer: Tokenizer,
+        collation: Collation,
         view: View,
         *,
         two_views: bool,
@@ -77,8 +72,7 @@ class Sampler:
         rank: int,
         world_size: int,
     ) -> None:
-        self._source = source
-        self._tokenizer = tokenizer
+        self._collation = collation
         self._view = view
         self._two_views = two_views
         self._batch_size = batch_size
@@ -87,17 +81,17 @@ class Sampler:
         self._corrupt_limit = corrupt_limit
         self._rank = rank
         self._order: tuple[int, IntArray] | None = None
-        self.steps_per_epoch = len(source) // self._global_batch_size
+        self.steps_per_epoch = len(collation) // self._global_batch_size
         if self.steps_per_epoch == 0:
             several = f" ({batch_size} on each of {world_size} processes)" if world_size > 1 else ""
             raise DataError(
-                f"{source.name} has {len(source):,} pairs, fewer than one batch of "
+                f"{collation.name} has {len(collation):,} entries, fewer than one batch of "
                 f"{self._global_batch_size:,}{several}",
-                remedy=f"Set train.batch_size to at most {max(1, len(source) // world_size)}.",
+                remedy=f"Set train.batch_size to at most {max(1, len(collation) // world_size)}.",
             )
 
-    def build(self, step: int) -> ArrayBatch:
-        """This rank's pairs of step `step`, counted from the start of training.
+    def build(self, step: int) -> Built:
+        """This rank's items of step `step`, counted from the start of training.
 
         Raises:
             DataError: more images of this one batch are unreadable than the whole source may have.
@@ -106,24 +100,26 @@ class Sampler:
         start = position * self._global_batch_size + self._rank * self._batch_size
         unreadable: dict[int, str] = {}
         indices: list[int] = []
-        views: list[list[PixelArray]] = [[] for _ in range(2 if self._two_views else 1)]
+        views: list[list[list[PixelArray]]] = [[] for _ in range(2 if self._two_views else 1)]
         for drawn in self._epoch_order(epoch)[start : start + self._batch_size]:
-            index, image = self._load(epoch, int(drawn), unreadable)
+            index, images = self._load(epoch, int(drawn), unreadable)
             indices.append(index)
             for purpose, pixels in enumerate(views):
-                pixels.append(self._view(image, self._generator(epoch, index, purpose)))
-        entries = [self._source.entry(index) for index in indices]
-        captions = [self._choose(entry.captions, epoch, index) for entry, index in zip(entries, indices)]
-        tokens = self._tokenizer.encode(captions)
-        return ArrayBatch(
-            images=_channels_first(views[0]),
-            teacher_images=_channels_first(views[1]) if self._two_views else None,
-            input_ids=tokens.input_ids,
-            attention_mask=tokens.attention_mask,
-            image_ids=np.array([entry.image_id for entry in entries], np.int64),
-            indices=np.array(indices, np.int64),
-            unreadable=unreadable,
+                pixels.append(
+                    [
+                        self._view(image, self._generator(epoch, index, purpose + _SECOND_IMAGE * i))
+                        for i, image in enumerate(images)
+                    ]
+                )
+        arrays = self._collation.collate(
+            Drawn(
+                indices=np.array(indices, np.int64),
+                images=_channels_first(views[0]),
+                teacher_images=_channels_first(views[1]) if self._two_views else None,
+                generator=lambda index: self._generator(epoch, index, _Purpose.CHOICE),
+            )
         )
+        return Built(arrays, unreadable)
 
     def check(self, unreadable: Mapping[int, str]) -> None:
         """Compare what was found unreadable so far with the limit.
@@ -131,32 +127,27 @@ class Sampler:
         Raises:
             DataError: too much; the message gives the count and the first few.
         """
-        check_unreadable(self._source, len(unreadable), unreadable.values(), self._corrupt_limit)
+        check_unreadable(self._collation, len(unreadable), unreadable.values(), self._corrupt_limit)
 
-    def _load(self, epoch: int, index: int, unreadable: dict[int, str]) -> tuple[int, Image.Image]:
-        """The image of an entry, or of the first readable one of a random sequence that the entry determines."""
+    def _load(self, epoch: int, index: int, unreadable: dict[int, str]) -> tuple[int, tuple[Image.Image, ...]]:
+        """The images of an item, or of the first readable one of a random sequence that the item determines."""
         substitutes: np.random.Generator | None = None
         wanted = index
         while True:
             try:
-                return index, self._source.load(index)
+                return index, self._collation.images(index)
             except DataError as error:
                 unreadable[index] = error.message
                 self.check(unreadable)
-                if len(unreadable) == len(self._source):
-                    raise DataError(f"{self._source.name}: no image can be read; {error.message}") from error
+                if len(unreadable) == len(self._collation):
+                    raise DataError(f"{self._collation.name}: no image can be read; {error.message}") from error
             if substitutes is None:
                 substitutes = self._generator(epoch, wanted, _Purpose.REPLACEMENT)
-            index = int(substitutes.integers(len(self._source)))
-
-    def _choose(self, captions: tuple[str, ...], epoch: int, index: int) -> str:
-        if len(captions) == 1:
-            return captions[0]
-        return captions[self._generator(epoch, index, _Purpose.CAPTION).integers(len(captions))]
+            index = int(substitutes.integers(len(self._collation)))
 
     def _epoch_order(self, epoch: int) -> IntArray:
         if self._order is None or self._order[0] != epoch:
-            shuffled = self._generator(epoch, 0, _Purpose.ORDER).permutation(len(self._source))
+            shuffled = self._generator(epoch, 0, _Purpose.ORDER).permutation(len(self._collation))
             self._order = (epoch, shuffled.astype(np.int64, copy=False))
         return self._order[1]
 
@@ -164,9 +155,11 @@ class Sampler:
         return np.random.default_rng([self._seed, epoch, index, purpose])
 
 
-def _channels_first(views: list[PixelArray]) -> PixelArray:
-    height, width, channels = views[0].shape
-    stacked = np.empty((len(views), channels, height, width), np.uint8)
-    for row, view in enumerate(views):
-        stacked[row] = view.transpose(2, 0, 1)
+def _channels_first(views: list[list[PixelArray]]) -> PixelArray:
+    """B lists of n views (H, W, 3) as one array (B, n, 3, H, W)."""
+    height, width, channels = views[0][0].shape
+    stacked = np.empty((len(views), len(views[0]), channels, height, width), np.uint8)
+    for row, images in enumerate(views):
+        for column, view in enumerate(images):
+            stacked[row, column] = view.transpose(2, 0, 1)
     return stacked

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from cbalign.encoders import IntArray
-from cbalign.spec.data import CsvSource, JsonSource, KarpathySource, OpenMojiSource, ShardSource, Source
+from cbalign.errors import UsageError
+from cbalign.spec.data import (
+    CsvSource,
+    ItemKind,
+    JsonSource,
+    KarpathySource,
+    OpenMojiSource,
+    ScenesSource,
+    ShardSource,
+    Source,
+    SourceSection,
+)
 
 _FINGERPRINTED = 100_000  # entries; reading all of many millions would delay every start
 
@@ -105,18 +116,28 @@ def source_fingerprint(source: PairSource) -> str:
 
     Of a source with more than `_FINGERPRINTED` entries, so many are looked at, evenly spread.
     """
-    digest = hashlib.sha256(f"{len(source)}\n".encode())
-    for index in range(0, len(source), max(1, -(-len(source) // _FINGERPRINTED))):
+
+    def told(index: int) -> tuple[str, ...]:
         entry = source.entry(index)
-        digest.update("\t".join((entry.image_key, *entry.captions)).encode("utf-8", "replace") + b"\n")
+        return (entry.image_key, *entry.captions)
+
+    return fingerprint(len(source), told)
+
+
+def fingerprint(length: int, told: Callable[[int], tuple[str, ...]]) -> str:
+    """Equal for lists of as many entries that tell the same, in the same order."""
+    digest = hashlib.sha256(f"{length}\n".encode())
+    for index in range(0, length, max(1, -(-length // _FINGERPRINTED))):
+        digest.update("\t".join(told(index)).encode("utf-8", "replace") + b"\n")
     return digest.hexdigest()[:16]
 
 
 def open_source(section: Source) -> StoredSource:
-    """Open the source that a spec section describes.
+    """Open the source of pairs that a spec section describes.
 
     Raises:
         DataError: a file is missing, malformed or empty.
+        UsageError: the source has no pairs.
         MissingExtraError: the source needs packages that are not installed.
     """
     match section:
@@ -124,6 +145,10 @@ def open_source(section: Source) -> StoredSource:
             from cbalign.data.openmoji import OpenMoji
 
             return OpenMoji(split=section.split, render_size=section.render_size)
+        case ScenesSource():
+            from cbalign.data.scenes.source import Scenes
+
+            return Scenes(section.split, section.size, render_size=section.render_size, seed=section.seed)
         case JsonSource():
             from cbalign.data.json_pairs import open_json
 
@@ -147,7 +172,16 @@ def open_source(section: Source) -> StoredSource:
 
             return Shards(section.shards)
         case _:
-            assert_never(section)
+            raise other_items(section, "pairs")
+
+
+def other_items(section: SourceSection, wanted: ItemKind) -> UsageError:
+    """What to raise where a source has other items than are wanted."""
+    name = getattr(section, "source", type(section).__name__)
+    return UsageError(
+        f"source {name} has {' and '.join(section.items)}, not {wanted}",
+        remedy=f"This works on {wanted}: name a split or a spec whose source has them.",
+    )
 
 
 class FirstEntries:

@@ -146,7 +146,17 @@ class Tokenizer:
         closing = [self.sep_id] if self.settings.closing_sep else []
         room = max(0, limit - 1 - len(closing))
         normal = (normalise_caption(text, self.settings.max_words) for text in texts)
-        rows = [[self.cls_id, *self.word_ids(words)[:room], *closing] for words in normal]
+        return self._padded([[self.cls_id, *self.word_ids(words)[:room], *closing] for words in normal])
+
+    def encode_answers(self, answers: Sequence[str]) -> Tokens:
+        """Answers as a decoder learns them: `[CLS] words [SEP]`, neither normalised nor cut (ALBEF)."""
+        return self._padded([[self.cls_id, *self.word_ids(answer), self.sep_id] for answer in answers])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of one caption, for people to read."""
+        return str(self._vocabulary.decode([int(i) for i in ids], skip_special_tokens=True))
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> Tokens:
         length = max(map(len, rows), default=0)
         input_ids = np.full((len(rows), length), self.pad_id, np.int64)
         attention_mask = np.zeros((len(rows), length), np.int64)
@@ -154,10 +164,6 @@ class Tokenizer:
             input_ids[row, : len(ids)] = ids
             attention_mask[row, : len(ids)] = 1
         return Tokens(input_ids, attention_mask)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The words of one caption, for people to read."""
-        return str(self._vocabulary.decode([int(i) for i in ids], skip_special_tokens=True))
 
     def word_ids(self, words: str) -> list[int]:
         """The tokens of words that are normalised already, neither framed nor cut."""

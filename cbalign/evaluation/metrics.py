@@ -74,6 +74,17 @@ def paired_difference(before: IntArray, after: IntArray, resamples: int) -> Inte
     return _percentiles([np.stack(_columns(after[d])) - np.stack(_columns(before[d])) for d in drawn])
 
 
+def mean_interval(values: NDArray[np.float64], resamples: int) -> tuple[float, float]:
+    """Ends of the percentile interval of the mean of values (Q,), over items drawn with replacement.
+
+    The draws depend on Q only; of the differences of two models on the same items it is the paired interval.
+    """
+    means = np.concatenate([values[drawn].mean(axis=1) for drawn in _draws(len(values), resamples)])
+    tail = (100 - CONFIDENCE) / 2
+    low, high = np.percentile(means, [tail, 100 - tail]).tolist()
+    return low, high
+
+
 def _draws(queries: int, resamples: int) -> Iterator[IntArray]:
     """Positions (S, Q) of queries drawn with replacement, as many rows at a time as memory should hold."""
     generator = np.random.default_rng(_SEED)

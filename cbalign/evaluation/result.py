@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from cbalign.errors import DataError
 from cbalign.evaluation.codes import CodebookUse
 from cbalign.evaluation.metrics import Direction, Interval, RetrievalMetrics
+from cbalign.evaluation.scored import ScoredResult
 
 SCHEMA_VERSION = 1
 
@@ -36,6 +37,7 @@ class RetrievalResult:
     image_to_text: Direction
     text_to_image: Direction
     codebook: CodebookUse | None
+    zero_shot: bool = False  # no model of the lineage was trained on this data set
 
     @property
     def protocol_name(self) -> str:
@@ -44,7 +46,9 @@ class RetrievalResult:
 
     def describe(self) -> str:
         """The whole protocol: `rerank top 32 of 391 images × 391 texts, 64 px`."""
-        return f"{self.protocol_name} of {self.images:,} images × {self.texts:,} texts, {self.image_size} px"
+        kind = "zero-shot " if self.zero_shot else ""
+        sizes = f"{self.images:,} images × {self.texts:,} texts, {self.image_size} px"
+        return f"{kind}{self.protocol_name} of {sizes}"
 
     def flat(self) -> dict[str, float]:
         """Numbers by name, such as `dual/image_to_text/r1` and `code/codebook/perplexity_images`."""
@@ -56,6 +60,10 @@ class RetrievalResult:
         if self.codebook is not None:
             named |= {f"{self.protocol}/codebook/{name}": float(v) for name, v in asdict(self.codebook).items()}
         return named
+
+    def headlines(self) -> dict[str, float]:
+        """The numbers to show where there is room for few: both R@1."""
+        return {name: value for name, value in self.flat().items() if name.endswith("/r1")}
 
     def to_json(self) -> dict[str, object]:
         """As JSON values, the rank of every query included."""
@@ -74,7 +82,8 @@ class RetrievalResult:
             DataError: it is something else.
         """
         try:
-            known = {f.name: values[f.name] for f in fields(cls)}
+            known = {f.name: values[f.name] for f in fields(cls) if f.name != "zero_shot"}
+            known["zero_shot"] = bool(values.get("zero_shot", False))
             known["image_to_text"] = _direction_from_json(values["image_to_text"])
             known["text_to_image"] = _direction_from_json(values["text_to_image"])
             known["codebook"] = None if values["codebook"] is None else CodebookUse(**values["codebook"])
@@ -87,6 +96,11 @@ class RetrievalResult:
         return replace(self, split=split)
 
 
+Result: TypeAlias = RetrievalResult | ScoredResult
+"""What an evaluation of either kind says. Both have `split`, `source`, `gallery`, `protocol_name`, `describe`, `flat`,
+`to_json` and `renamed`."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Results of one model: `subject` names it (a run or bundle), `step` the checkpoint, `backend` what ran it."""
@@ -94,7 +108,7 @@ class Evaluation:
     subject: str
     step: int | None
     backend: str
-    results: tuple[RetrievalResult, ...]
+    results: tuple[Result, ...]
     versions: Mapping[str, str]
     created: str  # UTC, ISO 8601
 
@@ -120,13 +134,13 @@ class Evaluation:
             if values["schema_version"] > SCHEMA_VERSION:
                 raise DataError(f"{name} was written by a newer cbalign", remedy="Update cbalign.")
             known = {f.name: values[f.name] for f in fields(cls)}
-            known["results"] = tuple(RetrievalResult.from_json(result) for result in values["results"])
+            known["results"] = tuple(map(_result_from_json, values["results"]))
             return cls(**known)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{name}: not an evaluation ({error!r})") from error
 
 
-def file_name(result: RetrievalResult, step: int | None) -> str:
+def file_name(result: Result, step: int | None) -> str:
     """Where a result of a run goes: `test-rerank32-step1200.json`; another k or checkpoint overwrites nothing."""
     protocol = result.protocol_name.replace(" top ", "")
     return f"{result.split}-{protocol}" + ("" if step is None else f"-step{step}") + ".json"
@@ -159,6 +173,10 @@ def surest_loss(before: Sequence[RetrievalResult], after: Sequence[RetrievalResu
                 if points > loss:
                     worst, loss = f"{one.protocol}/{direction}/r{k}", points
     return worst, loss
+
+
+def _result_from_json(values: Mapping[str, Any]) -> Result:
+    return (ScoredResult if values.get("kind") == "scored" else RetrievalResult).from_json(values)
 
 
 def _direction_to_json(direction: Direction) -> dict[str, object]:

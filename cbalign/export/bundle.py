@@ -13,36 +13,31 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cbalign.data.image import Preprocessing
-from cbalign.data.source import open_source
 from cbalign.engine.files import new_folder, storage_errors
+from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import open_run
 from cbalign.errors import ParityError, UsageError
 from cbalign.export.card import model_card
 from cbalign.export.graph import write_graph
-from cbalign.export.ladder import Expected
+from cbalign.export.open import describe_training, open_subject
 from cbalign.export.opset import resolve_opset
 from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.export.precision import require_precision, write_precision
 from cbalign.export.proof import prove
-from cbalign.export.sample import Sample
+from cbalign.export.subject import Exportable
 from cbalign.machine import installed
-from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.bundle import CARD, GOLDEN, MANIFEST, PARITY, PREPROCESSING, SPEC, BundleManifest, list_files
-from cbalign.runtime.golden import write_golden
 from cbalign.runtime.session import Session
-from cbalign.runtime.signatures import SIGNATURES
+from cbalign.runtime.signatures import SIGNATURES, required
 from cbalign.spec.dump import dump_yaml, fingerprint
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.export import ExportSection, Precision
 from cbalign.spec.load import load_experiment
-from cbalign.tasks.load import load_encoder
+from cbalign.tasks.lineage import seen, to_facts
 
-_GOLDEN_PAIRS = 4
 _PACKAGES = (
     "cbalign",
     "torch",
@@ -100,25 +95,27 @@ def export_run(
     opset = resolve_opset(loaded.export.opset)
     checkpoint = run.latest_checkpoint()
     report(f"loading {checkpoint}")
-    encoder = load_encoder(run.folder, checkpoint=checkpoint)
+    subject = open_subject(run, loaded, checkpoint, report)
+    step = int(checkpoint.name.rpartition("-")[2])
     manifest = BundleManifest(
         name=target.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=run.folder.name,
-        step=int(checkpoint.name.rpartition("-")[2]),
+        step=step,
         spec_fingerprint=fingerprint(loaded),
-        graphs=chosen_graphs(loaded.export, encoder.graphs),
+        graphs=chosen_graphs(loaded.export, subject.graphs),
         precisions=wanted,
         opset=opset.version,
         opset_reason=opset.reason,
         versions=installed(_PACKAGES),
         files={},
+        lineage=tuple(to_facts(seen(Manifest.read(run.manifest).facts, step, run.folder.name))),
     )
-    return write_bundle(encoder, loaded, manifest, target, report=report)
+    return write_bundle(subject, loaded, manifest, target, report=report)
 
 
 def write_bundle(
-    encoder: TorchEncoder,
+    subject: Exportable,
     experiment: Experiment,
     manifest: BundleManifest,
     target: Path,
@@ -128,7 +125,7 @@ def write_bundle(
     """Write a bundle under a temporary name, prove it, and give it its name; what was there is replaced.
 
     Args:
-        encoder: the trained model, on the CPU.
+        subject: the trained model.
         experiment: what it was trained by.
         manifest: of the bundle, its files still to be listed.
         target: folder of the bundle.
@@ -138,27 +135,26 @@ def write_bundle(
         ParityError: a graph does not compute what PyTorch computes; the files are at `<target>.failed`.
         StorageError: a file cannot be written.
     """
-    source = open_source(experiment.data.validation or experiment.data.test or experiment.data.train)
     fresh = target.with_name(f".new-{target.name}")
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
     with new_folder(fresh) as folder:
-        report("computing with PyTorch")
-        expected = Expected.of(encoder, source)
         # The other precisions are made from float32 and judged beside it, whether or not it stays.
         made = replace(manifest, precisions=("fp32", *(p for p in manifest.precisions if p != "fp32")))
-        _write_graphs(encoder, expected.sample, made, folder, report)
-        encoder.tokenizer.save(folder)
-        (folder / PREPROCESSING).write_text(Preprocessing(encoder.image_size).to_json(), encoding="utf-8")
+        _write_graphs(subject, made, folder, report)
+        subject.tokenizer.save(folder)
+        subject.write_assets(folder)
+        (folder / PREPROCESSING).write_text(Preprocessing(subject.image_size).to_json(), encoding="utf-8")
         (folder / SPEC).write_text(dump_yaml(experiment), encoding="utf-8")
         _write_manifest(folder, made)
-        parity = _prove(expected, encoder, folder, made, target, report)
-        _write_golden(encoder, expected.sample, folder, manifest)
+        parity = _prove(subject, folder, made, target, report)
+        reduced = [precision for precision in manifest.precisions if precision != "fp32"]
+        subject.write_golden({each: Session.open(folder, precision=each) for each in reduced}, folder / GOLDEN)
         if "fp32" not in manifest.precisions:
             shutil.rmtree(folder / "fp32")
         listed = replace(manifest, files=list_files(folder))
-        card = model_card(listed, experiment, open_source(experiment.data.train).describe(), parity)
+        card = model_card(listed, experiment, describe_training(experiment), parity)
         (folder / CARD).write_text(card, encoding="utf-8")
         listed = _write_manifest(folder, manifest)
     with storage_errors(target):
@@ -167,25 +163,18 @@ def write_bundle(
 
 
 def chosen_graphs(section: ExportSection, available: Mapping[str, nn.Module]) -> tuple[str, ...]:
-    """The graphs that a spec asks for, of those that the model has; image and text are always among them."""
-    wanted = set(available) if section.graphs == "all" else {"image", "text", *section.graphs}
+    """The graphs that a spec asks for, of those that the model has; without image and text nothing would be left."""
+    wanted = set(available) if section.graphs == "all" else {*required(available), *section.graphs}
     return tuple(graph for graph in SIGNATURES if graph in wanted and graph in available)
 
 
-def _write_graphs(
-    encoder: TorchEncoder,
-    sample: Sample,
-    manifest: BundleManifest,
-    folder: Path,
-    report: Callable[[str], None],
-) -> None:
+def _write_graphs(subject: Exportable, manifest: BundleManifest, folder: Path, report: Callable[[str], None]) -> None:
     facts = {
         "cbalign.name": manifest.name,
         "cbalign.run": manifest.run,
         "cbalign.spec_fingerprint": manifest.spec_fingerprint,
     }
-    examples = _examples(encoder, sample)
-    encoder.model.eval()
+    examples = subject.examples()
     for precision in manifest.precisions:
         (folder / precision).mkdir()
     for graph in manifest.graphs:
@@ -193,7 +182,7 @@ def _write_graphs(
         original = folder / "fp32" / f"{graph}.onnx"
         facts["cbalign.graph"] = graph
         write_graph(
-            encoder.graphs[graph],
+            subject.graphs[graph],
             SIGNATURES[graph],
             examples[graph],
             original,
@@ -207,25 +196,8 @@ def _write_graphs(
                 write_precision(precision, original, reduced, {**facts, "cbalign.precision": precision})
 
 
-def _examples(encoder: TorchEncoder, sample: Sample) -> dict[str, tuple[Tensor, ...]]:
-    """Inputs to trace with: real ones, every varying dimension of another size above 1."""
-    pixels = sample.pixels[np.arange(3) % len(sample.pixels)]
-    words = [sample.texts[i % len(sample.texts)] for i in range(5)]
-    tokens = encoder.tokenizer.encode(words)
-    images, texts = encoder.encode_images(pixels), encoder.encode_texts(words)
-    ids, mask = torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask)
-    index = torch.arange(len(words)) % len(pixels)
-    return {
-        "image": (torch.from_numpy(pixels),),
-        "text": (ids, mask),
-        "codebook": (torch.from_numpy(images.embedding),),
-        "match": (torch.from_numpy(images.tokens), torch.from_numpy(texts.tokens), mask, index),
-    }
-
-
 def _prove(
-    expected: Expected,
-    encoder: TorchEncoder,
+    subject: Exportable,
     folder: Path,
     manifest: BundleManifest,
     target: Path,
@@ -234,11 +206,11 @@ def _prove(
     reports: list[PrecisionReport] = []
     for precision in manifest.precisions:
         reports.append(
-            prove(expected, encoder, folder, manifest, precision, lambda part, p=precision: report(f"{p}: {part}"))  # type: ignore[misc]
+            prove(subject, folder, manifest, precision, lambda part, p=precision: report(f"{p}: {part}"))  # type: ignore[misc]
         )
         if not reports[-1].passed:
             break  # what is made from a wrong float32 graph is wrong too
-    parity = ParityReport(expected.source.name, expected.results, tuple(reports))
+    parity = ParityReport(subject.source, subject.results, tuple(reports))
     (folder / PARITY).write_text(parity.to_json(), encoding="utf-8")
     try:
         parity.require()
@@ -249,14 +221,6 @@ def _prove(
         os.rename(folder, failed)
         raise ParityError(error.message, remedy=f"{error.remedy} The files are at {failed}.") from error
     return parity
-
-
-def _write_golden(encoder: TorchEncoder, sample: Sample, folder: Path, manifest: BundleManifest) -> None:
-    sides: dict[str, TorchEncoder | Session] = {
-        precision: encoder if precision == "fp32" else Session.open(folder, precision=precision)
-        for precision in manifest.precisions
-    }
-    write_golden(sides, sample.pixels[:_GOLDEN_PAIRS], sample.texts[:_GOLDEN_PAIRS], folder / GOLDEN)
 
 
 def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:

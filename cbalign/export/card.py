@@ -9,6 +9,7 @@ from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.runtime.bundle import BundleManifest
 from cbalign.runtime.signatures import SIGNATURES, Port
 from cbalign.spec.experiment import Experiment
+from cbalign.spec.task import NLVR2Task
 
 _LICENCES = {
     "openmoji": "OpenMoji's drawings: CC BY-SA 4.0, by the OpenMoji project",
@@ -22,6 +23,40 @@ _PURPOSE = {
     "bf16": "GPUs; matrix products in bfloat16, softmax, norms and codes in float32",
     "int8": "CPUs, best with VNNI or similar; weights of matrix products in int8, codes in float32",
 }
+
+_ALIGNMENT = """\
+from cbalign.runtime.images import load_pixels
+from cbalign.runtime.session import Session
+
+session = Session.open(".")
+images = session.encode_images(load_pixels(["picture.png"], session.image_size))
+texts = session.encode_texts(["a red car"])
+similarity = images.embedding @ texts.embedding.T
+"""
+_ANSWERING = """\
+import numpy as np
+
+from cbalign.runtime.answering import open_answerer
+from cbalign.runtime.images import load_pixels
+from cbalign.runtime.session import Session
+
+answerer = open_answerer(Session.open("."))
+pixels = load_pixels(["picture.png"], answerer.image_size)
+ranked = answerer.rank(pixels, ["What colour is the car?"], np.array([0]), top_k=128)
+print(answerer.answers[ranked.index[0, 0]], ranked.probability[0, 0])
+"""
+_CLASSIFYING = """\
+import numpy as np
+
+from cbalign.runtime.classifying import open_classifier
+from cbalign.runtime.images import load_pixels
+from cbalign.runtime.session import Session
+
+classifier = open_classifier(Session.open("."))
+pixels = load_pixels([{files}], classifier.image_size)
+logits = classifier.classify(pixels[np.newaxis], ["The car is red."])
+print(classifier.labels[logits[0].argmax()])
+"""
 
 
 def model_card(manifest: BundleManifest, experiment: Experiment, data: str, report: ParityReport) -> str:
@@ -41,10 +76,10 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
         f"Exported from the run `{manifest.run}` at step {manifest.step}; `spec.yaml` is the whole experiment.",
         "## What it does",
         "\n".join(_graph_line(graph) for graph in manifest.graphs),
-        f"Images are resized to {experiment.model.vision.image_size} px squares (`preprocessing.json`), captions cut "
+        f"Images are resized to {experiment.model.vision.image_size} px squares (`preprocessing.json`), texts cut "
         f"at {experiment.model.text.max_tokens} tokens (`tokenizer.json`, `text.json`). Pixels are uint8: scaling and "
-        "normalisation are inside, as are pooling, projection and unit length. All precisions take and give the same "
-        "types.",
+        "normalisation are inside, as is all else that the model does to pixels and words. All precisions take and "
+        "give the same types.",
         "## Data and licence",
         f"Trained on {data}.",
         _licences(experiment),
@@ -53,19 +88,24 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
         "Measured with these files.",
         "## Is it the trained model?",
         _parity_table(manifest, reports),
-        f"Comparisons with PyTorch on {report.source}, from single tensors to retrieval; `parity.json` has every one. "
-        f"Operator set {manifest.opset}: {manifest.opset_reason}.",
+        f"Comparisons with PyTorch on {report.source}, from single tensors to the task itself; `parity.json` has every "
+        f"one. Operator set {manifest.opset}: {manifest.opset_reason}.",
         "## Limits",
         "\n".join(f"- {limit}" for limit in _limits(manifest, experiment)),
         "## How to use it",
         "```\npip install cbalign\ncbalign verify .\n```",
-        "```python\nfrom cbalign.runtime.images import load_pixels\nfrom cbalign.runtime.session import Session\n\n"
-        'session = Session.open(".")\n'
-        'images = session.encode_images(load_pixels(["picture.png"], session.image_size))\n'
-        'texts = session.encode_texts(["a red car"])\n'
-        "similarity = images.embedding @ texts.embedding.T\n```",
+        f"```python\n{_usage(manifest, experiment)}```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _usage(manifest: BundleManifest, experiment: Experiment) -> str:
+    if "answer" in manifest.graphs:
+        return _ANSWERING
+    if "classify" in manifest.graphs:
+        pair = isinstance(experiment.task, NLVR2Task)
+        return _CLASSIFYING.format(files='"left.png", "right.png"' if pair else '"picture.png"')
+    return _ALIGNMENT
 
 
 def _licences(experiment: Experiment) -> str:
@@ -98,7 +138,7 @@ def _parity_table(manifest: BundleManifest, reports: Sequence[PrecisionReport]) 
 def _limits(manifest: BundleManifest, experiment: Experiment) -> list[str]:
     limits = [
         "The numbers above hold for pictures and words like those they were measured on, and say nothing about others.",
-        f"Captions longer than {experiment.model.text.max_tokens} tokens lose their end; pictures lose their aspect "
+        f"Texts longer than {experiment.model.text.max_tokens} tokens lose their end; pictures lose their aspect "
         "ratio.",
         "What the training data show too rarely, or wrongly, the model has learned so. It is not made for decisions "
         "about people.",

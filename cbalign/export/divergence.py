@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from cbalign.encoders import FloatArray
 from cbalign.export.graph import MODULE
-from cbalign.export.ladder import Feed
-from cbalign.export.parity import Measure
+from cbalign.export.parity import Feed, Measure
 from cbalign.runtime.signatures import Signature
 
 

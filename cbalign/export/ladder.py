@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cbalign.data.source import FirstEntries, PairSource
 from cbalign.data.text import Tokenizer
@@ -34,6 +33,7 @@ from cbalign.export.parity import (
     SAME_VECTORS,
     WHOLE,
     Check,
+    Feed,
     Measure,
     PrecisionReport,
     Rung,
@@ -41,8 +41,6 @@ from cbalign.export.parity import (
 )
 from cbalign.export.sample import BATCHES, Sample
 from cbalign.spec.evaluation import RetrievalEvaluation
-
-Feed: TypeAlias = tuple[NDArray[np.generic], ...]
 
 _TASK_IMAGES = 512
 _TASK_CANDIDATES = 16

@@ -8,13 +8,16 @@ from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbalign.encoders import FloatArray
 from cbalign.errors import ParityError
-from cbalign.evaluation.result import RetrievalResult
+from cbalign.evaluation.result import Result
 
 Rung = Literal["checker", "torch", "independence", "inputs", "codes", "task"]
 Measure: TypeAlias = Callable[[FloatArray, FloatArray], float]
+Feed: TypeAlias = tuple[NDArray[np.generic], ...]
+"""The inputs of a graph, in order."""
 
 WHOLE = "whole"
 """In the place of a graph's name: the bundle as a whole."""
@@ -99,7 +102,7 @@ class PrecisionReport:
 
     precision: str
     checks: tuple[Check, ...]
-    results: tuple[RetrievalResult, ...] = ()
+    results: tuple[Result, ...] = ()
     device: str = "cpu"
     divergence: str | None = None
 
@@ -145,7 +148,7 @@ class ParityReport:
     """The comparison of a bundle with PyTorch: what that retrieves on `source`, and a report per precision."""
 
     source: str
-    torch_results: tuple[RetrievalResult, ...]
+    torch_results: tuple[Result, ...]
     precisions: tuple[PrecisionReport, ...]
 
     @property
@@ -190,7 +193,7 @@ class ParityReport:
             report.require()
 
 
-def _metrics(results: tuple[RetrievalResult, ...]) -> dict[str, float]:
+def _metrics(results: tuple[Result, ...]) -> dict[str, float]:
     return {name: value for result in results for name, value in result.flat().items()}
 
 

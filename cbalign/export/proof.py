@@ -12,9 +12,8 @@ import onnx
 from cbalign.data.image import Preprocessing
 from cbalign.errors import BundleError
 from cbalign.export.divergence import diverges_from_float, diverges_from_torch
-from cbalign.export.ladder import Expected, Ladder
 from cbalign.export.parity import WHOLE, Check, PrecisionReport
-from cbalign.models.encoder import TorchEncoder
+from cbalign.export.subject import Comparison, Exportable
 from cbalign.runtime.bundle import PREPROCESSING, BundleManifest
 from cbalign.runtime.checker import check_graph
 from cbalign.runtime.session import Session
@@ -25,8 +24,7 @@ _CONSTANTS = 1 << 16
 
 
 def prove(
-    expected: Expected,
-    encoder: TorchEncoder,
+    subject: Exportable,
     folder: Path,
     manifest: BundleManifest,
     precision: str,
@@ -35,15 +33,14 @@ def prove(
     """Compare one precision of a bundle with the trained model, as far up the ladder as it can be loaded.
 
     Args:
-        expected: what the trained model computes.
-        encoder: the trained model.
+        subject: the trained model.
         folder: of the bundle, with a manifest, and with the float32 graphs.
         manifest: of the bundle.
         precision: which graphs.
         report: told which part is being compared.
     """
     report("checker")
-    checks = [*_check_files(folder, manifest, precision), *_check_contents(encoder, folder, manifest, precision)]
+    checks = [*_check_files(folder, manifest, precision), *_check_contents(subject, folder, manifest, precision)]
     if not all(check.passed for check in checks):
         return PrecisionReport(precision, tuple(checks))
     try:
@@ -52,13 +49,13 @@ def prove(
     except BundleError as error:
         checks.append(Check("checker", WHOLE, "loading", np.inf, 0.0, f"cannot be loaded: {error.message}"))
         return PrecisionReport(precision, tuple(checks))
-    ladder = Ladder(expected, session, precision, report)
-    compared = ladder.climb()
+    comparison = subject.compare(session, precision, report)
+    compared = comparison.climb()
     return replace(
         compared,
         checks=(*checks, *compared.checks),
         device=session.device.kind,
-        divergence=_divergence(ladder, encoder, folder, precision),
+        divergence=_divergence(comparison, subject, folder, precision),
     )
 
 
@@ -75,11 +72,8 @@ def _check_files(folder: Path, manifest: BundleManifest, precision: str) -> list
     return checks
 
 
-def _check_contents(encoder: TorchEncoder, folder: Path, manifest: BundleManifest, precision: str) -> list[Check]:
+def _check_contents(subject: Exportable, folder: Path, manifest: BundleManifest, precision: str) -> list[Check]:
     """The graphs hold the student alone, and the description of the pixels is the model's."""
-    model = encoder.model
-    parts = (model.student, model.codebook, model.match_head)
-    own = sum(p.numel() * p.element_size() for part in parts if part is not None for p in part.parameters())
     stored = 0
     for graph in manifest.graphs:
         loaded = onnx.load(folder / precision / f"{graph}.onnx", load_external_data=False)
@@ -89,19 +83,21 @@ def _check_contents(encoder: TorchEncoder, folder: Path, manifest: BundleManifes
         )
     path = folder / PREPROCESSING
     described = Preprocessing.from_json(path.read_text(encoding="utf-8"), name=str(path))
-    same = described == Preprocessing(encoder.image_size)
+    same = described == Preprocessing(subject.image_size)
     return [
-        Check("checker", WHOLE, "bytes of weights for each of the student's", stored / (own + _CONSTANTS), 1.0),
-        Check("inputs", "image", f"{PREPROCESSING} beside the model", 0.0 if same else np.inf, 0.5),
+        Check(
+            "checker", WHOLE, "bytes of weights for each of the student's", stored / (subject.weights + _CONSTANTS), 1.0
+        ),
+        Check("inputs", manifest.graphs[0], f"{PREPROCESSING} beside the model", 0.0 if same else np.inf, 0.5),
     ]
 
 
-def _divergence(ladder: Ladder, encoder: TorchEncoder, folder: Path, precision: str) -> str | None:
-    measure, limit = ladder.limits.measure, ladder.limits.tokens
-    for graph, feed in ladder.failing.items():
+def _divergence(comparison: Comparison, subject: Exportable, folder: Path, precision: str) -> str | None:
+    measure, limit = comparison.limits.measure, comparison.limits.tokens
+    for graph, feed in comparison.failing.items():
         path, original = (folder / name / f"{graph}.onnx" for name in (precision, "fp32"))
         if precision == "fp32":
-            found = diverges_from_torch(encoder.graphs[graph], path, SIGNATURES[graph], feed, measure, limit)
+            found = diverges_from_torch(subject.graphs[graph], path, SIGNATURES[graph], feed, measure, limit)
         else:
             found = diverges_from_float(original, path, SIGNATURES[graph], feed, measure, limit)
         if found is not None:

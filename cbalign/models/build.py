@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from cbalign.data.items import ENTAILMENT_LABELS, STATEMENT_LABELS
 from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models import names
 from cbalign.models.alignment import AlignmentModel, Temperature
+from cbalign.models.answering import AnswerDecoder, AnsweringNetwork
 from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead, TextTower
 from cbalign.models.codebook import Codebook
+from cbalign.models.entailment import EntailmentNetwork
+from cbalign.models.image_pairs import ImagePairNetwork, PairFusionEncoder, TextAssignmentNetwork
+from cbalign.models.image_text import ClassificationHead
+from cbalign.models.momentum import Distilled
 from cbalign.models.pretrained import bert_config, read_weights
 from cbalign.models.towers import Towers
 from cbalign.models.transport import IPOT, Sinkhorn, Solver
@@ -24,7 +30,7 @@ from cbalign.spec.model import ModelSection, SinkhornSection, TextSection, Trans
 
 
 def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = True) -> AlignmentModel:
-    """The model of an experiment, with its initial weights.
+    """The model of pretraining and retrieval, with its initial weights.
 
     Args:
         experiment: the whole spec; objectives of weight 0 leave their parts out.
@@ -54,6 +60,54 @@ def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = T
     return model
 
 
+def build_entailment(
+    section: ModelSection, vocabulary: int, *, pretrained: bool = True
+) -> Distilled[EntailmentNetwork]:
+    """The model of the task `entailment`; arguments as of `build_model`."""
+    parts = _parts(section, vocabulary, pretrained, fusion=True, head=False)
+    assert parts.fusion is not None
+    network = EntailmentNetwork(parts.vision, parts.text, parts.fusion, len(ENTAILMENT_LABELS))
+    return Distilled(network, section.teacher.momentum)
+
+
+def build_answering(section: ModelSection, vocabulary: int, *, pretrained: bool = True) -> Distilled[AnsweringNetwork]:
+    """The model of the task `vqa`, its decoder as the fusion layers; arguments as of `build_model`."""
+    parts = _parts(section, vocabulary, pretrained, fusion=True, head=True)
+    assert parts.fusion is not None
+    decoder = AnswerDecoder(parts.config, section.fusion.layers, section.text.dropout)
+    decoder.start_from(parts.text, parts.fusion, parts.head)
+    network = AnsweringNetwork(parts.vision, parts.text, parts.fusion, decoder)
+    return Distilled(network, section.teacher.momentum)
+
+
+def build_image_pairs(
+    section: ModelSection, vocabulary: int, *, pretrained: bool = True
+) -> Distilled[ImagePairNetwork]:
+    """The model of the task `nlvr2`; arguments as of `build_model`."""
+    parts, fusion = _doubled(section, vocabulary, pretrained)
+    head = ClassificationHead(parts.config.width, len(STATEMENT_LABELS))
+    return Distilled(ImagePairNetwork(parts.vision, parts.text, fusion, head), section.teacher.momentum)
+
+
+def build_text_assignment(
+    section: ModelSection, vocabulary: int, *, pretrained: bool = True
+) -> Distilled[TextAssignmentNetwork]:
+    """The model of the text-assignment stage of `nlvr2`; arguments as of `build_model`."""
+    parts, fusion = _doubled(section, vocabulary, pretrained)
+    network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim)
+    return Distilled(network, section.teacher.momentum)
+
+
+def _doubled(section: ModelSection, vocabulary: int, pretrained: bool) -> tuple[_Parts, PairFusionEncoder]:
+    """Towers, and fusion layers of which both copies are the published ones where these are to be read."""
+    parts = _parts(section, vocabulary, pretrained, fusion=True, head=False)
+    assert parts.fusion is not None
+    fusion = PairFusionEncoder(parts.config, section.fusion.layers, parts.vision.width, section.text.dropout)
+    if pretrained:
+        fusion.start_from(parts.fusion)
+    return parts, fusion
+
+
 def build_solver(section: TransportSection) -> Solver:
     """The transport solver that a codebook section names."""
     if isinstance(section, SinkhornSection):
@@ -61,20 +115,36 @@ def build_solver(section: TransportSection) -> Solver:
     return IPOT(section.beta, section.iterations, section.inner)
 
 
-def _towers(experiment: Experiment, vocabulary: int, pretrained: bool) -> Towers:
-    section = experiment.model
+@dataclass(frozen=True)
+class _Parts:
+    """The networks that every model is made of."""
+
+    config: BertConfig
+    vision: VisionTower
+    text: TextTower
+    fusion: FusionEncoder | None
+    head: MaskedLanguageHead | None
+
+
+def _parts(section: ModelSection, vocabulary: int, pretrained: bool, *, fusion: bool, head: bool) -> _Parts:
     config = _text_config(section.text, vocabulary)
     vision = _vision(section.vision, pretrained)
-    text = TextTower(config, section.text.layers, section.text.dropout)
-    fusion = (
-        FusionEncoder(config, section.fusion.layers, vision.width, section.text.dropout)
-        if experiment.needs_matching or experiment.needs_masked_language
-        else None
+    parts = _Parts(
+        config,
+        vision,
+        TextTower(config, section.text.layers, section.text.dropout),
+        FusionEncoder(config, section.fusion.layers, vision.width, section.text.dropout) if fusion else None,
+        MaskedLanguageHead(config) if head else None,
     )
-    head = MaskedLanguageHead(config) if experiment.needs_masked_language else None
     if pretrained and section.text.init == "pretrained":
-        _load_bert(section, text, fusion, head)
-    return Towers(vision, text, fusion, head, section.joint_dim, section.text.pooling)
+        _load_bert(section, parts.text, parts.fusion, parts.head)
+    return parts
+
+
+def _towers(experiment: Experiment, vocabulary: int, pretrained: bool) -> Towers:
+    section, head = experiment.model, experiment.needs_masked_language
+    parts = _parts(section, vocabulary, pretrained, fusion=experiment.needs_matching or head, head=head)
+    return Towers(parts.vision, parts.text, parts.fusion, parts.head, section.joint_dim, section.text.pooling)
 
 
 def _text_config(section: TextSection, vocabulary: int) -> BertConfig:

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, TextTower, initialise, key_mask
+from cbalign.models.towers import unit
 from cbalign.models.vision import VisionTower
+
+ASSIGNMENTS = 3  # a text belongs to the first image, the second, or neither
 
 
 class PairFusionEncoder(nn.Module):
@@ -77,8 +80,12 @@ class ImagePairNetwork(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits (B, C) of texts (B, L) about two images, each (B, 3, H, W)."""
-        tokens = self.vision(torch.cat([first, second]))
-        left, right = tokens.chunk(2)
+        # Unflattened rather than cut in two: an export keeps any number of pairs.
+        left, right = self.vision(torch.cat([first, second])).unflatten(0, (2, first.shape[0])).unbind(0)
+        return self.classify(left, right, input_ids, attention_mask)
+
+    def classify(self, left: Tensor, right: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits (B, C) of texts (B, L) about two images as tokens, each (B, N, D_image)."""
         fused = self.fusion(
             self.text(input_ids, attention_mask),
             attention_mask,
@@ -87,3 +94,32 @@ class ImagePairNetwork(nn.Module):
         )
         logits: Tensor = self.head(fused)
         return logits
+
+
+class AssignmentHead(nn.Linear):
+    """Does a text belong to the first image, the second or neither? From the fused [CLS] (ALBEF, `ta_head`)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, ASSIGNMENTS)
+
+    def forward(self, fused_tokens: Tensor) -> Tensor:
+        """Logits (B, 3) of fused tokens (B, L, D)."""
+        return super().forward(fused_tokens[:, 0])
+
+
+class TextAssignmentNetwork(ImagePairNetwork):
+    """What NLVR2's doubled layers are pretrained as (ALBEF, models/model_pretrain_nlvr.py).
+
+    Args:
+        vision, text, fusion: as of `ImagePairNetwork`.
+        joint_dim: of the pretrained projection, by which images are compared.
+    """
+
+    def __init__(self, vision: VisionTower, text: TextTower, fusion: PairFusionEncoder, joint_dim: int) -> None:
+        super().__init__(vision, text, fusion, AssignmentHead(text.width))
+        self.image_projection = nn.Linear(vision.width, joint_dim).requires_grad_(False)
+
+    @torch.no_grad()
+    def embed_images(self, image_tokens: Tensor) -> Tensor:
+        """Image tokens (B, N, D) to unit vectors (B, d) in float32."""
+        return unit(self.image_projection(image_tokens[:, 0].detach()))

@@ -12,23 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-from cbalign.encoders import Encoder, FloatArray, ImageFeatures, PixelArray
+from cbalign.answering import Answerer
+from cbalign.encoders import Classifier, Encoder, FloatArray, ImageFeatures, PixelArray
 from cbalign.errors import BundleError, ParityError
+from cbalign.runtime.answering import open_answerer
 from cbalign.runtime.bundle import GOLDEN
+from cbalign.runtime.classifying import open_classifier
 from cbalign.runtime.session import Session
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 """Greatest difference, relative to the largest value: other processors round differently."""
 
 
-def write_golden(encoders: Mapping[str, Encoder], pixels: PixelArray, texts: Sequence[str], path: Path) -> None:
-    """Record what models make of prepared images (B, H, W, 3) and as many texts, by the name of the precision."""
-    outputs = {
-        f"{precision}.{name}": values
-        for precision, encoder in encoders.items()
-        for name, values in _compute(encoder, pixels, texts).items()
-    }
-    np.savez_compressed(path, pixels=pixels, texts=np.array(texts), **outputs)  # type: ignore[arg-type]
+def write_golden(
+    outputs: Mapping[str, Mapping[str, FloatArray]], pixels: PixelArray, texts: Sequence[str], path: Path
+) -> None:
+    """Record what models made of prepared images (B, …, H, W, 3) and as many texts, by the name of the precision."""
+    named = {f"{precision}.{name}": values for precision, each in outputs.items() for name, values in each.items()}
+    np.savez_compressed(path, pixels=pixels, texts=np.array(texts), **named)  # type: ignore[arg-type]
 
 
 def check_golden(session: Session) -> dict[str, float]:
@@ -41,7 +42,12 @@ def check_golden(session: Session) -> dict[str, float]:
     if GOLDEN not in session.bundle.manifest.files:
         raise BundleError(f"{session.bundle.folder} has no {GOLDEN}", remedy="Make it anew with `cbalign export`.")
     pixels, texts, recorded = read_golden(session.bundle.folder / GOLDEN, session.precision)
-    found = _compute(session, pixels, texts)
+    if "answer" in session.bundle.manifest.graphs:
+        found = answering_outputs(open_answerer(session), pixels, texts)
+    elif "classify" in session.bundle.manifest.graphs:
+        found = classifying_outputs(open_classifier(session), pixels, texts)
+    else:
+        found = alignment_outputs(session, pixels, texts)
     differences = {}
     for name, expected in recorded.items():
         same_shape = name in found and found[name].shape == expected.shape
@@ -76,7 +82,8 @@ def read_golden(path: Path, precision: str) -> tuple[PixelArray, list[str], dict
     return pixels, texts, outputs
 
 
-def _compute(encoder: Encoder, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:
+def alignment_outputs(encoder: Encoder, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:
+    """What a model that aligns makes of prepared images (B, H, W, 3) and as many texts."""
     images, words = encoder.encode_images(pixels), encoder.encode_texts(texts)
     outputs = {"image_embedding": images.embedding, "text_embedding": words.embedding}
     if encoder.has_codebook:
@@ -87,3 +94,20 @@ def _compute(encoder: Encoder, pixels: PixelArray, texts: Sequence[str]) -> dict
         pairs = ImageFeatures(images.tokens, images.embedding)
         outputs["score"] = encoder.match(pairs, words, index)
     return outputs
+
+
+def answering_outputs(answerer: Answerer, pixels: PixelArray, questions: Sequence[str]) -> dict[str, FloatArray]:
+    """What a model that answers makes of prepared images (B, H, W, 3) and as many questions."""
+    graphs, tokenizer, index = answerer.graphs, answerer.tokenizer, np.arange(len(questions))
+    asked = tokenizer.encode(questions)
+    tokens = graphs.read_questions(
+        graphs.read_images(pixels), asked.input_ids, asked.attention_mask, index % len(pixels)
+    )
+    answers = tokenizer.encode_answers([answerer.answers[i % len(answerer.answers)] for i in index]).input_ids
+    token, following = graphs.score_answers(tokens, asked.attention_mask, answers, index)
+    return {"question_tokens": tokens, "token": token, "following": following}
+
+
+def classifying_outputs(classifier: Classifier, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:
+    """What a model that classifies makes of texts, each about prepared images (B, n, H, W, 3)."""
+    return {"logits": classifier.classify(pixels, texts)}

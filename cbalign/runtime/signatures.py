@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -71,5 +71,49 @@ SIGNATURES: Mapping[str, Signature] = {
         ),
         (Port("score", "float32", ("texts",)),),
     ),
+    "vision": Signature(
+        (Port("pixels", "uint8", ("images", None, None, None)),),  # (I, H, W, 3) RGB
+        (Port("image_tokens", "float32", ("images", None, None)),),  # (I, N, D)
+    ),
+    "question": Signature(
+        (
+            Port("image_tokens", "float32", ("images", None, None)),
+            Port("input_ids", "int64", ("questions", "length")),
+            Port("attention_mask", "int64", ("questions", "length")),
+            Port("image_index", "int64", ("questions",)),
+        ),
+        (Port("question_tokens", "float32", ("questions", "length", None)),),  # (Q, L, D)
+    ),
+    "answer": Signature(
+        (
+            Port("question_tokens", "float32", ("questions", "length", None)),
+            Port("question_mask", "int64", ("questions", "length")),
+            Port("answer_ids", "int64", ("answers", "answer_length")),  # (A, M), beginning with [CLS]
+            Port("question_index", "int64", ("answers",)),
+        ),
+        (
+            # Log-probabilities: of each token after the first, and of every token that may follow the last.
+            Port("token", "float32", ("answers", "answer_length - 1")),
+            Port("following", "float32", ("answers", None)),  # (A, V)
+        ),
+    ),
+    "classify": Signature(
+        (
+            Port("pixels", "uint8", ("batch", None, None, None, None)),  # (B, n, H, W, 3) RGB
+            Port("input_ids", "int64", ("batch", "length")),
+            Port("attention_mask", "int64", ("batch", "length")),
+        ),
+        (Port("logits", "float32", ("batch", None)),),  # (B, C)
+    ),
 }
-"""The graphs by name. `image` and `text` are in every bundle."""
+"""The graphs by name."""
+
+ALIGNMENT: tuple[str, ...] = ("image", "text")
+ANSWERING: tuple[str, ...] = ("vision", "question", "answer")
+CLASSIFYING: tuple[str, ...] = ("classify",)
+"""The graphs that a bundle of a model that aligns, answers questions or classifies has at the least."""
+
+
+def required(graphs: Container[str]) -> tuple[str, ...]:
+    """The graphs that a bundle cannot do without, by what kind of model its graphs are of."""
+    return next((kind for kind in (ANSWERING, CLASSIFYING) if kind[-1] in graphs), ALIGNMENT)

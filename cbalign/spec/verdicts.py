@@ -125,7 +125,7 @@ def _comparable(comparison: Comparison, surroundings: Sequence[Difference]) -> V
     partly: list[Difference] = []
     for kind, split in common:
         a, b = first[kind, split], second[kind, split]
-        protocols = set(a.protocols) & set(b.protocols)
+        protocols = a.measured & b.measured
         spoiled.extend(d for d in surroundings if d.path == f"run.data[{split}]")
         for difference in comparison.by_effect.get(Effect.EVALUATION, ()):
             place, _, name = difference.path.rpartition(".")
@@ -133,8 +133,8 @@ def _comparable(comparison: Comparison, surroundings: Sequence[Difference]) -> V
                 spoiled.append(difference)
             elif place == f"evaluate[{kind} {split}]" and name == "protocols":
                 (partly if protocols else spoiled).append(difference)
-            elif place == f"evaluate[{kind} {split}]" and (name != "top_k" or "rerank" in protocols):
-                spoiled.extend([difference] if name != "bootstrap" else [])
+            elif place == f"evaluate[{kind} {split}]" and a.counts(name, protocols):
+                spoiled.append(difference)
     if not common:
         return Verdict(question, "no", "no evaluation is in both")
     if spoiled:

@@ -2,18 +2,84 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias, assert_never
 
+import torch
+
+from cbalign.data.answer_list import ANSWERS_FILE, read_answers
+from cbalign.data.items import ENTAILMENT_LABELS, STATEMENT_LABELS
 from cbalign.data.text import Tokenizer
-from cbalign.engine.checkpoint import load_model
+from cbalign.engine.checkpoint import load_model as load_weights
 from cbalign.engine.precision import choose_device
-from cbalign.engine.run import open_run
-from cbalign.models.build import build_model
+from cbalign.engine.run import Run, open_run
+from cbalign.errors import UsageError
+from cbalign.models.answer_graphs import TorchAnswerer
+from cbalign.models.build import build_answering, build_entailment, build_image_pairs, build_model
+from cbalign.models.classifier import TorchClassifier
 from cbalign.models.encoder import TorchEncoder
+from cbalign.spec.experiment import Experiment
 from cbalign.spec.load import load_experiment
+from cbalign.spec.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
+
+TorchModel: TypeAlias = TorchEncoder | TorchClassifier | TorchAnswerer
+"""A PyTorch model of a task, as evaluation sees it."""
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What a model is filled from."""
+
+    experiment: Experiment
+    tokenizer: Tokenizer
+    checkpoint: Path
+    device: torch.device
+
+    @property
+    def vocabulary(self) -> int:
+        return self.tokenizer.vocabulary_size
 
 
 def load_encoder(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchEncoder:
+    """The model of a run of pretraining or retrieval; arguments and errors as of `load_model`.
+
+    Raises:
+        UsageError: the run is of another task.
+    """
+    model = load_model(folder, checkpoint=checkpoint, device=device)
+    if not isinstance(model, TorchEncoder):
+        raise UsageError(
+            f"{folder} is a run of another task than pretraining or retrieval: it embeds no images and texts"
+        )
+    return model
+
+
+def load_classifier(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchClassifier:
+    """The model of a run of task nlvr2 or entailment; arguments and errors as of `load_model`.
+
+    Raises:
+        UsageError: the run is of another task.
+    """
+    model = load_model(folder, checkpoint=checkpoint, device=device)
+    if not isinstance(model, TorchClassifier):
+        raise UsageError(f"{folder} is a run of another task than nlvr2 or entailment: it classifies nothing")
+    return model
+
+
+def load_answerer(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchAnswerer:
+    """The model of a run of task vqa; arguments and errors as of `load_model`.
+
+    Raises:
+        UsageError: the run is of another task.
+    """
+    model = load_model(folder, checkpoint=checkpoint, device=device)
+    if not isinstance(model, TorchAnswerer):
+        raise UsageError(f"{folder} is a run of another task than vqa: it answers no questions")
+    return model
+
+
+def load_model(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchModel:
     """The model of a run, in evaluation mode, with its tokenizer.
 
     Args:
@@ -24,11 +90,53 @@ def load_encoder(folder: Path, *, checkpoint: Path | None = None, device: str = 
     Raises:
         CheckpointError: the run has no checkpoint, or its weights are damaged.
         DeviceError: the device is not there.
+        UsageError: nothing is measured of the run's task.
     """
     run = open_run(folder)
     experiment = load_experiment(run.resolved, check_files=False).experiment
     place = choose_device(device)
-    tokenizer = Tokenizer.load(run.assets)
-    model = build_model(experiment, tokenizer.vocabulary_size, pretrained=False)
-    load_model(model, checkpoint or run.latest_checkpoint())
-    return TorchEncoder(model.to(place).eval(), tokenizer, place)
+    trained = _Trained(experiment, Tokenizer.load(run.assets), checkpoint or run.latest_checkpoint(), place)
+    match experiment.task:
+        case PretrainTask() | RetrievalTask():
+            return _encoder(trained)
+        case EntailmentTask():
+            return _entailment(trained)
+        case NLVR2Task():
+            return _statements(trained, experiment.task)
+        case VQATask():
+            return _answerer(trained, run)
+        case _:
+            assert_never(experiment.task)
+
+
+def _encoder(trained: _Trained) -> TorchEncoder:
+    model = build_model(trained.experiment, trained.vocabulary, pretrained=False)
+    load_weights(model, trained.checkpoint)
+    return TorchEncoder(model.to(trained.device).eval(), trained.tokenizer, trained.device)
+
+
+def _entailment(trained: _Trained) -> TorchClassifier:
+    model = build_entailment(trained.experiment.model, trained.vocabulary, pretrained=False)
+    load_weights(model, trained.checkpoint)
+    student = model.student.to(trained.device).eval()
+    return TorchClassifier(student, trained.tokenizer, trained.device, ENTAILMENT_LABELS)
+
+
+def _answerer(trained: _Trained, run: Run) -> TorchAnswerer:
+    model = build_answering(trained.experiment.model, trained.vocabulary, pretrained=False)
+    load_weights(model, trained.checkpoint)
+    answers = read_answers(run.assets / ANSWERS_FILE)
+    student = model.student.to(trained.device).eval()
+    return TorchAnswerer(student, trained.tokenizer, answers, trained.device)
+
+
+def _statements(trained: _Trained, task: NLVR2Task) -> TorchClassifier:
+    if task.stage == "text-assignment":
+        raise UsageError(
+            "the text-assignment stage of nlvr2 is not evaluated",
+            remedy="Fine-tune from it: a spec with task: {kind: nlvr2} and init: {run: …}.",
+        )
+    model = build_image_pairs(trained.experiment.model, trained.vocabulary, pretrained=False)
+    load_weights(model, trained.checkpoint)
+    student = model.student.to(trained.device).eval()
+    return TorchClassifier(student, trained.tokenizer, trained.device, STATEMENT_LABELS)

@@ -1,10 +1,14 @@
-"""Pretraining: align instances, align codes, match, predict masked words (CODIS; ALBEF without its codebook)."""
+"""Pretraining: align instances, align codes, match, predict masked words (CODIS; ALBEF without its codebook).
+
+Fine-tuning for retrieval is the same with fewer objectives, from a pretrained model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -14,7 +18,7 @@ from cbalign.data.loader import PairLoader
 from cbalign.data.source import PairSource, source_fingerprint
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
-from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
+from cbalign.engine.task import ParameterGroup, Progress, StepOutput
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.models.alignment import AlignmentModel, PairFeatures
 from cbalign.models.build import build_solver
@@ -28,9 +32,16 @@ from cbalign.objectives.contrastive import (
     paired_positives,
     shared_positives,
 )
-from cbalign.objectives.masked_language import MaskedTokens, mask_tokens, masked_language
+from cbalign.objectives.masked_language import (
+    MaskedTokens,
+    mask_tokens,
+    masked_language,
+    masked_language_over_positions,
+)
 from cbalign.objectives.matching import Negatives, draw_negatives, image_text_matching
+from cbalign.spec.evaluation import RetrievalEvaluation
 from cbalign.spec.experiment import Experiment
+from cbalign.tasks.parameters import tower_groups
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class PretrainTask:
         loader: this rank's micro-batches.
         sources: the pairs of each split that an evaluation names, and of `train`.
         world: the processes that train together.
+        facts: more for the run's manifest.
     """
 
     def __init__(
@@ -72,11 +84,14 @@ class PretrainTask:
         loader: PairLoader,
         sources: Mapping[str, PairSource],
         world: World,
+        facts: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.model = model
+        self._facts = facts
         self._section = experiment.model
         self._objectives = experiment.objectives
-        self._evaluations = experiment.evaluate
+        self._legacy = experiment.legacy
+        self._evaluations = [e for e in experiment.evaluate if isinstance(e, RetrievalEvaluation)]
         self._optimizer = experiment.train.optimizer
         self._corrupt_limit = experiment.data.corrupt_limit
         self._solve = build_solver(experiment.model.codebook.transport)
@@ -98,15 +113,8 @@ class PretrainTask:
 
     def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
         """Matrices decay; vectors, the temperature and the prototypes do not. Towers have their own learning rates."""
-        towers = (
-            (self.model.student.vision, self._optimizer.vision_lr_scale),
-            (self.model.student.text, self._optimizer.text_lr_scale),
-        )
-        in_towers = {id(p) for tower, _ in towers for p in tower.parameters()}
-        groups = no_decay_for_vectors((p for p in self.model.parameters() if id(p) not in in_towers), weight_decay)
-        for tower, scale in towers:
-            groups += no_decay_for_vectors(tower.parameters(), weight_decay, scale)
-        return groups
+        student = self.model.student
+        return tower_groups(self.model, student.vision, student.text, self._optimizer, weight_decay)
 
     def before_step(self, progress: Progress) -> None:
         """The teacher follows the student."""
@@ -175,6 +183,7 @@ class PretrainTask:
             "vocabulary": self._tokenizer.vocabulary_size,
             "data": {split: source.describe() for split, source in self._sources.items()},
             "fingerprints": {split: source_fingerprint(source) for split, source in self._sources.items()},
+            **self._facts,
         }
 
     def save_assets(self, folder: Path) -> None:
@@ -317,11 +326,19 @@ class PretrainTask:
             elsewhere = fusion(features.text_tokens, features.attention_mask, images)
             losses["matching"] = self._match(torch.cat([groups[0], elsewhere, groups[1]]), negatives)
         if masked is not None:
-            logits = self.model.student.vocabulary_logits(groups[-1][masked.chosen])
-            taught = self._teacher_words(features, masked) if alpha > 0 else None
-            count = self._mean_count(masked.chosen)
-            losses["masked_language"] = masked_language(logits, masked.labels, taught, alpha, count)
+            losses["masked_language"] = self._predict_words(features, groups[-1], masked, alpha)
         return losses
+
+    def _predict_words(self, features: PairFeatures, fused: Tensor, masked: MaskedTokens, alpha: float) -> Tensor:
+        """L_mlm of fused tokens (B, L, D)."""
+        taught = self._teacher_words(features, masked) if alpha > 0 else None
+        count = self._mean_count(masked.chosen)
+        if taught is not None and self._legacy.soft_labels_over_positions:
+            logits = self.model.student.vocabulary_logits(fused)
+            inside = features.attention_mask.bool()
+            return masked_language_over_positions(logits, inside, masked, taught, alpha, count)
+        logits = self.model.student.vocabulary_logits(fused[masked.chosen])
+        return masked_language(logits, masked.labels, taught, alpha, count)
 
     def _mean_count(self, counted: Tensor) -> Tensor:
         """How many are true, averaged over the processes: DDP averages losses, whatever share each process has."""

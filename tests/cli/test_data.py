@@ -274,7 +274,7 @@ def test_unreadable_images_are_left_out_and_listed_or_stop_it_with_nothing_left(
     (place / "images" / "1.png").write_bytes(b"\x89PNG")
     stopped = run("pack", "small.yaml", "--split", "train", "--output", "shards")
     assert stopped.exit_code == 3
-    assert "the images of 1 pairs met so far are missing or corrupt, of 8 pairs 0 are allowed" in stopped.stderr
+    assert "the images of 1 entries met so far are missing or corrupt, of 8 entries 0 are allowed" in stopped.stderr
     assert sorted(os.listdir(place)) == ["images", "small.yaml", "test.json", "train.json", "validation.csv"]
     allowed = ("--set", "data.corrupt_limit=0.2")
     result = run("pack", "small.yaml", "--split", "train", "--output", "shards", *allowed)

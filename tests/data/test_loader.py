@@ -179,7 +179,7 @@ def test_ranks_see_the_slices_of_the_doubled_batch(make: MakeLoader):
 
 
 def test_fewer_pairs_than_a_batch_is_a_data_error(make: MakeLoader):
-    with pytest.raises(DataError, match=r"pictures has 23 pairs, fewer than one batch of 24(?s:.*)at most 23"):
+    with pytest.raises(DataError, match=r"pictures has 23 entries, fewer than one batch of 24(?s:.*)at most 23"):
         make(batch_size=24)
     with pytest.raises(DataError, match=r"24 \(12 on each of 2 processes\)(?s:.*)at most 11"):
         make(batch_size=12, world_size=2)
@@ -212,8 +212,8 @@ def test_more_unreadable_images_than_the_limit_are_a_data_error_with_examples(ma
     with pytest.raises(DataError) as raised:
         take(loader, 15)
     message = str(raised.value)
-    assert "the images of 3 pairs met so far are missing or corrupt" in message
-    assert "of 23 pairs 2 are allowed (data.corrupt_limit: 0.1)" in message
+    assert "the images of 3 entries met so far are missing or corrupt" in message
+    assert "of 23 entries 2 are allowed (data.corrupt_limit: 0.1)" in message
     assert message.count("list.json, entry") == 3
 
 

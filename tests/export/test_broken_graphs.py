@@ -16,7 +16,7 @@ from cbalign.data.source import open_source
 from cbalign.errors import ParityError
 from cbalign.export import Exported
 from cbalign.export import bundle as bundle_module
-from cbalign.export.ladder import Expected
+from cbalign.export.alignment import AlignmentSubject
 from cbalign.export.parity import PrecisionReport
 from cbalign.export.proof import prove
 from cbalign.models.encoder import TorchEncoder
@@ -28,7 +28,7 @@ from cbalign.tasks.load import load_encoder
 @dataclass(frozen=True)
 class Side:
     encoder: TorchEncoder
-    expected: Expected
+    subject: AlignmentSubject
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def side(run: Path) -> Side:
     pairs = load_experiment(run / "resolved.yaml").experiment.data.validation
     assert pairs is not None
     encoder = load_encoder(run)
-    return Side(encoder, Expected.of(encoder, open_source(pairs)))
+    return Side(encoder, AlignmentSubject.of(encoder, open_source(pairs)))
 
 
 def change_weights(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -162,4 +162,4 @@ def prove_broken(
     break_it(model)
     path.write_bytes(model.SerializeToString())
     manifest = bundle_module._write_manifest(folder, Bundle.open(folder).manifest)
-    return prove(side.expected, side.encoder, folder, manifest, precision, lambda part: None)
+    return prove(side.subject, folder, manifest, precision, lambda part: None)

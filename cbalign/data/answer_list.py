@@ -1,0 +1,96 @@
+"""The closed list of answers that a model chooses from: read from a file, or made of the training data."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from cbalign.data.items import ItemSource, Question
+from cbalign.errors import DataError
+
+ANSWERS_FILE = "answers.json"  # beside the tokenizer, in a run and in a bundle
+
+_LEAST_COVERED = 0.5  # VQA v2's own list of 3,128 answers covers 93 % of its questions
+
+
+def read_answers(file: str | Path) -> tuple[str, ...]:
+    """A JSON list of different texts, such as ALBEF's `answer_list.json`.
+
+    Raises:
+        DataError: it is something else; the message names file and entry.
+    """
+    try:
+        answers = json.loads(Path(file).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise DataError(f"{file}: not a JSON list of answers ({error})") from error
+    if not isinstance(answers, list) or not answers:
+        raise DataError(f"{file}: expected a JSON list of answers, found {_short(answers)}")
+    first: dict[str, int] = {}
+    for number, answer in enumerate(answers, 1):
+        if not isinstance(answer, str) or not answer.strip():
+            raise DataError(f"{file}, entry {number}: expected an answer, found {_short(answer)}")
+        if first.setdefault(answer, number) != number:
+            raise DataError(f"{file}, entry {number}: {answer!r} is entry {first[answer]}, too")
+    return tuple(answers)
+
+
+def write_answers(answers: Sequence[str], folder: Path) -> None:
+    """Write the list where `read_answers(folder / ANSWERS_FILE)` finds it."""
+    text = json.dumps(list(answers), ensure_ascii=False, indent=0) + "\n"
+    (folder / ANSWERS_FILE).write_text(text, encoding="utf-8")
+
+
+def answers_of(source: ItemSource[Question], minimum: int) -> tuple[str, ...]:
+    """The answers that are the most frequent one of at least `minimum` questions, the commonest first.
+
+    Raises:
+        DataError: there are none.
+    """
+    counts: Counter[str] = Counter()
+    for index in range(len(source)):
+        answers = source.item(index).answers
+        if answers:
+            counts[max(answers, key=lambda answer: answer.count).text] += 1
+    chosen = sorted((answer for answer, count in counts.items() if count >= minimum), key=lambda a: (-counts[a], a))
+    if not chosen:
+        raise DataError(
+            f"{source.name}: no answer is the most frequent one of {minimum:,} questions or more",
+            remedy="Set task.answer_minimum lower, or name a list in task.answer_list.",
+        )
+    return tuple(chosen)
+
+
+def require_covered(answers: Sequence[str], source: ItemSource[Question], name: str) -> None:
+    """Refuse a list that has none of the answers to most questions.
+
+    Args:
+        answers: the list.
+        source: questions with answers.
+        name: what messages call the list.
+
+    Raises:
+        DataError: the list lacks the answers; the message gives the first question that it has none for.
+    """
+    known, lacking, asked = set(answers), 0, 0
+    first: Question | None = None
+    for index in range(len(source)):
+        question = source.item(index)
+        asked += bool(question.answers)
+        if question.answers and not any(answer.text in known for answer in question.answers):
+            lacking += 1
+            first = first or question
+    if first is not None and lacking > asked * (1 - _LEAST_COVERED):
+        raise DataError(
+            f"{name} lacks the answers to {lacking:,} of {asked:,} questions of {source.name}, "
+            f"first: question {first.id}, {first.text!r}, answer {first.answers[0].text!r}",
+            remedy="Name a list of this data set in task.answer_list, or none to make it of the training data.",
+        )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,80 @@
+"""Going through the items of a source, batch by batch, shared between processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from cbalign.data.corruption import check_unreadable
+from cbalign.data.image import prepare
+from cbalign.data.items import Item, ItemSource
+from cbalign.data.progress import Report
+from cbalign.encoders import PixelArray
+from cbalign.errors import DataError
+from cbalign.evaluation.peers import Peers, each_once
+
+ItemT = TypeVar("ItemT", bound=Item)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Measured(Generic[R]):
+    """What was found out about each readable item: its position in the source, and the finding."""
+
+    positions: tuple[int, ...]
+    findings: tuple[R, ...]
+    skipped: int
+
+
+def measure_items(
+    source: ItemSource[ItemT],
+    judge: Callable[[PixelArray, Sequence[ItemT]], Sequence[R]],
+    *,
+    image_size: int,
+    batch_size: int,
+    corrupt_limit: float,
+    report: Report,
+    peers: Peers,
+) -> Measured[R]:
+    """Let a model judge every item whose images can be read.
+
+    Batches are the same for any number of processes, and so is what is found.
+
+    Args:
+        source: the items.
+        judge: from prepared images (B, n, H, W, 3) and B items to a finding for each.
+        image_size: side of the images in pixels.
+        batch_size: items per call.
+        corrupt_limit: share of the items that may have unreadable images; they are left out.
+        report: told of progress.
+        peers: the processes that share the work.
+
+    Raises:
+        DataError: too many images are unreadable.
+    """
+    unreadable: dict[int, str] = {}
+
+    def each(start: int) -> tuple[list[int], list[R]]:
+        stop = min(start + batch_size, len(source))
+        positions, pixels = [], []
+        for position in range(start, stop):
+            try:
+                pixels.append(np.stack([prepare(image, image_size) for image in source.images(position)]))
+                positions.append(position)
+            except DataError as error:
+                unreadable[position] = error.message
+        check_unreadable(source, len(unreadable), unreadable.values(), corrupt_limit)
+        found = judge(np.stack(pixels), [source.item(p) for p in positions]) if pixels else ()
+        report("items", stop, len(source))
+        return positions, list(found)
+
+    shares = each_once(each, range(0, len(source), batch_size), peers)
+    unreadable = {position: why for one in peers.collect(unreadable) for position, why in one.items()}
+    check_unreadable(source, len(unreadable), unreadable.values(), corrupt_limit)
+    if len(unreadable) == len(source):
+        raise DataError(f"{source.name}: no image can be read; {next(iter(unreadable.values()))}")
+    positions = tuple(position for share, _ in shares for position in share)
+    return Measured(positions, tuple(one for _, share in shares for one in share), len(unreadable))

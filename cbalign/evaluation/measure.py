@@ -1,0 +1,53 @@
+"""One section of a spec's `evaluate`, whatever its kind, for any model that can be measured so."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, assert_never
+
+from cbalign.answering import Answerer
+from cbalign.data.open_items import open_labelled, open_questions
+from cbalign.data.progress import Report
+from cbalign.data.source import open_source
+from cbalign.encoders import Classifier, Encoder
+from cbalign.errors import UsageError
+from cbalign.evaluation.answering import evaluate_answers
+from cbalign.evaluation.classification import evaluate_accuracy
+from cbalign.evaluation.result import Result
+from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.spec.data import Source
+from cbalign.spec.evaluation import AccuracyEvaluation, EvaluationSection, RetrievalEvaluation, VQAEvaluation
+
+Model: TypeAlias = Encoder | Classifier | Answerer
+"""What can be measured: a model of a run, or of a bundle."""
+
+
+def measure(
+    model: Model, data: Source, section: EvaluationSection, *, corrupt_limit: float, report: Report
+) -> tuple[Result, ...]:
+    """Measure a model on a source, as a section says.
+
+    Raises:
+        UsageError: the model is of another task, or the source has other items.
+        DataError: the source cannot be read, or too many of its images.
+        DivergenceError: the model gives something that is not a number.
+    """
+    match section:
+        case RetrievalEvaluation():
+            if not isinstance(model, Encoder):
+                raise _other_task(section)
+            return evaluate_retrieval(model, open_source(data), section, corrupt_limit=corrupt_limit, report=report)
+        case AccuracyEvaluation():
+            if not isinstance(model, Classifier):
+                raise _other_task(section)
+            source = open_labelled(data, model.labels)
+            return (evaluate_accuracy(model, source, section, corrupt_limit=corrupt_limit, report=report),)
+        case VQAEvaluation():
+            if not isinstance(model, Answerer):
+                raise _other_task(section)
+            return evaluate_answers(model, open_questions(data), section, corrupt_limit=corrupt_limit, report=report)
+        case _:
+            assert_never(section)
+
+
+def _other_task(section: EvaluationSection) -> UsageError:
+    return UsageError(f"an evaluation of kind {section.kind} is of another task than this model's")

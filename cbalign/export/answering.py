@@ -1,0 +1,299 @@
+"""A model that answers questions, as export sees it, and its comparison with a bundle.
+
+From the lowest rung up: every output of every graph for batches and lengths of several sizes; a question alone and
+beside a longer one; ids and pixels of raw inputs; the answers themselves, and how right they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cbalign.answering import Answerer
+from cbalign.data.answer_list import write_answers
+from cbalign.data.image import prepare
+from cbalign.data.items import FirstItems, ItemSource, Question
+from cbalign.data.text import Tokenizer, Tokens
+from cbalign.encoders import FloatArray, IntArray, PixelArray
+from cbalign.errors import BundleError, DivergenceError
+from cbalign.evaluation.answering import evaluate_answers
+from cbalign.evaluation.result import Result
+from cbalign.export.parity import LIMITS, WHOLE, Check, Feed, Limits, PrecisionReport, Rung, difference
+from cbalign.export.sample import BATCHES, readable_items, texts_of_all_lengths
+from cbalign.export.scored import scored_checks
+from cbalign.export.subject import bytes_of
+from cbalign.models.answer_graphs import TorchAnswerer
+from cbalign.runtime.answering import open_answerer
+from cbalign.runtime.golden import answering_outputs, write_golden
+from cbalign.runtime.session import Session
+from cbalign.spec.evaluation import VQAEvaluation
+
+_TASK_QUESTIONS = 512
+_CANDIDATES = 128
+_GOLDEN_QUESTIONS = 4
+_ORDER: tuple[Rung, ...] = ("torch", "independence", "inputs", "task")
+
+
+@dataclass(frozen=True)
+class AnsweringSubject:
+    """Keeps `cbalign.export.subject.Exportable`.
+
+    Args:
+        answerer: the trained model, on the CPU.
+        questions: real ones, the first of which can be read.
+        positions: of the questions that are compared, in the source.
+        pixels: (B, H, W, 3) their images, prepared.
+        texts: the questions; the first is the shortest, the second long.
+        results: how right its answers are.
+    """
+
+    answerer: TorchAnswerer
+    questions: ItemSource[Question]
+    positions: tuple[int, ...]
+    pixels: PixelArray
+    texts: tuple[str, ...]
+    results: tuple[Result, ...]
+
+    @classmethod
+    def of(cls, answerer: TorchAnswerer, source: ItemSource[Question]) -> AnsweringSubject:
+        """Run the model on real questions.
+
+        Raises:
+            DataError: no image can be read.
+        """
+        answerer.network.eval()
+        questions = FirstItems(source, _TASK_QUESTIONS)
+        positions, pixels = readable_items(questions, answerer.image_size)
+        texts = texts_of_all_lengths(questions, 2 * answerer.tokenizer.settings.max_words)
+        return cls(answerer, questions, positions, pixels[:, 0], texts, _evaluate(answerer, questions))
+
+    @property
+    def graphs(self) -> Mapping[str, nn.Module]:
+        """Image tower, question encoder, and a step of the decoder."""
+        return self.answerer.torch_graphs.graphs
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The answerer's."""
+        return self.answerer.tokenizer
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.answerer.image_size
+
+    @property
+    def weights(self) -> int:
+        """Those of the student."""
+        return bytes_of(self.answerer.network)
+
+    @property
+    def source(self) -> str:
+        """The questions."""
+        return self.questions.name
+
+    def examples(self) -> Mapping[str, tuple[Tensor, ...]]:
+        """Three images, five questions about them, seven answers."""
+        asked = self.tokenizer.encode([self.texts[i % len(self.texts)] for i in range(5)])
+        pixels, index = self.pixels[np.arange(3) % len(self.pixels)], np.arange(5) % 3
+        image_tokens = self.answerer.graphs.read_images(pixels)
+        inputs = (image_tokens, asked.input_ids, asked.attention_mask, index)
+        tokens = self.answerer.graphs.read_questions(*inputs)
+        # At least two tokens behind [CLS], or their number would be taken for a constant.
+        answers = self.tokenizer.encode_answers([*(self.answerer.answers * 7)[:6], "two words"]).input_ids
+        return {
+            "vision": (torch.from_numpy(pixels),),
+            "question": _tensors(inputs),
+            "answer": _tensors((tokens, asked.attention_mask, answers, np.arange(7) % 5)),
+        }
+
+    def write_assets(self, folder: Path) -> None:
+        """The closed list of answers."""
+        write_answers(self.answerer.answers, folder)
+
+    def compare(self, session: Session, precision: str, report: Callable[[str], None]) -> AnsweringLadder:
+        """The ladder up to the answers."""
+        return AnsweringLadder(self, open_answerer(session), session, precision, report)
+
+    def write_golden(self, sessions: Mapping[str, Session], path: Path) -> None:
+        """A few questions."""
+        pixels, texts = self.pixels[:_GOLDEN_QUESTIONS], self.texts[:_GOLDEN_QUESTIONS]
+        outputs = {name: answering_outputs(open_answerer(side), pixels, texts) for name, side in sessions.items()}
+        write_golden({"fp32": answering_outputs(self.answerer, pixels, texts)} | outputs, pixels, texts, path)
+
+
+class AnsweringLadder:
+    """One precision of a bundle beside the trained model; keeps `cbalign.export.subject.Comparison`.
+
+    Args:
+        subject: the trained model.
+        exported: the bundle, in this precision.
+        session: the same, for its preprocessing.
+        precision: sets the limits.
+        report: told which part is being compared.
+    """
+
+    def __init__(
+        self,
+        subject: AnsweringSubject,
+        exported: Answerer,
+        session: Session | None = None,
+        precision: str = "fp32",
+        report: Callable[[str], None] = lambda stage: None,
+    ) -> None:
+        self.limits: Limits = LIMITS[precision]
+        self.failing: dict[str, Feed] = {}
+        self._subject = subject
+        self._model = subject.answerer
+        self._exported = exported
+        self._image_size = subject.image_size if session is None else session.image_size
+        self._precision = precision
+        self._report = report
+        self._checks: list[Check] = []
+
+    def climb(self) -> PrecisionReport:
+        """Make every comparison; one that onnxruntime cannot even compute has failed."""
+        for part, compare in (
+            ("vision", self._vision),
+            ("question", self._questions),
+            ("answer", self._answers),
+            ("inputs", self._inputs),
+        ):
+            self._report(part)
+            compare()
+        self._report("answers")
+        results = self._task()
+        checks = sorted(self._checks, key=lambda check: _ORDER.index(check.rung))
+        return PrecisionReport(self._precision, tuple(checks), results)
+
+    def _vision(self) -> None:
+        pixels = self._subject.pixels
+        for size in _sizes(len(pixels)):
+            feed: Feed = (pixels[:size],)
+            quantity = f"tokens of a batch of {size}"
+            self._tensors("vision", [quantity], feed, lambda side, size=size: [side.graphs.read_images(pixels[:size])])  # type: ignore[misc]
+
+    def _questions(self) -> None:
+        texts, pixels = self._subject.texts, self._subject.pixels
+        images = self._model.graphs.read_images(pixels)
+        for size in _sizes(len(texts)):
+            asked = self._model.tokenizer.encode(texts[:size])
+            feed = (images, asked.input_ids, asked.attention_mask, np.arange(size) % len(images))
+            real = asked.attention_mask.astype(bool)
+            quantity = f"tokens of {size} questions, padded to {real.shape[1]}"
+            self._tensors(
+                "question",
+                [quantity],
+                feed,
+                lambda side, feed=feed, real=real: [side.graphs.read_questions(*feed)[real]],  # type: ignore[misc]
+            )
+        alone = self._model.tokenizer.encode(texts[:1])
+        beside = self._model.tokenizer.encode(texts[:2])
+        self._independent("question", "tokens of a question beside a longer one", [
+            self._fused(tokens, images)[0, : alone.input_ids.shape[1]] for tokens in (beside, alone)
+        ])  # fmt: skip
+
+    def _answers(self) -> None:
+        answers = self._model.tokenizer.encode_answers(self._model.answers).input_ids
+        asked = self._model.tokenizer.encode(self._subject.texts)
+        images = self._model.graphs.read_images(self._subject.pixels)
+        tokens = self._model.graphs.read_questions(
+            images, asked.input_ids, asked.attention_mask, np.arange(len(self._subject.texts)) % len(images)
+        )
+        cls = np.full((len(tokens), 1), self._model.tokenizer.cls_id, np.int64)
+        index = np.arange(max(BATCHES)) % len(tokens)
+        cases: list[tuple[str, IntArray, IntArray]] = [("a start", cls, np.arange(len(tokens)))]
+        for size in BATCHES:
+            chosen = np.arange(size) % len(answers)
+            cases.append((f"{size} answers", answers[chosen], index[:size]))
+        for name, ids, of in cases:
+            feed = (tokens, asked.attention_mask, ids, of)
+            quantities = [f"likelihood of {name} to {len(tokens)} questions", f"what follows {name}"]
+            self._tensors("answer", quantities, feed, lambda side, feed=feed: side.graphs.score_answers(*feed))  # type: ignore[misc]
+        short = answers[:1, :2]
+        longer = np.concatenate([short, np.full((1, 5), self._model.tokenizer.pad_id)], axis=1)
+        self._independent("answer", "likelihood of an answer with padding behind it", [
+            self._exported.graphs.score_answers(tokens[:1], asked.attention_mask[:1], ids, of)[0][:, :1]
+            for ids, of in ((longer, index[:1]), (short, index[:1]))
+        ])  # fmt: skip
+
+    def _fused(self, tokens: Tokens, images: FloatArray) -> FloatArray:
+        index = np.arange(len(tokens.input_ids)) % len(images)
+        return self._exported.graphs.read_questions(images, tokens.input_ids, tokens.attention_mask, index)
+
+    def _inputs(self) -> None:
+        texts = self._subject.texts
+        for graph, encode in (("question", _encode_questions(texts)), ("answer", _encode_answers)):
+            found, wanted = encode(self._exported), encode(self._model)
+            same = np.array_equal(found.input_ids, wanted.input_ids) and np.array_equal(
+                found.attention_mask, wanted.attention_mask
+            )
+            self._add("inputs", graph, f"tokenization of {len(wanted.input_ids)} texts", 0.0 if same else np.inf, 0.5)
+        pixels = [
+            prepare(self._subject.questions.images(position)[0], self._image_size)
+            for position in self._subject.positions
+        ]
+        same = np.array_equal(np.stack(pixels), self._subject.pixels)
+        self._add("inputs", "vision", "pixels of raw pictures", 0.0 if same else np.inf, 0.5)
+
+    def _task(self) -> tuple[Result, ...]:
+        try:
+            found = _evaluate(self._exported, self._subject.questions)
+        except (BundleError, DivergenceError) as error:
+            self._add("task", WHOLE, "answers", np.inf, 0.0, f"cannot be computed: {error.message}")
+            return ()
+        self._checks += scored_checks(found, self._subject.results, self.limits)
+        return found
+
+    def _tensors(
+        self, graph: str, quantities: Sequence[str], feed: Feed, compute: Callable[[Answerer], Sequence[FloatArray]]
+    ) -> None:
+        """Compare what both sides compute from the same inputs."""
+        wanted = compute(self._model)
+        try:
+            found = compute(self._exported)
+        except BundleError as error:
+            self._add("torch", graph, quantities[0], np.inf, 0.0, f"cannot be computed: {error.message}")
+            self.failing.setdefault(graph, feed)
+            return
+        likelihoods = graph == "answer"
+        for quantity, one, other in zip(quantities, found, wanted, strict=True):
+            measure = difference if likelihoods else self.limits.measure
+            limit = self.limits.scores if likelihoods else self.limits.tokens
+            if not self._add("torch", graph, quantity, measure(one, other), limit).passed:
+                self.failing.setdefault(graph, feed)
+
+    def _independent(self, graph: str, quantity: str, two: Sequence[FloatArray]) -> None:
+        limit = self.limits.scores if graph == "answer" else self.limits.tokens
+        self._add("independence", graph, quantity, self.limits.measure(*two), limit)
+
+    def _add(self, rung: Rung, graph: str, quantity: str, error: float, limit: float, note: str = "") -> Check:
+        self._checks.append(Check(rung, graph, quantity, error, limit, note))
+        return self._checks[-1]
+
+
+def _evaluate(answerer: Answerer, source: ItemSource[Question]) -> tuple[Result, ...]:
+    section = VQAEvaluation(kind="vqa", protocols=("rank",), top_k=_CANDIDATES, bootstrap=0)
+    # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
+    return evaluate_answers(answerer, source, section, corrupt_limit=1.0)
+
+
+def _encode_questions(texts: Sequence[str]) -> Callable[[Answerer], Tokens]:
+    return lambda side: side.tokenizer.encode(texts)
+
+
+def _encode_answers(side: Answerer) -> Tokens:
+    return side.tokenizer.encode_answers(side.answers)
+
+
+def _tensors(arrays: Feed) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def _sizes(available: int) -> Sequence[int]:
+    return sorted({min(size, available) for size in BATCHES})

@@ -1,0 +1,100 @@
+"""Where a model comes from: the runs before it, and the data sets that each was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cbalign.data.datasets import data_sets
+from cbalign.engine.manifest import Manifest
+from cbalign.engine.run import Run
+from cbalign.errors import UsageError
+from cbalign.spec.data import Source
+from cbalign.spec.experiment import Experiment
+
+LINEAGE, TRAINED_ON, IMPORTED = "lineage", "trained_on", "imported_from"  # in a manifest's facts
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """A model that another one started from."""
+
+    name: str  # of the run, or of the file where that is all there is
+    step: int | None
+    trained_on: tuple[str, ...] | None  # names of data sets; None where nobody wrote them down
+    fingerprint: str | None  # of the run's spec
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Ancestor:
+        """Read what `asdict` wrote."""
+        known = values["trained_on"]
+        return cls(values["name"], values["step"], None if known is None else tuple(known), values["fingerprint"])
+
+
+def ancestors(facts: Mapping[str, object]) -> tuple[Ancestor, ...]:
+    """The ancestors that a run's facts list, the nearest first."""
+    listed = facts.get(LINEAGE)
+    return tuple(Ancestor.from_json(each) for each in listed) if isinstance(listed, list | tuple) else ()
+
+
+def descend(run: Run, step: int) -> tuple[Ancestor, ...]:
+    """The lineage of a model that starts from a checkpoint of `run`.
+
+    Raises:
+        CheckpointError: the run's manifest is damaged.
+    """
+    manifest = Manifest.read(run.manifest)
+    own = Ancestor(run.folder.name, step, _trained_on(manifest.facts, step), manifest.spec_fingerprint)
+    return (own, *ancestors(manifest.facts), *_imported(manifest.facts))
+
+
+def seen(facts: Mapping[str, object], step: int, name: str = "this run") -> tuple[Ancestor, ...]:
+    """A run's model after `step` steps, and its ancestors: whose data sets it has seen."""
+    return (
+        Ancestor(name, step, _trained_on(facts, step), None),
+        *ancestors(facts),
+        *_imported(facts),
+    )
+
+
+def refuse_seen(section: Source, lineage: Sequence[Ancestor]) -> str | None:
+    """Whether a result on a source may be called zero-shot; returns what cannot be told, if anything.
+
+    Raises:
+        UsageError: a model of the lineage was trained on one of its data sets.
+    """
+    names = data_sets(section)
+    for ancestor in lineage:
+        if common := sorted(set(names) & set(ancestor.trained_on or ())):
+            raise UsageError(
+                f"not zero-shot: {ancestor.name} was trained on {', '.join(common)}",
+                remedy="Leave zero_shot out of the evaluation, or start from a model that never saw that data set.",
+            )
+    unknown = [ancestor.name for ancestor in lineage if ancestor.trained_on is None]
+    if unknown:
+        return f"what {' and '.join(unknown)} was trained on is not written down: that this is zero-shot is your word"
+    return None
+
+
+def trained_on(experiment: Experiment) -> list[str]:
+    """The data sets that an experiment trains on, for its run's facts."""
+    return list(data_sets(experiment.data.train))
+
+
+def to_facts(lineage: Sequence[Ancestor]) -> list[dict[str, object]]:
+    """As JSON values."""
+    return [asdict(ancestor) for ancestor in lineage]
+
+
+def _trained_on(facts: Mapping[str, object], step: int) -> tuple[str, ...] | None:
+    if step == 0:
+        return ()
+    named = facts.get(TRAINED_ON)
+    return tuple(map(str, named)) if isinstance(named, list | tuple) else None
+
+
+def _imported(facts: Mapping[str, object]) -> tuple[Ancestor, ...]:
+    """A file that the run's weights were imported from: what it was trained on is not written in it."""
+    file = facts.get(IMPORTED)
+    return () if file is None else (Ancestor(str(file), None, None, None),)
