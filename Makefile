@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Versions that the whole suite passed with; empty it to take the newest: make test CONSTRAINTS=
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: quickstart test test-slow benchmark lint types format clean help
+.PHONY: quickstart tour test test-slow benchmark lint types format clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ quickstart: $(VENV)/quickstart ## train, evaluate, export, evaluate the bundle, 
 	say cbalign export "$$run" --output exports/quickstart --force; \
 	say cbalign evaluate exports/quickstart --on test; \
 	say cbalign diff experiments/albef.yaml experiments/quickstart.yaml || test $$? -eq 1
+
+tour: $(VENV)/quickstart ## all tasks on drawn scenes: pretrain, fine-tune, evaluate, export; goes on where it was stopped
+	$(BIN)/python -m benchmarks.tour
 
 test: $(VENV)/test ## everything, from nothing
 	$(BIN)/ruff check .

@@ -10,13 +10,10 @@ itself on the machine that ran it. The table replaces the one between the marker
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
-import sys
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+
+from benchmarks.chain import evaluated, minutes, replace_between, spread, trained
 
 SPECS = {"CODIS": "quickstart", "ALBEF": "albef", "CLIP": "clip"}
 DIRECTIONS = (("image_to_text", "image → text"), ("text_to_image", "text → image"))
@@ -32,39 +29,6 @@ class Row:
     protocol: str
     direction: str
     values: dict[str, list[float]]
-
-
-def cbalign(*arguments: str) -> str:
-    """Run the command line in this environment and give its stdout."""
-    done = subprocess.run([sys.executable, "-m", "cbalign", *arguments], check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout
-
-
-def trained(spec: str, seed: int, runs: Path) -> Path:
-    """The finished run of a spec and seed."""
-    name = f"{spec}-seed{seed}"
-    begun = sorted(p.parent for p in runs.glob(f"{name}-*/manifest.json"))
-    if begun:
-        return Path(cbalign("train", str(begun[-1])).strip())
-    arguments = ("--set", f"train.seed={seed}", "--name", name, "--runs-dir", str(runs))
-    return Path(cbalign("train", f"experiments/{spec}.yaml", *arguments).strip())
-
-
-def minutes(run: Path) -> float:
-    """From start to end of all attempts, evaluations during the training included."""
-    attempts = json.loads((run / "manifest.json").read_text())["attempts"]
-    spans = (datetime.fromisoformat(a["ended"]) - datetime.fromisoformat(a["started"]) for a in attempts)
-    return sum(span.total_seconds() for span in spans) / 60
-
-
-def evaluated(run: Path) -> list[dict]:
-    """The results of the test split, one per protocol of the spec."""
-    return json.loads(cbalign("evaluate", str(run), "--on", "test", "--bootstrap", "0", "--json"))["results"]
-
-
-def spread(values: list[float], digits: int = 1) -> str:
-    sd = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.{digits}f} ± {sd:.{digits}f}"
 
 
 def table(rows: list[Row], times: dict[str, list[float]]) -> str:
@@ -86,20 +50,17 @@ def main() -> None:
     # Seed by seed, so that what is there after an interruption compares all methods.
     for seed in range(options.seeds):
         for method, spec in SPECS.items():
-            run = trained(spec, seed, options.runs)
+            run = trained(spec, f"{spec}-seed{seed}", options.runs, f"train.seed={seed}")
             times.setdefault(method, []).append(minutes(run))
-            for result in evaluated(run):
+            for result in evaluated(run, "test"):
                 for key, title in DIRECTIONS:
                     values = collected.setdefault((method, result["protocol"], title), {m: [] for m in METRICS})
                     for metric in METRICS:
                         values[metric].append(result[key]["metrics"][metric])
     order = list(SPECS)
     rows = [Row(*name, values) for name, values in sorted(collected.items(), key=lambda item: order.index(item[0][0]))]
-    text = options.readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN, 1)
-    _, after = rest.split(END, 1)
     made = table(rows, times)
-    options.readme.write_text(f"{before}{BEGIN}\n{made}{END}{after}", encoding="utf-8")
+    replace_between(options.readme, BEGIN, END, made)
     print(made)
 
 

@@ -101,7 +101,8 @@ def evaluate(
         measured = _measure(subject, _changed(section, changes), on)
         names = data_sets(_data(subject.experiment, section, on)[0])
         results.extend(measured)
-        figures.extend(figure for result in measured for figure in beside(result, section.on, names))
+        task = subject.experiment.task.kind
+        figures.extend(figure for result in measured for figure in beside(result, section.on, names, task))
     evaluation = Evaluation(
         subject=str(target),
         step=subject.step,
@@ -188,6 +189,8 @@ def _data(experiment: Experiment, section: EvaluationSection, on: str | None) ->
     from cbalign.spec.data import Split
 
     if on is not None and on not in get_args(Split):
+        if (further := _further_split(experiment, on)) is not None:
+            return further, on
         path = Path(on)
         if not path.is_file():
             raise UsageError(f"--on {on}: neither a split nor a file", remedy="Choose train, validation or test.")
@@ -196,6 +199,15 @@ def _data(experiment: Experiment, section: EvaluationSection, on: str | None) ->
     if source is None:
         raise UsageError(f"the spec has no data.{section.on}", remedy="Choose another split with --on.")
     return source, section.on
+
+
+def _further_split(experiment: Experiment, on: str) -> Source | None:
+    """A split of this name that a source of the spec has beyond the three of every spec."""
+    data = experiment.data
+    for section in (data.test, data.validation, data.train):
+        if section is not None and on in section.more_splits:
+            return section.model_copy(update={"split": on})
+    return None
 
 
 def _file(path: Path, experiment: Experiment) -> Source:

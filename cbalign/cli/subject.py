@@ -12,6 +12,8 @@ from cbalign.errors import UsageError
 if TYPE_CHECKING:
     from cbalign.encoders import Encoder
     from cbalign.evaluation.measure import Model
+    from cbalign.runtime.bundle import BundleManifest
+    from cbalign.runtime.session import Session
     from cbalign.spec.experiment import Experiment
     from cbalign.tasks.lineage import Ancestor
 
@@ -54,21 +56,19 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
     if is_bundle(target):
         import onnxruntime
 
-        from cbalign.runtime.answering import open_answerer
         from cbalign.runtime.placement import package_conflict
         from cbalign.runtime.session import Session
-        from cbalign.tasks.lineage import Ancestor
 
         if (conflict := package_conflict()) is not None:
             console.note(f"warning: {conflict}")
         session = Session.open(target, device, precision)
         return Subject(
-            open_answerer(session) if "answer" in session.bundle.manifest.graphs else session,
+            _open_model(session),
             load_experiment(target / SPEC, check_files=False).experiment,
             session.bundle.manifest.step,
             f"onnxruntime {onnxruntime.__version__} on {session.device.kind}, {session.precision}",
             None,
-            (Ancestor(session.bundle.manifest.run, session.bundle.manifest.step, None, None),),
+            _lineage(session.bundle.manifest),
         )
     if not (target / MANIFEST).is_file() and not target.is_file():
         raise UsageError(
@@ -95,3 +95,23 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
         run.evaluation,
         seen(Manifest.read(run.manifest).facts, int(checkpoint.name.rpartition("-")[2])),
     )
+
+
+def _open_model(session: Session) -> Model:
+    """What the graphs of a bundle are good for."""
+    from cbalign.runtime.answering import open_answerer
+    from cbalign.runtime.classifying import open_classifier
+
+    graphs = session.bundle.manifest.graphs
+    if "answer" in graphs:
+        return open_answerer(session)
+    return open_classifier(session) if "classify" in graphs else session
+
+
+def _lineage(manifest: BundleManifest) -> tuple[Ancestor, ...]:
+    """What a bundle says of where its model comes from."""
+    from cbalign.tasks.lineage import Ancestor
+
+    if manifest.lineage is None:
+        return (Ancestor(manifest.run, manifest.step, None, None),)
+    return tuple(map(Ancestor.from_json, manifest.lineage))

@@ -15,6 +15,7 @@ from cbalign.spec.data import (
     KarpathySource,
     NLVR2Source,
     OpenMojiSource,
+    ScenesSource,
     ShardSource,
     SNLIVESource,
     Source,
@@ -37,6 +38,8 @@ def data_sets(section: Source) -> tuple[str, ...]:
     match section:
         case OpenMojiSource():
             return ("openmoji",)
+        case ScenesSource():
+            return ("scenes",)
         case JsonSource() | CsvSource():
             return _of_files(section.files)
         case KarpathySource():

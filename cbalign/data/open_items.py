@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from cbalign.data.items import ItemSource, Premise, Question, Statement
+from cbalign.data.items import STATEMENT_LABELS, ItemSource, Labelled, Premise, Question, Statement
 from cbalign.data.source import other_items
 from cbalign.spec.data import (
     ALBEFQuestionsSource,
     EasyVQASource,
     NLVR2Source,
+    ScenesSource,
     SNLIVESource,
     Source,
     VQAv2Source,
@@ -40,6 +41,10 @@ def open_questions(section: Source) -> ItemSource[Question]:
             from cbalign.data.easy_vqa import open_easy_vqa
 
             return open_easy_vqa(split=section.split, held_out=section.held_out)
+        case ScenesSource():
+            from cbalign.data.scenes.items import SceneQuestions
+
+            return SceneQuestions(section.split, section.size, render_size=section.render_size, seed=section.seed)
         case _:
             raise other_items(section, "questions")
 
@@ -56,6 +61,10 @@ def open_statements(section: Source) -> ItemSource[Statement]:
             from cbalign.data.nlvr2 import open_nlvr2
 
             return open_nlvr2(section.files, section.root)
+        case ScenesSource():
+            from cbalign.data.scenes.items import SceneStatements
+
+            return SceneStatements(section.split, section.size, render_size=section.render_size, seed=section.seed)
         case _:
             raise other_items(section, "statements")
 
@@ -72,5 +81,19 @@ def open_premises(section: Source) -> ItemSource[Premise]:
             from cbalign.data.snli_ve import open_snli_ve
 
             return open_snli_ve(section.files, section.root)
+        case ScenesSource():
+            from cbalign.data.scenes.items import ScenePremises
+
+            return ScenePremises(section.split, section.size, render_size=section.render_size, seed=section.seed)
         case _:
             raise other_items(section, "premises")
+
+
+def open_labelled(section: Source, labels: tuple[str, ...]) -> ItemSource[Labelled]:
+    """Open the statements of a source where these are the classes of statements, else its premises.
+
+    Raises:
+        DataError: a file is missing, malformed or empty.
+        UsageError: the source has none.
+    """
+    return open_statements(section) if labels == STATEMENT_LABELS else open_premises(section)

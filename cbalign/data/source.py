@@ -18,6 +18,7 @@ from cbalign.spec.data import (
     JsonSource,
     KarpathySource,
     OpenMojiSource,
+    ScenesSource,
     ShardSource,
     Source,
     SourceSection,
@@ -144,6 +145,10 @@ def open_source(section: Source) -> StoredSource:
             from cbalign.data.openmoji import OpenMoji
 
             return OpenMoji(split=section.split, render_size=section.render_size)
+        case ScenesSource():
+            from cbalign.data.scenes.source import Scenes
+
+            return Scenes(section.split, section.size, render_size=section.render_size, seed=section.seed)
         case JsonSource():
             from cbalign.data.json_pairs import open_json
 

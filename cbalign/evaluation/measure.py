@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias, assert_never
 
 from cbalign.answering import Answerer
-from cbalign.data.items import ItemSource, Labelled
-from cbalign.data.open_items import open_premises, open_questions, open_statements
+from cbalign.data.open_items import open_labelled, open_questions
 from cbalign.data.progress import Report
 from cbalign.data.source import open_source
 from cbalign.encoders import Classifier, Encoder
@@ -40,7 +39,7 @@ def measure(
         case AccuracyEvaluation():
             if not isinstance(model, Classifier):
                 raise _other_task(section)
-            source = open_labelled(data)
+            source = open_labelled(data, model.labels)
             return (evaluate_accuracy(model, source, section, corrupt_limit=corrupt_limit, report=report),)
         case VQAEvaluation():
             if not isinstance(model, Answerer):
@@ -48,11 +47,6 @@ def measure(
             return evaluate_answers(model, open_questions(data), section, corrupt_limit=corrupt_limit, report=report)
         case _:
             assert_never(section)
-
-
-def open_labelled(data: Source) -> ItemSource[Labelled]:
-    """The statements or premises of a source, whichever it has."""
-    return open_premises(data) if "premises" in data.items else open_statements(data)
 
 
 def _other_task(section: EvaluationSection) -> UsageError:

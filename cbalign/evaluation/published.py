@@ -25,6 +25,7 @@ class Protocol:
     sizes: Mapping[str, int]  # numbers of images, texts or items
     top_k: int | None = None
     zero_shot: bool = False
+    untuned: bool = False  # measured with the pretrained model, not with one that was fine-tuned for retrieval
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ PUBLISHED = (
     Figures(
         "CODIS",
         _CODIS,
-        Protocol("coco", "test", "COCO 5K zero-shot", "rerank", {"images": 5000, "texts": 25010}, 256, True),
+        # Called zero-shot, though pretraining saw COCO's training images.
+        Protocol("coco", "test", "COCO 5K zero-shot", "rerank", {"images": 5000, "texts": 25010}, 256, untuned=True),
         {_TEXT: 71.5, _IMAGE: 53.9},
     ),
     Figures(
@@ -88,13 +90,14 @@ PUBLISHED = (
 )
 
 
-def beside(result: Result, split: str, data_sets: Sequence[str]) -> tuple[Beside, ...]:
+def beside(result: Result, split: str, data_sets: Sequence[str], task: str) -> tuple[Beside, ...]:
     """The published figures of the same protocol on the same data set and split, or of the nearest one.
 
     Args:
         result: what was measured.
         split: `validation` or `test` of the spec.
         data_sets: names of the data sets that were measured on.
+        task: kind of the task that the model learned.
     """
     return tuple(
         each
@@ -102,25 +105,27 @@ def beside(result: Result, split: str, data_sets: Sequence[str]) -> tuple[Beside
         if tuple(data_sets) == (figures.protocol.data_set,)
         and split == figures.protocol.split
         and result.protocol == figures.protocol.name
-        for each in _beside(result, figures)
+        for each in _beside(result, figures, task)
     )
 
 
-def _beside(result: Result, figures: Figures) -> Iterator[Beside]:
+def _beside(result: Result, figures: Figures, task: str) -> Iterator[Beside]:
     measured = result.flat()
-    differs = tuple(_differences(result, figures.protocol))
+    differs = tuple(_differences(result, figures.protocol, task))
     for name, value in figures.values.items():
         if name in measured:
             title = f"{figures.method}, {figures.protocol.title}, {_TITLES.get(name, name)}"
             yield Beside(title, value, measured[name], figures.source, differs)
 
 
-def _differences(result: Result, protocol: Protocol) -> Iterator[str]:
+def _differences(result: Result, protocol: Protocol, task: str) -> Iterator[str]:
     for name, count in protocol.sizes.items():
         if getattr(result, name) != count:
             yield f"{getattr(result, name):,} {name}, published {count:,}"
     if result.image_size != IMAGE_SIZE:
         yield f"{result.image_size} px, published {IMAGE_SIZE}"
+    if protocol.untuned and task != "pretrain":
+        yield "fine-tuned for retrieval, published not"
     if isinstance(result, RetrievalResult):
         if result.top_k != protocol.top_k:
             yield f"top {result.top_k}, published {protocol.top_k}"

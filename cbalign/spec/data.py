@@ -12,15 +12,20 @@ from cbalign.spec.section import Effect, RuleError, Section, setting, subsection
 DATA = Effect.DATA
 _IMAGE_PATTERN = re.compile(r"(?:[^{}]|\{subset\}|\{id(?::0\d{1,2})?\})+")
 Split = Literal["train", "validation", "test"]
+ScenesSplit = Literal["train", "validation", "test", "compositions"]
 
 ItemKind = Literal["pairs", "questions", "statements", "premises"]
 """What a task learns from: captions of images, questions, statements about two images, or premises and hypotheses."""
 
 
 class SourceSection(Section):
-    """The base of every kind of source; `items` says which kinds of items it can give."""
+    """The base of every kind of source.
+
+    `items` says which kinds of items it can give, `more_splits` which splits it has beyond the three of every spec.
+    """
 
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs",)
+    more_splits: ClassVar[tuple[str, ...]] = ()
 
 
 class OpenMojiSource(SourceSection):
@@ -29,6 +34,24 @@ class OpenMojiSource(SourceSection):
     source: Literal["openmoji"] = setting(effect=DATA, help="Which kind of source this is.")
     split: Split = setting(effect=DATA, help="80/10/10 by a hash of the name.")
     render_size: int = setting(72, ge=8, effect=DATA, help="Side in pixels at which the drawings are rasterised.")
+
+
+class ScenesSource(SourceSection):
+    """Scenes of coloured figures, drawn on the fly from a seed, with what is said of them: no files, any number."""
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises")
+    more_splits: ClassVar[tuple[str, ...]] = ("compositions",)
+
+    source: Literal["scenes"] = setting(effect=DATA, help="Which kind of source this is.")
+    split: ScenesSplit = setting(
+        effect=DATA,
+        help="Which scenes; `compositions` has combinations of shape and colour that no other split has.",
+    )
+    size: int = setting(
+        1000, ge=1, effect=DATA, help="How many items, from the first: scenes with captions, questions, statements, …"
+    )
+    render_size: int = setting(64, ge=16, le=1024, effect=DATA, help="Side in pixels at which scenes are drawn.")
+    seed: int = setting(0, ge=0, effect=DATA, help="Another seed gives other scenes.")
 
 
 class JsonSource(SourceSection):
@@ -176,20 +199,21 @@ class EasyVQASource(SourceSection):
     )
 
 
-PairsSource = OpenMojiSource | JsonSource | CsvSource | KarpathySource | ShardSource
+PairsSource = OpenMojiSource | ScenesSource | JsonSource | CsvSource | KarpathySource | ShardSource
 """Sources of image-text pairs."""
 
-QuestionsSource = VQAv2Source | ALBEFQuestionsSource | EasyVQASource
+QuestionsSource = ScenesSource | VQAv2Source | ALBEFQuestionsSource | EasyVQASource
 """Sources of questions about images."""
 
-StatementsSource = NLVR2Source
+StatementsSource = ScenesSource | NLVR2Source
 """Sources of statements about two images."""
 
-PremisesSource = SNLIVESource
+PremisesSource = ScenesSource | SNLIVESource
 """Sources of hypotheses about images."""
 
 Source = Annotated[
     OpenMojiSource
+    | ScenesSource
     | JsonSource
     | CsvSource
     | KarpathySource

@@ -49,10 +49,10 @@ def descend(run: Run, step: int) -> tuple[Ancestor, ...]:
     return (own, *ancestors(manifest.facts), *_imported(manifest.facts))
 
 
-def seen(facts: Mapping[str, object], step: int) -> tuple[Ancestor, ...]:
+def seen(facts: Mapping[str, object], step: int, name: str = "this run") -> tuple[Ancestor, ...]:
     """A run's model after `step` steps, and its ancestors: whose data sets it has seen."""
     return (
-        Ancestor("this run", step, _trained_on(facts, step), None),
+        Ancestor(name, step, _trained_on(facts, step), None),
         *ancestors(facts),
         *_imported(facts),
     )

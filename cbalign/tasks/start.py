@@ -13,7 +13,7 @@ from cbalign.data.vocabulary import build_tokenizer, text_settings
 from cbalign.engine.checkpoint import read_model
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run, open_run
-from cbalign.errors import CheckpointError
+from cbalign.errors import CbalignError, CheckpointError
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
 from cbalign.models.initial import Alias, start_from
@@ -115,6 +115,18 @@ class Start:
             TRAINED_ON: trained_on(self.experiment),
             LINEAGE: [] if self.origin is None else to_facts(self.origin.lineage),
         }
+
+
+def inherited_tokenizer(experiment: Experiment) -> Tokenizer | None:
+    """The tokenizer of the run that `init` names, cut and framed as the spec says; None where there is none."""
+    if experiment.init is None:
+        return None
+    given = experiment.init.run or experiment.init.checkpoint
+    try:
+        run = open_run(Path(given)) if experiment.init.run else Run(Path(str(given)).parent.parent)
+        return Tokenizer.from_folder(run.assets, text_settings(experiment.model.text))
+    except CbalignError:
+        return None
 
 
 def _open(section: InitSection, experiment: Experiment) -> Origin:

@@ -1,0 +1,93 @@
+"""All tasks on drawn scenes, from nothing: what `make tour` runs.
+
+    python -m benchmarks.tour --runs runs/tour
+
+Pretrains, fine-tunes each task from that, evaluates both test splits (unseen scenes, and unseen combinations of shape
+and colour), exports each model and evaluates the bundle. What is finished is not trained again, what was begun is gone
+on with. Prints a table; exits with 1 if a number is below its bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.chain import cbalign, evaluated, minutes, trained
+
+SPLITS = ("test", "compositions")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One evaluation: of a spec's run, with the least number that it is to reach on the test split."""
+
+    title: str
+    spec: str
+    measure: str
+    bar: float | None
+
+
+PRETRAINING = Stage("retrieval, zero-shot", "scenes", "text → image R@10", None)
+TASKS = (
+    Stage("retrieval", "retrieval-scenes", "text → image R@10", 60.0),
+    Stage("VQA", "vqa-scenes", "accuracy", 80.0),
+    Stage("NLVR2", "nlvr2-scenes", "accuracy", 65.0),
+    Stage("SNLI-VE", "entailment-scenes", "accuracy", 75.0),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a stage, in per cent."""
+
+    stage: Stage
+    test: float
+    compositions: float
+    bundle: float
+    minutes: float
+
+    def __str__(self) -> str:
+        bar = "" if self.stage.bar is None else f"{self.stage.bar:.0f}"
+        numbers = f"{self.test:.1f} | {self.compositions:.1f} | {self.bundle:.1f} | {bar} | {self.minutes:.1f}"
+        return f"| {self.stage.title} | {self.stage.measure} | {numbers} |"
+
+
+def headline(results: list[dict]) -> float:
+    """R@10 of the dual protocol from text to image, or the first metric of a task."""
+    first = results[0]
+    if first.get("kind") == "scored":
+        return float(next(iter(first["metrics"].values())))
+    dual = next(result for result in results if result["protocol"] == "dual")
+    return float(dual["text_to_image"]["metrics"]["r10"])
+
+
+def row(stage: Stage, run: Path, exports: Path) -> Row:
+    test, compositions = (headline(evaluated(run, split)) for split in SPLITS)
+    bundle = exports / stage.spec
+    cbalign("export", str(run), "--output", str(bundle), "--force")
+    return Row(stage, test, compositions, headline(evaluated(bundle, "test")), minutes(run))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/tour"))
+    parser.add_argument("--exports", type=Path, default=Path("exports"))
+    options = parser.parse_args()
+    pretrained = trained(PRETRAINING.spec, PRETRAINING.spec, options.runs)
+    rows = [row(PRETRAINING, pretrained, options.exports)]
+    for stage in TASKS:
+        environment = {"CBALIGN_PRETRAINED": str(pretrained.resolve())}
+        run = trained(stage.spec, stage.spec, options.runs, environment=environment)
+        rows.append(row(stage, run, options.exports))
+    print("| task | measure | test | compositions | ONNX, test | bar | minutes |")
+    print("|---|---|---|---|---|---|---|")
+    print("\n".join(map(str, rows)))
+    below = [one.stage.title for one in rows if one.stage.bar is not None and one.test < one.stage.bar]
+    if below:
+        sys.exit(f"below the bar: {', '.join(below)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Questions about a scene with one right answer each, of a closed list.
+
+Half of the yes/no questions have the answer yes. What the shade leaves open is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal
+
+from cbalign.data.scenes.draws import Draws
+from cbalign.data.scenes.facts import SOME, HowMany, Kind, Verdict, bounds, judge, only
+from cbalign.data.scenes.graph import (
+    COLOURS,
+    DIRECTIONS,
+    MATERIALS,
+    MOST_FIGURES,
+    SHAPES,
+    SIZES,
+    Figure,
+    Scene,
+    scene_of,
+)
+from cbalign.data.scenes.language import a, direction, noun
+from cbalign.data.scenes.proposals import propose_kind
+from cbalign.spec.data import ScenesSplit
+
+Topic = Literal["colour", "shape", "material", "size", "count", "existence", "relation", "neighbour", "comparison"]
+
+ANSWERS: tuple[str, ...] = (
+    "yes", "no", *COLOURS, *SHAPES, *MATERIALS, *SIZES, *(str(count) for count in range(MOST_FIGURES + 1)),
+)  # fmt: skip
+"""Every answer there is."""
+
+QUESTIONS = 4
+"""Questions about each scene."""
+
+_TRIES = 16
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its answer, and what it is about."""
+
+    text: str
+    answer: str
+    topic: Topic
+
+
+def questions_of(split: ScenesSplit, index: int, seed: int = 0) -> tuple[Question, ...]:
+    """The questions about scene `index` of a split."""
+    draws = Draws(seed, split, "questions", index)
+    scene = scene_of(split, index, seed)
+    return tuple(ask(scene, draws, split) for _ in range(QUESTIONS))
+
+
+def ask(scene: Scene, draws: Draws, split: ScenesSplit) -> Question:
+    """One question; every topic that the scene allows is about as likely as the others."""
+    while True:
+        form = draws.choose(_FORMS)
+        for _ in range(_TRIES):
+            if question := form(scene, draws, split):
+                return question
+
+
+def _colour(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
+    figure, kind = _named(scene, draws, without="colour")
+    if kind is None or figure.shaded:
+        return None
+    return Question(f"what colour {_is_or_has(kind, draws)}?", figure.colour, "colour")
+
+
+def _is_or_has(kind: Kind, draws: Draws) -> str:
+    name = noun(kind, draws)
+    return f"is the {name}" if draws.chance(0.6) else f"does the {name} have"
+
+
+def _shape(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
+    figure, kind = _named(scene, draws, without="shape")
+    if kind is None:
+        return None
+    return Question(
+        f"what {draws.choose(('shape', 'kind of shape'))} is the {noun(kind, draws)}?", figure.shape, "shape"
+    )
+
+
+def _material(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
+    figure, kind = _named(scene, draws, without="material")
+    if kind is None or figure.shaded:
+        return None
+    return Question(f"is the {noun(kind, draws)} filled, outlined or striped?", figure.material, "material")
+
+
+def _size(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
+    figure, kind = _named(scene, draws, without="size")
+    if kind is None:
+        return None
+    return Question(f"is the {noun(kind, draws)} small or large?", figure.size, "size")
+
+
+def _count(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
+    """Of some kinds with a sure count, one by one for each count: all counts are as likely."""
+    counted: dict[int, Kind] = {}
+    for _ in range(_TRIES):
+        kind = _countable(scene, draws, split)
+        least, most = bounds(scene.figures, kind)
+        if least == most:
+            counted[least] = kind
+    if not counted:
+        return None
+    count = draws.choose(sorted(counted))
+    return Question(f"how many {noun(counted[count], draws, plural=True)} are there?", str(count), "count")
+
+
+def _existence(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
+    wanted = draws.chance(0.5)
+    for _ in range(_TRIES):
+        kind = propose_kind(draws.choose(scene.figures), draws, split)
+        if judge(HowMany(kind, SOME), scene) is (Verdict.TRUE if wanted else Verdict.FALSE):
+            return Question(f"is there {a(noun(kind, draws))}?", _yes(wanted), "existence")
+    return None
+
+
+def _relation(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
+    (first, kind), (second, other) = _named(scene, draws), _named(scene, draws)
+    if kind is None or other is None or first is second:
+        return None
+    way = draws.choose(DIRECTIONS)
+    holds = first.lies(way, second)
+    if not holds and not second.lies(way, first):
+        return None
+    text = f"is the {noun(kind, draws)} {direction(way, draws)} the {noun(other, draws)}?"
+    return Question(text, _yes(holds), "relation")
+
+
+def _neighbour(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
+    figure, kind = _named(scene, draws)
+    way = draws.choose(DIRECTIONS)
+    there = [other for other in scene.figures if other.lies(way, figure)]
+    if kind is None or len(there) != 1:
+        return None
+    return Question(f"what shape is {direction(way, draws)} the {noun(kind, draws)}?", there[0].shape, "neighbour")
+
+
+def _comparison(scene: Scene, draws: Draws, split: ScenesSplit) -> Question | None:
+    wanted = draws.chance(0.5)
+    for _ in range(_TRIES):
+        kind, other = _countable(scene, draws, split), _countable(scene, draws, split)
+        (least, most), (other_least, other_most) = bounds(scene.figures, kind), bounds(scene.figures, other)
+        if kind != other and (least > other_most if wanted else most <= other_least):
+            text = f"are there more {noun(kind, draws, plural=True)} than {noun(other, draws, plural=True)}?"
+            return Question(text, _yes(wanted), "comparison")
+    return None
+
+
+def _countable(scene: Scene, draws: Draws, split: ScenesSplit) -> Kind:
+    return replace(propose_kind(draws.choose(scene.figures), draws, split), material=None)
+
+
+_FORMS: tuple[Callable[[Scene, Draws, ScenesSplit], Question | None], ...] = (
+    _colour, _shape, _material, _size, _count, _existence, _relation, _neighbour, _comparison,
+)  # fmt: skip
+
+
+def _named(
+    scene: Scene, draws: Draws, *, without: Literal["shape", "colour", "material", "size"] | None = None
+) -> tuple[Figure, Kind | None]:
+    """A figure and a kind of which it is surely the only one, with as few attributes as that takes."""
+    figure = draws.choose(scene.figures)
+    for kind in _descriptions(figure, draws):
+        if (without is None or getattr(kind, without) is None) and only(scene.figures, kind) is figure:
+            return figure, kind
+    return figure, None
+
+
+def _descriptions(figure: Figure, draws: Draws) -> Iterator[Kind]:
+    """Kinds of a figure: of one attribute, then of two, then of three; within these in random order."""
+    kinds = [
+        Kind(shape, colour, material, size)
+        for shape, colour, material, size in product(
+            (None, figure.shape), (None, figure.colour), (None, figure.material), (None, figure.size)
+        )
+    ]
+    for attributes in (1, 2, 3):
+        yield from draws.shuffled([kind for kind in kinds if _attributes(kind) == attributes])
+
+
+def _attributes(kind: Kind) -> int:
+    return sum(value is not None for value in (kind.shape, kind.colour, kind.material, kind.size))
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
