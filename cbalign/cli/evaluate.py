@@ -84,6 +84,7 @@ def evaluate(
     from cbalign.evaluation.predictions import write_predictions
     from cbalign.evaluation.published import beside
     from cbalign.evaluation.result import Evaluation
+    from cbalign.evaluation.scored import ScoredResult
     from cbalign.evaluation.table import format_table
 
     given = {
@@ -113,6 +114,8 @@ def evaluate(
     )
     if predictions is not None:
         write_predictions(predictions, subject.experiment.task, results)
+        if skipped := sum(result.skipped for result in results if isinstance(result, ScoredResult)):
+            console.note(f"warning: {predictions} lacks {skipped:,} items whose images cannot be read")
     _keep(evaluation, subject, output)
     if as_json:
         console.document({**evaluation.to_data(), "published": [asdict(figure) for figure in figures]})
