@@ -16,6 +16,7 @@ from cbalign.machine import installed
 
 if TYPE_CHECKING:
     from cbalign.evaluation.measure import Model
+    from cbalign.evaluation.published import Beside
     from cbalign.evaluation.result import Evaluation, Result
     from cbalign.spec.data import Source
     from cbalign.spec.evaluation import EvaluationSection
@@ -39,6 +40,9 @@ _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxr
     help="Instead of the spec's.",
 )
 @click.option(
+    "--zero-shot", is_flag=True, help="Call retrieval zero-shot; refused where the model's lineage saw the data set."
+)
+@click.option(
     "--top-k", type=click.IntRange(min=1), help="Candidates that rerank or rank score, instead of the spec's."
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items per forward pass, instead of the spec's.")
@@ -57,6 +61,7 @@ def evaluate(
     target: Path,
     on: str | None,
     protocols: tuple[str, ...],
+    zero_shot: bool,
     top_k: int | None,
     batch_size: int | None,
     bootstrap: int | None,
@@ -72,18 +77,32 @@ def evaluate(
     Without options it measures what the spec's `evaluate` lists. Results of a run are kept in its folder evaluation/,
     with the rank or score of every item.
     """
+    from dataclasses import asdict
     from datetime import UTC, datetime
 
+    from cbalign.data.datasets import data_sets
     from cbalign.evaluation.predictions import write_predictions
+    from cbalign.evaluation.published import beside
     from cbalign.evaluation.result import Evaluation
     from cbalign.evaluation.table import format_table
 
-    given = {"protocols": protocols or None, "top_k": top_k, "batch_size": batch_size, "bootstrap": bootstrap}
+    given = {
+        "protocols": protocols or None,
+        "zero_shot": zero_shot or None,
+        "top_k": top_k,
+        "batch_size": batch_size,
+        "bootstrap": bootstrap,
+    }
     changes = {name: value for name, value in given.items() if value is not None}
     subject = open_subject(target, require or device, precision)
     results: list[Result] = []
+    figures: list[Beside] = []
     for section in _sections(subject.experiment, subject.model, on, explicit=bool(protocols)):
-        results.extend(_measure(subject, _changed(section, changes), on))
+        measured = _measure(subject, _changed(section, changes), on)
+        names = data_sets(_data(subject.experiment, section, on)[0])
+        results.extend(measured)
+        task = subject.experiment.task.kind
+        figures.extend(figure for result in measured for figure in beside(result, section.on, names, task))
     evaluation = Evaluation(
         subject=str(target),
         step=subject.step,
@@ -96,15 +115,17 @@ def evaluate(
         write_predictions(predictions, subject.experiment.task, results)
     _keep(evaluation, subject, output)
     if as_json:
-        console.document(evaluation.to_data())
+        console.document({**evaluation.to_data(), "published": [asdict(figure) for figure in figures]})
         return
     step = "" if subject.step is None else f", step {subject.step}"
     console.result(f"{target}{step}, {subject.backend}\n\n{format_table(results)}")
+    if figures:
+        console.result("\n" + "\n".join(map(str, figures)))
 
 
 def _changed(section: EvaluationSection, changes: Mapping[str, Any]) -> EvaluationSection:
     """The section with the options in place of its own settings."""
-    names = {"protocols": "--protocol", "top_k": "--top-k"}
+    names = {"protocols": "--protocol", "zero_shot": "--zero-shot", "top_k": "--top-k"}
     wrong = [names[name] for name in changes if name not in type(section).model_fields]
     if wrong:
         raise UsageError(f"{' and '.join(wrong)}: an evaluation of kind {section.kind} has no such setting")
@@ -149,8 +170,14 @@ def _default_section(experiment: Experiment, model: Model, split: str, *, explic
 
 def _measure(subject: Subject, section: EvaluationSection, on: str | None) -> tuple[Result, ...]:
     from cbalign.evaluation.measure import measure
+    from cbalign.spec.evaluation import RetrievalEvaluation
+    from cbalign.tasks.lineage import refuse_seen
 
     data, name = _data(subject.experiment, section, on)
+    if isinstance(section, RetrievalEvaluation) and section.zero_shot:
+        doubt = refuse_seen(data, subject.lineage)
+        if doubt is not None:
+            console.note(f"warning: {doubt}")
     limit = subject.experiment.data.corrupt_limit
     with console.progress() as report:
         results = measure(subject.model, data, section, corrupt_limit=limit, report=report)

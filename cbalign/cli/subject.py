@@ -12,7 +12,10 @@ from cbalign.errors import UsageError
 if TYPE_CHECKING:
     from cbalign.encoders import Encoder
     from cbalign.evaluation.measure import Model
+    from cbalign.runtime.bundle import BundleManifest
+    from cbalign.runtime.session import Session
     from cbalign.spec.experiment import Experiment
+    from cbalign.tasks.lineage import Ancestor
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Subject:
     step: int | None
     backend: str
     results: Path | None
+    lineage: tuple[Ancestor, ...]  # itself first, and the models that it started from
 
     @property
     def encoder(self) -> Encoder:
@@ -52,7 +56,6 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
     if is_bundle(target):
         import onnxruntime
 
-        from cbalign.runtime.answering import open_answerer
         from cbalign.runtime.placement import package_conflict
         from cbalign.runtime.session import Session
 
@@ -60,18 +63,21 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
             console.note(f"warning: {conflict}")
         session = Session.open(target, device, precision)
         return Subject(
-            open_answerer(session) if "answer" in session.bundle.manifest.graphs else session,
+            _open_model(session),
             load_experiment(target / SPEC, check_files=False).experiment,
             session.bundle.manifest.step,
             f"onnxruntime {onnxruntime.__version__} on {session.device.kind}, {session.precision}",
             None,
+            _lineage(session.bundle.manifest),
         )
     if not (target / MANIFEST).is_file() and not target.is_file():
         raise UsageError(
             f"{target} is neither a run nor a bundle: it has no {MANIFEST}",
             remedy="Name a folder that `cbalign train` or `cbalign export` made.",
         )
+    from cbalign.engine.manifest import Manifest
     from cbalign.engine.run import open_run
+    from cbalign.tasks.lineage import seen
 
     run = open_run(target)
     checkpoint = run.latest_checkpoint()
@@ -87,4 +93,25 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
         int(checkpoint.name.rpartition("-")[2]),
         f"torch {torch.__version__} on {model.device}, fp32",
         run.evaluation,
+        seen(Manifest.read(run.manifest).facts, int(checkpoint.name.rpartition("-")[2])),
     )
+
+
+def _open_model(session: Session) -> Model:
+    """What the graphs of a bundle are good for."""
+    from cbalign.runtime.answering import open_answerer
+    from cbalign.runtime.classifying import open_classifier
+
+    graphs = session.bundle.manifest.graphs
+    if "answer" in graphs:
+        return open_answerer(session)
+    return open_classifier(session) if "classify" in graphs else session
+
+
+def _lineage(manifest: BundleManifest) -> tuple[Ancestor, ...]:
+    """What a bundle says of where its model comes from."""
+    from cbalign.tasks.lineage import Ancestor
+
+    if manifest.lineage is None:
+        return (Ancestor(manifest.run, manifest.step, None, None),)
+    return tuple(map(Ancestor.from_json, manifest.lineage))

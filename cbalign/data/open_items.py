@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cbalign.data.items import ItemSource, Premise, Question, Statement
+from cbalign.data.items import STATEMENT_LABELS, ItemSource, Labelled, Premise, Question, Statement
 from cbalign.data.source import other_items
 from cbalign.spec.data import (
     ALBEFQuestionsSource,
@@ -87,3 +87,13 @@ def open_premises(section: Source) -> ItemSource[Premise]:
             return ScenePremises(section.split, section.size, render_size=section.render_size, seed=section.seed)
         case _:
             raise other_items(section, "premises")
+
+
+def open_labelled(section: Source, labels: tuple[str, ...]) -> ItemSource[Labelled]:
+    """Open the statements of a source where these are the classes of statements, else its premises.
+
+    Raises:
+        DataError: a file is missing, malformed or empty.
+        UsageError: the source has none.
+    """
+    return open_statements(section) if labels == STATEMENT_LABELS else open_premises(section)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias, assert_never
 
 from cbalign.answering import Answerer
-from cbalign.data.items import STATEMENT_LABELS, ItemSource, Labelled
-from cbalign.data.open_items import open_premises, open_questions, open_statements
+from cbalign.data.open_items import open_labelled, open_questions
 from cbalign.data.progress import Report
 from cbalign.data.source import open_source
 from cbalign.encoders import Classifier, Encoder
@@ -48,11 +47,6 @@ def measure(
             return evaluate_answers(model, open_questions(data), section, corrupt_limit=corrupt_limit, report=report)
         case _:
             assert_never(section)
-
-
-def open_labelled(data: Source, labels: tuple[str, ...]) -> ItemSource[Labelled]:
-    """The statements of a source where these are the classes of statements, else its premises."""
-    return open_statements(data) if labels == STATEMENT_LABELS else open_premises(data)
 
 
 def _other_task(section: EvaluationSection) -> UsageError:

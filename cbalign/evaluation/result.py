@@ -37,6 +37,7 @@ class RetrievalResult:
     image_to_text: Direction
     text_to_image: Direction
     codebook: CodebookUse | None
+    zero_shot: bool = False  # no model of the lineage was trained on this data set
 
     @property
     def protocol_name(self) -> str:
@@ -45,7 +46,9 @@ class RetrievalResult:
 
     def describe(self) -> str:
         """The whole protocol: `rerank top 32 of 391 images × 391 texts, 64 px`."""
-        return f"{self.protocol_name} of {self.images:,} images × {self.texts:,} texts, {self.image_size} px"
+        kind = "zero-shot " if self.zero_shot else ""
+        sizes = f"{self.images:,} images × {self.texts:,} texts, {self.image_size} px"
+        return f"{kind}{self.protocol_name} of {sizes}"
 
     def flat(self) -> dict[str, float]:
         """Numbers by name, such as `dual/image_to_text/r1` and `code/codebook/perplexity_images`."""
@@ -79,7 +82,8 @@ class RetrievalResult:
             DataError: it is something else.
         """
         try:
-            known = {f.name: values[f.name] for f in fields(cls)}
+            known = {f.name: values[f.name] for f in fields(cls) if f.name != "zero_shot"}
+            known["zero_shot"] = bool(values.get("zero_shot", False))
             known["image_to_text"] = _direction_from_json(values["image_to_text"])
             known["text_to_image"] = _direction_from_json(values["text_to_image"])
             known["codebook"] = None if values["codebook"] is None else CodebookUse(**values["codebook"])

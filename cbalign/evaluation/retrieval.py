@@ -106,6 +106,7 @@ def evaluate_retrieval(
                 image_to_text=Direction.of(found.image_to_text.ranks, section.bootstrap),
                 text_to_image=Direction.of(found.text_to_image.ranks, section.bootstrap),
                 codebook=use,
+                zero_shot=section.zero_shot,
             )
         )
     return tuple(results)

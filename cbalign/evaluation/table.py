@@ -89,6 +89,8 @@ def _captions(results: Sequence[RetrievalResult]) -> list[str]:
             f"{result.split} ({result.source}): {result.images:,} images × {result.texts:,} texts, "
             f"{result.image_size} px; recall in per cent: a right one among the first K, ties count against the model"
         )
+        if result.zero_shot:
+            line += "; zero-shot: never trained on this data set"
         if result.image_to_text.interval is not None:
             line += f"; [{CONFIDENCE} % interval over queries]"
         if result.skipped_images:

@@ -20,12 +20,12 @@ from cbalign.data.image import prepare
 from cbalign.data.items import FirstItems, ItemSource, Question
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
-from cbalign.errors import BundleError, DataError, DivergenceError
+from cbalign.errors import BundleError, DivergenceError
 from cbalign.evaluation.answering import evaluate_answers
 from cbalign.evaluation.result import Result
-from cbalign.evaluation.scored import ScoredResult
 from cbalign.export.parity import LIMITS, WHOLE, Check, Feed, Limits, PrecisionReport, Rung, difference
-from cbalign.export.sample import BATCHES
+from cbalign.export.sample import BATCHES, readable_items, texts_of_all_lengths
+from cbalign.export.scored import scored_checks
 from cbalign.export.subject import bytes_of
 from cbalign.models.answer_graphs import TorchAnswerer
 from cbalign.runtime.answering import open_answerer
@@ -68,13 +68,9 @@ class AnsweringSubject:
         """
         answerer.network.eval()
         questions = FirstItems(source, _TASK_QUESTIONS)
-        positions, pixels = _readable(questions, answerer.image_size)
-        by_length = sorted({questions.item(i).text for i in range(len(questions))}, key=lambda text: (len(text), text))
-        long = " ".join(by_length[: 2 * answerer.tokenizer.settings.max_words])
-        chosen = [by_length[i] for i in np.linspace(0, len(by_length) - 1, max(BATCHES) - 2).astype(int)]
-        return cls(
-            answerer, questions, positions, pixels, (by_length[0], long, *chosen), _evaluate(answerer, questions)
-        )
+        positions, pixels = readable_items(questions, answerer.image_size)
+        texts = texts_of_all_lengths(questions, 2 * answerer.tokenizer.settings.max_words)
+        return cls(answerer, questions, positions, pixels[:, 0], texts, _evaluate(answerer, questions))
 
     @property
     def graphs(self) -> Mapping[str, nn.Module]:
@@ -251,19 +247,7 @@ class AnsweringLadder:
         except (BundleError, DivergenceError) as error:
             self._add("task", WHOLE, "answers", np.inf, 0.0, f"cannot be computed: {error.message}")
             return ()
-        for result, expected in zip(found, self._subject.results, strict=True):
-            assert isinstance(result, ScoredResult)
-            assert isinstance(expected, ScoredResult)
-            questions = max(1, result.items)
-            # One question whose answer changes is no error of the export, and among few it is more than allowed.
-            limit = max(self.limits.recall, 100 / questions + 1e-9)
-            if expected.headline is not None:
-                name = expected.headline
-                lost = abs(expected.metrics[name] - result.metrics[name])
-                self._add("task", WHOLE, f"{name} of {questions} questions in points", lost, limit)
-            other = sum(a != b for a, b in zip(result.predictions, expected.predictions))
-            allowed = max(self.limits.codes, 1 / questions + 1e-9)
-            self._add("task", WHOLE, "share of questions with another answer", other / questions, allowed)
+        self._checks += scored_checks(found, self._subject.results, self.limits)
         return found
 
     def _tensors(
@@ -291,22 +275,6 @@ class AnsweringLadder:
     def _add(self, rung: Rung, graph: str, quantity: str, error: float, limit: float, note: str = "") -> Check:
         self._checks.append(Check(rung, graph, quantity, error, limit, note))
         return self._checks[-1]
-
-
-def _readable(source: ItemSource[Question], size: int) -> tuple[tuple[int, ...], PixelArray]:
-    """The first questions whose images can be read, with these."""
-    positions, pixels = [], []
-    for position in range(len(source)):
-        try:
-            pixels.append(prepare(source.images(position)[0], size))
-        except DataError:
-            continue
-        positions.append(position)
-        if len(pixels) == max(BATCHES):
-            break
-    if not pixels:
-        raise DataError(f"{source.name}: no image can be read to compare the exported graphs with")
-    return tuple(positions), np.stack(pixels)
 
 
 def _evaluate(answerer: Answerer, source: ItemSource[Question]) -> tuple[Result, ...]:

@@ -17,6 +17,7 @@ from torch import nn
 
 from cbalign.data.image import Preprocessing
 from cbalign.engine.files import new_folder, storage_errors
+from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import open_run
 from cbalign.errors import ParityError, UsageError
 from cbalign.export.card import model_card
@@ -30,11 +31,12 @@ from cbalign.export.subject import Exportable
 from cbalign.machine import installed
 from cbalign.runtime.bundle import CARD, GOLDEN, MANIFEST, PARITY, PREPROCESSING, SPEC, BundleManifest, list_files
 from cbalign.runtime.session import Session
-from cbalign.runtime.signatures import ALIGNMENT, ANSWERING, SIGNATURES
+from cbalign.runtime.signatures import SIGNATURES, required
 from cbalign.spec.dump import dump_yaml, fingerprint
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.export import ExportSection, Precision
 from cbalign.spec.load import load_experiment
+from cbalign.tasks.lineage import seen, to_facts
 
 _PACKAGES = (
     "cbalign",
@@ -94,11 +96,12 @@ def export_run(
     checkpoint = run.latest_checkpoint()
     report(f"loading {checkpoint}")
     subject = open_subject(run, loaded, checkpoint, report)
+    step = int(checkpoint.name.rpartition("-")[2])
     manifest = BundleManifest(
         name=target.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=run.folder.name,
-        step=int(checkpoint.name.rpartition("-")[2]),
+        step=step,
         spec_fingerprint=fingerprint(loaded),
         graphs=chosen_graphs(loaded.export, subject.graphs),
         precisions=wanted,
@@ -106,6 +109,7 @@ def export_run(
         opset_reason=opset.reason,
         versions=installed(_PACKAGES),
         files={},
+        lineage=tuple(to_facts(seen(Manifest.read(run.manifest).facts, step, run.folder.name))),
     )
     return write_bundle(subject, loaded, manifest, target, report=report)
 
@@ -160,7 +164,7 @@ def write_bundle(
 
 def chosen_graphs(section: ExportSection, available: Mapping[str, nn.Module]) -> tuple[str, ...]:
     """The graphs that a spec asks for, of those that the model has; without image and text nothing would be left."""
-    wanted = set(available) if section.graphs == "all" else {*ALIGNMENT, *ANSWERING, *section.graphs}
+    wanted = set(available) if section.graphs == "all" else {*required(available), *section.graphs}
     return tuple(graph for graph in SIGNATURES if graph in wanted and graph in available)
 
 

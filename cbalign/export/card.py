@@ -9,6 +9,7 @@ from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.runtime.bundle import BundleManifest
 from cbalign.runtime.signatures import SIGNATURES, Port
 from cbalign.spec.experiment import Experiment
+from cbalign.spec.task import NLVR2Task
 
 _LICENCES = {
     "openmoji": "OpenMoji's drawings: CC BY-SA 4.0, by the OpenMoji project",
@@ -43,6 +44,18 @@ answerer = open_answerer(Session.open("."))
 pixels = load_pixels(["picture.png"], answerer.image_size)
 ranked = answerer.rank(pixels, ["What colour is the car?"], np.array([0]), top_k=128)
 print(answerer.answers[ranked.index[0, 0]], ranked.probability[0, 0])
+"""
+_CLASSIFYING = """\
+import numpy as np
+
+from cbalign.runtime.classifying import open_classifier
+from cbalign.runtime.images import load_pixels
+from cbalign.runtime.session import Session
+
+classifier = open_classifier(Session.open("."))
+pixels = load_pixels([{files}], classifier.image_size)
+logits = classifier.classify(pixels[np.newaxis], ["The car is red."])
+print(classifier.labels[logits[0].argmax()])
 """
 
 
@@ -81,9 +94,18 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
         "\n".join(f"- {limit}" for limit in _limits(manifest, experiment)),
         "## How to use it",
         "```\npip install cbalign\ncbalign verify .\n```",
-        f"```python\n{_ANSWERING if 'answer' in manifest.graphs else _ALIGNMENT}```",
+        f"```python\n{_usage(manifest, experiment)}```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _usage(manifest: BundleManifest, experiment: Experiment) -> str:
+    if "answer" in manifest.graphs:
+        return _ANSWERING
+    if "classify" in manifest.graphs:
+        pair = isinstance(experiment.task, NLVR2Task)
+        return _CLASSIFYING.format(files='"left.png", "right.png"' if pair else '"picture.png"')
+    return _ALIGNMENT
 
 
 def _licences(experiment: Experiment) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import assert_never
 
-from cbalign.data.open_items import open_questions
+from cbalign.data.open_items import open_labelled, open_premises, open_questions, open_statements
 from cbalign.data.source import open_source
 from cbalign.engine.run import Run
-from cbalign.errors import UsageError
 from cbalign.export.alignment import AlignmentSubject
 from cbalign.export.answering import AnsweringSubject
+from cbalign.export.classifying import ClassifyingSubject
 from cbalign.export.subject import Exportable
 from cbalign.spec.experiment import Experiment
-from cbalign.spec.task import PretrainTask, RetrievalTask, VQATask
-from cbalign.tasks.load import load_answerer, load_encoder
+from cbalign.spec.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
+from cbalign.tasks.load import load_answerer, load_classifier, load_encoder
 
 
 def open_subject(run: Run, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]) -> Exportable:
@@ -23,7 +24,7 @@ def open_subject(run: Run, experiment: Experiment, checkpoint: Path, report: Cal
     Raises:
         CheckpointError: the checkpoint is damaged.
         DataError: there are no readable images to compare on.
-        UsageError: there is no export for this task.
+        UsageError: it is of a stage that is not exported.
     """
     data = experiment.data
     section = data.validation or data.test or data.train
@@ -36,12 +37,23 @@ def open_subject(run: Run, experiment: Experiment, checkpoint: Path, report: Cal
             answerer = load_answerer(run.folder, checkpoint=checkpoint)
             report("computing with PyTorch")
             return AnsweringSubject.of(answerer, open_questions(section))
+        case NLVR2Task() | EntailmentTask():
+            classifier = load_classifier(run.folder, checkpoint=checkpoint)
+            report("computing with PyTorch")
+            return ClassifyingSubject.of(classifier, open_labelled(section, classifier.labels))
         case _:
-            raise UsageError(f"runs of task {experiment.task.kind} cannot be exported yet")
+            assert_never(experiment.task)
 
 
 def describe_training(experiment: Experiment) -> str:
     """One line about the training data."""
     section = experiment.data.train
-    opened = open_source(section) if experiment.task.items == "pairs" else open_questions(section)
-    return opened.describe()
+    match experiment.task.items:
+        case "pairs":
+            return open_source(section).describe()
+        case "questions":
+            return open_questions(section).describe()
+        case "statements":
+            return open_statements(section).describe()
+        case "premises":
+            return open_premises(section).describe()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbalign.data.image import prepare
+from cbalign.data.items import Item, ItemSource
 from cbalign.data.source import PairSource, gallery
 from cbalign.encoders import Encoder, IntArray, PixelArray
 from cbalign.errors import DataError
@@ -48,3 +50,30 @@ class Sample:
         chosen = [by_length[i] for i in np.linspace(0, len(by_length) - 1, max(BATCHES) - 2).astype(int)]
         long = " ".join(pairs.captions[:200])
         return cls(np.stack(pixels), np.array(entries), (by_length[0], long, *chosen))
+
+
+def readable_items(source: ItemSource[Item], size: int) -> tuple[tuple[int, ...], PixelArray]:
+    """The first items whose images can be read, with these (B, n, H, W, 3), at most the largest batch.
+
+    Raises:
+        DataError: there are none.
+    """
+    positions, pixels = [], []
+    for position in range(len(source)):
+        try:
+            pixels.append(np.stack([prepare(image, size) for image in source.images(position)]))
+        except DataError:
+            continue
+        positions.append(position)
+        if len(pixels) == max(BATCHES):
+            break
+    if not pixels:
+        raise DataError(f"{source.name}: no image can be read to compare the exported graphs with")
+    return tuple(positions), np.stack(pixels)
+
+
+def texts_of_all_lengths(source: ItemSource[Item], parts: int) -> tuple[str, ...]:
+    """Texts that the items have, the first the shortest; the second is `parts` of them in one, too long for a model."""
+    by_length = sorted({source.item(i).text for i in range(len(source))}, key=lambda text: (len(text), text))
+    chosen = [by_length[i] for i in np.linspace(0, len(by_length) - 1, max(BATCHES) - 2).astype(int)]
+    return (by_length[0], " ".join(by_length[:parts]), *chosen)

@@ -80,7 +80,8 @@ class ImagePairNetwork(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits (B, C) of texts (B, L) about two images, each (B, 3, H, W)."""
-        left, right = self.vision(torch.cat([first, second])).chunk(2)
+        # Unflattened rather than cut in two: an export keeps any number of pairs.
+        left, right = self.vision(torch.cat([first, second])).unflatten(0, (2, first.shape[0])).unbind(0)
         return self.classify(left, right, input_ids, attention_mask)
 
     def classify(self, left: Tensor, right: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -121,4 +122,4 @@ class TextAssignmentNetwork(ImagePairNetwork):
     @torch.no_grad()
     def embed_images(self, image_tokens: Tensor) -> Tensor:
         """Image tokens (B, N, D) to unit vectors (B, d) in float32."""
-        return unit(self.image_projection(image_tokens[:, 0]))
+        return unit(self.image_projection(image_tokens[:, 0].detach()))

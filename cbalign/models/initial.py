@@ -120,8 +120,8 @@ class _Filling:
             if _is_tower(name):
                 self._wrong.append(f"reshaped   {name}: {tuple(given.shape)} there, {tuple(initial.shape)} here")
                 return initial
-        student = name.replace(TEACHER, STUDENT, 1) if name.startswith(TEACHER) else None
-        if student in state:
+        student = name.replace(TEACHER, STUDENT, 1)
+        if name.startswith(TEACHER) and student in state:
             self._copied.append(name)
             return state[student]
         if _is_tower(name):

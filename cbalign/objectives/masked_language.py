@@ -45,7 +45,8 @@ def masked_language(
 ) -> Tensor:
     """(1-α) CE(labels) + α H(softmax(teacher), student), averaged over the P predicted tokens; 0 when P is 0.
 
-    The published code took the teacher's softmax over the wrong axis until March 2022; this one is over the vocabulary.
+    The published code took the student's softmax over the wrong axis until March 2022, for the teacher's part; this
+    one is over the vocabulary. `masked_language_over_positions` is the other.
 
     Args:
         logits: (P, V) of the student at the chosen positions only.
@@ -57,4 +58,38 @@ def masked_language(
     if len(labels) == 0:
         return logits.sum()
     losses = distilled_cross_entropy(logits, labels, teacher_logits, distillation)
+    return losses.mean() if count is None else losses.sum() / count
+
+
+def masked_language_over_positions(
+    logits: Tensor,
+    inside: Tensor,
+    masked: MaskedTokens,
+    teacher_logits: Tensor,
+    distillation: float,
+    count: Tensor | None = None,
+) -> Tensor:
+    """L_mlm as published before March 2022: the student's softmax in the soft part runs over positions.
+
+    (1-α) CE(labels) - α Σ_v softmax_v(teacher) log softmax_l(student), averaged over the P predicted tokens. ALBEF,
+    models/xbert.py before commit b726f8e: `F.log_softmax(prediction_scores, dim=1)` of scores (B, L, V). Padding does
+    not take part here.
+
+    Args:
+        logits: (B, L, V) of the student at all positions.
+        inside: (B, L) true on tokens, false on padding.
+        masked: what is predicted.
+        teacher_logits: (P, V).
+        distillation: α.
+        count: as of `masked_language`.
+    """
+    chosen = logits[masked.chosen]
+    if len(masked.labels) == 0:
+        return chosen.sum()
+    logits = logits.float()
+    over_positions = logits.masked_fill(~inside[:, :, None], -torch.inf).logsumexp(dim=1)  # (B, V)
+    text = masked.chosen.nonzero()[:, 0]  # (P,)
+    soft = -(teacher_logits.detach().float().softmax(dim=1) * (chosen.float() - over_positions[text])).sum(dim=1)
+    hard = distilled_cross_entropy(chosen, masked.labels, None, 0.0)
+    losses = (1 - distillation) * hard + distillation * soft
     return losses.mean() if count is None else losses.sum() / count

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from cbalign.data.source import PairSource
 from cbalign.data.text import Tokenizer
 
 SAMPLE = 2048
@@ -26,14 +25,9 @@ class CaptionLengths:
         return cls(float(max_tokens), max_tokens, measured=False)
 
 
-def measure_captions(source: PairSource, tokenizer: Tokenizer, batch_size: int) -> CaptionLengths:
-    """Lengths of a sample of `SAMPLE` captions spread over the source."""
-    captions = list(islice(_spread(source), SAMPLE))
+def measure_captions(count: int, text: Callable[[int], str], tokenizer: Tokenizer, batch_size: int) -> CaptionLengths:
+    """Lengths of a sample of `SAMPLE` texts spread over the `count` of a source."""
+    captions = [text(index) for index in islice(range(0, count, max(1, count // SAMPLE)), SAMPLE)]
     lengths = tokenizer.encode(captions).attention_mask.sum(axis=1)
     batches = [lengths[i : i + batch_size].max() for i in range(0, len(lengths), batch_size)]
     return CaptionLengths(float(lengths.mean()), round(sum(batches) / len(batches)), measured=True)
-
-
-def _spread(source: PairSource) -> Iterator[str]:
-    for index in range(0, len(source), max(1, len(source) // SAMPLE)):
-        yield from source.entry(index).captions[:1]

@@ -57,6 +57,10 @@ def _paths(section: Section) -> Iterator[str]:
 
 def _weights(experiment: Experiment) -> Iterator[ReadFile]:
     vision, text = experiment.model.vision, experiment.model.text
+    if experiment.init is not None:
+        path = experiment.init.run or experiment.init.checkpoint or ""
+        yield ReadFile(_shown(path), "model to start from, tokenizer", Path(path).exists())
+        return
     if vision.init == "pretrained":
         yield ReadFile(f"timm's {vision.architecture}", "initial weights", False)
     elif vision.init != "random":

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from cbalign.models.alignment import AlignmentModel
 from cbalign.plan.step import StepCost
+from cbalign.plan.training import Model
 
 MOMENTS = 2  # of AdamW, in float32, for each trainable parameter
 
@@ -31,7 +31,7 @@ class Memory:
         return sum(asdict(self).values())
 
 
-def account(model: AlignmentModel, step: StepCost, *, processes: int) -> Memory:
+def account(model: Model, step: StepCost, *, processes: int) -> Memory:
     """The memory of a device that trains `model`."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
     teacher = size_of(model.teacher.parameters())
@@ -47,7 +47,7 @@ def account(model: AlignmentModel, step: StepCost, *, processes: int) -> Memory:
     )
 
 
-def checkpoint_bytes(model: AlignmentModel) -> int:
+def checkpoint_bytes(model: Model) -> int:
     """A checkpoint on disk: weights, teacher, queues, moments."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
     return size_of(model.state_dict().values()) + MOMENTS * trained

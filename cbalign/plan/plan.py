@@ -7,13 +7,10 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from cbalign.data.source import PairSource, captions_of, open_source
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import tokenizer_at_hand
 from cbalign.engine.schedule import Schedule
 from cbalign.errors import CbalignError
-from cbalign.models.alignment import AlignmentModel
-from cbalign.models.build import build_model
 from cbalign.models.pretrained import bert_config
 from cbalign.plan.captions import CaptionLengths, measure_captions
 from cbalign.plan.files import ReadFile, files_read
@@ -21,8 +18,10 @@ from cbalign.plan.gpus import GPU, UTILISATION
 from cbalign.plan.memory import Memory, account, checkpoint_bytes
 from cbalign.plan.step import StepCost, measure_step
 from cbalign.plan.timing import Length, learning_rate, training_length
+from cbalign.plan.training import Model, TrainingTexts, training_texts, untrained
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.load import LoadedExperiment
+from cbalign.tasks.start import inherited_tokenizer
 
 RATES = 50  # points of the learning-rate curve in JSON
 
@@ -34,7 +33,7 @@ class Sizes:
     image_tower: int
     text_tower: int
     fusion: int
-    heads: int  # projections, masked-language head, match head, temperature
+    heads: int  # projections, masked-language head, match head, temperature; classifier or answer decoder
     codebook: int
     teacher: int
 
@@ -151,9 +150,9 @@ class Planner:
         self.experiment = loaded.experiment
         self.devices = devices
         self._loaded = loaded
-        self._source, self._why = _source(self.experiment)
-        self._tokenizer = _tokenizer(self.experiment, self._source)
-        self.pairs = len(self._source) if pairs is None and self._source is not None else pairs
+        self._texts, self._why = _texts(self.experiment)
+        self._tokenizer = _tokenizer(self.experiment, self._texts)
+        self.pairs = self._texts.count if pairs is None and self._texts is not None else pairs
 
     def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> Plan:
         """The plan, with `batch_size` pairs per device in place of the spec's.
@@ -168,7 +167,7 @@ class Planner:
         captions = self._captions(experiment.train.batch_size)
         length = training_length(experiment.train, pairs=self.pairs, devices=self.devices)
         with torch.device("meta"):
-            model = build_model(experiment, _vocabulary(experiment, self._tokenizer), pretrained=False)
+            model = untrained(experiment, _vocabulary(experiment, self._tokenizer))
         sizes = _sizes(model)
         checkpoint = checkpoint_bytes(model)
         step = measure_step(experiment, model, captions, processes=self.devices, accumulates=length.micro_steps > 1)
@@ -189,9 +188,9 @@ class Planner:
         return _on_gpus(made, gpus)
 
     def _captions(self, batch_size: int) -> CaptionLengths:
-        if self._source is None or self._tokenizer is None:
+        if self._texts is None or self._tokenizer is None:
             return CaptionLengths.assumed(self.experiment.model.text.max_tokens)
-        return measure_captions(self._source, self._tokenizer, batch_size)
+        return measure_captions(self._texts.count, self._texts.text, self._tokenizer, batch_size)
 
 
 def _on_gpus(plan: Plan, gpus: Sequence[GPU]) -> Plan:
@@ -204,15 +203,17 @@ def _on_gpus(plan: Plan, gpus: Sequence[GPU]) -> Plan:
     return replace(plan, gpus=tuple(map(on, gpus)))
 
 
-def _source(experiment: Experiment) -> tuple[PairSource | None, str | None]:
+def _texts(experiment: Experiment) -> tuple[TrainingTexts | None, str | None]:
     try:
-        return open_source(experiment.data.train), None
+        return training_texts(experiment.data, experiment.task.items), None
     except CbalignError as error:
         return None, error.message
 
 
-def _tokenizer(experiment: Experiment, source: PairSource | None) -> Tokenizer | None:
-    return None if source is None else tokenizer_at_hand(experiment.model.text, lambda: captions_of(source))
+def _tokenizer(experiment: Experiment, texts: TrainingTexts | None) -> Tokenizer | None:
+    if (inherited := inherited_tokenizer(experiment)) is not None:
+        return inherited
+    return None if texts is None else tokenizer_at_hand(experiment.model.text, texts.all)
 
 
 def _vocabulary(experiment: Experiment, tokenizer: Tokenizer | None) -> int:
@@ -222,19 +223,19 @@ def _vocabulary(experiment: Experiment, tokenizer: Tokenizer | None) -> int:
     return section.vocabulary if section.tokenizer == "captions" else bert_config(section.architecture).vocabulary
 
 
-def _sizes(model: AlignmentModel) -> Sizes:
-    student, codebook = model.student, model.codebook
+def _sizes(model: Model) -> Sizes:
+    student, codebook = model.student, getattr(model, "codebook", None)
 
     def count(module: torch.nn.Module | None) -> int:
-        return 0 if module is None else sum(p.numel() for p in module.parameters())
+        return 0 if module is None else sum(p.numel() for p in module.parameters() if p.requires_grad)
 
     vision, text, fusion = count(student.vision), count(student.text), count(student.fusion)
-    teacher, codes = count(model.teacher), count(codebook)
+    teacher, codes = sum(p.numel() for p in model.teacher.parameters()), count(codebook)
     return Sizes(
         image_tower=vision,
         text_tower=text,
         fusion=fusion,
-        heads=count(model) - teacher - vision - text - fusion - codes,
+        heads=count(model) - vision - text - fusion - codes,
         codebook=codes,
         teacher=teacher,
     )

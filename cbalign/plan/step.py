@@ -6,25 +6,18 @@ import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from cbalign.data.batch import Batch
-from cbalign.data.loader import PairLoader
-from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
-from cbalign.engine.task import Progress
-from cbalign.models.alignment import AlignmentModel
+from cbalign.engine.task import Progress, StepOutput
 from cbalign.plan.captions import CaptionLengths
 from cbalign.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch
+from cbalign.plan.training import Model, Planned, planned
 from cbalign.spec.experiment import Experiment
-from cbalign.tasks.pretrain import PretrainTask
-
-ROOT = "AlignmentModel"
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,7 @@ class StepCost:
     text_tower: int
     fusion: int
     teacher: int
-    other: int  # projections, similarities, codebook and transport, heads
+    other: int  # projections, similarities, codebook and transport, heads, answer decoder
     backward: int
     working_bytes: int
 
@@ -60,17 +53,20 @@ class _World(World):
         return tensor.detach() * self.size
 
 
-@dataclass(frozen=True)
-class _Vocabulary:
-    """What a step asks of a tokenizer."""
+class _Step(nn.Module):
+    """A step as a module around the model, so that the counter knows parts by their names in it."""
 
-    vocabulary_size: int
-    cls_id: int = 1
-    mask_id: int = 2
+    def __init__(self, model: Model, made: Planned) -> None:
+        super().__init__()
+        self.model = model
+        self._made = made
+
+    def forward(self, progress: Progress) -> StepOutput:
+        return self._made.task.step(self._made.batch, progress)
 
 
 def measure_step(
-    experiment: Experiment, model: AlignmentModel, captions: CaptionLengths, *, processes: int, accumulates: bool
+    experiment: Experiment, model: Model, captions: CaptionLengths, *, processes: int, accumulates: bool
 ) -> StepCost:
     """Let the experiment's task make a step and account for it.
 
@@ -85,7 +81,8 @@ def measure_step(
     with ExitStack() as stack:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         model = model.to_empty(device="cpu").train()
-        task = _task(experiment, model, captions, processes)
+        world = _World(rank=0, size=processes, device=torch.device("cpu"))
+        made = planned(experiment, model, captions.longest, world)
         fill = captions.mean / captions.longest
         chosen = experiment.objectives.masked_language.probability * max(0.0, captions.mean - 1) / captions.longest
         stack.enter_context(ExpectedSizes(tokens=fill, masked=chosen))
@@ -96,18 +93,18 @@ def measure_step(
         if experiment.train.device != "cpu":
             stack.enter_context(FusedAttention())
         counter = stack.enter_context(FlopCounterMode(display=False))
-        batch = _batch(experiment, captions.longest)
         # A later step, when the teacher's words count; its metrics are not logged.
         progress = Progress(step=10**6, total_steps=10**6 + 1, steps_per_epoch=1, logged=False)
-        task.before_step(progress)
+        made.task.before_step(progress)
         with _autocast(experiment):
-            output = task.step(batch, progress)
+            output = _Step(model, made)(progress)
         forward = counter.get_total_flops()
         parts = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
         torch.autograd.backward(output.loss)
         total = counter.get_total_flops()
-    student = {name: _below(parts, f"{ROOT}.student.{name}") for name in _NETWORKS}
-    teacher = sum(_below(parts, f"{ROOT}.teacher.network.{name}") for name in _NETWORKS)
+    root = "_Step.model"
+    student = {name: _below(parts, f"{root}.student.{name}") for name in _NETWORKS}
+    teacher = sum(_below(parts, f"{root}.teacher.network.{name}") for name in _NETWORKS)
     towers = student["vision"] + student["text"] + student["fusion"]
     return StepCost(
         image_tower=student["vision"],
@@ -120,41 +117,16 @@ def measure_step(
     )
 
 
-_NETWORKS = ("vision", "text", "fusion", "image_projection", "text_projection", "masked_language_head")
+_NETWORKS = (
+    *("vision", "text", "fusion", "image_projection", "text_projection", "masked_language_head"),
+    *("head", "decoder"),
+)
 
 
 def _below(parts: Mapping[str, int], module: str) -> int:
     """What a module computes, with the keys and values of images, which are read outside of its forward pass."""
-    keys_and_values = re.compile(re.escape(module) + r"\.layers\.\d+\.cross_attention\.(key|value)")
+    keys_and_values = re.compile(re.escape(module) + r"\.(layers|first)\.\d+\.cross_attention\.(key|value)")
     return parts.get(module, 0) + sum(value for name, value in parts.items() if keys_and_values.fullmatch(name))
-
-
-def _task(experiment: Experiment, model: AlignmentModel, captions: CaptionLengths, processes: int) -> PretrainTask:
-    vocabulary = _Vocabulary(model.student.text.embeddings.words.num_embeddings)
-    return PretrainTask(
-        experiment,
-        model,
-        cast(Tokenizer, vocabulary),
-        cast(PairLoader, None),  # the batch is given
-        {},
-        _World(rank=0, size=processes, device=torch.device("cpu")),
-    )
-
-
-def _batch(experiment: Experiment, length: int) -> Batch:
-    size, side = experiment.train.batch_size, experiment.model.vision.image_size
-
-    def images() -> Tensor:
-        return torch.empty(size, 3, side, side, dtype=torch.uint8)
-
-    return Batch(
-        images=images(),
-        teacher_images=images() if experiment.data.augmentation.two_views else None,
-        input_ids=torch.zeros(size, length, dtype=torch.int64),
-        attention_mask=torch.ones(size, length, dtype=torch.int64),
-        image_ids=torch.arange(size),
-        indices=torch.arange(size),
-    )
 
 
 def _autocast(experiment: Experiment) -> AbstractContextManager[object]:

@@ -74,6 +74,9 @@ class BundleManifest:
     opset_reason: str
     versions: Mapping[str, str]
     files: Mapping[str, BundleFile]  # by path in the bundle, with `/`; all but the manifest
+    # The run and the models that it started from, with the data sets that each was trained on; None where a bundle of
+    # an earlier version does not say.
+    lineage: tuple[Mapping[str, Any], ...] | None = None
 
     def to_json(self) -> str:
         """The manifest as an indented JSON object, sealed."""
@@ -103,6 +106,8 @@ class BundleManifest:
                 values[key] = tuple(map(str, values[key]))
                 if unknown := [name for name in values[key] if name not in known]:
                     raise ValueError(f"it lists {unknown[0]!r} under {key}")
+            if values.get("lineage") is not None:
+                values["lineage"] = tuple(map(dict, values["lineage"]))
             if not values["precisions"]:
                 raise ValueError("it lists no precision")
             values["files"] = {_inside(path): BundleFile(**file) for path, file in values["files"].items()}

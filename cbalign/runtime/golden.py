@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from cbalign.answering import Answerer
-from cbalign.encoders import Encoder, FloatArray, ImageFeatures, PixelArray
+from cbalign.encoders import Classifier, Encoder, FloatArray, ImageFeatures, PixelArray
 from cbalign.errors import BundleError, ParityError
 from cbalign.runtime.answering import open_answerer
 from cbalign.runtime.bundle import GOLDEN
+from cbalign.runtime.classifying import open_classifier
 from cbalign.runtime.session import Session
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
@@ -26,7 +27,7 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 def write_golden(
     outputs: Mapping[str, Mapping[str, FloatArray]], pixels: PixelArray, texts: Sequence[str], path: Path
 ) -> None:
-    """Record what models made of prepared images (B, H, W, 3) and as many texts, by the name of the precision."""
+    """Record what models made of prepared images (B, …, H, W, 3) and as many texts, by the name of the precision."""
     named = {f"{precision}.{name}": values for precision, each in outputs.items() for name, values in each.items()}
     np.savez_compressed(path, pixels=pixels, texts=np.array(texts), **named)  # type: ignore[arg-type]
 
@@ -43,6 +44,8 @@ def check_golden(session: Session) -> dict[str, float]:
     pixels, texts, recorded = read_golden(session.bundle.folder / GOLDEN, session.precision)
     if "answer" in session.bundle.manifest.graphs:
         found = answering_outputs(open_answerer(session), pixels, texts)
+    elif "classify" in session.bundle.manifest.graphs:
+        found = classifying_outputs(open_classifier(session), pixels, texts)
     else:
         found = alignment_outputs(session, pixels, texts)
     differences = {}
@@ -103,3 +106,8 @@ def answering_outputs(answerer: Answerer, pixels: PixelArray, questions: Sequenc
     answers = tokenizer.encode_answers([answerer.answers[i % len(answerer.answers)] for i in index]).input_ids
     token, following = graphs.score_answers(tokens, asked.attention_mask, answers, index)
     return {"question_tokens": tokens, "token": token, "following": following}
+
+
+def classifying_outputs(classifier: Classifier, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:
+    """What a model that classifies makes of texts, each about prepared images (B, n, H, W, 3)."""
+    return {"logits": classifier.classify(pixels, texts)}

@@ -21,7 +21,7 @@ from cbalign.runtime.captured import CapturedGraph, has_fixed_shapes
 from cbalign.runtime.images import Picture, load_pixels
 from cbalign.runtime.placement import CUDA, Device, Placement, Provider, check_placement, find_device, quiet
 from cbalign.runtime.ranking import Nearest, nearest
-from cbalign.runtime.signatures import ALIGNMENT, ANSWERING, SIGNATURES
+from cbalign.runtime.signatures import SIGNATURES, required
 
 _ELEMENT = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
 
@@ -92,7 +92,7 @@ class Session:
         opened = Bundle.open(bundle)
         precision = precision or opened.manifest.precisions[0]
         found = find_device(device, precision)
-        for graph in ANSWERING if "answer" in opened.manifest.graphs else ALIGNMENT:
+        for graph in required(opened.manifest.graphs):
             opened.graph_path(precision, graph)
         opened.verify(opened.names_of(precision))
         try:

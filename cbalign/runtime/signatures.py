@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -97,9 +97,23 @@ SIGNATURES: Mapping[str, Signature] = {
             Port("following", "float32", ("answers", None)),  # (A, V)
         ),
     ),
+    "classify": Signature(
+        (
+            Port("pixels", "uint8", ("batch", None, None, None, None)),  # (B, n, H, W, 3) RGB
+            Port("input_ids", "int64", ("batch", "length")),
+            Port("attention_mask", "int64", ("batch", "length")),
+        ),
+        (Port("logits", "float32", ("batch", None)),),  # (B, C)
+    ),
 }
 """The graphs by name."""
 
 ALIGNMENT: tuple[str, ...] = ("image", "text")
 ANSWERING: tuple[str, ...] = ("vision", "question", "answer")
-"""The graphs that a bundle of a model that aligns, or of one that answers questions, has at the least."""
+CLASSIFYING: tuple[str, ...] = ("classify",)
+"""The graphs that a bundle of a model that aligns, answers questions or classifies has at the least."""
+
+
+def required(graphs: Container[str]) -> tuple[str, ...]:
+    """The graphs that a bundle cannot do without, by what kind of model its graphs are of."""
+    return next((kind for kind in (ANSWERING, CLASSIFYING) if kind[-1] in graphs), ALIGNMENT)

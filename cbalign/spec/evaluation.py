@@ -45,6 +45,12 @@ class RetrievalEvaluation(EvaluationBase):
         help="Candidates that `rerank` scores per query.",
         paper="128 Flickr30k, 256 COCO (ALBEF)",
     )
+    zero_shot: bool = setting(
+        False,
+        effect=Effect.EVALUATION,
+        help="Call the result zero-shot; refused where the model, or one that it started from, was trained on this "
+        "data set.",
+    )
     bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from cbalign.errors import CheckpointError
 from cbalign.spec.architectures import BERTS, BertConfig, read_bert_config, vit_config
 from cbalign.spec.experiment import Experiment
-from cbalign.spec.model import TextSection, VisionSection
+from cbalign.spec.model import ModelSection, TextSection, VisionSection
+from cbalign.spec.task import NLVR2Task, VQATask
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -37,9 +38,8 @@ def tensor_shapes(experiment: Experiment, vocabulary: int | None = None) -> Shap
     Raises:
         UnknownSizes: an architecture whose sizes are not known here, or a vocabulary that is.
     """
-    task: str = experiment.task.kind
-    if task != "pretrain":
-        raise UnknownSizes(f"sizes are not computed for the task {task}")
+    if not experiment.aligns:
+        return _finetuned(experiment, _bert(experiment.model.text, vocabulary))
     model = experiment.model
     text = _bert(model.text, vocabulary)
     width, towers = _towers(experiment, text)
@@ -62,6 +62,8 @@ def tensor_shapes(experiment: Experiment, vocabulary: int | None = None) -> Shap
 def trainable_parameters(experiment: Experiment, shapes: Shapes) -> int:
     """Parameters that the optimiser moves."""
     fixed = (TEACHER, *_BUFFERS, *(() if experiment.model.temperature.learned else ("temperature.",)))
+    if not experiment.aligns:
+        fixed = (*fixed, "student.image_projection.")  # tells images apart for text assignment, as pretrained
     return sum(math.prod(shape) for name, shape in shapes.items() if not name.startswith(fixed))
 
 
@@ -100,26 +102,75 @@ def _bert(section: TextSection, vocabulary: int | None) -> BertConfig:
     )
 
 
-def _towers(experiment: Experiment, text: BertConfig) -> tuple[int, dict[str, Shape]]:
-    """The text tower's width, and what student and teacher have each."""
-    model = experiment.model
-    image_width, vision = _vision(model.vision)
-    named = {f"vision.transformer.{name}": shape for name, shape in vision}
-    for name, rows in (("words", text.vocabulary), ("positions", text.positions), ("types", text.types)):
-        named[f"text.embeddings.{name}.weight"] = (rows, text.width)
-    named |= dict(_norm("text.embeddings.norm", text.width))
-    for layer in range(model.text.layers):
-        named |= dict(_bert_layer(f"text.layers.{layer}", text, None))
-    if experiment.needs_matching or experiment.needs_masked_language:
+def _finetuned(experiment: Experiment, text: BertConfig) -> Shapes:
+    """The tensors of a student and a teacher that classify or answer."""
+    model, task = experiment.model, experiment.task
+    image_width, named = _encoders(model, text)
+    if isinstance(task, NLVR2Task):
         for layer in range(model.fusion.layers):
-            named |= dict(_bert_layer(f"fusion.layers.{layer}", text, image_width))
+            first = dict(_bert_layer(f"fusion.first.{layer}", text, image_width))
+            shared = (f"fusion.first.{layer}.cross_attention.key.", f"fusion.first.{layer}.cross_attention.value.")
+            named |= first
+            named |= {n.replace(".first.", ".second."): s for n, s in first.items() if not n.startswith(shared)}
+    else:
+        named |= _fusion(model, text, image_width)
+    match task:
+        case VQATask():
+            named |= {f"decoder.{name}": shape for name, shape in _answer_decoder(model, text)}
+        case NLVR2Task(stage="text-assignment"):
+            named |= dict(_linear("head", text.width, 3))
+            named |= dict(_linear("image_projection", image_width, model.joint_dim))
+        case _:
+            named |= dict(_linear("head.hidden", text.width, text.width))
+            named |= dict(_linear("head.output", text.width, 2 if isinstance(task, NLVR2Task) else 3))
+    return {f"{owner}{name}": shape for owner in ("student.", "teacher.network.") for name, shape in named.items()}
+
+
+def _answer_decoder(model: ModelSection, text: BertConfig) -> _Named:
+    yield from _embeddings("embeddings", text)
+    for layer in range(model.fusion.layers):
+        yield from _bert_layer(f"layers.{layer}", text, text.width)
+    yield from _word_head("head", text)
+
+
+def _towers(experiment: Experiment, text: BertConfig) -> tuple[int, dict[str, Shape]]:
+    """The text tower's width, and what student and teacher of alignment have each."""
+    model = experiment.model
+    image_width, named = _encoders(model, text)
+    if experiment.needs_matching or experiment.needs_masked_language:
+        named |= _fusion(model, text, image_width)
     if experiment.needs_masked_language:
-        named["masked_language_head.bias"] = (text.vocabulary,)
-        named |= dict(_linear("masked_language_head.transform", text.width, text.width))
-        named |= dict(_norm("masked_language_head.norm", text.width))
+        named |= dict(_word_head("masked_language_head", text))
     named |= dict(_linear("image_projection", image_width, model.joint_dim))
     named |= dict(_linear("text_projection", text.width, model.joint_dim))
     return text.width, named
+
+
+def _encoders(model: ModelSection, text: BertConfig) -> tuple[int, dict[str, Shape]]:
+    """The image tower's width, and the tensors of both towers."""
+    image_width, vision = _vision(model.vision)
+    named = {f"vision.transformer.{name}": shape for name, shape in vision}
+    named |= dict(_embeddings("text.embeddings", text))
+    for layer in range(model.text.layers):
+        named |= dict(_bert_layer(f"text.layers.{layer}", text, None))
+    return image_width, named
+
+
+def _embeddings(name: str, text: BertConfig) -> _Named:
+    for kind, rows in (("words", text.vocabulary), ("positions", text.positions), ("types", text.types)):
+        yield f"{name}.{kind}.weight", (rows, text.width)
+    yield from _norm(f"{name}.norm", text.width)
+
+
+def _fusion(model: ModelSection, text: BertConfig, image_width: int) -> dict[str, Shape]:
+    layers = range(model.fusion.layers)
+    return {n: s for layer in layers for n, s in _bert_layer(f"fusion.layers.{layer}", text, image_width)}
+
+
+def _word_head(name: str, text: BertConfig) -> _Named:
+    yield f"{name}.bias", (text.vocabulary,)
+    yield from _linear(f"{name}.transform", text.width, text.width)
+    yield from _norm(f"{name}.norm", text.width)
 
 
 def _vision(section: VisionSection) -> tuple[int, _Named]:

@@ -27,7 +27,7 @@ def open_task(
     start = Start.of(experiment, assets, tell)
     match experiment.task:
         case PretrainTask() | RetrievalTask():
-            from cbalign.tasks.pretrain import open_alignment
+            from cbalign.tasks.alignment import open_alignment
 
             return open_alignment(start, world)
         case EntailmentTask():

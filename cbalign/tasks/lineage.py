@@ -9,6 +9,8 @@ from typing import Any
 from cbalign.data.datasets import data_sets
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run
+from cbalign.errors import UsageError
+from cbalign.spec.data import Source
 from cbalign.spec.experiment import Experiment
 
 LINEAGE, TRAINED_ON, IMPORTED = "lineage", "trained_on", "imported_from"  # in a manifest's facts
@@ -47,13 +49,32 @@ def descend(run: Run, step: int) -> tuple[Ancestor, ...]:
     return (own, *ancestors(manifest.facts), *_imported(manifest.facts))
 
 
-def seen(facts: Mapping[str, object], step: int) -> tuple[Ancestor, ...]:
+def seen(facts: Mapping[str, object], step: int, name: str = "this run") -> tuple[Ancestor, ...]:
     """A run's model after `step` steps, and its ancestors: whose data sets it has seen."""
     return (
-        Ancestor("this run", step, _trained_on(facts, step), None),
+        Ancestor(name, step, _trained_on(facts, step), None),
         *ancestors(facts),
         *_imported(facts),
     )
+
+
+def refuse_seen(section: Source, lineage: Sequence[Ancestor]) -> str | None:
+    """Whether a result on a source may be called zero-shot; returns what cannot be told, if anything.
+
+    Raises:
+        UsageError: a model of the lineage was trained on one of its data sets.
+    """
+    names = data_sets(section)
+    for ancestor in lineage:
+        if common := sorted(set(names) & set(ancestor.trained_on or ())):
+            raise UsageError(
+                f"not zero-shot: {ancestor.name} was trained on {', '.join(common)}",
+                remedy="Leave zero_shot out of the evaluation, or start from a model that never saw that data set.",
+            )
+    unknown = [ancestor.name for ancestor in lineage if ancestor.trained_on is None]
+    if unknown:
+        return f"what {' and '.join(unknown)} was trained on is not written down: that this is zero-shot is your word"
+    return None
 
 
 def trained_on(experiment: Experiment) -> list[str]:

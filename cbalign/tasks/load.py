@@ -55,6 +55,18 @@ def load_encoder(folder: Path, *, checkpoint: Path | None = None, device: str = 
     return model
 
 
+def load_classifier(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchClassifier:
+    """The model of a run of task nlvr2 or entailment; arguments and errors as of `load_model`.
+
+    Raises:
+        UsageError: the run is of another task.
+    """
+    model = load_model(folder, checkpoint=checkpoint, device=device)
+    if not isinstance(model, TorchClassifier):
+        raise UsageError(f"{folder} is a run of another task than nlvr2 or entailment: it classifies nothing")
+    return model
+
+
 def load_answerer(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchAnswerer:
     """The model of a run of task vqa; arguments and errors as of `load_model`.
 

@@ -18,6 +18,7 @@ from cbalign.models.build import build_image_pairs
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
 from cbalign.objectives.text_assignment import draw_assignments, text_assignment
+from cbalign.spec.experiment import Experiment
 from cbalign.spec.task import NLVR2Task
 from cbalign.tasks.classify import Classification
 from cbalign.tasks.finetune import FineTuning, Setup, data_facts, make_loader, open_splits
@@ -89,8 +90,16 @@ def _open_text_assignment(start: Start, task: NLVR2Task, world: World) -> TextAs
 
 
 def _model(start: Start, task: NLVR2Task, vocabulary: int) -> Distilled[ImagePairNetwork]:
-    section = start.experiment.model
-    torch.manual_seed(start.experiment.train.seed)
-    model = build_image_pairs(section, task, vocabulary, pretrained=start.published)
+    experiment = start.experiment
+    torch.manual_seed(experiment.train.seed)
+    model = build_image_pairs(experiment.model, task, vocabulary, pretrained=start.published)
     start.fill(model, FROM_FUSION)
+    if experiment.legacy.untrained_statement_teacher and task.stage == "statements" and start.assets is None:
+        model.teacher.network.load_state_dict(_untrained(experiment, task, vocabulary).student.state_dict())
     return model
+
+
+def _untrained(experiment: Experiment, task: NLVR2Task, vocabulary: int) -> Distilled[ImagePairNetwork]:
+    """The model as ALBEF's NLVR.py has it before it loads a checkpoint: BERT's weights, the rest at random."""
+    vision = experiment.model.vision.model_copy(update={"init": "random"})
+    return build_image_pairs(experiment.model.model_copy(update={"vision": vision}), task, vocabulary)

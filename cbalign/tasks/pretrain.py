@@ -15,13 +15,13 @@ from torch import Tensor
 
 from cbalign.data.batch import Batch
 from cbalign.data.loader import PairLoader
-from cbalign.data.source import PairSource, captions_of, open_source, source_fingerprint
+from cbalign.data.source import PairSource, source_fingerprint
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.models.alignment import AlignmentModel, PairFeatures
-from cbalign.models.build import build_model, build_solver
+from cbalign.models.build import build_solver
 from cbalign.models.encoder import TorchEncoder
 from cbalign.objectives.codebook import CodebookAlignment, codebook_alignment
 from cbalign.objectives.codebook_health import codebook_health
@@ -32,12 +32,16 @@ from cbalign.objectives.contrastive import (
     paired_positives,
     shared_positives,
 )
-from cbalign.objectives.masked_language import MaskedTokens, mask_tokens, masked_language
+from cbalign.objectives.masked_language import (
+    MaskedTokens,
+    mask_tokens,
+    masked_language,
+    masked_language_over_positions,
+)
 from cbalign.objectives.matching import Negatives, draw_negatives, image_text_matching
 from cbalign.spec.evaluation import RetrievalEvaluation
 from cbalign.spec.experiment import Experiment
 from cbalign.tasks.parameters import tower_groups
-from cbalign.tasks.start import Start
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class PretrainTask:
         self._facts = facts
         self._section = experiment.model
         self._objectives = experiment.objectives
+        self._legacy = experiment.legacy
         self._evaluations = [e for e in experiment.evaluate if isinstance(e, RetrievalEvaluation)]
         self._optimizer = experiment.train.optimizer
         self._corrupt_limit = experiment.data.corrupt_limit
@@ -321,11 +326,19 @@ class PretrainTask:
             elsewhere = fusion(features.text_tokens, features.attention_mask, images)
             losses["matching"] = self._match(torch.cat([groups[0], elsewhere, groups[1]]), negatives)
         if masked is not None:
-            logits = self.model.student.vocabulary_logits(groups[-1][masked.chosen])
-            taught = self._teacher_words(features, masked) if alpha > 0 else None
-            count = self._mean_count(masked.chosen)
-            losses["masked_language"] = masked_language(logits, masked.labels, taught, alpha, count)
+            losses["masked_language"] = self._predict_words(features, groups[-1], masked, alpha)
         return losses
+
+    def _predict_words(self, features: PairFeatures, fused: Tensor, masked: MaskedTokens, alpha: float) -> Tensor:
+        """L_mlm of fused tokens (B, L, D)."""
+        taught = self._teacher_words(features, masked) if alpha > 0 else None
+        count = self._mean_count(masked.chosen)
+        if taught is not None and self._legacy.soft_labels_over_positions:
+            logits = self.model.student.vocabulary_logits(fused)
+            inside = features.attention_mask.bool()
+            return masked_language_over_positions(logits, inside, masked, taught, alpha, count)
+        logits = self.model.student.vocabulary_logits(fused[masked.chosen])
+        return masked_language(logits, masked.labels, taught, alpha, count)
 
     def _mean_count(self, counted: Tensor) -> Tensor:
         """How many are true, averaged over the processes: DDP averages losses, whatever share each process has."""
@@ -351,30 +364,3 @@ class PretrainTask:
 
 def _student(features: PairFeatures) -> Embeddings:
     return Embeddings(features.image_embedding, features.text_embedding)
-
-
-def open_alignment(start: Start, world: World) -> PretrainTask:
-    """Pretraining or retrieval, ready to train."""
-    experiment = start.experiment
-    train = open_source(experiment.data.train)
-    sources: dict[str, PairSource] = {"train": train}
-    for section in experiment.evaluate:
-        sources.setdefault(section.on, open_source(getattr(experiment.data, section.on)))
-    tokenizer = start.tokenizer(lambda: captions_of(train))
-    # One seed for all ranks: they start from the same weights.
-    torch.manual_seed(experiment.train.seed)
-    model = build_model(experiment, tokenizer.vocabulary_size, pretrained=start.published)
-    start.fill(model)
-    loader = PairLoader(
-        train,
-        tokenizer,
-        image_size=experiment.model.vision.image_size,
-        batch_size=experiment.train.batch_size,
-        augmentation=experiment.data.augmentation,
-        seed=experiment.train.seed,
-        workers=experiment.data.workers,
-        corrupt_limit=experiment.data.corrupt_limit,
-        rank=world.rank,
-        world_size=world.size,
-    )
-    return PretrainTask(experiment, model.to(world.device), tokenizer, loader, sources, world, start.facts())

@@ -13,14 +13,15 @@ from cbalign.data.vocabulary import build_tokenizer, text_settings
 from cbalign.engine.checkpoint import read_model
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run, open_run
-from cbalign.errors import CheckpointError
+from cbalign.errors import CbalignError, CheckpointError
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
 from cbalign.models.initial import Alias, start_from
 from cbalign.models.pretrained import read_weights
+from cbalign.spec.data import Source
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.task import InitSection
-from cbalign.tasks.lineage import LINEAGE, TRAINED_ON, Ancestor, descend, to_facts, trained_on
+from cbalign.tasks.lineage import LINEAGE, TRAINED_ON, Ancestor, descend, refuse_seen, to_facts, trained_on
 
 Tell = Callable[[str], None]
 
@@ -95,12 +96,37 @@ class Start:
         taken = start_from(model, self.origin.weights, self.origin.label, aliases)
         self.tell(f"starting from {self.origin.label}: " + "; ".join(taken.lines()))
 
+    def require_unseen(self, data: Source) -> None:
+        """Refuse to train what is to be called zero-shot on a source and cannot be.
+
+        Raises:
+            UsageError: this training, or the model that it starts from, sees the data set.
+        """
+        if self.assets is not None:
+            return  # it was asked when the training began
+        own = Ancestor(self.experiment.name, None, tuple(trained_on(self.experiment)), None)
+        lineage = () if self.origin is None else self.origin.lineage
+        if (doubt := refuse_seen(data, (own, *lineage))) is not None:
+            self.tell(doubt)
+
     def facts(self) -> Mapping[str, object]:
         """For the run's manifest: what it is trained on, and where it comes from."""
         return {
             TRAINED_ON: trained_on(self.experiment),
             LINEAGE: [] if self.origin is None else to_facts(self.origin.lineage),
         }
+
+
+def inherited_tokenizer(experiment: Experiment) -> Tokenizer | None:
+    """The tokenizer of the run that `init` names, cut and framed as the spec says; None where there is none."""
+    if experiment.init is None:
+        return None
+    given = experiment.init.run or experiment.init.checkpoint
+    try:
+        run = open_run(Path(given)) if experiment.init.run else Run(Path(str(given)).parent.parent)
+        return Tokenizer.from_folder(run.assets, text_settings(experiment.model.text))
+    except CbalignError:
+        return None
 
 
 def _open(section: InitSection, experiment: Experiment) -> Origin:

@@ -32,7 +32,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("answering")
     write_lists(folder)
-    spec = values(train=values()["train"] | {"duration": "40 steps", "checkpoint_every": None})
+    spec = values(train=values()["train"] | {"duration": "40 steps", "checkpoint_every": "40 steps"})
     (folder / "spec.json").write_text(json.dumps(spec))
     return folder
 

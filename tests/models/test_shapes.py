@@ -6,8 +6,8 @@ import pytest
 import timm
 import torch
 
-from cbalign.models.build import build_model
 from cbalign.plan.memory import checkpoint_bytes, size_of
+from cbalign.plan.training import untrained
 from cbalign.spec.architectures import vit_config
 from cbalign.spec.derived import derived_quantities
 from cbalign.spec.load import load_experiment
@@ -28,6 +28,10 @@ SPECS = {
         "quickstart",
         ["objectives.matching.weight=0", "evaluate=[]", "model.joint_dim=32", "model.vision.image_size=80"],
     ),
+    "two images": ("paper/nlvr2", []),
+    "two images, one text": ("paper/nlvr2-text-assignment", ["model.vision.width=96", "model.vision.init=random"]),
+    "entailment": ("paper/snli-ve-albef", []),
+    "answers": ("vqa-easy", ["model.text.tokenizer=pretrained"]),
 }
 
 
@@ -41,7 +45,7 @@ def experiment(request, tmp_path, monkeypatch):
 
 def on_meta(experiment, vocabulary=30522):
     with torch.device("meta"):
-        return build_model(experiment, vocabulary, pretrained=False)
+        return untrained(experiment, vocabulary)
 
 
 def test_every_tensor_has_the_name_and_shape_that_the_spec_foretells(experiment):

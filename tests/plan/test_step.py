@@ -15,6 +15,8 @@ from cbalign.engine.task import Progress
 from cbalign.models.build import build_model
 from cbalign.plan.captions import CaptionLengths
 from cbalign.plan.step import measure_step
+from cbalign.plan.training import planned as planned_task
+from cbalign.plan.training import untrained
 from cbalign.spec.experiment import Experiment
 from cbalign.tasks.pretrain import PretrainTask
 
@@ -130,6 +132,45 @@ def test_gradients_of_earlier_micro_batches_are_there_from_the_start():
     gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     beyond = peak_of_allocator(real_step(spec, accumulates=True))  # they were allocated before
     assert planned(spec, accumulates=True).working_bytes == pytest.approx(gradients + beyond, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("task", "source"),
+    [
+        ({"kind": "nlvr2"}, {"source": "nlvr2", "files": ["a.json"]}),
+        ({"kind": "nlvr2", "stage": "text-assignment"}, {"source": "openmoji", "split": "train"}),
+        ({"kind": "entailment"}, {"source": "snli-ve", "files": ["a.json"]}),
+        ({"kind": "vqa"}, {"source": "easy-vqa", "split": "train"}),
+    ],
+    ids=["nlvr2", "text-assignment", "entailment", "vqa"],
+)
+def test_every_task_is_planned_as_it_runs(task, source):
+    plain = experiment(width=64, layers=2, batch=8, image_size=64, precision="fp32")
+    values = plain.model_dump(mode="json", exclude_none=True)
+    values |= {"task": task, "data": {"train": source, "augmentation": {"two_views": False}}}
+    spec = Experiment.model_validate_json(json.dumps(values))
+    with torch.device("meta"):
+        empty = untrained(spec, WORDS)
+    cost = measure_step(spec, empty, CaptionLengths.assumed(TOKENS), processes=1, accumulates=False)
+    torch.manual_seed(0)
+    model = untrained(spec, WORDS).train()
+
+    def step():
+        model.zero_grad(set_to_none=True)
+        real = planned_task(spec, model, TOKENS, World.single())
+        real.task.before_step(LATER)
+        torch.autograd.backward(real.task.step(real.batch, LATER).loss)
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    assert cost.operations == pytest.approx(counter.get_total_flops(), rel=0.02)
+    assert cost.working_bytes == pytest.approx(peak_of_allocator(step), rel=0.05)
+    taught = task.get("stage") is None
+    assert (cost.teacher > 0) == taught
+    if taught:
+        assert cost.teacher == pytest.approx(cost.image_tower + cost.text_tower + cost.fusion + cost.other, rel=1e-6)
+    else:
+        assert cost.fusion > 0
 
 
 def test_parts_add_up_and_a_switched_off_term_costs_nothing():

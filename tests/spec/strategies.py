@@ -74,7 +74,13 @@ def _put(data: dict, found: Found, value: object) -> None:
 
 def _bare(shape: Choice, kind: str | None) -> dict:
     """The least that a section of that kind has to say."""
-    needed = {"split": "train", "files": ["pairs"], "file": "pairs", "shards": ["pairs.tar"]}
+    needed = {
+        "split": "train",
+        "files": ["pairs"],
+        "file": "pairs",
+        "shards": ["pairs.tar"],
+        "questions": ["asked.json"],
+    }
     section = shape.section(kind)
     bare = {n: needed[n] for n, s in settings(section).items() if s.required and n != shape.discriminator}
     return {shape.discriminator: kind, **bare} if kind else bare

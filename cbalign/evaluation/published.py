@@ -1,0 +1,136 @@
+"""Published figures, to stand beside what was measured, with every way in which the protocols differ.
+
+Only figures that were read where they are printed; those that are told from memory are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cbalign.evaluation.result import Result, RetrievalResult
+from cbalign.evaluation.scored import ScoredResult
+
+IMAGE_SIZE = 384  # of fine-tuning, and of every published result (ALBEF, configs)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a published number was measured."""
+
+    data_set: str  # a name of `cbalign.data.datasets`
+    split: str  # by our names: `validation`, `test`
+    title: str  # by theirs: `NLVR2 dev`
+    name: str  # `rerank`, `accuracy`
+    sizes: Mapping[str, int]  # numbers of images, texts or items
+    top_k: int | None = None
+    zero_shot: bool = False
+    untuned: bool = False  # measured with the pretrained model, not with one that was fine-tuned for retrieval
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Numbers in per cent by the name that results give them."""
+
+    method: str
+    source: str
+    protocol: Protocol
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published number beside one that was measured."""
+
+    figure: str  # `CODIS, NLVR2 dev, accuracy`
+    published: float
+    measured: float
+    source: str
+    differs: tuple[str, ...]  # what differs between the protocols; nothing where they are the same
+
+    def __str__(self) -> str:
+        line = f"published {self.figure}: {self.published:.2f}; here {self.measured:.2f}"
+        return f"{line}; the protocol differs: {'; '.join(self.differs)}" if self.differs else line
+
+
+_CODIS = "CODIS (CVPR 2022), results page"
+_TEXT, _IMAGE = "rerank/image_to_text/r1", "rerank/text_to_image/r1"
+_TITLES = {_TEXT: "text R@1", _IMAGE: "image R@1"}
+
+PUBLISHED = (
+    Figures(
+        "CODIS",
+        _CODIS,
+        # Of a model that was fine-tuned on COCO, as the field has it.
+        Protocol("flickr30k", "test", "Flickr30k 1K zero-shot", "rerank", {"images": 1000, "texts": 5000}, 128, True),
+        {_TEXT: 91.7, _IMAGE: 79.7},
+    ),
+    Figures(
+        "CODIS",
+        _CODIS,
+        # Called zero-shot, though pretraining saw COCO's training images.
+        Protocol("coco", "test", "COCO 5K zero-shot", "rerank", {"images": 5000, "texts": 25010}, 256, untuned=True),
+        {_TEXT: 71.5, _IMAGE: 53.9},
+    ),
+    Figures(
+        "CODIS", _CODIS, Protocol("nlvr2", "validation", "NLVR2 dev", "accuracy", {"items": 6982}), {"accuracy": 80.50}
+    ),
+    Figures(
+        "CODIS", _CODIS, Protocol("nlvr2", "test", "NLVR2 test-P", "accuracy", {"items": 6967}), {"accuracy": 80.84}
+    ),
+    Figures(
+        "CODIS",
+        _CODIS,
+        Protocol("flickr30k", "validation", "SNLI-VE val", "accuracy", {"items": 17858}),
+        {"accuracy": 80.5},
+    ),
+    Figures(
+        "CODIS", _CODIS, Protocol("flickr30k", "test", "SNLI-VE test", "accuracy", {"items": 17901}), {"accuracy": 80.4}
+    ),
+)
+
+
+def beside(result: Result, split: str, data_sets: Sequence[str], task: str) -> tuple[Beside, ...]:
+    """The published figures of the same protocol on the same data set and split, or of the nearest one.
+
+    Args:
+        result: what was measured.
+        split: `validation` or `test` of the spec.
+        data_sets: names of the data sets that were measured on.
+        task: kind of the task that the model learned.
+    """
+    return tuple(
+        each
+        for figures in PUBLISHED
+        if tuple(data_sets) == (figures.protocol.data_set,)
+        and split == figures.protocol.split
+        and result.protocol == figures.protocol.name
+        for each in _beside(result, figures, task)
+    )
+
+
+def _beside(result: Result, figures: Figures, task: str) -> Iterator[Beside]:
+    measured = result.flat()
+    differs = tuple(_differences(result, figures.protocol, task))
+    for name, value in figures.values.items():
+        if name in measured:
+            title = f"{figures.method}, {figures.protocol.title}, {_TITLES.get(name, name)}"
+            yield Beside(title, value, measured[name], figures.source, differs)
+
+
+def _differences(result: Result, protocol: Protocol, task: str) -> Iterator[str]:
+    for name, count in protocol.sizes.items():
+        if getattr(result, name) != count:
+            yield f"{getattr(result, name):,} {name}, published {count:,}"
+    if result.image_size != IMAGE_SIZE:
+        yield f"{result.image_size} px, published {IMAGE_SIZE}"
+    if protocol.untuned and task != "pretrain":
+        yield "fine-tuned for retrieval, published not"
+    if isinstance(result, RetrievalResult):
+        if result.top_k != protocol.top_k:
+            yield f"top {result.top_k}, published {protocol.top_k}"
+        if result.zero_shot != protocol.zero_shot:
+            mine, theirs = ("zero-shot" if each else "not zero-shot" for each in (result.zero_shot, protocol.zero_shot))
+            yield f"{mine}, published {theirs}"
+    elif isinstance(result, ScoredResult) and result.skipped:
+        yield f"{result.skipped:,} items left out"
