@@ -69,7 +69,7 @@ def test_settings_are_offered_by_their_paths():
 
 
 def test_values_are_offered_though_bash_breaks_words_at_the_equals_sign():
-    assert offered("show", "mine.yaml", "--set", "train.precision", "=") == ["fp32", "bf16"]
+    assert offered("show", "mine.yaml", "--set", "train.precision", "=") == ["auto", "fp32", "bf16"]
     assert offered(
         "show", "mine.yaml", "--set", "train.seed", "=", "3", "--set", "data.augmentation.flip", "=", "t"
     ) == ["true"]
