@@ -166,6 +166,6 @@ def _of_run(run: Run, checkpoint: Path) -> Origin:
 
 def _of_albef(file: Path, text_layers: int) -> Origin:
     weights = read_weights(file)
-    infer_sizes(weights, file)  # refuses files of other models
+    infer_sizes(weights, file, image_heads=1, text_heads=1)  # refuses files of other models; the spec knows the heads
     lineage = (Ancestor(file.name, None, None, None),)
     return Origin(file.name, from_albef(weights, text_layers), None, lineage)
