@@ -71,8 +71,11 @@ def question_score(answer: str, question: Question) -> float:
 
 
 def results_json(result: ScoredResult) -> str:
-    """Answers as EvalAI takes them: `[{"question_id": …, "answer": …}, …]`."""
-    answers = [{"question_id": i, "answer": answer} for i, answer in zip(result.ids, result.predictions, strict=True)]
+    """Answers as EvalAI takes them: `[{"question_id": …, "answer": …}, …]`, one to each question."""
+    first: dict[int | str, str] = {}
+    for question, answer in zip(result.ids, result.predictions, strict=True):
+        first.setdefault(question, answer)
+    answers = [{"question_id": question, "answer": answer} for question, answer in first.items()]
     return json.dumps(answers, ensure_ascii=False) + "\n"
 
 

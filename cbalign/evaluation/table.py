@@ -20,7 +20,9 @@ def format_table(results: Sequence[Result]) -> str:
     if ranked:
         lines += [*_captions(ranked), "", *_aligned([_HEADER, *_rows(ranked)], _LEFT), *_codebooks(ranked)]
     for result in scored:
-        lines += ["", _scored_caption(result), "", *_aligned([("", "%"), *_metrics(result)], 1)]
+        lines += ["", _scored_caption(result)]
+        if result.metrics:
+            lines += ["", *_aligned([("", "%"), *_metrics(result)], 1)]
         if result.confusion is not None:
             lines += ["", *_aligned(_confusion(result.confusion), 1)]
     return "\n".join(lines).lstrip("\n")
@@ -34,7 +36,9 @@ def markdown_table(results: Sequence[Result]) -> str:
     if ranked:
         parts += [*_captions(ranked), _markdown([_HEADER, *_rows(ranked)], _LEFT), *_codebooks(ranked)]
     for result in scored:
-        parts += [_scored_caption(result), _markdown([("", "%"), *_metrics(result)], 1)]
+        parts.append(_scored_caption(result))
+        if result.metrics:
+            parts.append(_markdown([("", "%"), *_metrics(result)], 1))
         if result.confusion is not None:
             parts.append(_markdown(_confusion(result.confusion), 1))
     return "\n\n".join(parts)
@@ -60,6 +64,8 @@ def _scored_caption(result: ScoredResult) -> str:
         line += f"; [{CONFIDENCE} % interval over items]"
     if result.skipped:
         line += f"; {result.skipped:,} with unreadable images left out"
+    if not result.metrics:
+        line += "; the answers are secret, nothing can be measured: write them to a file with --predictions"
     return line
 
 
