@@ -52,7 +52,7 @@ def _paths(section: Section) -> Iterator[str]:
     for name, setting in settings(type(section)).items():
         if setting.path_kind and isinstance(setting.shape, Leaf):
             value = getattr(section, name)
-            yield from (value if isinstance(value, tuple) else (value,))
+            yield from (path for path in (value if isinstance(value, tuple) else (value,)) if path is not None)
 
 
 def _weights(experiment: Experiment) -> Iterator[ReadFile]:
