@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Versions that the whole suite passed with; empty it to take the newest: make test CONSTRAINTS=
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: quickstart tour test test-slow benchmark lint types format clean help
+.PHONY: quickstart tour test test-slow docs benchmark lint types format clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ test: $(VENV)/test ## everything, from nothing
 
 test-slow: $(VENV)/test ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+docs: $(VENV)/test ## the documentation, without a network, into build/site; a warning is a failure
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 benchmark: $(VENV)/quickstart ## a bundle at ViT-B size beside PyTorch; keeps benchmarks/results/
 	$(BIN)/python benchmarks/deployment.py

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import device_option, json_option, require_option
 from cbalign.errors import UsageError
 
@@ -24,8 +24,13 @@ _RECALL_IMAGES = {"quick": 128, "thorough": 1000}
 
 
 @click.command()
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
-@click.option("--run", type=click.Path(path_type=Path), help="The run of the bundle: PyTorch is measured beside it.")
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    shell_complete=offers.results,
+    help="The run of the bundle: PyTorch is measured beside it.",
+)
 @click.option("--precision", "precisions", multiple=True, help="Only these graphs. May be repeated.")
 @device_option
 @require_option
@@ -68,7 +73,7 @@ def benchmark(
 
     if (conflict := package_conflict()) is not None:
         console.note(f"warning: {conflict}")
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle).require_alignment()
     place = require or device
     gpu = "" if find_device(place).kind == "cpu" else "cuda"
     effort = QUICK if quick else THOROUGH

@@ -175,7 +175,7 @@ def pack(
         raise UsageError("--quality is of images scaled down", remedy="Give --longest-side as well.")
     if output.exists():
         raise UsageError(f"--output {output}: is there already", remedy="Name a new folder, or remove this one first.")
-    experiment, sources = _open(spec, overrides, profiles, (split,))
+    experiment, sources = _open(spec, overrides, profiles, (split,), pairs_only=True)
     with new_folder(output) as folder, console.progress() as report:
         packed = write(
             sources[split],
@@ -201,15 +201,17 @@ def pack(
 
 
 def _open(
-    spec: str, overrides: Sequence[str], profiles: Sequence[str], splits: Sequence[str]
+    spec: str, overrides: Sequence[str], profiles: Sequence[str], splits: Sequence[str], *, pairs_only: bool = False
 ) -> tuple[Experiment, dict[str, StoredSource]]:
     """The experiment, and the sources of the splits asked for, or of all that it has.
 
+    Items of other kinds are taken for images with texts, unless `pairs_only`.
+
     Raises:
-        UsageError: the spec lacks a split that was asked for.
+        UsageError: the spec lacks a split that was asked for, or has no pairs where only these will do.
         DataError: a list cannot be read; the message names the split.
     """
-    from cbalign.data.source import open_source
+    from cbalign.data.item_pairs import open_as_pairs
     from cbalign.spec.load import load_experiment
 
     experiment = load_experiment(spec, overrides, profiles=profiles, check_files=False).experiment
@@ -223,7 +225,7 @@ def _open(
                 raise UsageError(f"--split {split}: data.{split} is not set in {spec}")
             continue
         try:
-            sources[split] = open_source(section)
+            sources[split] = open_as_pairs(section, "pairs" if pairs_only else experiment.task.items)
         except DataError as error:
             raise DataError(f"data.{split}: {error.message}", remedy=error.remedy) from error
     return experiment, sources

@@ -27,8 +27,20 @@ CLASSES = ["architecture", "initialisation", "data", "training", "evaluation", "
     help="patch: a spec overlay that makes B of A.",
 )
 @json_option
-@click.option("--only", multiple=True, metavar="CLASS|PATH", help="Only this effect class, or what is below a path.")
-@click.option("--ignore", multiple=True, metavar="CLASS|PATH", help="Not this effect class, nor what is below a path.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="CLASS|PATH",
+    shell_complete=offers.effects_and_paths,
+    help="Only this effect class, or what is below a path.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="CLASS|PATH",
+    shell_complete=offers.effects_and_paths,
+    help="Not this effect class, nor what is below a path.",
+)
 @click.option("--all", "everything", is_flag=True, help="Also what is the same, and every tensor that changed.")
 @click.option(
     "--fail-on",

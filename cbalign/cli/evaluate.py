@@ -81,7 +81,8 @@ def evaluate(
     from datetime import UTC, datetime
 
     from cbalign.data.datasets import data_sets
-    from cbalign.evaluation.predictions import write_predictions
+    from cbalign.engine.files import write_durably
+    from cbalign.evaluation.predictions import predictions_file
     from cbalign.evaluation.published import beside
     from cbalign.evaluation.result import Evaluation
     from cbalign.evaluation.scored import ScoredResult
@@ -113,7 +114,7 @@ def evaluate(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if predictions is not None:
-        write_predictions(predictions, subject.experiment.task, results)
+        write_durably(predictions, predictions_file(subject.experiment.task, results).encode())
         if skipped := sum(result.skipped for result in results if isinstance(result, ScoredResult)):
             console.note(f"warning: {predictions} lacks {skipped:,} items whose images cannot be read")
     _keep(evaluation, subject, output)

@@ -63,33 +63,41 @@ def _title(found: Found) -> str:
     return f"{path} ({found.variant})" if found.variant and isinstance(found.setting.shape, Leaf) else path
 
 
-def _text(found: Found) -> str:
+def facts(found: Found) -> list[tuple[str, str]]:
+    """All that is known of a setting beside its help, by name; a name is empty where the one before goes on."""
     from cbalign.spec.fields import Choice, Items, Leaf
     from cbalign.spec.usage import readers
 
     setting = found.setting
-    lines = [click.style(_title(found), bold=True), f"  {setting.help}"]
-    facts: list[tuple[str, str]] = []
+    known: list[tuple[str, str]] = []
     match setting.shape:
         case Leaf():
-            facts.append(("type", setting.shape.wording()))
+            known.append(("type", setting.shape.wording()))
         case Choice() if len(setting.shape.variants) > 1:
-            facts.append(("kinds", f"{setting.shape.discriminator}: {', '.join(setting.shape.variants)}"))
+            known.append(("kinds", f"{setting.shape.discriminator}: {', '.join(setting.shape.variants)}"))
         case Items():
-            facts.append(("type", "a list of sections"))
+            known.append(("type", "a list of sections"))
     if setting.required:
-        facts.append(("default", "none: it has to be set"))
+        known.append(("default", "none: it has to be set"))
     elif isinstance(setting.shape, Leaf):
-        facts.append(("default", json.dumps(setting.default, ensure_ascii=False)))
+        known.append(("default", json.dumps(setting.default, ensure_ascii=False)))
     if found.effect:
-        facts.append(("effect", f"{found.effect.value}: {found.effect.meaning}"))
+        known.append(("effect", f"{found.effect.value}: {found.effect.meaning}"))
     if setting.switch:
-        facts.append(("", f"{setting.switch.value} when it goes to or from 0"))
+        known.append(("", f"{setting.switch.value} when it goes to or from 0"))
     if setting.paper:
-        facts.append(("published", setting.paper))
+        known.append(("published", setting.paper))
     if isinstance(setting.shape, Leaf) and (used := readers(found)):
-        facts.append(("used in", ", ".join(used)))
-    lines += [f"  {name:<10} {value}" for name, value in facts]
+        known.append(("used in", ", ".join(used)))
+    return known
+
+
+def _text(found: Found) -> str:
+    from cbalign.spec.fields import Choice, Items
+
+    setting = found.setting
+    lines = [click.style(_title(found), bold=True), f"  {setting.help}"]
+    lines += [f"  {name:<10} {value}" for name, value in facts(found)]
     inner = setting.shape.item if isinstance(setting.shape, Items) else setting.shape
     if isinstance(inner, Choice):
         lines += ["", _listing(inner, f"{found.path}.")]

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -40,8 +40,11 @@ def checks(folder: Path) -> Iterator[Check]:
     """
     yield Check("python", "ok", f"{platform.python_version()}, {sys.executable}")
     yield Check("system", "ok", f"{platform.platform()}, {os.cpu_count()} cores{_memory()}")
-    yield from _packages()
     gpus = _gpus()
+    for check in _packages():
+        # CUDA's packages are gigabytes that do nothing where there is no GPU.
+        useless = check.name == "extra gpu" and check.state == "absent" and not gpus
+        yield replace(check, remedy=None) if useless else check
     yield from (Check("gpu", "ok", gpu) for gpu in gpus) if gpus else [Check("gpu", "absent", "no NVIDIA GPU")]
     yield _onnxruntime(gpus)
     yield _torch(gpus)

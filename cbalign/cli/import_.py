@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option, profile_option, set_option
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ def import_() -> None:
 
 @import_.command()
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--spec", metavar="SPEC", help="The experiment that the run is to be of; else it is read off the file.")
+@click.option(
+    "--spec",
+    metavar="SPEC",
+    shell_complete=offers.specs,
+    help="The experiment that the run is to be of; else it is read off the file.",
+)
 @set_option
 @profile_option
 @click.option(

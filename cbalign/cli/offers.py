@@ -38,6 +38,14 @@ def results(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> 
     return [CompletionItem(path.removesuffix("/manifest.json")) for path in found]
 
 
+def runs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the runs in the folder of runs, `latest`, and run directories by their paths."""
+    folder = Path(ctx.params.get("runs_dir") or "runs")
+    names = ["latest", *sorted(path.parent.name for path in folder.glob("*/manifest.json"))]
+    named = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [*named, *(results(ctx, parameter, incomplete) if "/" in incomplete else [])]
+
+
 def specs_and_results(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Specs, runs and bundles."""
     return [*results(ctx, parameter, incomplete), *specs(ctx, parameter, incomplete)]
@@ -52,13 +60,31 @@ def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
 def overrides(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """For `--set`: `a.b=`, `+list=`, `~a.b`, and after `=` the values that the setting can have."""
     sign = incomplete[:1] if incomplete[:1] in ("+", "~") else ""
-    path, equals, begun = incomplete.removeprefix(sign).partition("=")
-    shapes = {each.path: each.setting.shape for each in _every() if "[]" not in each.path}
-    if equals:
-        values = _values(shapes[path]) if path in shapes else []
-        return [CompletionItem(f"{sign}{path}={value}") for value in values if value.startswith(begun)]
-    fitting = (name for name, shape in shapes.items() if name.startswith(path) and _takes(shape, sign))
-    return [CompletionItem(f"{sign}{name}{'' if sign == '~' else '='}") for name in fitting]
+    return [CompletionItem(f"{sign}{item}") for item in _assignments(incomplete.removeprefix(sign), sign)]
+
+
+def values(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For `PATH=VALUE` and `PATH=VALUE,VALUE`: settings, and after `=` and each comma their values."""
+    before, comma, _ = incomplete.rpartition(",")
+    path = incomplete.partition("=")[0]
+    begun = f"{path}={incomplete[len(before) + 1 :]}" if comma else incomplete
+    done = f"{before}," if comma else ""
+    return [CompletionItem(done + item.removeprefix(f"{path}=" if comma else "")) for item in _assignments(begun)]
+
+
+def effects_and_paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Effect classes, and dotted paths of settings and sections."""
+    from cbalign.spec.section import Effect
+
+    effects = [CompletionItem(effect.value, help=effect.meaning) for effect in Effect]
+    return [*(each for each in effects if each.value.startswith(incomplete)), *paths(ctx, parameter, incomplete)]
+
+
+def gpus(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """GPUs that `plan` knows."""
+    from cbalign.plan.gpus import GPUS
+
+    return [CompletionItem(name) for name in GPUS if name.startswith(incomplete)]
 
 
 def profiles(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -99,6 +125,17 @@ def _every() -> Iterator[Found]:
     from cbalign.spec.fields import every
 
     return every(Experiment)
+
+
+def _assignments(begun: str, sign: str = "") -> list[str]:
+    """What `path` or `path=value` can become: paths that begin as typed, or values of the one that is there."""
+    path, equals, value = begun.partition("=")
+    shapes = {each.path: each.setting.shape for each in _every() if "[]" not in each.path}
+    if equals:
+        found = _values(shapes[path]) if path in shapes else []
+        return [f"{path}={each}" for each in found if each.startswith(value)]
+    fitting = (name for name, shape in shapes.items() if name.startswith(path) and _takes(shape, sign))
+    return [f"{name}{'' if sign == '~' else '='}" for name in fitting]
 
 
 def _takes(shape: Shape, sign: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option, profile_option, set_option, spec_argument
 from cbalign.cli.quantities import in_bytes
 
@@ -23,13 +23,25 @@ DEFAULT_GPUS = ("rtx-4090", "a100-40gb", "h100-80gb")
 @spec_argument
 @set_option
 @profile_option
-@click.option("--gpu", "gpus", multiple=True, metavar="NAME", help="Tell hours on this GPU. May be repeated.")
+@click.option(
+    "--gpu",
+    "gpus",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=offers.gpus,
+    help="Tell hours on this GPU. May be repeated.",
+)
 @click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="How many train together.")
 @click.option(
     "--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines they are spread over."
 )
 @click.option("--pairs", type=click.IntRange(min=1), help="Size of the training data, where they are not at hand.")
-@click.option("--fit", metavar="NAME", help="Find the largest train.batch_size for this GPU, and plan that.")
+@click.option(
+    "--fit",
+    metavar="NAME",
+    shell_complete=offers.gpus,
+    help="Find the largest train.batch_size for this GPU, and plan that.",
+)
 @json_option
 def plan(
     spec: str,
@@ -172,7 +184,7 @@ def _memory(plan: Plan) -> str:
         ("optimiser", memory.optimizer, "two moments"),
         ("gradients", memory.gradients, ""),
         ("gradient buckets", memory.buckets, "DDP's copy"),
-        ("activations", memory.activations, f"estimate, {train.batch_size} pairs at a time in {train.precision}"),
+        ("activations", memory.activations, f"estimate, {train.batch_size} pairs at a time in {plan.precision}"),
         ("together", memory.total, "besides what CUDA itself takes"),
     ]
     shown = [(name, in_bytes(value), remark) for name, value, remark in rows if value]
@@ -217,7 +229,7 @@ def _gpus(plan: Plan) -> str:
         memory = f"{in_bytes(plan.memory.total)} of {in_bytes(each.gpu.usable)}"
         rows.append((each.gpu.name, hours, memory if each.fits else f"does not fit: {memory}"))
     several = f"{plan.devices} × " if plan.devices > 1 else ""
-    precision = plan.experiment.train.precision
+    precision = plan.precision
     return _block(f"time on {several}… at {UTILISATION:.0%} of the {precision} peak (assumed)", rows)
 
 

@@ -8,13 +8,13 @@ from typing import get_args
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option, runs_dir_option, set_option
 from cbalign.cli.tables import layout_options
 from cbalign.engine.manifest import Status
 
 STATES = get_args(Status)
-run_argument = click.argument("name", metavar="RUN")
+run_argument = click.argument("name", metavar="RUN", shell_complete=offers.runs)
 
 
 @click.group()
@@ -31,7 +31,10 @@ def runs() -> None:
 @click.option(
     "--name", "names", multiple=True, metavar="PATTERN", help="Only experiments of this name; * for any text."
 )
-@click.option("--where", multiple=True, metavar="PATH=VALUE", help="Only runs with this setting. May be repeated.")
+@click.option(
+    "--where", multiple=True, metavar="PATH=VALUE", shell_complete=offers.values,
+    help="Only runs with this setting. May be repeated.",
+)  # fmt: skip
 @click.option("--metric", metavar="NAME", help="The metric to show, or the end of its name.")
 @json_option
 def list_command(
@@ -73,7 +76,7 @@ def show_command(name: str, runs_dir: Path, as_json: bool) -> None:
 
 
 @runs.command("compare")
-@click.argument("names", metavar="[RUN…]", nargs=-1)
+@click.argument("names", metavar="[RUN…]", nargs=-1, shell_complete=offers.runs)
 @runs_dir_option
 @click.option("--sort", "sort_by", metavar="METRIC", help="Best run first by this metric, or the end of its name.")
 @layout_options
@@ -129,7 +132,7 @@ def rerun_command(name: str, overrides: tuple[str, ...], runs_dir: Path) -> None
 
 
 @runs.command("remove")
-@click.argument("names", metavar="RUN…", nargs=-1, required=True)
+@click.argument("names", metavar="RUN…", nargs=-1, required=True, shell_complete=offers.runs)
 @runs_dir_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove_command(names: tuple[str, ...], runs_dir: Path, yes: bool) -> None:

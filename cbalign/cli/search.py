@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
 from cbalign.errors import UsageError
 
@@ -24,7 +24,7 @@ _SHOWN_PROBLEMS = 5
 
 
 @click.command()
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.argument("text", required=False)
 @click.option(
@@ -75,6 +75,7 @@ def search(
         raise UsageError("--rerank needs a text: the matcher compares pictures with words")
     example = None if image is None else decode_untrusted(image)
     session = Session.open(bundle, device, precision, threads=threads)
+    session.bundle.require_alignment()
     count = _rerank_count(session, text, rerank)
     if text is not None and (cut := check_text(text, session.tokenizer)):
         console.note(cut)

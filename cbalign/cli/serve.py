@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from cbalign.cli import console
+from cbalign.cli import console, offers
 
 
 @click.command()
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
@@ -96,6 +96,7 @@ def serve(
 
     listening = bind(host, port)
     session = Session.open(bundle, device, precision, threads=threads)
+    session.bundle.require_alignment()
     index = None
     if images is not None:
         with progress() as report:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, tables
+from cbalign.cli import console, offers, tables
 from cbalign.cli.failures import failure_of
 from cbalign.cli.options import profile_option, runs_dir_option, set_option, spec_argument
 from cbalign.cli.tables import layout_options
@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     "--over",
     multiple=True,
     metavar="PATH=V,V|LOW..HIGH[:log]",
+    shell_complete=offers.values,
     help="Try these values, with those of every other --over.",
 )
 @click.option(
-    "--paired", multiple=True, metavar="PATH=V,V", help="Values that move together, one by one. Twice or more."
+    "--paired",
+    multiple=True,
+    metavar="PATH=V,V",
+    shell_complete=offers.values,
+    help="Values that move together, one by one. Twice or more.",
 )
 @click.option("--random", "draws", type=click.IntRange(min=1), metavar="N", help="Draw N settings in place of all.")
 @click.option("--draw-seed", type=int, default=0, show_default=True, help="Seed of the draws.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -27,8 +27,9 @@ class TensorBatch:
     @classmethod
     def of(cls, arrays: ArrayBatch) -> Self:
         """The batch whose fields are the arrays of the same names."""
-        given = {field.name: getattr(arrays, field.name) for field in fields(cls)}
-        return cls(**{name: None if array is None else torch.from_numpy(array) for name, array in given.items()})
+        given: dict[str, Any] = {field.name: getattr(arrays, field.name) for field in fields(cls)}
+        tensors: dict[str, Any] = {n: None if array is None else torch.from_numpy(array) for n, array in given.items()}
+        return cls(**tensors)
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
         given = ((field.name, getattr(self, field.name)) for field in fields(self))

@@ -51,7 +51,11 @@ class LabelledFiles:
             MissingImageError: one is not there.
             DataError: corrupt, or a link that leads outside the root.
         """
-        return tuple(self._items.images.load(index, i) for i in range(self._items.images.per_entry))
+        return tuple(self.image(index, position) for position in range(self._items.images.per_entry))
+
+    def image(self, index: int, position: int) -> Image.Image:
+        """One image of item `index`; errors as of `images`."""
+        return self._items.images.load(index, position)
 
     def read(self, index: int) -> tuple[bytes, ...]:
         """The image files of item `index`.

@@ -25,7 +25,14 @@ from cbalign.engine.divergence import Measured, explain_gradient, explain_losses
 from cbalign.engine.manifest import Manifest, Status
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
 from cbalign.engine.parallel import StepModule
-from cbalign.engine.precision import autocast, check_precision
+from cbalign.engine.precision import (
+    Precision,
+    PrecisionSetting,
+    autocast,
+    check_precision,
+    choose_precision,
+    multiplies_bf16,
+)
 from cbalign.engine.provenance import describe_attempt
 from cbalign.engine.records import MetricsFile, Record, TensorBoardFile, Window
 from cbalign.engine.reporter import Reporter
@@ -109,6 +116,15 @@ def fit(
         return Outcome(training.timetable.total_steps, metrics, time.monotonic() - started)
 
 
+def _agreed_precision(setting: PrecisionSetting, run: Run, world: World) -> Precision:
+    """One precision for all processes and for the whole run: what it began in, else bf16 where every device has it."""
+    begun = world.share(Manifest.read(run.manifest).precision if world.is_main else None)
+    if begun is not None:
+        return begun
+    chosen = choose_precision(setting, world.device)
+    return "fp32" if world.any(chosen == "fp32") else "bf16"
+
+
 class _Training(Generic[BatchT]):
     """The state of one `fit`."""
 
@@ -122,7 +138,8 @@ class _Training(Generic[BatchT]):
         signals: StopSignals,
         stack: ExitStack,
     ) -> None:
-        check_precision(world.device, train.precision)
+        self.precision = _agreed_precision(train.precision, run, world)
+        check_precision(world.device, self.precision)
         self.task, self.train, self.run, self.world = task, train, run, world
         self.reporter, self.signals, self.stack = reporter, signals, stack
         self.timetable = build_timetable(train, batches_per_epoch=task.batches_per_epoch, processes=world.size)
@@ -175,7 +192,11 @@ class _Training(Generic[BatchT]):
         """Write down who works on the run, and show it."""
         if self.world.is_main:
             attempt = describe_attempt(
-                from_step=self.done, argv=argv, device=self.world.device, processes=self.world.size
+                from_step=self.done,
+                argv=argv,
+                device=self.world.device,
+                precision=self.precision,
+                processes=self.world.size,
             )
             Manifest.read(self.run.manifest).begin(attempt).write(self.run.manifest)
         total, warmup = self.timetable.total_steps, self.schedule.warmup_steps
@@ -183,6 +204,10 @@ class _Training(Generic[BatchT]):
             self.reporter.note(
                 f"train.schedule.warmup is {warmup} steps and the training {total}: "
                 "the learning rate never reaches its peak"
+            )
+        if self.precision == "bf16" and not multiplies_bf16(self.world.device):
+            self.reporter.note(
+                "this processor only emulates bf16, which is slow; train.precision: auto takes fp32 here"
             )
         if self.done:
             self.reporter.note(f"going on after step {self.done} of {total}")
@@ -277,7 +302,7 @@ class _Training(Generic[BatchT]):
     def _backward(self, batch: BatchT, progress: Progress) -> StepOutput:
         last = progress.micro_step == progress.micro_steps - 1
         with nullcontext() if last else self.forward.without_synchronisation():
-            with autocast(self.world.device, self.train.precision):
+            with autocast(self.world.device, self.precision):
                 output = self.forward(batch.to(self.world.device), progress)
             torch.autograd.backward(output.loss / progress.micro_steps)
         return output

@@ -31,6 +31,7 @@ class Attempt:
     to_step: int | None = None
     status: Status = "running"
     message: str = ""
+    precision: Literal["fp32", "bf16"] | None = None  # what it computed in: fp32 or bf16
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Manifest:
     attempts: tuple[Attempt, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the last evaluation
     rerun_of: str | None = None  # the run whose settings it took, where it was made by `runs rerun`
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16"] | None:
+        """What the first attempt computed in, where that was recorded."""
+        return next((a.precision for a in self.attempts if a.precision), None)
 
     def write(self, path: Path) -> None:
         """Replace the file at `path`.

@@ -10,6 +10,7 @@ import torch
 from cbalign.errors import DeviceError
 
 Precision = Literal["fp32", "bf16"]
+PrecisionSetting = Literal["auto", "fp32", "bf16"]
 
 
 def choose_device(setting: str, *, local_rank: int = 0) -> torch.device:
@@ -38,6 +39,23 @@ def choose_device(setting: str, *, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
+def choose_precision(setting: PrecisionSetting, device: torch.device) -> Precision:
+    """What `auto`, `fp32` or `bf16` means on `device`."""
+    if setting != "auto":
+        return setting
+    return "bf16" if multiplies_bf16(device) else "fp32"
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether `device` has instructions for bf16; a CPU without them emulates it, about five times as slow as fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not hasattr(torch.cpu, "get_capabilities"):  # added after torch 2.9
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is ARM's
+
+
 def check_precision(device: torch.device, precision: Precision) -> None:
     """Make sure that `device` computes in `precision` natively, and that fp32 means fp32 there.
 
@@ -49,7 +67,7 @@ def check_precision(device: torch.device, precision: Precision) -> None:
     """
     if device.type != "cuda":
         return
-    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if precision == "bf16" and not multiplies_bf16(device):
         raise DeviceError(
             f"{torch.cuda.get_device_name(device)} does not compute in bf16.",
             remedy="Train with --set train.precision=fp32.",

@@ -13,12 +13,15 @@ from pathlib import Path
 import torch
 
 from cbalign.engine.manifest import Attempt, now
+from cbalign.engine.precision import Precision
 from cbalign.machine import processor
 
 PACKAGES = ("cbalign", "torch", "timm", "transformers", "tokenizers", "safetensors", "numpy", "Pillow")
 
 
-def describe_attempt(*, from_step: int, argv: Sequence[str], device: torch.device, processes: int) -> Attempt:
+def describe_attempt(
+    *, from_step: int, argv: Sequence[str], device: torch.device, precision: Precision, processes: int
+) -> Attempt:
     """This process, its machine and its software."""
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return Attempt(
@@ -27,6 +30,7 @@ def describe_attempt(*, from_step: int, argv: Sequence[str], device: torch.devic
         argv=tuple(argv),
         host=platform.node(),
         device=f"{device.type}: {named}, {torch.get_num_threads()} threads",
+        precision=precision,
         processes=processes,
         versions={"python": platform.python_version(), "platform": platform.platform(), **_versions()},
         revision=_revision(Path(__file__).parent),

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from cbalign.evaluation.result import Result, RetrievalResult
 from cbalign.evaluation.scored import ScoredResult
 
-IMAGE_SIZE = 384  # of fine-tuning, and of every published result (ALBEF, configs)
-
 
 @dataclass(frozen=True)
 class Protocol:
@@ -23,6 +21,7 @@ class Protocol:
     title: str  # by theirs: `NLVR2 dev`
     name: str  # `rerank`, `accuracy`
     sizes: Mapping[str, int]  # numbers of images, texts or items
+    image_size: int | None = 384  # of fine-tuning (ALBEF, configs); None where nobody says
     top_k: int | None = None
     zero_shot: bool = False
     untuned: bool = False  # measured with the pretrained model, not with one that was fine-tuned for retrieval
@@ -62,14 +61,18 @@ PUBLISHED = (
         "CODIS",
         _CODIS,
         # Of a model that was fine-tuned on COCO, as the field has it.
-        Protocol("flickr30k", "test", "Flickr30k 1K zero-shot", "rerank", {"images": 1000, "texts": 5000}, 128, True),
+        Protocol(
+            "flickr30k", "test", "Flickr30k 1K zero-shot", "rerank", {"images": 1000, "texts": 5000}, 384, 128, True
+        ),
         {_TEXT: 91.7, _IMAGE: 79.7},
     ),
     Figures(
         "CODIS",
         _CODIS,
         # Called zero-shot, though pretraining saw COCO's training images.
-        Protocol("coco", "test", "COCO 5K zero-shot", "rerank", {"images": 5000, "texts": 25010}, 256, untuned=True),
+        Protocol(
+            "coco", "test", "COCO 5K zero-shot", "rerank", {"images": 5000, "texts": 25010}, None, 256, untuned=True
+        ),
         {_TEXT: 71.5, _IMAGE: 53.9},
     ),
     Figures(
@@ -122,8 +125,8 @@ def _differences(result: Result, protocol: Protocol, task: str) -> Iterator[str]
     for name, count in protocol.sizes.items():
         if getattr(result, name) != count:
             yield f"{getattr(result, name):,} {name}, published {count:,}"
-    if result.image_size != IMAGE_SIZE:
-        yield f"{result.image_size} px, published {IMAGE_SIZE}"
+    if protocol.image_size is not None and result.image_size != protocol.image_size:
+        yield f"{result.image_size} px, published {protocol.image_size}"
     if protocol.untuned and task != "pretrain":
         yield "fine-tuned for retrieval, published not"
     if isinstance(result, RetrievalResult):

@@ -70,7 +70,7 @@ def _scored_caption(result: ScoredResult) -> str:
 
 
 def _metrics(result: ScoredResult) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, value in result.metrics.items():
         text = f"{value:.2f}"
         if result.interval is not None and name == result.headline:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cbalign.migrate.rules import Migration, Rule, Unfit, source_kinds, task_kinds
+from cbalign.migrate.rules import Migration, Rule, Unfit
 from cbalign.spec.document import Data, MapNode
 
 TOOL = "ALBEF"
@@ -10,15 +10,24 @@ STEPS_PER_WARMUP_EPOCH = (
     100  # Pretrain.py and its siblings: step_size = 100; warmup_iterations = warmup_steps*step_size
 )
 
-# Tasks by name: which kind of ours, and which of our sources reads its lists. What this cbalign lacks is reported.
+# Tasks by name: which kind of ours, and which of our sources reads its lists.
 TASKS = {
     "pretraining": ("pretrain", "json"),
     "retrieval": ("retrieval", "json"),
-    "visual question answering": ("vqa", "vqa"),
+    "visual question answering": ("vqa", "albef-vqa"),
     "NLVR2": ("nlvr2", "nlvr2"),
     "visual entailment": ("entailment", "snli-ve"),
-    "text assignment for NLVR2": (None, "json"),
+    "text assignment for NLVR2": ("nlvr2", "json"),
     "grounding": (None, "json"),
+}
+
+
+# How a task is measured, but for the split.
+EVALUATIONS: dict[str, dict[str, Data]] = {
+    "retrieval": {"kind": "retrieval", "protocols": ["dual", "rerank"]},
+    "visual question answering": {"kind": "vqa", "protocols": ["rank"]},
+    "NLVR2": {"kind": "accuracy"},
+    "visual entailment": {"kind": "accuracy"},
 }
 
 
@@ -89,7 +98,6 @@ def migrate(tree: MapNode) -> Migration:
     migration = Migration(TOOL, tree)
     task = _task(migration)
     kind, source = TASKS[task]
-    has_kind = kind in task_kinds()
     # Fine-tuning for retrieval is pretraining without masked words, on pairs with several captions per image.
     is_aligned = task in ("pretraining", "retrieval")
     migration.put("name", f"albef-{task.replace(' ', '-').lower()}")
@@ -97,17 +105,19 @@ def migrate(tree: MapNode) -> Migration:
     _distillation(migration)
     _learning_rate(migration)
     _bert(migration)
-    _data(migration, task, source if source in source_kinds() and (has_kind or is_aligned) else "json")
-    if kind is not None and has_kind and kind != "pretrain":
-        migration.assume("task.kind", kind, "which of its scripts this configures")
-    elif not is_aligned:
+    _data(migration, task, source)
+    if kind is None:
         migration.lack("the task", f"this cbalign has no {task}; the spec has its model and training, on pairs")
-    if is_aligned or not has_kind:
+    elif kind != "pretrain":
+        migration.assume("task.kind", kind, "which of its scripts this configures")
+    if task == "text assignment for NLVR2":
+        migration.assume("task.stage", "text-assignment", "Pretrain_nlvr.py")
+    migration.apply([Rule("answer_list", "task.answer_list", remark="relative to the spec")])
+    if is_aligned or kind is None:
         objectives(migration, retrieval=task == "retrieval")
-    if task == "retrieval":
-        _evaluation(migration)
-    else:
-        migration.apply([Rule(key, remark=f"a setting of {task}") for key in ("k_test", "batch_size_test")])
+    if task in EVALUATIONS:
+        _evaluation(migration, EVALUATIONS[task])
+    migration.apply([Rule(key, remark=f"a setting of {task}") for key in ("k_test", "batch_size_test")])
     _code(migration, task)
     migration.drop_the_rest(f"a setting of {task} that nothing in cbalign corresponds to")
     return migration
@@ -160,6 +170,10 @@ def _data(migration: Migration, task: str, source: str) -> None:
         migration.assume(f"data.{split}.source", source, "the form of its lists")
         if migration.node("image_root") is not None:
             migration.carry("image_root", f"data.{split}.root", migration.value("image_root"))
+        elif migration.node("vqa_root") is not None:
+            migration.carry("vqa_root", f"data.{split}.root", migration.value("vqa_root"))
+            if migration.node("vg_root") is not None:
+                migration.carry("vg_root", f"data.{split}.genome_root", migration.value("vg_root"))
     if migration.node("train_file") is None:
         files = ["train.json"]
         migration.assume("data.train.files", files, "the configuration names no lists")
@@ -178,13 +192,15 @@ def objectives(migration: Migration, *, retrieval: bool) -> None:
         migration.assume("objectives.masked_language.weight", 0.0, "no masked words in fine-tuning")
 
 
-def _evaluation(migration: Migration) -> None:
+def _evaluation(migration: Migration, kind: dict[str, Data]) -> None:
+    """What is measured on each split; keys that nobody took are told as settings of the task."""
     splits = [split for split in ("validation", "test") if migration.written(f"data.{split}") is not None]
-    measured: list[Data] = [{"kind": "retrieval", "on": split, "protocols": ["dual", "rerank"]} for split in splits]
-    migration.assume("evaluate", measured, "evaluation() and itm_eval()")
+    measured: list[Data] = [{**kind, "on": split} for split in splits]
+    migration.assume("evaluate", measured, "what its script measures")
     for number in range(len(splits)):
         for key, name in (("k_test", "top_k"), ("batch_size_test", "batch_size")):
-            if (value := migration.value(key)) is not None:
+            takes = name == "batch_size" or "protocols" in kind
+            if takes and (value := migration.value(key)) is not None:
                 migration.carry(key, f"evaluate.{number}.{name}", value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cbalign.errors import UsageError
 from cbalign.migrate.albef import epochs, objectives
-from cbalign.migrate.rules import Migration, Rule, Unfit, source_kinds, task_kinds
+from cbalign.migrate.rules import Migration, Rule, Unfit
 from cbalign.spec.document import Data, MapNode
 
 TOOL = "LAVIS"
@@ -13,7 +13,7 @@ TOOL = "LAVIS"
 ARCHITECTURES = {
     "albef_pretrain": ("pretrain", "json"),
     "albef_retrieval": ("retrieval", "json"),
-    "albef_vqa": ("vqa", "vqa"),
+    "albef_vqa": ("vqa", "albef-vqa"),
     "albef_nlvr": ("nlvr2", "nlvr2"),
     "albef_classification": ("entailment", "snli-ve"),
 }
@@ -108,18 +108,15 @@ def migrate(tree: MapNode) -> Migration:
             remedy=f"Those of {', '.join(ARCHITECTURES)} can be migrated.",
         )
     kind, source = ARCHITECTURES[arch]
-    has_kind = kind in task_kinds()
     is_aligned = arch in ("albef_pretrain", "albef_retrieval")
     migration.put("name", arch.replace("_", "-"))
     migration.settle("model.arch")
     migration.apply(RULES)
     migration.apply([Rule("run.lr_decay_rate", remark="only a step decay has a rate")])
-    _data(migration, source if source in source_kinds() and (has_kind or is_aligned) else "json")
-    if has_kind and kind != "pretrain":
+    _data(migration, source)
+    if kind != "pretrain":
         migration.assume("task.kind", kind, f"run.task of {arch}")
-    elif not is_aligned:
-        migration.lack("the task", f"this cbalign has no {kind}; the spec has its model and training, on pairs")
-    if is_aligned or not has_kind:
+    if is_aligned:
         objectives(migration, retrieval=arch == "albef_retrieval")
     if arch == "albef_retrieval":
         _evaluation(migration)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cbalign.spec.document import Data, MapNode, Node, Place, child, plain_data
 from cbalign.spec.dump import write_yaml
-from cbalign.spec.experiment import FORMAT, Experiment
+from cbalign.spec.experiment import FORMAT
 from cbalign.spec.fields import Choice, settings
 from cbalign.spec.load import ROOT
 
@@ -183,20 +183,6 @@ class Migration:
 def _sections(data: Data) -> dict[str, Data]:
     assert isinstance(data, dict), "a path leads through sections"
     return data
-
-
-def task_kinds() -> tuple[str, ...]:
-    """The kinds of task that this cbalign has."""
-    shape = settings(Experiment)["task"].shape
-    return tuple(shape.variants) if isinstance(shape, Choice) else ()
-
-
-def source_kinds() -> tuple[str, ...]:
-    """The kinds of data source that this cbalign has."""
-    data = settings(Experiment)["data"].shape
-    section = data.section() if isinstance(data, Choice) else None
-    train = settings(section)["train"].shape if section else None
-    return tuple(train.variants) if isinstance(train, Choice) else ()
 
 
 def _leaves(node: MapNode, prefix: str = "") -> Iterator[tuple[str, Data]]:

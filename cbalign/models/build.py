@@ -27,7 +27,6 @@ from cbalign.models.transport import IPOT, Sinkhorn, Solver
 from cbalign.models.vision import VisionTower
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.model import ModelSection, SinkhornSection, TextSection, TransportSection, VisionSection
-from cbalign.spec.task import NLVR2Task
 
 
 def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = True) -> AlignmentModel:
@@ -82,22 +81,31 @@ def build_answering(section: ModelSection, vocabulary: int, *, pretrained: bool 
 
 
 def build_image_pairs(
-    section: ModelSection, task: NLVR2Task, vocabulary: int, *, pretrained: bool = True
+    section: ModelSection, vocabulary: int, *, pretrained: bool = True
 ) -> Distilled[ImagePairNetwork]:
-    """The model of the task `nlvr2` in either stage; arguments as of `build_model`."""
+    """The model of the task `nlvr2`; arguments as of `build_model`."""
+    parts, fusion = _doubled(section, vocabulary, pretrained)
+    head = ClassificationHead(parts.config.width, len(STATEMENT_LABELS))
+    return Distilled(ImagePairNetwork(parts.vision, parts.text, fusion, head), section.teacher.momentum)
+
+
+def build_text_assignment(
+    section: ModelSection, vocabulary: int, *, pretrained: bool = True
+) -> Distilled[TextAssignmentNetwork]:
+    """The model of the text-assignment stage of `nlvr2`; arguments as of `build_model`."""
+    parts, fusion = _doubled(section, vocabulary, pretrained)
+    network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim)
+    return Distilled(network, section.teacher.momentum)
+
+
+def _doubled(section: ModelSection, vocabulary: int, pretrained: bool) -> tuple[_Parts, PairFusionEncoder]:
+    """Towers, and fusion layers of which both copies are the published ones where these are to be read."""
     parts = _parts(section, vocabulary, pretrained, fusion=True, head=False)
     assert parts.fusion is not None
     fusion = PairFusionEncoder(parts.config, section.fusion.layers, parts.vision.width, section.text.dropout)
     if pretrained:
         fusion.start_from(parts.fusion)
-    network: ImagePairNetwork
-    if task.stage == "text-assignment":
-        network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim)
-    else:
-        network = ImagePairNetwork(
-            parts.vision, parts.text, fusion, ClassificationHead(parts.config.width, len(STATEMENT_LABELS))
-        )
-    return Distilled(network, section.teacher.momentum)
+    return parts, fusion
 
 
 def build_solver(section: TransportSection) -> Solver:

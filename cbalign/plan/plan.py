@@ -9,6 +9,7 @@ import torch
 
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import tokenizer_at_hand
+from cbalign.engine.precision import Precision
 from cbalign.engine.schedule import Schedule
 from cbalign.errors import CbalignError
 from cbalign.models.pretrained import bert_config
@@ -16,7 +17,7 @@ from cbalign.plan.captions import CaptionLengths, measure_captions
 from cbalign.plan.files import ReadFile, files_read
 from cbalign.plan.gpus import GPU, UTILISATION
 from cbalign.plan.memory import Memory, account, checkpoint_bytes
-from cbalign.plan.step import StepCost, measure_step
+from cbalign.plan.step import StepCost, measure_step, planned_precision
 from cbalign.plan.timing import Length, learning_rate, training_length
 from cbalign.plan.training import Model, TrainingTexts, training_texts, untrained
 from cbalign.spec.experiment import Experiment
@@ -76,6 +77,11 @@ class Plan:
     gpus: tuple[OnGPU, ...]
     reads: tuple[ReadFile, ...]
     why_unknown: str | None  # why the data were not looked at
+
+    @property
+    def precision(self) -> Precision:
+        """What forward and backward compute in."""
+        return planned_precision(self.experiment)
 
     @property
     def step_operations(self) -> int:
@@ -194,7 +200,7 @@ class Planner:
 
 
 def _on_gpus(plan: Plan, gpus: Sequence[GPU]) -> Plan:
-    steps, precision = plan.length.total_steps, plan.experiment.train.precision
+    steps, precision = plan.length.total_steps, plan.precision
 
     def on(gpu: GPU) -> OnGPU:
         hours = None if steps is None else gpu.hours(plan.step_operations * steps / plan.devices, precision)

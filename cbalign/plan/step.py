@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cbalign.engine.distribution import World
+from cbalign.engine.precision import Precision, choose_precision
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.plan.captions import CaptionLengths
 from cbalign.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch
@@ -129,8 +130,16 @@ def _below(parts: Mapping[str, int], module: str) -> int:
     return parts.get(module, 0) + sum(value for name, value in parts.items() if keys_and_values.fullmatch(name))
 
 
+def planned_precision(experiment: Experiment) -> Precision:
+    """What the training will compute in: `auto` means bf16 on the GPUs it is planned for, and what this CPU has."""
+    train = experiment.train
+    if train.device == "cpu":
+        return choose_precision(train.precision, torch.device("cpu"))
+    return "fp32" if train.precision == "fp32" else "bf16"
+
+
 def _autocast(experiment: Experiment) -> AbstractContextManager[object]:
-    if experiment.train.precision == "fp32":
+    if planned_precision(experiment) == "fp32":
         return nullcontext()
     # For a GPU float16 stands in for bfloat16: as many bytes, and attention stays fused, which it is not for
     # bfloat16 on a CPU (`models.attention.prefers_plain`).

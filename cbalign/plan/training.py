@@ -20,7 +20,13 @@ from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
 from cbalign.models.alignment import AlignmentModel
 from cbalign.models.answering import AnsweringNetwork
-from cbalign.models.build import build_answering, build_entailment, build_image_pairs, build_model
+from cbalign.models.build import (
+    build_answering,
+    build_entailment,
+    build_image_pairs,
+    build_model,
+    build_text_assignment,
+)
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
@@ -34,7 +40,11 @@ from cbalign.tasks.nlvr2 import TextAssignment
 from cbalign.tasks.vqa import Answering
 
 Model: TypeAlias = (
-    AlignmentModel | Distilled[EntailmentNetwork] | Distilled[ImagePairNetwork] | Distilled[AnsweringNetwork]
+    AlignmentModel
+    | Distilled[EntailmentNetwork]
+    | Distilled[ImagePairNetwork]
+    | Distilled[TextAssignmentNetwork]
+    | Distilled[AnsweringNetwork]
 )
 
 # Of VQA v2's questions, whose annotators mostly agree; no more than the number of tokens of `[CLS] yes [SEP]` and one.
@@ -77,8 +87,10 @@ def untrained(experiment: Experiment, vocabulary: int) -> Model:
             return build_model(experiment, vocabulary, pretrained=False)
         case EntailmentTask():
             return build_entailment(section, vocabulary, pretrained=False)
+        case NLVR2Task(stage="text-assignment"):
+            return build_text_assignment(section, vocabulary, pretrained=False)
         case NLVR2Task():
-            return build_image_pairs(section, task, vocabulary, pretrained=False)
+            return build_image_pairs(section, vocabulary, pretrained=False)
         case VQATask():
             return build_answering(section, vocabulary, pretrained=False)
         case _:

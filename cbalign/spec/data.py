@@ -50,7 +50,7 @@ class ScenesSource(SourceSection):
     size: int = setting(
         1000, ge=1, effect=DATA, help="How many items, from the first: scenes with captions, questions, statements, …"
     )
-    render_size: int = setting(64, ge=16, le=1024, effect=DATA, help="Side in pixels at which scenes are drawn.")
+    render_size: int = setting(64, ge=16, le=512, effect=DATA, help="Side in pixels at which scenes are drawn.")
     seed: int = setting(0, ge=0, effect=DATA, help="Another seed gives other scenes.")
 
 

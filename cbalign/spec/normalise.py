@@ -45,7 +45,8 @@ def missing_files(paths: list[NamedPath]) -> Iterator[Diagnostic]:
             if not target.is_dir():
                 yield Diagnostic(f"no folder {named.written}", place, named.path, hint=_looked_for(target))
         elif not target.exists():
-            yield Diagnostic(f"no file {named.written}", place, named.path, hint=_looked_for(target))
+            what = "file or folder" if named.kind == "file or folder" else "file"
+            yield Diagnostic(f"no {what} {named.written}", place, named.path, hint=_looked_for(target))
         elif named.kind == "file" and target.is_dir():
             yield Diagnostic(f"{named.written} is a folder, not a file", place, named.path)
 

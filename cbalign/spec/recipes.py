@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A spec to start from. `about` is its first comment."""
+    """A spec to start from. `about` is the first sentence of its first comment."""
 
     name: str
     path: Path
@@ -31,19 +32,22 @@ def recipes() -> list[Recipe]:
     """All recipes by name (`quickstart`, `base/openmoji`), those of subfolders last."""
     folder = recipes_folder()
     paths = (path for path in folder.rglob("*") if path.suffix in SUFFIXES)
-    found = [Recipe(path.relative_to(folder).with_suffix("").as_posix(), path, _first_comment(path)) for path in paths]
+    found = [Recipe(path.relative_to(folder).with_suffix("").as_posix(), path, _first_sentence(path)) for path in paths]
     return sorted(found, key=lambda recipe: (recipe.name.count("/"), recipe.name))
 
 
-def _first_comment(path: Path) -> str:
+def _first_sentence(path: Path) -> str:
     words: list[str] = []
     for line in path.read_text("utf-8").splitlines():
         if not line.startswith("#"):
             break
-        text = line.lstrip("# ").strip()
-        if not text.startswith("yaml-language-server:"):
-            words.append(text)
-    return " ".join(words)
+        text = line.removeprefix("#").strip()
+        if text.startswith("yaml-language-server:"):
+            continue
+        if not text or line.startswith("#   "):  # a command stands indented
+            break
+        words.append(text)
+    return re.split(r"(?<=\.)\s", " ".join(words), maxsplit=1)[0].removesuffix(":")
 
 
 def candidates(reference: str, folder: Path) -> Iterator[Path]:

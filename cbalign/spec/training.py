@@ -90,8 +90,10 @@ class TrainSection(Section):
         help="Clip gradients to this global norm; null: no clipping.",
         paper="none (ALBEF)",
     )
-    precision: Literal["fp32", "bf16"] = setting(
-        "bf16", effect=TRAINING, help="Precision of forward and backward (autocast)."
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "auto",
+        effect=TRAINING,
+        help="Precision of forward and backward (autocast); `auto`: bf16 where the hardware has it, else fp32.",
     )
     seed: int = setting(
         0, ge=0, lt=2**31, effect=TRAINING, help="Seed of initial values, order, augmentation and dropout."

@@ -136,7 +136,7 @@ def _statements(trained: _Trained, task: NLVR2Task) -> TorchClassifier:
             "the text-assignment stage of nlvr2 is not evaluated",
             remedy="Fine-tune from it: a spec with task: {kind: nlvr2} and init: {run: …}.",
         )
-    model = build_image_pairs(trained.experiment.model, task, trained.vocabulary, pretrained=False)
+    model = build_image_pairs(trained.experiment.model, trained.vocabulary, pretrained=False)
     load_weights(model, trained.checkpoint)
     student = model.student.to(trained.device).eval()
     return TorchClassifier(student, trained.tokenizer, trained.device, STATEMENT_LABELS)

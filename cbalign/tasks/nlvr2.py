@@ -14,7 +14,7 @@ from cbalign.data.open_items import open_statements
 from cbalign.data.source import captions_of, open_source, source_fingerprint
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress, StepOutput, Task
-from cbalign.models.build import build_image_pairs
+from cbalign.models.build import build_image_pairs, build_text_assignment
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
 from cbalign.objectives.text_assignment import draw_assignments, text_assignment
@@ -51,15 +51,15 @@ class TextAssignment(FineTuning[TextAssignmentNetwork, Batch]):
 def open_nlvr2(start: Start, task: NLVR2Task, world: World) -> Task[Any]:
     """The task `nlvr2`, ready to train in its stage."""
     if task.stage == "text-assignment":
-        return _open_text_assignment(start, task, world)
+        return _open_text_assignment(start, world)
     experiment = start.experiment
     sources = open_splits(experiment, open_statements)
     train = sources["train"]
     tokenizer = start.tokenizer(lambda: texts_of(train))
-    model = _model(start, task, tokenizer.vocabulary_size).to(world.device)
+    model = _model(start, tokenizer.vocabulary_size)
     setup = Setup(
         experiment,
-        model,
+        model.to(world.device),
         tokenizer,
         make_loader(LabelledCollation(train, tokenizer), LabelledBatch, experiment, world),
         world,
@@ -68,15 +68,16 @@ def open_nlvr2(start: Start, task: NLVR2Task, world: World) -> Task[Any]:
     return Classification(setup, STATEMENT_LABELS, sources)
 
 
-def _open_text_assignment(start: Start, task: NLVR2Task, world: World) -> TextAssignment:
+def _open_text_assignment(start: Start, world: World) -> TextAssignment:
     experiment = start.experiment
     train = open_source(experiment.data.train)
     tokenizer = start.tokenizer(lambda: captions_of(train))
-    model = _model(start, task, tokenizer.vocabulary_size).to(world.device)
-    assert isinstance(model.student, TextAssignmentNetwork)
+    torch.manual_seed(experiment.train.seed)
+    model = build_text_assignment(experiment.model, tokenizer.vocabulary_size, pretrained=start.published)
+    start.fill(model, FROM_FUSION)
     setup = Setup(
         experiment,
-        model,  # type: ignore[arg-type] (a Distilled[TextAssignmentNetwork], as was just seen)
+        model.to(world.device),
         tokenizer,
         make_loader(PairCollation(train, tokenizer), Batch, experiment, world),
         world,
@@ -89,17 +90,17 @@ def _open_text_assignment(start: Start, task: NLVR2Task, world: World) -> TextAs
     return TextAssignment(setup)
 
 
-def _model(start: Start, task: NLVR2Task, vocabulary: int) -> Distilled[ImagePairNetwork]:
+def _model(start: Start, vocabulary: int) -> Distilled[ImagePairNetwork]:
     experiment = start.experiment
     torch.manual_seed(experiment.train.seed)
-    model = build_image_pairs(experiment.model, task, vocabulary, pretrained=start.published)
+    model = build_image_pairs(experiment.model, vocabulary, pretrained=start.published)
     start.fill(model, FROM_FUSION)
-    if experiment.legacy.untrained_statement_teacher and task.stage == "statements" and start.assets is None:
-        model.teacher.network.load_state_dict(_untrained(experiment, task, vocabulary).student.state_dict())
+    if experiment.legacy.untrained_statement_teacher and start.assets is None:
+        model.teacher.network.load_state_dict(_untrained(experiment, vocabulary).student.state_dict())
     return model
 
 
-def _untrained(experiment: Experiment, task: NLVR2Task, vocabulary: int) -> Distilled[ImagePairNetwork]:
+def _untrained(experiment: Experiment, vocabulary: int) -> Distilled[ImagePairNetwork]:
     """The model as ALBEF's NLVR.py has it before it loads a checkpoint: BERT's weights, the rest at random."""
     vision = experiment.model.vision.model_copy(update={"init": "random"})
-    return build_image_pairs(experiment.model.model_copy(update={"vision": vision}), task, vocabulary)
+    return build_image_pairs(experiment.model.model_copy(update={"vision": vision}), vocabulary)

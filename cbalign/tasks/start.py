@@ -117,13 +117,22 @@ class Start:
         }
 
 
+def pinned(experiment: Experiment) -> Experiment:
+    """The experiment with the run that `init` means now in place of `runs/latest`, which will mean another."""
+    if experiment.init is None or experiment.init.run is None:
+        return experiment
+    folder = open_run(Path(experiment.init.run)).folder
+    init = experiment.init.model_copy(update={"run": str(folder)})
+    return experiment.model_copy(update={"init": init})
+
+
 def inherited_tokenizer(experiment: Experiment) -> Tokenizer | None:
     """The tokenizer of the run that `init` names, cut and framed as the spec says; None where there is none."""
     if experiment.init is None:
         return None
-    given = experiment.init.run or experiment.init.checkpoint
+    given = Path(experiment.init.run or experiment.init.checkpoint or "")
     try:
-        run = open_run(Path(given)) if experiment.init.run else Run(Path(str(given)).parent.parent)
+        run = open_run(given) if experiment.init.run else Run(given.parent.parent)
         return Tokenizer.from_folder(run.assets, text_settings(experiment.model.text))
     except CbalignError:
         return None
@@ -157,6 +166,6 @@ def _of_run(run: Run, checkpoint: Path) -> Origin:
 
 def _of_albef(file: Path, text_layers: int) -> Origin:
     weights = read_weights(file)
-    infer_sizes(weights, file)  # refuses files of other models
+    infer_sizes(weights, file, image_heads=1, text_heads=1)  # refuses files of other models; the spec knows the heads
     lineage = (Ancestor(file.name, None, None, None),)
     return Origin(file.name, from_albef(weights, text_layers), None, lineage)

@@ -23,6 +23,7 @@ from cbalign.spec.experiment import Experiment
 from cbalign.spec.load import LoadedExperiment, load_experiment
 from cbalign.spec.section import Effect
 from cbalign.tasks.build import open_task
+from cbalign.tasks.start import pinned
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def train_experiment(
     Raises:
         CbalignError: whatever `fit` and `open_task` raise; no run is begun before the task is built.
     """
-    experiment = loaded.experiment
+    experiment = pinned(loaded.experiment)
     with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
         task = open_task(experiment, world, tell=shown.note)
@@ -94,8 +95,10 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
         UsageError: an override would make it another training.
         CbalignError: whatever `fit` and `open_task` raise.
     """
-    begun = load_experiment(run.resolved)
-    changed = load_experiment(run.resolved, overrides) if overrides else begun
+    started = latest_checkpoint(run.checkpoints) is not None
+    # What a run started from may be gone once it has a checkpoint of its own.
+    begun = load_experiment(run.resolved, check_files=not started)
+    changed = load_experiment(run.resolved, overrides, check_files=not started) if overrides else begun
     _refuse_other_training(run, begun, changed)
     experiment = changed.experiment
     manifest = Manifest.read(run.manifest)
@@ -103,7 +106,6 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
         return Trained(run, experiment, manifest.metrics, None)
     with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
-        started = latest_checkpoint(run.checkpoints) is not None
         task = open_task(experiment, world, assets=run.assets if started else None, tell=shown.note)
         if world.is_main and not started:
             task.save_assets(run.assets)

@@ -48,6 +48,16 @@ def test_runs_are_offered_where_a_run_is_wanted():
     assert offered("evaluate", "") == ["runs/mine-1"]
     assert offered("train", "runs/") == ["runs/mine-1"]
     assert offered("export", "runs/m") == ["runs/mine-1"]
+    for verb in ("benchmark", "search", "serve", "verify"):
+        assert offered(verb, "") == ["runs/mine-1"]
+
+
+@pytest.mark.parametrize("verb", ["show", "rerun", "compare", "remove"])
+def test_runs_are_offered_by_name_too(verb):
+    assert offered("runs", verb, "") == ["latest", "mine-1"]
+    assert offered("runs", verb, "m") == ["mine-1"]
+    assert offered("runs", verb, "runs/m") == ["runs/mine-1"]
+    assert offered("runs", verb, "--runs-dir", "elsewhere", "") == ["latest"]
 
 
 def test_settings_are_offered_by_their_paths():
@@ -64,6 +74,23 @@ def test_values_are_offered_though_bash_breaks_words_at_the_equals_sign():
         "show", "mine.yaml", "--set", "train.seed", "=", "3", "--set", "data.augmentation.flip", "=", "t"
     ) == ["true"]
     assert offered("show", "mine.yaml", "--set", "train.clip_norm", "=") == ["null"]
+
+
+def test_lists_of_values_go_on_after_each_comma():
+    for words in (("sweep", "mine.yaml", "--over"), ("sweep", "mine.yaml", "--paired"), ("runs", "list", "--where")):
+        assert offered(*words, "train.prec") == ["train.precision="]
+        assert offered(*words, "train.precision", "=", "b") == ["bf16"]
+    assert offered("sweep", "mine.yaml", "--over", "train.precision", "=", "fp32,b") == ["fp32,bf16"]
+
+
+def test_diff_offers_effect_classes_and_paths():
+    assert offered("diff", "a", "b", "--only", "archi") == ["architecture"]
+    assert offered("diff", "a", "b", "--ignore", "model.queue") == ["model.queue", "model.queue.length"]
+
+
+def test_plan_offers_the_gpus_that_it_knows():
+    assert offered("plan", "mine.yaml", "--gpu", "a100") == ["a100-40gb", "a100-80gb"]
+    assert offered("plan", "mine.yaml", "--fit", "l4") == ["l4", "l40s"]
 
 
 def test_profiles_are_those_of_the_spec():

@@ -105,7 +105,7 @@ def test_runs_bundles_recipes_and_the_defaults_are_operands(folder):
     for name, file in (("run", "resolved.yaml"), ("bundle", "spec.yaml")):
         (folder / name).mkdir()
         (folder / name / file).write_text(resolved)
-    bundle = BundleManifest("b", "", "run", 1, "", ("image", "text"), ("fp32",), 20, {}, LISTED)
+    bundle = BundleManifest("b", "", "run", 1, "", ("image", "text"), ("fp32",), 20, "", {}, LISTED)
     (folder / "bundle/manifest.json").write_text(bundle.to_json())
     assert diff("a.yaml", "run").exit_code == 0
     assert diff("run", "bundle").exit_code == 0

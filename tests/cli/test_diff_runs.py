@@ -266,7 +266,7 @@ def make_bundle(name, *, scale=1.0, opset=20, note="", relu=False):
     for file in ("preprocessing.json", "tokenizer.json", "text.json"):
         (bundle / file).write_text("{}")
     manifest = BundleManifest(
-        name, "", "run", 4, "", ("image",), ("fp32",), opset, {"onnx": "1.20"}, list_files(bundle)
+        name, "", "run", 4, "", ("image",), ("fp32",), opset, "", {"onnx": "1.20"}, list_files(bundle)
     )
     (bundle / "manifest.json").write_text(manifest.to_json())
     return bundle

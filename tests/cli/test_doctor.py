@@ -38,6 +38,18 @@ def test_it_tells_of_python_packages_extras_providers_torch_and_disk(doctor):
     assert all(check["remedy"] for check in found.values() if check["state"] == "problem")
 
 
+@pytest.mark.parametrize("driver", [None, "NVIDIA H200, 143771 MiB, 570.1"])
+def test_cuda_is_recommended_only_where_a_gpu_could_use_it(doctor, tmp_path, monkeypatch, driver):
+    tool = tmp_path / "bin/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\nexit 9\n" if driver is None else f"#!/bin/sh\necho '{driver}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    found = {check["name"]: check for check in json.loads(doctor("--json").stdout)["checks"]}
+    if found["extra gpu"]["state"] == "absent":
+        assert bool(found["extra gpu"]["remedy"]) == (driver is not None)
+
+
 def test_two_onnxruntimes_are_a_problem_with_a_remedy(doctor):
     done = doctor(files={**installed("onnxruntime", "1.20.0"), **installed("onnxruntime-gpu", "1.31.0")})
     assert done.returncode == 1

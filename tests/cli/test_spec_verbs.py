@@ -152,8 +152,10 @@ def test_schema_is_json():
 
 
 def test_ls_lists_recipes_that_load():
-    names = [recipe["name"] for recipe in json.loads(cbalign("ls", "--json").stdout)["recipes"]]
+    found = json.loads(cbalign("ls", "--json").stdout)["recipes"]
+    names = [recipe["name"] for recipe in found]
     assert "quickstart" in names
+    assert all(recipe["about"] and "cbalign " not in recipe["about"] for recipe in found)
     for name in names:
         load_experiment(name, check_files=False)
     assert "quickstart" in cbalign("ls").stdout

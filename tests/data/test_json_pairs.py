@@ -123,7 +123,7 @@ def test_missing_and_corrupt_images_name_file_and_entry(root: Path):
     source = open_json([one, two], root)
     with pytest.raises(DataError, match=r"two\.json, entry 1: image gone\.png: no such image"):
         source.load(1)
-    with pytest.raises(DataError, match=r"two\.json, entry 2: image b\.png: cannot be decoded"):
+    with pytest.raises(DataError, match=r"two\.json, entry 2: image b\.png: not an image"):
         source.load(2)
 
 

@@ -145,3 +145,27 @@ def test_bf16_autocast_is_on_in_steps_and_off_in_evaluation(new_run):
 
     tiny_task.train(new_run(), Watching(), tiny_task.settings(precision="bf16"))
     assert seen == {"step": torch.bfloat16, "evaluate": torch.float32}
+
+
+@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_auto_precision_is_what_the_processor_has_and_stays_in_a_resumed_run(new_run, monkeypatch, has_bf16, precision):
+    def processor(*, bf16):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": bf16})
+
+    class Failing(tiny_task.TinyTask):
+        def step(self, batch, progress):
+            if progress.step == 6:
+                raise RuntimeError("the power went")
+            return super().step(batch, progress)
+
+    run, section = new_run(), tiny_task.settings(precision="auto")
+    processor(bf16=has_bf16)
+    with pytest.raises(RuntimeError, match="power"):
+        tiny_task.train(run, Failing(), section)
+    processor(bf16=not has_bf16)
+    tiny_task.train(run, section=section)
+    attempts = Manifest.read(run.manifest).attempts
+    assert [(attempt.status, attempt.precision) for attempt in attempts] == [
+        ("failed", precision),
+        ("finished", precision),
+    ]

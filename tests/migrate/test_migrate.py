@@ -164,11 +164,27 @@ def test_albefs_retrieval_is_measured_by_its_protocol():
     assert spec.data.validation.root == "/pictures"
 
 
-@pytest.mark.parametrize(("name", "left"), [("vqa", "answer_list"), ("nlvr", "eval_ema"), ("grounding", "det_file")])
+@pytest.mark.parametrize(("name", "left"), [("vqa", "eos"), ("nlvr", "eval_ema"), ("grounding", "det_file")])
 def test_what_has_no_place_is_said_with_its_line(name, left):
     _, account = migrated(ALBEF[name].replace("eval_ema: False", "eval_ema: True"))
     line = ALBEF[name].splitlines().index(next(t for t in ALBEF[name].splitlines() if t.startswith(left))) + 1
     assert f"config.yaml:{line}  {left}" in account.partition("not carried over:")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "source", "measured"),
+    [
+        ("retrieval", "retrieval", "json", [("retrieval", "validation"), ("retrieval", "test")]),
+        ("vqa", "vqa", "albef-vqa", [("vqa", "test")]),
+        ("nlvr", "nlvr2", "nlvr2", [("accuracy", "validation"), ("accuracy", "test")]),
+        ("ve", "entailment", "snli-ve", [("accuracy", "validation"), ("accuracy", "test")]),
+    ],
+)
+def test_albefs_fine_tuning_is_the_task_it_is(name, kind, source, measured):
+    spec, account = migrated(ALBEF[name])
+    assert (spec.task.kind, spec.data.train.source) == (kind, source)
+    assert [(e.kind, e.on) for e in spec.evaluate] == measured
+    assert "this cbalign has no" not in account
 
 
 def test_every_line_says_where_it_is_from():

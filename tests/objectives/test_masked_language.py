@@ -1,9 +1,16 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbalign.objectives.masked_language import mask_tokens, masked_language
+from cbalign.objectives.masked_language import (
+    MaskedTokens,
+    mask_tokens,
+    masked_language,
+    masked_language_over_positions,
+)
 from tests.objectives import equations
 from tests.objectives.tensors import close, normal, seeds
 
@@ -71,3 +78,26 @@ def test_masks_of_one_seed_are_the_same():
         torch.manual_seed(5)
         drawn.append(mask_tokens(ids, protected, 0.5, mask_id=MASK, vocabulary=VOCABULARY).input_ids)
     assert drawn[0].equal(drawn[1])
+
+
+@given(rows=st.integers(1, 4), length=st.integers(2, 6), vocabulary=st.integers(1, 7), seed=seeds)
+def test_the_published_mistake_is_a_softmax_over_positions(rows, length, vocabulary, seed):
+    alpha = 0.4
+    torch.manual_seed(seed)
+    logits, teacher = normal(rows, length, vocabulary, seed=seed), normal(rows, length, vocabulary, seed=seed + 1)
+    inside = torch.ones(rows, length, dtype=torch.bool)
+    inside[0, length - 1] = False
+    chosen = (torch.rand(rows, length) < 0.5) & inside
+    labels = torch.randint(vocabulary, (int(chosen.sum()),))
+    masked = MaskedTokens(torch.zeros(rows, length, dtype=torch.int64), chosen, labels)
+    fast = masked_language_over_positions(logits, inside, masked, teacher[chosen], alpha)
+    losses = []
+    for label, (row, place) in zip(labels.tolist(), chosen.nonzero().tolist()):
+        soft = 0.0
+        for word in range(vocabulary):
+            column = [logits[row, at, word].item() for at in range(length) if inside[row, at]]
+            log_p = logits[row, place, word].item() - math.log(sum(math.exp(value) for value in column))
+            soft -= teacher[row, place].double().softmax(0)[word].item() * log_p
+        hard = -logits[row, place].double().log_softmax(0)[label].item()
+        losses.append((1 - alpha) * hard + alpha * soft)
+    assert close(fast, sum(losses) / len(losses) if losses else 0.0)

@@ -112,6 +112,12 @@ WRONG = {
         HEAD + "  validation: {source: openmoji, split: validation}\nobjectives: {matching: {weight: 0}}\n"
         "evaluate:\n  - {kind: retrieval, protocols: [dual, rerank]}\n"
     ),
+    "other_items": Wrong(HEAD + "task: {kind: nlvr2}\n"),
+    "other_evaluation": Wrong(
+        HEAD + "  validation: {source: openmoji, split: validation}\nevaluate: [{kind: accuracy}]\n"
+    ),
+    "no_start": Wrong(HEAD + "init: {}\n"),
+    "no_such_run": Wrong(HEAD + "init: {run: runs/gone}\n"),
     "crop_scale_falls": Wrong(HEAD + "  augmentation: {crop_scale: [1.0, 0.2]}\n"),
     # Files.
     "missing_files": Wrong(

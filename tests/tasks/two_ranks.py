@@ -109,8 +109,8 @@ def watch_draws(task: PretrainTask) -> list[Draws]:
         draws.append({"input_ids": drawn.input_ids, "chosen": drawn.chosen, "labels": drawn.labels})
         return drawn
 
-    def note_negatives(features: PairFeatures, batch: Batch) -> HardNegatives:
-        drawn = draw_negatives(features, batch)
+    def note_negatives(features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
+        drawn = draw_negatives(features, batch, progress)
         draws[-1] |= {"text": drawn.text_of_image.index, "image": drawn.image_of_text.index}
         return drawn
 
@@ -127,7 +127,7 @@ def give_draws(task: PretrainTask, draws: list[Draws]) -> None:
         drawn = next(masks)
         return MaskedTokens(drawn["input_ids"], drawn["chosen"], drawn["labels"])
 
-    def given_negatives(features: PairFeatures, batch: Batch) -> HardNegatives:
+    def given_negatives(features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
         drawn = next(negatives)
         return HardNegatives(Negatives(drawn["text"], valid), Negatives(drawn["image"], valid))
 

@@ -16,7 +16,7 @@ def caption(scene: Scene, draws: Draws) -> str:
     figures = draws.shuffled(scene.figures)
     form = draws.below(4)
     if form == 0:
-        return f"{draws.choose(_OPENINGS)}{listing([figure(seen, draws) for seen in figures], draws)}"
+        return f"{draws.choose(_OPENINGS)}{_list(figures, draws)}"
     if form == 1:
         number = f"{draws.choose(('', '', 'exactly '))}{NUMBERS[len(figures)]}"
         return f"{number} {draws.choose(('shapes', 'figures', 'objects'))}: {_list(figures, draws)}"
@@ -46,4 +46,4 @@ def _relation(figures: list[Figure], draws: Draws) -> str:
     text = f"{figure(first, draws)} {direction(draws.choose(ways), draws)} {figure(second, draws)}"
     if not rest:
         return text
-    return f"{text}, {draws.choose(('and', 'with', 'beside'))} {_list(rest, draws)}"
+    return f"{text}, {draws.choose(('and', 'with', 'plus'))} {_list(rest, draws)}"

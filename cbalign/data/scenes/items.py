@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from PIL import Image
@@ -18,7 +18,7 @@ from cbalign.spec.data import ScenesSplit
 _ItemT = TypeVar("_ItemT", bound=Item)
 
 
-class _SceneItems(Generic[_ItemT]):
+class _SceneItems(ABC, Generic[_ItemT]):
     """The first items of a split; keeps `ItemSource`.
 
     Args:

@@ -50,10 +50,14 @@ class Question:
 
 
 def questions_of(split: ScenesSplit, index: int, seed: int = 0) -> tuple[Question, ...]:
-    """The questions about scene `index` of a split."""
+    """The questions about scene `index` of a split, no two of them in the same words."""
     draws = Draws(seed, split, "questions", index)
     scene = scene_of(split, index, seed)
-    return tuple(ask(scene, draws, split) for _ in range(QUESTIONS))
+    asked: dict[str, Question] = {}
+    while len(asked) < QUESTIONS:
+        question = ask(scene, draws, split)
+        asked.setdefault(question.text, question)
+    return tuple(asked.values())
 
 
 def ask(scene: Scene, draws: Draws, split: ScenesSplit) -> Question:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import product
 
-from cbalign.data.scenes.graph import COLOURS, MATERIALS, SHAPES, Scene
+from cbalign.data.scenes.graph import COLOURS, MATERIALS, SHAPES, Figure, Scene
 
 World = list[dict]
 
@@ -46,6 +46,17 @@ def attributes(noun: str) -> dict[str, str]:
 def those(world: World, noun: str) -> World:
     wanted = attributes(noun)
     return [figure for figure in world if all(figure[name] == value for name, value in wanted.items())]
+
+
+def meant(phrase: str, scene: Scene) -> World:
+    """The figures that a caption can mean by `a red star` or `a shaded star`."""
+    noun = re.sub(r"^an? |shaded | in the shade$", "", phrase.strip())
+    world = [{**vars_of(f), "shaded": f.shaded} for f in scene.figures]
+    return [f for f in those(world, noun) if f["shaded"] == ("shade" in phrase)]
+
+
+def vars_of(figure: Figure) -> dict:
+    return {name: getattr(figure, name) for name in ("shape", "size", "colour", "material", "x", "y")}
 
 
 def lies(figure: dict, way: str, other: dict) -> bool:

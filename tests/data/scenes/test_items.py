@@ -54,6 +54,12 @@ def test_questions_have_one_answer_of_the_closed_list():
     assert len(ANSWERS) == len(set(ANSWERS)) == 25
 
 
+def test_no_question_is_asked_twice_of_one_scene():
+    source = open_questions(SECTION.model_copy(update={"size": 400}))
+    asked = [(source.item(index).image_key, source.item(index).text) for index in range(400)]
+    assert len(set(asked)) == 400
+
+
 def test_the_same_sentence_is_one_group_and_the_same_scenes_have_one_name():
     source = open_statements(SECTION)
     items = [source.item(index) for index in range(4)]

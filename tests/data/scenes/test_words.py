@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
 from typing import get_args
 
 import pytest
@@ -95,6 +97,28 @@ def test_captions_name_every_figure_as_it_is_seen():
                 assert named.count((kind, value)) <= can_be.count(value), text
         assert ("shade" in text) == any(f.shaded for f in scene.figures)
         assert len(text.split()) <= 40
+
+
+def test_captions_say_truly_how_figures_lie():
+    checked = 0
+    for i in range(600):
+        scene = scene_of("train", i)
+        text = caption(scene, Draws("lie", i))
+        if m := re.match(rf"(an? .+?) {reader.WAY} (an? .+?)(?:,|$)", text):
+            pairs = product(reader.meant(m[1], scene), reader.meant(m[3], scene))
+            assert any(reader.lies(one, m[2], other) for one, other in pairs), (text, scene)
+            checked += 1
+        if m := re.match(r"from (left to right|top to bottom): (.+)", text):
+            phrases = re.split(r", and also |, and |, | and also | and ", m[2])
+            axis = "x" if m[1] == "left to right" else "y"
+            figures = sorted(scene.figures, key=lambda f: getattr(f, axis))
+            assert len(phrases) == len(figures)
+            for phrase, figure in zip(phrases, figures):
+                assert reader.vars_of(figure) in [
+                    {name: f[name] for name in reader.vars_of(figure)} for f in reader.meant(phrase, scene)
+                ]
+            checked += 1
+    assert checked > 200
 
 
 def test_wording_varies():

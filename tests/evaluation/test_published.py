@@ -1,0 +1,51 @@
+"""Published figures beside our own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cbalign.evaluation.published import beside
+from cbalign.evaluation.scored import ScoredResult
+
+STATEMENTS = ScoredResult(
+    protocol="accuracy",
+    setting="",
+    split="validation",
+    source="dev.json",
+    gallery="",
+    items=6982,
+    skipped=0,
+    image_size=384,
+    ids=(),
+    predictions=(),
+    scores=np.zeros(0),
+    metrics={"accuracy": 70.0, "consistency": 30.0},
+    interval=None,
+)
+
+
+def test_the_same_protocol_is_said_without_reserve() -> None:
+    (found,) = beside(STATEMENTS, "validation", ("nlvr2",), "nlvr2")
+    assert str(found) == "published CODIS, NLVR2 dev, accuracy: 80.50; here 70.00"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"items": 100}, "100 items, published 6,982"),
+        ({"image_size": 256}, "256 px, published 384"),
+        ({"skipped": 3}, "3 items left out"),
+    ],
+)
+def test_what_differs_is_said(changes: dict[str, int], told: str) -> None:
+    (found,) = beside(replace(STATEMENTS, **changes), "validation", ("nlvr2",), "nlvr2")
+    assert told in str(found)
+
+
+def test_other_data_and_splits_have_no_figure() -> None:
+    assert beside(STATEMENTS, "train", ("nlvr2",), "nlvr2") == ()
+    assert beside(STATEMENTS, "validation", ("scenes",), "nlvr2") == ()
+    assert beside(STATEMENTS, "validation", ("nlvr2", "scenes"), "nlvr2") == ()
