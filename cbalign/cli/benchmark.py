@@ -73,7 +73,7 @@ def benchmark(
 
     if (conflict := package_conflict()) is not None:
         console.note(f"warning: {conflict}")
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle).require_alignment()
     place = require or device
     gpu = "" if find_device(place).kind == "cpu" else "cuda"
     effort = QUICK if quick else THOROUGH

@@ -75,6 +75,7 @@ def search(
         raise UsageError("--rerank needs a text: the matcher compares pictures with words")
     example = None if image is None else decode_untrusted(image)
     session = Session.open(bundle, device, precision, threads=threads)
+    session.bundle.require_alignment()
     count = _rerank_count(session, text, rerank)
     if text is not None and (cut := check_text(text, session.tokenizer)):
         console.note(cut)

@@ -96,6 +96,7 @@ def serve(
 
     listening = bind(host, port)
     session = Session.open(bundle, device, precision, threads=threads)
+    session.bundle.require_alignment()
     index = None
     if images is not None:
         with progress() as report:

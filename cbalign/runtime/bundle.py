@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
-from cbalign.errors import BundleError
+from cbalign.errors import BundleError, UsageError
 from cbalign.runtime.signatures import SIGNATURES
 from cbalign.spec.export import Precision
 
@@ -157,6 +157,19 @@ class Bundle:
         if name not in self.manifest.files:
             raise BundleError(f"{self.folder} has no {name}", remedy="Export it: `export.graphs: all` in the spec.")
         return self.folder / name
+
+    def require_alignment(self) -> Bundle:
+        """The bundle itself, where its model embeds images and texts.
+
+        Raises:
+            UsageError: it answers questions or classifies instead.
+        """
+        if "image" not in self.manifest.graphs:
+            raise UsageError(
+                f"{self.folder} embeds no images and texts: it has the graphs {', '.join(self.manifest.graphs)}",
+                remedy="This works on bundles of pretraining and retrieval; evaluate, verify and diff work on all.",
+            )
+        return self
 
     def verify(self, names: Iterable[str] | None = None) -> None:
         """Compare files with the manifest.

@@ -45,10 +45,10 @@ def write_triton(bundle: Path, repository: Path, precision: str | None = None) -
 
     Raises:
         BundleError: the bundle is damaged or lacks the precision.
-        UsageError: `repository` is there already.
+        UsageError: `repository` is there already, or the bundle embeds no images and texts.
         StorageError: it cannot be written.
     """
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle).require_alignment()
     has = opened.manifest.precisions
     chosen = precision or next((name for name in ("fp16", "fp32") if name in has), has[0])
     opened.graph_path(chosen, "image")

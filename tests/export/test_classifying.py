@@ -124,6 +124,13 @@ def test_a_bundle_without_labels_classifies_nothing(bundle: Path) -> None:
         open_classifier(session)
 
 
+@pytest.mark.parametrize("words", [("search", "{}", ".", "red"), ("benchmark", "{}"), ("serve", "{}", "--port", "0")])
+def test_what_embeds_is_refused(place: Path, bundle: Path, words: tuple[str, ...]) -> None:
+    result = cbalign(place, *(word.format(bundle) for word in words))
+    assert result.code == 2, result.stderr
+    assert "embeds no images and texts: it has the graphs classify" in result.stderr
+
+
 def test_retrieval_of_a_classifier_is_refused(place: Path, bundle: Path) -> None:
     result = cbalign(place, "report", str(bundle), "--on", "validation", "--output", "x.png")
     assert result.code == 2
