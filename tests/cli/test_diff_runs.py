@@ -177,7 +177,7 @@ def test_other_queries_are_not_paired_and_the_reader_is_told():
     keep_ranks(b, [1, 1, 3, 4], gallery="another")
     document = told(a, b)
     assert document["metrics"][0]["changes"] == [{"delta": 25, "interval_95": None, "judgement": None}]
-    assert "other images or captions were ranked" in document["remarks"][0]
+    assert "other images or texts were measured" in document["remarks"][0]
 
 
 def test_without_kept_ranks_the_trainings_numbers_stand_with_an_honest_sentence():
