@@ -33,7 +33,7 @@ _LABELS: dict[Verdict, Label] = {
     Verdict.OPEN: "neutral",
     Verdict.FALSE: "contradiction",
 }
-_SCENES, _CLAIMS = 12, 120  # tried at a time
+_SCENES, _CLAIMS = 16, 80  # tried at a time
 _SHADE = 0.35
 _KEPT = 16_384  # blocks: a training draws single items of them in any order, and a block takes milliseconds
 _Square = tuple[tuple[Scene, Scene, Scene], tuple[Claim, Claim, Claim]]
