@@ -160,7 +160,9 @@ def _experiment(sizes: AlbefSizes, name: str, architecture: str) -> Experiment:
             **{split: drawings | {"split": split} for split in ("train", "validation", "test")},
             "augmentation": {"two_views": False},
         },
-        "evaluate": [{"kind": "retrieval", "protocols": ["dual", "rerank"] if sizes.has_match_head else ["dual"]}],
+        "evaluate": [
+            {"kind": "retrieval", "protocols": ["dual", "rerank"] if sizes.has_match_head else ["dual"]},
+        ],
     }
     return Experiment.model_validate_json(json.dumps(spec))
 

@@ -40,7 +40,8 @@ LEAVES = [
 ]
 VALUES = {id(found): _values(found.setting.shape) for found in LEAVES}
 EVALUATIONS = st.fixed_dictionaries(
-    {"on": st.just("train")}, optional={"top_k": st.integers(1, 9), "protocols": st.just(["dual", "code"])}
+    {"kind": st.just("retrieval"), "on": st.just("train")},
+    optional={"top_k": st.integers(1, 9), "protocols": st.just(["dual", "code"])},
 )
 
 
