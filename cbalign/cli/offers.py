@@ -113,7 +113,9 @@ def _files(incomplete: str, pattern: str) -> list[CompletionItem]:
 def _below(incomplete: str, pattern: str) -> Iterator[str]:
     """Paths that begin as typed, at most two folders further down, as the user would write them."""
     folder = incomplete[: incomplete.rfind("/") + 1]
-    root = Path(folder).expanduser()
+    from cbalign.spec.recipes import expand_home
+
+    root = expand_home(folder)
     found = chain.from_iterable(root.glob(f"{depth}{pattern}") for depth in _DEPTHS)
     written = (folder + path.relative_to(root).as_posix() for path in found)
     visible = (path for path in written if path.startswith(incomplete) and "/." not in f"/{path[len(folder) :]}")

@@ -10,6 +10,7 @@ from cbalign.spec.compose import variant_of
 from cbalign.spec.diagnostics import Diagnostic
 from cbalign.spec.document import DEFAULT, Entry, ListNode, MapNode, Node, Place, ScalarNode
 from cbalign.spec.fields import Choice, Items, Leaf, Setting, Shape, settings
+from cbalign.spec.recipes import expand_home
 from cbalign.spec.section import PathKind
 from cbalign.spec.shard_names import expand
 from cbalign.spec.suggestions import did_you_mean
@@ -110,7 +111,7 @@ def _absolute(node: ScalarNode, kind: PathKind, path: str, paths: list[NamedPath
     text = node.value
     if not isinstance(text, str) or not text or "\0" in text:
         return node
-    target = node.place.source.folder / Path(text).expanduser()
+    target = node.place.source.folder / expand_home(text)
     if kind == "maybe":
         says_path = text.startswith(("./", "../", "/", "~")) or text.endswith(_WEIGHTS)
         if not says_path and not ("/" in text and target.exists()):

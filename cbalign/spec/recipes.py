@@ -64,10 +64,18 @@ def find_spec(name: str) -> Path | None:
 
     A path wins, then `experiments/NAME.yaml` here, then a recipe of that name.
     """
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if name == "-" or "\0" in name or (path.exists() and not path.is_dir()):
         return path
     return next((path for path in candidates(name, Path.cwd() / "experiments") if path.is_file()), None)
+
+
+def expand_home(name: str) -> Path:
+    """A path with `~` or `~user` at its start replaced by that home, or as it is where there is no such user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def display_name(path: Path) -> str:

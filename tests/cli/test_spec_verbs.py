@@ -93,6 +93,14 @@ def test_what_is_no_spec_is_said_to_be_none(name):
     assert "Traceback" not in result.stderr + result.stdout
 
 
+def test_the_home_of_nobody_is_a_file_that_is_missing():
+    Path("spec.yaml").write_text(HEAD + "init: {run: ~no-such-user/runs/a}\n")
+    for spec in ("~no-such-user/spec.yaml", "spec.yaml"):
+        result = cbalign("validate", spec)
+        assert (result.exit_code, "unexpected" in result.stderr) == (2, False)
+        assert "~no-such-user" in result.stderr
+
+
 def test_show_prints_a_spec_that_stands_alone():
     Path("mine.yaml").write_text("extends: quickstart\nname: mine\ntrain: {seed: 3}\n")
     Path("flat.yaml").write_text(cbalign("show", "mine.yaml").stdout)
