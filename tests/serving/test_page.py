@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
@@ -70,7 +71,9 @@ def test_pictures_are_found_by_words_and_by_example(page: webdriver.Chrome, tmp_
     example.write_bytes(png("blue"))
     field(page, "example").send_keys(str(example))
     submit(page, "search")
-    WebDriverWait(page, 30).until(lambda b: b.find_element(By.CSS_SELECTOR, "#found figure").text.startswith("blue/"))
+    WebDriverWait(page, 30, ignored_exceptions=[StaleElementReferenceException]).until(
+        lambda b: b.find_element(By.CSS_SELECTOR, "#found figure").text.startswith("blue/")
+    )
 
 
 def test_the_words_that_fit_a_picture_come_first(page: webdriver.Chrome, tmp_path: Path) -> None:
