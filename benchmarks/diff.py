@@ -16,7 +16,7 @@ from pathlib import Path
 from cbalign.spec.fields import leaves
 from cbalign.spec.load import load_experiment
 
-EVALUATIONS = 70
+EVALUATIONS = 58
 
 
 def write_specs(folder: Path) -> tuple[Path, Path]:
