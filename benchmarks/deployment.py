@@ -24,12 +24,13 @@ import torch
 from PIL import Image
 
 from cbalign.data.source import open_source
+from cbalign.data.vocabulary import build_tokenizer
 from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
 from cbalign.engine.run import Run, create_run
 from cbalign.engine.task import no_decay_for_vectors
 from cbalign.export import export_run
-from cbalign.models.build import build_model, build_tokenizer
+from cbalign.models.build import build_model
 from cbalign.spec.dump import dump_yaml, fingerprint
 from cbalign.spec.load import load_experiment
 
