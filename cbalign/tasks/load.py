@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, assert_never
+from typing import TypeAlias, TypeVar, assert_never
 
 import torch
 
@@ -25,6 +25,8 @@ from cbalign.spec.task import EntailmentTask, NLVR2Task, PretrainTask, Retrieval
 
 TorchModel: TypeAlias = TorchEncoder | TorchClassifier | TorchAnswerer
 """A PyTorch model of a task, as evaluation sees it."""
+
+T = TypeVar("T", TorchEncoder, TorchClassifier, TorchAnswerer)
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,7 @@ def load_encoder(folder: Path, *, checkpoint: Path | None = None, device: str = 
         UsageError: the run is of another task.
     """
     model = load_model(folder, checkpoint=checkpoint, device=device)
-    if not isinstance(model, TorchEncoder):
-        raise UsageError(
-            f"{folder} is a run of another task than pretraining or retrieval: it embeds no images and texts"
-        )
-    return model
+    return _require(model, TorchEncoder, folder, "pretraining or retrieval: it embeds no images and texts")
 
 
 def load_classifier(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchClassifier:
@@ -62,9 +60,7 @@ def load_classifier(folder: Path, *, checkpoint: Path | None = None, device: str
         UsageError: the run is of another task.
     """
     model = load_model(folder, checkpoint=checkpoint, device=device)
-    if not isinstance(model, TorchClassifier):
-        raise UsageError(f"{folder} is a run of another task than nlvr2 or entailment: it classifies nothing")
-    return model
+    return _require(model, TorchClassifier, folder, "nlvr2 or entailment: it classifies nothing")
 
 
 def load_answerer(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchAnswerer:
@@ -74,9 +70,7 @@ def load_answerer(folder: Path, *, checkpoint: Path | None = None, device: str =
         UsageError: the run is of another task.
     """
     model = load_model(folder, checkpoint=checkpoint, device=device)
-    if not isinstance(model, TorchAnswerer):
-        raise UsageError(f"{folder} is a run of another task than vqa: it answers no questions")
-    return model
+    return _require(model, TorchAnswerer, folder, "vqa: it answers no questions")
 
 
 def load_model(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> TorchModel:
@@ -107,6 +101,12 @@ def load_model(folder: Path, *, checkpoint: Path | None = None, device: str = "c
             return _answerer(trained, run)
         case _:
             assert_never(experiment.task)
+
+
+def _require(model: TorchModel, kind: type[T], folder: Path, wanted: str) -> T:
+    if not isinstance(model, kind):
+        raise UsageError(f"{folder} is a run of another task than {wanted}")
+    return model
 
 
 def _encoder(trained: _Trained) -> TorchEncoder:
