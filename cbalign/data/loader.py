@@ -10,11 +10,9 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Generic, TypeVar
 
 from cbalign.data.augment import Augmentation, Unaugmented
-from cbalign.data.batch import Batch, TensorBatch
-from cbalign.data.collate import Collation, PairCollation
+from cbalign.data.batch import TensorBatch
+from cbalign.data.collate import Collation
 from cbalign.data.samples import Built, Sampler
-from cbalign.data.source import PairSource
-from cbalign.data.text import Tokenizer
 from cbalign.data.workers import call_in_worker, worker_processes
 from cbalign.errors import DataError
 from cbalign.spec.data import AugmentationSection
@@ -137,41 +135,3 @@ class Loader(Generic[B]):
                 self._unreadable[index] = message
                 _log.warning("skipped: %s", message)
         self._sampler.check(self._unreadable)
-
-
-class PairLoader(Loader[Batch]):
-    """Batches of image-text pairs.
-
-    Args:
-        source: the pairs.
-        tokenizer: of the text tower.
-
-    The others are those of `Loader`.
-    """
-
-    def __init__(
-        self,
-        source: PairSource,
-        tokenizer: Tokenizer,
-        *,
-        image_size: int,
-        batch_size: int,
-        augmentation: AugmentationSection | None,
-        seed: int,
-        workers: int,
-        corrupt_limit: float,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        super().__init__(
-            PairCollation(source, tokenizer),
-            Batch,
-            image_size=image_size,
-            batch_size=batch_size,
-            augmentation=augmentation,
-            seed=seed,
-            workers=workers,
-            corrupt_limit=corrupt_limit,
-            rank=rank,
-            world_size=world_size,
-        )

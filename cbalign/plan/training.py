@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cbalign.data.batch import Batch, LabelledBatch, TensorBatch
 from cbalign.data.items import Item, ItemSource, texts_of
-from cbalign.data.loader import Loader, PairLoader
+from cbalign.data.loader import Loader
 from cbalign.data.open_items import open_premises, open_questions, open_statements
 from cbalign.data.question_batch import QuestionBatch
 from cbalign.data.source import captions_of, open_source
@@ -110,7 +110,7 @@ def planned(experiment: Experiment, model: Model, length: int, world: World) -> 
     tokenizer = cast(Tokenizer, _Vocabulary(model.student.text.embeddings.words.num_embeddings))
     kind = experiment.task
     if isinstance(model, AlignmentModel):
-        loader = cast(PairLoader, None)  # the batch is given
+        loader = cast(Loader[Batch], None)  # the batch is given
         task = pretrain.PretrainTask(experiment, model, tokenizer, loader, {}, world)
         return Planned(task, _pairs(experiment, length))
     setup: Setup[Any, Any] = Setup(experiment, model, tokenizer, cast(Loader[Any], None), world, dict)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from cbalign.data.loader import PairLoader
+from cbalign.data.batch import Batch
+from cbalign.data.collate import PairCollation
 from cbalign.data.source import PairSource, captions_of, open_source
 from cbalign.engine.distribution import World
 from cbalign.models.build import build_model
 from cbalign.spec.evaluation import RetrievalEvaluation
+from cbalign.tasks.batches import make_loader
 from cbalign.tasks.pretrain import PretrainTask
 from cbalign.tasks.start import Start
 
@@ -28,16 +30,5 @@ def open_alignment(start: Start, world: World) -> PretrainTask:
     torch.manual_seed(experiment.train.seed)
     model = build_model(experiment, tokenizer.vocabulary_size, pretrained=start.published)
     start.fill(model)
-    loader = PairLoader(
-        train,
-        tokenizer,
-        image_size=experiment.model.vision.image_size,
-        batch_size=experiment.train.batch_size,
-        augmentation=experiment.data.augmentation,
-        seed=experiment.train.seed,
-        workers=experiment.data.workers,
-        corrupt_limit=experiment.data.corrupt_limit,
-        rank=world.rank,
-        world_size=world.size,
-    )
+    loader = make_loader(PairCollation(train, tokenizer), Batch, experiment, world)
     return PretrainTask(experiment, model.to(world.device), tokenizer, loader, sources, world, start.facts())

@@ -11,8 +11,9 @@ from cbalign.data.open_items import open_premises
 from cbalign.engine.distribution import World
 from cbalign.models.build import build_entailment
 from cbalign.models.entailment import EntailmentNetwork
+from cbalign.tasks.batches import make_loader
 from cbalign.tasks.classify import Classification
-from cbalign.tasks.finetune import Setup, data_facts, make_loader, open_splits
+from cbalign.tasks.finetune import Setup, data_facts, open_splits
 from cbalign.tasks.start import Start
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from cbalign.data.batch import TensorBatch
-from cbalign.data.collate import Collation
 from cbalign.data.items import Item, ItemSource, item_fingerprint
 from cbalign.data.loader import Loader
 from cbalign.data.text import Tokenizer
@@ -93,26 +92,6 @@ class FineTuning(Generic[N, B]):
     def save_assets(self, folder: Path) -> None:
         """The tokenizer."""
         self.tokenizer.save(folder)
-
-
-def make_loader(collation: Collation, batch_type: type[B], experiment: Experiment, world: World) -> Loader[B]:
-    """This rank's batches of the training data, as the spec says.
-
-    Raises:
-        DataError: there are fewer items than one batch.
-    """
-    return Loader(
-        collation,
-        batch_type,
-        image_size=experiment.model.vision.image_size,
-        batch_size=experiment.train.batch_size,
-        augmentation=experiment.data.augmentation,
-        seed=experiment.train.seed,
-        workers=experiment.data.workers,
-        corrupt_limit=experiment.data.corrupt_limit,
-        rank=world.rank,
-        world_size=world.size,
-    )
 
 
 def data_facts(sources: Mapping[str, ItemSource[Item]]) -> Facts:

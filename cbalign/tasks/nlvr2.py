@@ -20,8 +20,9 @@ from cbalign.models.momentum import Distilled
 from cbalign.objectives.text_assignment import draw_assignments, text_assignment
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.task import NLVR2Task
+from cbalign.tasks.batches import make_loader
 from cbalign.tasks.classify import Classification
-from cbalign.tasks.finetune import FineTuning, Setup, data_facts, make_loader, open_splits
+from cbalign.tasks.finetune import FineTuning, Setup, data_facts, open_splits
 from cbalign.tasks.start import Start
 
 FROM_FUSION = (("fusion.first.", "fusion.layers."), ("fusion.second.", "fusion.layers."))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cbalign.data.batch import Batch
-from cbalign.data.loader import PairLoader
+from cbalign.data.loader import Loader
 from cbalign.data.source import PairSource, source_fingerprint
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
@@ -81,7 +81,7 @@ class PretrainTask:
         experiment: Experiment,
         model: AlignmentModel,
         tokenizer: Tokenizer,
-        loader: PairLoader,
+        loader: Loader[Batch],
         sources: Mapping[str, PairSource],
         world: World,
         facts: Mapping[str, object] = MappingProxyType({}),

@@ -21,7 +21,8 @@ from cbalign.models.build import build_answering
 from cbalign.objectives.answering import answer_losses, weighted_answers
 from cbalign.spec.evaluation import VQAEvaluation
 from cbalign.spec.task import VQATask
-from cbalign.tasks.finetune import FineTuning, Setup, data_facts, make_loader, open_splits
+from cbalign.tasks.batches import make_loader
+from cbalign.tasks.finetune import FineTuning, Setup, data_facts, open_splits
 from cbalign.tasks.start import Start
 
 DECODER_FROM = (

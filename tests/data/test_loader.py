@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cbalign.data.batch import Batch
+from cbalign.data.collate import PairCollation
 from cbalign.data.image import prepare
 from cbalign.data.json_pairs import open_json
-from cbalign.data.loader import PairLoader
+from cbalign.data.loader import Loader
 from cbalign.data.source import Entry, PairSource
 from cbalign.data.text import Tokenizer
 from cbalign.errors import DataError
@@ -55,12 +56,12 @@ class Pictures:
         return self.name
 
 
-MakeLoader = Callable[..., PairLoader]
+MakeLoader = Callable[..., Loader[Batch]]
 
 
 @pytest.fixture(scope="module")
 def make(tokenizer: Tokenizer) -> MakeLoader:
-    def build(source: PairSource | None = None, **changes: object) -> PairLoader:
+    def build(source: PairSource | None = None, **changes: object) -> Loader[Batch]:
         options: dict[str, object] = {
             "image_size": 16,
             "batch_size": 4,
@@ -69,12 +70,12 @@ def make(tokenizer: Tokenizer) -> MakeLoader:
             "workers": 0,
             "corrupt_limit": 0.0,
         }
-        return PairLoader(source or Pictures(), tokenizer, **(options | changes))  # type: ignore[arg-type]
+        return Loader(PairCollation(source or Pictures(), tokenizer), Batch, **(options | changes))  # type: ignore[arg-type]
 
     return build
 
 
-def take(loader: PairLoader, count: int, start: int = 0) -> list[Batch]:
+def take(loader: Loader[Batch], count: int, start: int = 0) -> list[Batch]:
     batches = loader.batches(start)
     taken = list(itertools.islice(batches, count))
     batches.close()  # type: ignore[attr-defined]
@@ -264,11 +265,13 @@ def test_workers_leave_interrupts_to_the_main_process(make: MakeLoader):
 def test_workers_end_when_their_parent_is_killed():
     program = """
 import os, signal
-from cbalign.data.loader import PairLoader
+from cbalign.data.batch import Batch
+from cbalign.data.collate import PairCollation
+from cbalign.data.loader import Loader
 from cbalign.data.openmoji import OpenMoji
 from cbalign.data.text import TextSettings, Tokenizer
-loader = PairLoader(OpenMoji(split="test", render_size=16), Tokenizer.train(["a"], 64, TextSettings(5)),
-                    image_size=16, batch_size=4, augmentation=None, seed=0, workers=2, corrupt_limit=0)
+pairs = PairCollation(OpenMoji(split="test", render_size=16), Tokenizer.train(["a"], 64, TextSettings(5)))
+loader = Loader(pairs, Batch, image_size=16, batch_size=4, augmentation=None, seed=0, workers=2, corrupt_limit=0)
 batches = loader.batches()
 next(batches)
 print(open(f"/proc/self/task/{os.getpid()}/children").read(), flush=True)
