@@ -168,6 +168,7 @@ def _vision(section: VisionSection, pretrained: bool) -> VisionTower:
         layers=section.layers,
         width=section.width,
         heads=section.heads,
+        stem=section.stem,
         drop_path=section.drop_path,
     )
     if pretrained and section.init != "random":

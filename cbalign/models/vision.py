@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Literal, cast
 
 import timm
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cbalign.data.image import CLIP_MEAN, CLIP_STD
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models.attention import prefers_plain
+from cbalign.models.stem import ConvolutionalStem
 
 
 class VisionTower(nn.Module):
@@ -22,6 +23,7 @@ class VisionTower(nn.Module):
         architecture: name of a timm vision transformer.
         image_size: side of the square input in pixels.
         patch_size, layers, width, heads: override the architecture; None keeps it.
+        stem: what makes tokens of pixels; `convolutions` exchanges timm's linear map of a patch.
         drop_path: stochastic depth rate of the last block.
 
     Raises:
@@ -40,6 +42,7 @@ class VisionTower(nn.Module):
         layers: int | None = None,
         width: int | None = None,
         heads: int | None = None,
+        stem: Literal["patches", "convolutions"] = "patches",
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
@@ -59,6 +62,9 @@ class VisionTower(nn.Module):
                 f"model.vision.architecture: {architecture!r} is not a vision transformer",
                 remedy="Choose a name that `timm.list_models('vit_*')` or 'deit_*' lists.",
             )
+        if stem == "convolutions":
+            embed = self.transformer.patch_embed
+            embed.proj = ConvolutionalStem(self.transformer.num_features, embed.patch_size[0])
         self.image_size = image_size
         self.width = cast(int, self.transformer.num_features)
         # Kept out of checkpoints: they are constants of the input format, not weights.

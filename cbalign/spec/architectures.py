@@ -74,3 +74,12 @@ def vit_config(architecture: str) -> ViTConfig | None:
     """Sizes of a plain ViT or DeiT by timm's name; `None` for timm's many other transformers."""
     named = _VIT_NAME.fullmatch(architecture)
     return ViTConfig(*_VIT_SIZES[named[1]], int(named[2])) if named else None
+
+
+def stem_channels(width: int, patch_size: int) -> tuple[int, ...]:
+    """Channels after each convolution of a stem: one halving of the image each, doubling up to the width of a token.
+
+    Xiao et al. (2021, "Early convolutions help transformers see better", appendix A), for any patch of 2ⁿ pixels.
+    """
+    halvings = patch_size.bit_length() - 1
+    return tuple(max(1, width >> left) for left in reversed(range(halvings)))

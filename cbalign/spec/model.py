@@ -53,6 +53,13 @@ class VisionSection(Section):
         None, ge=8, effect=ARCHITECTURE, help="Width of a token; null keeps the architecture's."
     )
     heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null keeps the architecture's.")
+    stem: Literal["patches", "convolutions"] = setting(
+        "patches",
+        effect=ARCHITECTURE,
+        help="How pixels become tokens: one linear map per patch, or 3x3 convolutions that halve the image until a "
+        "token covers `patch_size` pixels, which learn from few images (Xiao et al., 2021).",
+        paper="patches (ALBEF)",
+    )
     drop_path: float = setting(0.0, ge=0, lt=1, effect=TRAINING, help="Stochastic depth rate of the last block.")
     init: str = setting(
         "pretrained",
@@ -76,6 +83,23 @@ class VisionSection(Section):
             raise RuleError(
                 f"image_size {self.image_size} is not a multiple of {whose} {patch}; nearest {nearest}",
                 at=("image_size", "patch_size", "architecture"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _convolutions_can_be_built(self) -> VisionSection:
+        if self.stem == "patches":
+            return self
+        patch = self.patch
+        if patch and (patch < 2 or patch & (patch - 1)):
+            raise RuleError(
+                f"patch_size {patch} is not a power of two, which convolutions of stride 2 reach; take 8, 16 or 32",
+                at=("patch_size", "stem", "architecture"),
+            )
+        if self.init == "pretrained":
+            raise RuleError(
+                "a stem of convolutions has no published weights; set init: random, or stem: patches",
+                at=("stem", "init"),
             )
         return self
 

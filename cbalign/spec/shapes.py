@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cbalign.errors import CheckpointError
-from cbalign.spec.architectures import BERTS, BertConfig, read_bert_config, vit_config
+from cbalign.spec.architectures import BERTS, BertConfig, read_bert_config, stem_channels, vit_config
 from cbalign.spec.experiment import Experiment
 from cbalign.spec.model import ModelSection, TextSection, VisionSection
 from cbalign.spec.task import NLVR2Task, VQATask
@@ -183,8 +183,7 @@ def _vision(section: VisionSection) -> tuple[int, _Named]:
     def named() -> _Named:
         yield "cls_token", (1, 1, width)
         yield "pos_embed", (1, 1 + (section.image_size // patch) ** 2, width)
-        yield "patch_embed.proj.weight", (width, 3, patch, patch)
-        yield "patch_embed.proj.bias", (width,)
+        yield from _stem(section, width, patch)
         for block in range(section.layers or config.layers):
             yield from _norm(f"blocks.{block}.norm1", width)
             yield from _linear(f"blocks.{block}.attn.qkv", width, 3 * width)
@@ -195,6 +194,21 @@ def _vision(section: VisionSection) -> tuple[int, _Named]:
         yield from _norm("norm", width)
 
     return width, named()
+
+
+def _stem(section: VisionSection, width: int, patch: int) -> _Named:
+    name = "patch_embed.proj"
+    if section.stem == "patches":
+        yield f"{name}.weight", (width, 3, patch, patch)
+        yield f"{name}.bias", (width,)
+        return
+    inputs = 3
+    for index, channels in enumerate(stem_channels(width, patch)):
+        yield f"{name}.halvings.{index}.convolution.weight", (channels, inputs, 3, 3)
+        yield from _norm(f"{name}.halvings.{index}.norm", channels)
+        inputs = channels
+    yield f"{name}.projection.weight", (width, inputs, 1, 1)
+    yield f"{name}.projection.bias", (width,)
 
 
 def _bert_layer(name: str, text: BertConfig, image_width: int | None) -> _Named:

@@ -19,6 +19,7 @@ SPECS = {
     "CLIP, one tower each": ("clip", []),
     "the paper's": ("defaults.yaml", []),
     "another patch": ("quickstart", ["model.vision.patch_size=8", "model.vision.width=96", "model.vision.heads=3"]),
+    "a stem of convolutions": ("quickstart", ["model.vision.stem=convolutions", "model.vision.patch_size=16"]),
     "a random text tower": (
         "quickstart",
         ["model.text={init: random, width: 48, heads: 4, intermediate: 100, layers: 2}", "model.fusion.layers=1"],

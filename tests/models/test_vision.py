@@ -7,8 +7,9 @@ from cbalign.errors import CheckpointError, SpecError
 from cbalign.models.vision import VisionTower, resize_positions
 
 
-def tower(image_size: int = 32, layers: int = 2) -> VisionTower:
-    return VisionTower("vit_base_patch16_224", image_size, patch_size=8, layers=layers, width=16, heads=2).eval()
+def tower(image_size: int = 32, layers: int = 2, stem: str = "patches") -> VisionTower:
+    sizes = {"patch_size": 8, "layers": layers, "width": 16, "heads": 2}
+    return VisionTower("vit_base_patch16_224", image_size, **sizes, stem=stem).eval()
 
 
 @pytest.mark.parametrize(("old", "new"), [(4, 8), (16, 24), (14, 16), (6, 3)])
@@ -35,11 +36,24 @@ def test_pixels_are_normalised_inside():
     assert model(pixels).shape == (2, 17, 16)
 
 
+@pytest.mark.parametrize("stem", ["patches", "convolutions"])
 @torch.no_grad()
-def test_an_images_tokens_do_not_depend_on_the_batch():
-    model = tower()
+def test_an_images_tokens_do_not_depend_on_the_batch(stem):
+    model = tower(stem=stem).train()
     pixels = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)
     assert torch.allclose(model(pixels)[1:2], model(pixels[1:2]), atol=1e-5)
+
+
+def test_a_token_of_a_stem_of_convolutions_sees_the_pixels_it_stands_for():
+    stem = tower(stem="convolutions").transformer.patch_embed.proj
+    images = torch.randn(16, 3, 32, 32, requires_grad=True)
+    tokens = stem(images)
+    assert tokens.shape == (16, 16, 4, 4)
+    tokens[:, :, 2, 0].abs().sum().backward()
+    seen = F.avg_pool2d(images.grad.abs().sum(dim=(0, 1))[None], 8)[0]
+    # A window of stride 2 begins one pixel before its place, so a token sees some of the patch before, too.
+    assert seen[1:3, 0].sum() > seen.sum() / 2
+    assert seen[2, 0] == seen[2].max()
 
 
 def test_weights_of_another_resolution_are_taken_with_interpolated_positions():

@@ -99,6 +99,10 @@ WRONG = {
     "batch_not_multiple": Wrong(HEAD + "train:\n  batch_size: 48\n  global_batch_size: 512\n"),
     "heads_not_divisor": Wrong(HEAD + "model:\n  vision:\n    width: 100\n    heads: 3\n"),
     "patch_not_divisor": Wrong(HEAD + "model: {vision: {image_size: 250, patch_size: 16}}\n"),
+    "stem_of_an_odd_patch": Wrong(
+        HEAD + "model: {vision: {image_size: 252, patch_size: 12, stem: convolutions, init: random}}\n"
+    ),
+    "stem_without_weights": Wrong(HEAD + "model: {vision: {stem: convolutions}}\n"),
     "pretrained_but_changed": Wrong(HEAD + "model: {text: {width: 128}}\n"),
     "warmup_too_long": Wrong(HEAD + "train: {duration: 100 steps}\n"),
     "zero_duration": Wrong(HEAD + "train: {log_every: 0 steps}\n"),

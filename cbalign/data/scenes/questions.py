@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from typing import Literal
 
@@ -38,6 +39,7 @@ QUESTIONS = 4
 """Questions about each scene."""
 
 _TRIES = 16
+_KEPT = 2**16  # scenes; a training asks for each of a scene's questions by itself, in random order
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Question:
     topic: Topic
 
 
+@lru_cache(maxsize=_KEPT)
 def questions_of(split: ScenesSplit, index: int, seed: int = 0) -> tuple[Question, ...]:
     """The questions about scene `index` of a split, no two of them in the same words."""
     draws = Draws(seed, split, "questions", index)
@@ -181,18 +184,22 @@ def _named(
 
 def _descriptions(figure: Figure, draws: Draws) -> Iterator[Kind]:
     """Kinds of a figure: of one attribute, then of two, then of three; within these in random order."""
-    kinds = [
-        Kind(shape, colour, material, size)
-        for shape, colour, material, size in product(
-            (None, figure.shape), (None, figure.colour), (None, figure.material), (None, figure.size)
+    for named in _NAMED:
+        yield from draws.shuffled(
+            [
+                Kind(
+                    figure.shape if shape else None,
+                    figure.colour if colour else None,
+                    figure.material if material else None,
+                    figure.size if size else None,
+                )
+                for shape, colour, material, size in named
+            ]
         )
-    ]
-    for attributes in (1, 2, 3):
-        yield from draws.shuffled([kind for kind in kinds if _attributes(kind) == attributes])
 
 
-def _attributes(kind: Kind) -> int:
-    return sum(value is not None for value in (kind.shape, kind.colour, kind.material, kind.size))
+_NAMED = tuple([which for which in product((False, True), repeat=4) if sum(which) == count] for count in (1, 2, 3))
+"""Which of shape, colour, material and size a description names: one of them, two, three."""
 
 
 def _yes(holds: bool) -> str:
