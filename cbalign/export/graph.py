@@ -17,6 +17,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, DeduplicateInit
 from torch import Tensor, nn
 
 from cbalign.errors import CbalignError, ParityError
+from cbalign.export.heads import fold_heads
 from cbalign.runtime.signatures import Signature
 
 INLINE_LIMIT = 1_500_000_000
@@ -74,6 +75,7 @@ def write_graph(
     assert program is not None
     model = program.model
     _check_dynamic(model, signature, path.stem)
+    fold_heads(model)
     _clean(model, {name for name, _ in module.named_modules()})
     _name_ports(model, signature)
     model.graph.name = path.stem

@@ -20,9 +20,17 @@ on GPUs it is what has flash and memory-efficient kernels."""
 
 _PROBE = """<ir_version: 10, opset_import: ["" : 23]>
 attention (float[b,h,l,d] q, float[b,h,n,d] k, float[b,h,n,d] v, bool[b,one,l,n] mask)
-    => (float[b,h,l,d] masked, float[b,h,l,d] free) {
+    => (float[b,h,l,d] masked, float[b,h,l,d] free, float[b,l,e] merged) {
     masked = Attention (q, k, v, mask)
     free = Attention (q, k, v)
+    shape = Constant <value_ints = [0, 0, -1]> ()
+    q_heads = Transpose <perm = [0, 2, 1, 3]> (q)
+    k_heads = Transpose <perm = [0, 2, 1, 3]> (k)
+    v_heads = Transpose <perm = [0, 2, 1, 3]> (v)
+    q_tokens = Reshape (q_heads, shape)
+    k_tokens = Reshape (k_heads, shape)
+    v_tokens = Reshape (v_heads, shape)
+    merged = Attention <q_num_heads = 2, kv_num_heads = 2> (q_tokens, k_tokens, v_tokens, mask)
 }"""
 
 
@@ -59,12 +67,13 @@ def attention_problem(device: Device) -> str | None:
     try:
         model = onnx.parser.parse_model(_PROBE).SerializeToString()
         session = onnxruntime.InferenceSession(model, options, providers=device.providers())
-        masked, free = session.run(["masked", "free"], {"q": q, "k": k, "v": v, "mask": mask})
+        masked, free, merged = session.run(["masked", "free", "merged"], {"q": q, "k": k, "v": v, "mask": mask})
     except Exception as error:  # onnxruntime's exceptions share no base class
         return " ".join(str(error).split())[:200]
     if misplaced := Placement.of("attention", session).misplaced(device):
-        return f"{sum(misplaced.values())} of 2 nodes run on {CPU} instead of {device.provider}"
-    for found, allowed in ((masked, mask), (free, np.ones_like(mask))):
+        return f"{sum(misplaced.values())} of 3 nodes run on {CPU} instead of {device.provider}"
+    split = merged.reshape(*merged.shape[:2], q.shape[1], -1).swapaxes(1, 2)
+    for found, allowed in ((masked, mask), (free, np.ones_like(mask)), (split, mask)):
         error_found = float(np.abs(found - _attention(q, k, v, allowed)).max())
         if not error_found <= 1e-4:
             return f"its numbers are off by {error_found:.2g} on {device.provider}"
