@@ -1,18 +1,57 @@
-"""Captions: every figure of a scene in words, in one of several kinds of sentence."""
+"""Captions: a scene in words, in one of several kinds of sentence; half of them say all of it, half a part.
+
+Who writes down what a picture shows leaves things out. A model that reads complete captions only need not know which
+figure is meant to guess a masked word: it is what the others do not account for.
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.graph import DIRECTIONS, Figure, Scene
-from cbalign.data.scenes.language import NUMBERS, direction, figure, listing
+from cbalign.data.scenes.facts import Verdict, judge
+from cbalign.data.scenes.graph import DIRECTIONS, Figure, Scene, scene_of
+from cbalign.data.scenes.language import NUMBERS, direction, figure, listing, sentence
+from cbalign.data.scenes.proposals import propose_claim
+from cbalign.spec.data import ScenesSplit
 
 _OPENINGS = ("", "", "", "there is ", "a picture of ", "we see ", "a drawing with ", "here is ")
 
 
-def caption(scene: Scene, draws: Draws) -> str:
-    """One caption. It names all figures, each with its shape and, unless it is in the shade, its colour."""
+CAPTIONS = 3
+"""Captions of each scene."""
+
+_KEPT = 2**16  # scenes; a training reads them all before it begins
+_TOGETHER = ", and "
+_CLAIMS = 3  # so many say so much that few other scenes are meant, too
+
+
+@lru_cache(maxsize=_KEPT)
+def captions_of(split: ScenesSplit, index: int, seed: int = 0) -> tuple[str, ...]:
+    """The captions of scene `index` of a split."""
+    draws = Draws(seed, split, "captions", index)
+    scene = scene_of(split, index, seed)
+    return tuple(caption(scene, draws, split) for _ in range(CAPTIONS))
+
+
+def caption(scene: Scene, draws: Draws, split: ScenesSplit) -> str:
+    """One caption, true of what is seen."""
+    return complete(scene, draws) if draws.chance(0.5) else partial(scene, draws, split)
+
+
+def partial(scene: Scene, draws: Draws, split: ScenesSplit) -> str:
+    """A caption of how two figures lie, of some facts, or of both."""
+    first, second, *_ = draws.shuffled(scene.figures)
+    form = draws.below(4)
+    if form == 0:
+        return _TOGETHER.join(_facts(scene, draws, split, _CLAIMS))
+    lie = _how_they_lie(first, second, draws)
+    return lie if form < 3 else _TOGETHER.join((lie, *_facts(scene, draws, split, 1)))
+
+
+def complete(scene: Scene, draws: Draws) -> str:
+    """A caption that names all figures, each with its shape and, unless it is in the shade, its colour."""
     figures = draws.shuffled(scene.figures)
     form = draws.below(4)
     if form == 0:
@@ -42,8 +81,23 @@ def _in_line(figures: list[Figure], draws: Draws) -> str | None:
 def _relation(figures: list[Figure], draws: Draws) -> str:
     """How the first two lie, and what else there is."""
     first, second, *rest = figures
-    ways = [way for way in DIRECTIONS if first.lies(way, second)]
-    text = f"{figure(first, draws)} {direction(draws.choose(ways), draws)} {figure(second, draws)}"
+    text = _how_they_lie(first, second, draws)
     if not rest:
         return text
     return f"{text}, {draws.choose(('and', 'with', 'plus'))} {_list(rest, draws)}"
+
+
+def _how_they_lie(first: Figure, second: Figure, draws: Draws) -> str:
+    ways = [way for way in DIRECTIONS if first.lies(way, second)]
+    return f"{figure(first, draws)} {direction(draws.choose(ways), draws)} {figure(second, draws)}"
+
+
+def _facts(scene: Scene, draws: Draws, split: ScenesSplit, count: int) -> list[str]:
+    """Sentences that are true of the picture, as hypotheses are made."""
+    said: list[str] = []
+    while len(said) < count:
+        claim = propose_claim((scene,), draws, split)
+        if judge(claim, scene) is Verdict.TRUE:
+            text = sentence(claim, draws)
+            said += [text] if text not in said else []
+    return said

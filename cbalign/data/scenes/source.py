@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from PIL import Image
 
-from cbalign.data.scenes.captions import caption
+from cbalign.data.scenes.captions import CAPTIONS, captions_of
 from cbalign.data.scenes.drawing import draw, png
-from cbalign.data.scenes.draws import Draws
 from cbalign.data.scenes.graph import scene_of
 from cbalign.data.source import Entry
 from cbalign.spec.data import ScenesSplit
-
-_CAPTIONS = 3
 
 
 class Scenes:
@@ -38,9 +35,7 @@ class Scenes:
 
     def entry(self, index: int) -> Entry:
         """The captions of scene `index`; every scene is an image of its own."""
-        scene = scene_of(self._split, index, self._seed)
-        draws = Draws(self._seed, self._split, "captions", index)
-        captions = tuple(caption(scene, draws) for _ in range(_CAPTIONS))
+        captions = captions_of(self._split, index, self._seed)
         return Entry(image_key=f"{self._split}-{self._seed}-{index}", captions=captions, image_id=index)
 
     def load(self, index: int) -> Image.Image:
@@ -53,4 +48,4 @@ class Scenes:
 
     def describe(self) -> str:
         """One line for logs."""
-        return f"{self.name}: {len(self):,} drawn scenes with {_CAPTIONS} captions each, {self._render_size} px"
+        return f"{self.name}: {len(self):,} drawn scenes with {CAPTIONS} captions each, {self._render_size} px"

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from cbalign.data.scenes.captions import caption
+from cbalign.data.scenes.captions import caption, complete, partial
 from cbalign.data.scenes.draws import Draws
 from cbalign.data.scenes.facts import judge
 from cbalign.data.scenes.graph import Scene, scene_of
@@ -83,10 +83,10 @@ def test_questions_have_their_answer_in_every_world(split: ScenesSplit):
     assert len(checked) == 9
 
 
-def test_captions_name_every_figure_as_it_is_seen():
+def test_complete_captions_name_every_figure_as_it_is_seen():
     for i in range(300):
         scene = scene_of("train", i)
-        text = caption(scene, Draws("any", i))
+        text = complete(scene, Draws("any", i))
         named = [name for word in text.replace(",", "").replace(":", "").split() if (name := reader.WORDS.get(word))]
         for kind in ("shape", "colour"):
             shown = sorted(getattr(f, kind) for f in scene.figures if kind == "shape" or not f.shaded)
@@ -103,7 +103,7 @@ def test_captions_say_truly_how_figures_lie():
     checked = 0
     for i in range(600):
         scene = scene_of("train", i)
-        text = caption(scene, Draws("lie", i))
+        text = complete(scene, Draws("lie", i))
         if m := re.match(rf"(an? .+?) {reader.WAY} (an? .+?)(?:,|$)", text):
             pairs = product(reader.meant(m[1], scene), reader.meant(m[3], scene))
             assert any(reader.lies(one, m[2], other) for one, other in pairs), (text, scene)
@@ -121,6 +121,24 @@ def test_captions_say_truly_how_figures_lie():
     assert checked > 200
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_captions_of_a_part_are_true_in_every_world(split: ScenesSplit):
+    places = facts = 0
+    for i in range(300):
+        scene = scene_of(split, i)
+        text = partial(scene, Draws("part", split, i), split)
+        assert len(text.split()) <= 40
+        for said in text.split(", and "):
+            if m := re.fullmatch(rf"(an? .+?) {reader.WAY} (an? .+)", said):
+                pairs = product(reader.meant(m[1], scene), reader.meant(m[3], scene))
+                assert any(reader.lies(one, m[2], other) for one, other in pairs), (text, scene)
+                places += 1
+            elif enumerable(scene):
+                assert {reader.holds(said, world) for world in reader.worlds(scene)} == {True}, (text, scene)
+                facts += 1
+    assert min(places, facts) > 150
+
+
 def test_wording_varies():
     scene = scene_of("train", 0)
-    assert len({caption(scene, Draws("wording", i)) for i in range(50)}) > 25
+    assert len({caption(scene, Draws("wording", i), "train") for i in range(50)}) > 35
