@@ -3,7 +3,7 @@
     python -m benchmarks.grid --seeds 3 --runs runs/grid
 
 Retrieval and VQA on drawn scenes: from scratch, and from CLIP, ALBEF and CODIS pretraining of equal length, each seed
-for itself. Trains as many chains at a time as `--jobs` says, one thread each; with two cores, the default of 600 steps
+for itself. Trains as many chains at a time as `--jobs` says, one thread each; with two cores, the default of 1000 steps
 for each training is sized for about two hours. What is finished is not done again, what was begun is gone on with, so
 the command can be stopped and repeated. The table replaces the one between the markers in docs/results.md.
 """
@@ -70,7 +70,7 @@ def table(found: dict[Chain, dict[str, tuple[float, ...]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/grid"))
     parser.add_argument("--results", type=Path, default=Path("docs/results.md"))

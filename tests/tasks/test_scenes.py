@@ -52,6 +52,8 @@ def test_every_recipe_learns_from_the_pretrained_one_and_is_measured_on_both_tes
     place: Path, pretrained: Run, task: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("CBALIGN_PRETRAINED", str(pretrained.folder))
+    if task == "nlvr2":
+        monkeypatch.setenv("CBALIGN_PRETRAINED", str(trained(place, "nlvr2-assignment-scenes").folder))
     run = trained(place, f"{task}-scenes")
     for split in ("test", "compositions"):
         result = evaluated(place, run, split)
