@@ -71,7 +71,7 @@ def test_lineage_reaches_through_the_stages(statements: tuple[Run, Result], assi
 
 
 def test_text_assignment_doubles_the_pretrained_layers(place: Path, pretrained: Run):
-    run, _ = trained(
+    run, result = trained(
         place,
         "assignment.yaml",
         f"init.run={pretrained.folder}",
@@ -80,6 +80,7 @@ def test_text_assignment_doubles_the_pretrained_layers(place: Path, pretrained: 
         "train.schedule.warmup_lr=0",
         "train.schedule.final_lr=0",
     )
+    assert "that starts from it, with init: {run: " in result.stderr
     mine, theirs = weights(run, 1), weights(pretrained, 4)
     layer = "fusion.layers.0.attention.query.weight"
     for copy in ("first", "second"):
