@@ -32,13 +32,14 @@ SPECS = {
     "two images": ("paper/nlvr2", []),
     "two images, one text": ("paper/nlvr2-text-assignment", ["model.vision.width=96", "model.vision.init=random"]),
     "entailment": ("paper/snli-ve-albef", []),
-    "answers": ("vqa-easy", ["model.text.tokenizer=pretrained"]),
+    "answers": ("vqa-easy", ["model.text.tokenizer=pretrained", "init=null"]),
 }
 
 
 @pytest.fixture(params=SPECS.values(), ids=SPECS)
 def experiment(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CBALIGN_PRETRAINED", "runs/none")
     (tmp_path / "defaults.yaml").write_text("cbalign: 1\nname: d\ndata: {train: {source: openmoji, split: train}}\n")
     path, overrides = request.param
     return load_experiment(path, overrides, check_files=False).experiment
