@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cbalign.data.source import PairSource
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
-from cbalign.export.ladder import Expected, Ladder
+from cbalign.export.alignment_ladder import AlignmentLadder, Expected
 from cbalign.export.subject import bytes_of
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.golden import alignment_outputs, write_golden
@@ -89,9 +89,9 @@ class AlignmentSubject:
     def write_assets(self, folder: Path) -> None:
         """Nothing more is needed."""
 
-    def compare(self, session: Session, precision: str, report: Callable[[str], None]) -> Ladder:
+    def compare(self, session: Session, precision: str, report: Callable[[str], None]) -> AlignmentLadder:
         """The ladder up to retrieval."""
-        return Ladder(self.expected, session, precision, report)
+        return AlignmentLadder(self.expected, session, precision, report)
 
     def write_golden(self, sessions: Mapping[str, Session], path: Path) -> None:
         """A few pairs."""

@@ -6,7 +6,7 @@ beside a longer one; ids and pixels of raw inputs; the answers themselves, and h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from cbalign.data.image import prepare
 from cbalign.data.items import FirstItems, ItemSource, Question
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
-from cbalign.errors import BundleError, DivergenceError
 from cbalign.evaluation.answering import evaluate_answers
 from cbalign.evaluation.result import Result
-from cbalign.export.parity import LIMITS, WHOLE, Check, Feed, Limits, PrecisionReport, Rung, difference
-from cbalign.export.sample import BATCHES, readable_items, texts_of_all_lengths
+from cbalign.export.ladder import Ladder, Part
+from cbalign.export.parity import WHOLE, Feed, difference
+from cbalign.export.sample import BATCHES, batch_sizes, readable_items, texts_of_all_lengths
 from cbalign.export.scored import scored_checks
 from cbalign.export.subject import bytes_of
 from cbalign.models.answer_graphs import TorchAnswerer
@@ -36,7 +36,6 @@ from cbalign.spec.evaluation import VQAEvaluation
 _TASK_QUESTIONS = 512
 _CANDIDATES = 128
 _GOLDEN_QUESTIONS = 4
-_ORDER: tuple[Rung, ...] = ("torch", "independence", "inputs", "task")
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,8 @@ class AnsweringSubject:
         write_golden({"fp32": answering_outputs(self.answerer, pixels, texts)} | outputs, pixels, texts, path)
 
 
-class AnsweringLadder:
-    """One precision of a bundle beside the trained model; keeps `cbalign.export.subject.Comparison`.
+class AnsweringLadder(Ladder):
+    """The comparison up to the answers.
 
     Args:
         subject: the trained model.
@@ -146,34 +145,24 @@ class AnsweringLadder:
         precision: str = "fp32",
         report: Callable[[str], None] = lambda stage: None,
     ) -> None:
-        self.limits: Limits = LIMITS[precision]
-        self.failing: dict[str, Feed] = {}
+        super().__init__(precision, report)
         self._subject = subject
         self._model = subject.answerer
         self._exported = exported
         self._image_size = subject.image_size if session is None else session.image_size
-        self._precision = precision
-        self._report = report
-        self._checks: list[Check] = []
 
-    def climb(self) -> PrecisionReport:
-        """Make every comparison; one that onnxruntime cannot even compute has failed."""
-        for part, compare in (
+    def _parts(self) -> Iterable[Part]:
+        return (
             ("vision", self._vision),
             ("question", self._questions),
             ("answer", self._answers),
             ("inputs", self._inputs),
-        ):
-            self._report(part)
-            compare()
-        self._report("answers")
-        results = self._task()
-        checks = sorted(self._checks, key=lambda check: _ORDER.index(check.rung))
-        return PrecisionReport(self._precision, tuple(checks), results)
+            ("answers", self._task),
+        )
 
     def _vision(self) -> None:
         pixels = self._subject.pixels
-        for size in _sizes(len(pixels)):
+        for size in batch_sizes(len(pixels)):
             feed: Feed = (pixels[:size],)
             quantity = f"tokens of a batch of {size}"
             self._tensors("vision", [quantity], feed, lambda side, size=size: [side.graphs.read_images(pixels[:size])])  # type: ignore[misc]
@@ -181,7 +170,7 @@ class AnsweringLadder:
     def _questions(self) -> None:
         texts, pixels = self._subject.texts, self._subject.pixels
         images = self._model.graphs.read_images(pixels)
-        for size in _sizes(len(texts)):
+        for size in batch_sizes(len(texts)):
             asked = self._model.tokenizer.encode(texts[:size])
             feed = (images, asked.input_ids, asked.attention_mask, np.arange(size) % len(images))
             real = asked.attention_mask.astype(bool)
@@ -192,11 +181,10 @@ class AnsweringLadder:
                 feed,
                 lambda side, feed=feed, real=real: [side.graphs.read_questions(*feed)[real]],  # type: ignore[misc]
             )
-        alone = self._model.tokenizer.encode(texts[:1])
-        beside = self._model.tokenizer.encode(texts[:2])
-        self._independent("question", "tokens of a question beside a longer one", [
-            self._fused(tokens, images)[0, : alone.input_ids.shape[1]] for tokens in (beside, alone)
-        ])  # fmt: skip
+        one, two = (self._model.tokenizer.encode(texts[:size]) for size in (1, 2))
+        beside, alone = (self._fused(tokens, images)[0, : one.input_ids.shape[1]] for tokens in (two, one))
+        self._independent("question", "tokens of a question beside a longer one", beside, alone,
+                          self.limits.measure, self.limits.tokens)  # fmt: skip
 
     def _answers(self) -> None:
         answers = self._model.tokenizer.encode_answers(self._model.answers).input_ids
@@ -217,10 +205,12 @@ class AnsweringLadder:
             self._tensors("answer", quantities, feed, lambda side, feed=feed: side.graphs.score_answers(*feed))  # type: ignore[misc]
         short = answers[:1, :2]
         longer = np.concatenate([short, np.full((1, 5), self._model.tokenizer.pad_id)], axis=1)
-        self._independent("answer", "likelihood of an answer with padding behind it", [
-            self._exported.graphs.score_answers(tokens[:1], asked.attention_mask[:1], ids, of)[0][:, :1]
-            for ids, of in ((longer, index[:1]), (short, index[:1]))
-        ])  # fmt: skip
+        padded, alone = (
+            self._exported.graphs.score_answers(tokens[:1], asked.attention_mask[:1], ids, index[:1])[0][:, :1]
+            for ids in (longer, short)
+        )
+        self._independent("answer", "likelihood of an answer with padding behind it", padded, alone,
+                          self.limits.measure, self.limits.scores)  # fmt: skip
 
     def _fused(self, tokens: Tokens, images: FloatArray) -> FloatArray:
         index = np.arange(len(tokens.input_ids)) % len(images)
@@ -230,51 +220,30 @@ class AnsweringLadder:
         texts = self._subject.texts
         for graph, encode in (("question", _encode_questions(texts)), ("answer", _encode_answers)):
             found, wanted = encode(self._exported), encode(self._model)
-            same = np.array_equal(found.input_ids, wanted.input_ids) and np.array_equal(
-                found.attention_mask, wanted.attention_mask
-            )
-            self._add("inputs", graph, f"tokenization of {len(wanted.input_ids)} texts", 0.0 if same else np.inf, 0.5)
+            self._same(graph, f"tokenization of {len(wanted.input_ids)} texts", (found.input_ids, wanted.input_ids),
+                       (found.attention_mask, wanted.attention_mask))  # fmt: skip
         pixels = [
             prepare(self._subject.questions.images(position)[0], self._image_size)
             for position in self._subject.positions
         ]
-        same = np.array_equal(np.stack(pixels), self._subject.pixels)
-        self._add("inputs", "vision", "pixels of raw pictures", 0.0 if same else np.inf, 0.5)
+        self._same("vision", "pixels of raw pictures", (np.stack(pixels), self._subject.pixels))
 
-    def _task(self) -> tuple[Result, ...]:
-        try:
-            found = _evaluate(self._exported, self._subject.questions)
-        except (BundleError, DivergenceError) as error:
-            self._add("task", WHOLE, "answers", np.inf, 0.0, f"cannot be computed: {error.message}")
-            return ()
-        self._checks += scored_checks(found, self._subject.results, self.limits)
-        return found
+    def _task(self) -> None:
+        with self._attempt("task", WHOLE, "answers"):
+            self._results = _evaluate(self._exported, self._subject.questions)
+            self._checks += scored_checks(self._results, self._subject.results, self.limits)
 
     def _tensors(
         self, graph: str, quantities: Sequence[str], feed: Feed, compute: Callable[[Answerer], Sequence[FloatArray]]
     ) -> None:
         """Compare what both sides compute from the same inputs."""
+        measure, limit = self.limits.measure, self.limits.tokens
+        if graph == "answer":  # likelihoods
+            measure, limit = difference, self.limits.scores
         wanted = compute(self._model)
-        try:
-            found = compute(self._exported)
-        except BundleError as error:
-            self._add("torch", graph, quantities[0], np.inf, 0.0, f"cannot be computed: {error.message}")
-            self.failing.setdefault(graph, feed)
-            return
-        likelihoods = graph == "answer"
-        for quantity, one, other in zip(quantities, found, wanted, strict=True):
-            measure = difference if likelihoods else self.limits.measure
-            limit = self.limits.scores if likelihoods else self.limits.tokens
-            if not self._add("torch", graph, quantity, measure(one, other), limit).passed:
-                self.failing.setdefault(graph, feed)
-
-    def _independent(self, graph: str, quantity: str, two: Sequence[FloatArray]) -> None:
-        limit = self.limits.scores if graph == "answer" else self.limits.tokens
-        self._add("independence", graph, quantity, self.limits.measure(*two), limit)
-
-    def _add(self, rung: Rung, graph: str, quantity: str, error: float, limit: float, note: str = "") -> Check:
-        self._checks.append(Check(rung, graph, quantity, error, limit, note))
-        return self._checks[-1]
+        with self._attempt("torch", graph, quantities[0], feed):
+            for quantity, one, other in zip(quantities, compute(self._exported), wanted, strict=True):
+                self._compare(graph, quantity, one, other, measure, limit, feed)
 
 
 def _evaluate(answerer: Answerer, source: ItemSource[Question]) -> tuple[Result, ...]:
@@ -293,7 +262,3 @@ def _encode_answers(side: Answerer) -> Tokens:
 
 def _tensors(arrays: Feed) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(array) for array in arrays)
-
-
-def _sizes(available: int) -> Sequence[int]:
-    return sorted({min(size, available) for size in BATCHES})

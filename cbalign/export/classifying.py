@@ -7,7 +7,7 @@ pixels of raw inputs; classes, and how often they are right.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from cbalign.data.image import prepare
 from cbalign.data.items import FirstItems, ItemSource, Labelled
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import Classifier, PixelArray
-from cbalign.errors import BundleError, DivergenceError
 from cbalign.evaluation.classification import evaluate_accuracy
 from cbalign.evaluation.result import Result
-from cbalign.export.parity import LIMITS, WHOLE, Check, Feed, Limits, PrecisionReport, Rung, difference
-from cbalign.export.sample import BATCHES, readable_items, texts_of_all_lengths
+from cbalign.export.ladder import Ladder, Part
+from cbalign.export.parity import WHOLE, Feed, difference
+from cbalign.export.sample import batch_sizes, readable_items, texts_of_all_lengths
 from cbalign.export.scored import scored_checks
 from cbalign.export.subject import bytes_of
 from cbalign.models.classifier import TorchClassifier
@@ -34,7 +34,6 @@ from cbalign.spec.evaluation import AccuracyEvaluation
 
 _TASK_ITEMS = 512
 _GOLDEN_ITEMS = 4
-_ORDER: tuple[Rung, ...] = ("torch", "independence", "inputs", "task")
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,8 @@ class ClassifyingSubject:
         write_golden({"fp32": classifying_outputs(self.classifier, pixels, texts)} | outputs, pixels, texts, path)
 
 
-class ClassifyingLadder:
-    """One precision of a bundle beside the trained model; keeps `cbalign.export.subject.Comparison`.
+class ClassifyingLadder(Ladder):
+    """The comparison up to accuracy.
 
     Args:
         subject: the trained model.
@@ -142,66 +141,40 @@ class ClassifyingLadder:
         precision: str = "fp32",
         report: Callable[[str], None] = lambda stage: None,
     ) -> None:
-        self.limits: Limits = LIMITS[precision]
-        self.failing: dict[str, Feed] = {}
+        super().__init__(precision, report)
         self._subject = subject
         self._exported = exported
         self._tokenizer = tokenizer
-        self._precision = precision
-        self._report = report
-        self._checks: list[Check] = []
 
-    def climb(self) -> PrecisionReport:
-        """Make every comparison; one that onnxruntime cannot even compute has failed."""
-        for part, compare in (("classify", self._logits), ("inputs", self._inputs)):
-            self._report(part)
-            compare()
-        self._report("accuracy")
-        results = self._task()
-        checks = sorted(self._checks, key=lambda check: _ORDER.index(check.rung))
-        return PrecisionReport(self._precision, tuple(checks), results)
+    def _parts(self) -> Iterable[Part]:
+        return ("classify", self._logits), ("inputs", self._inputs), ("accuracy", self._task)
 
     def _logits(self) -> None:
-        pixels, texts = self._subject.pixels, self._subject.texts
-        for size in sorted({min(size, len(texts)) for size in BATCHES}):
+        pixels, texts, limit = self._subject.pixels, self._subject.texts, self.limits.scores
+        for size in batch_sizes(len(texts)):
             feed = self._subject.feed(size)
             quantity = f"logits of {size} texts, padded to {feed[1].shape[1]}"
             wanted = self._subject.classifier.classify(pixels[:size], texts[:size])
-            try:
+            with self._attempt("torch", "classify", quantity, feed) as attempt:
                 found = self._exported.classify(pixels[:size], texts[:size])
-            except BundleError as error:
-                self._add("torch", quantity, np.inf, 0.0, f"cannot be computed: {error.message}")
-                self.failing.setdefault("classify", feed)
+                self._compare("classify", quantity, found, wanted, difference, limit, feed)
+            if attempt.failed:
                 return
-            if not self._add("torch", quantity, difference(found, wanted), self.limits.scores).passed:
-                self.failing.setdefault("classify", feed)
         alone, beside = (self._exported.classify(pixels[:size], texts[:size])[:1] for size in (1, 2))
-        off = difference(beside, alone)
-        self._add("independence", "logits of a text beside a longer one", off, self.limits.scores)
+        self._independent("classify", "logits of a text beside a longer one", beside, alone, difference, limit)
 
     def _inputs(self) -> None:
         subject = self._subject
         found, wanted = (side.encode(subject.texts) for side in (self._tokenizer, subject.tokenizer))
-        same = np.array_equal(found.input_ids, wanted.input_ids)
-        self._add("inputs", f"tokenization of {len(subject.texts)} texts", 0.0 if same else np.inf, 0.5)
-        position = subject.positions[0]
-        pixels = [prepare(image, self._exported.image_size) for image in subject.items.images(position)]
-        same = np.array_equal(np.stack(pixels), subject.pixels[0])
-        self._add("inputs", "pixels of raw pictures", 0.0 if same else np.inf, 0.5)
+        self._same("classify", f"tokenization of {len(subject.texts)} texts", (found.input_ids, wanted.input_ids))
+        images = subject.items.images(subject.positions[0])
+        pixels = np.stack([prepare(image, self._exported.image_size) for image in images])
+        self._same("classify", "pixels of raw pictures", (pixels, subject.pixels[0]))
 
-    def _task(self) -> tuple[Result, ...]:
-        try:
-            found = _evaluate(self._exported, self._subject.items)
-        except (BundleError, DivergenceError) as error:
-            note = f"cannot be computed: {error.message}"
-            self._checks.append(Check("task", WHOLE, "classes", np.inf, 0.0, note))
-            return ()
-        self._checks += scored_checks(found, self._subject.results, self.limits)
-        return found
-
-    def _add(self, rung: Rung, quantity: str, error: float, limit: float, note: str = "") -> Check:
-        self._checks.append(Check(rung, "classify", quantity, error, limit, note))
-        return self._checks[-1]
+    def _task(self) -> None:
+        with self._attempt("task", WHOLE, "classes"):
+            self._results = _evaluate(self._exported, self._subject.items)
+            self._checks += scored_checks(self._results, self._subject.results, self.limits)
 
 
 def _evaluate(classifier: Classifier, source: ItemSource[Labelled]) -> tuple[Result, ...]:

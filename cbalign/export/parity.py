@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from cbalign.errors import ParityError
 from cbalign.evaluation.result import Result
 
 Rung = Literal["checker", "torch", "independence", "inputs", "codes", "task"]
+RUNGS: tuple[Rung, ...] = get_args(Rung)
+"""From the lowest up."""
+
 Measure: TypeAlias = Callable[[FloatArray, FloatArray], float]
 Feed: TypeAlias = tuple[NDArray[np.generic], ...]
 """The inputs of a graph, in order."""

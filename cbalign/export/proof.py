@@ -12,8 +12,9 @@ import onnx
 from cbalign.data.image import Preprocessing
 from cbalign.errors import BundleError
 from cbalign.export.divergence import diverges_from_float, diverges_from_torch
+from cbalign.export.ladder import Ladder
 from cbalign.export.parity import WHOLE, Check, PrecisionReport
-from cbalign.export.subject import Comparison, Exportable
+from cbalign.export.subject import Exportable
 from cbalign.runtime.bundle import PREPROCESSING, BundleManifest
 from cbalign.runtime.checker import check_graph
 from cbalign.runtime.session import Session
@@ -49,13 +50,13 @@ def prove(
     except BundleError as error:
         checks.append(Check("checker", WHOLE, "loading", np.inf, 0.0, f"cannot be loaded: {error.message}"))
         return PrecisionReport(precision, tuple(checks))
-    comparison = subject.compare(session, precision, report)
-    compared = comparison.climb()
+    ladder = subject.compare(session, precision, report)
+    compared = ladder.climb()
     return replace(
         compared,
         checks=(*checks, *compared.checks),
         device=session.device.kind,
-        divergence=_divergence(comparison, subject, folder, precision),
+        divergence=_divergence(ladder, subject, folder, precision),
     )
 
 
@@ -92,9 +93,9 @@ def _check_contents(subject: Exportable, folder: Path, manifest: BundleManifest,
     ]
 
 
-def _divergence(comparison: Comparison, subject: Exportable, folder: Path, precision: str) -> str | None:
-    measure, limit = comparison.limits.measure, comparison.limits.tokens
-    for graph, feed in comparison.failing.items():
+def _divergence(ladder: Ladder, subject: Exportable, folder: Path, precision: str) -> str | None:
+    measure, limit = ladder.limits.measure, ladder.limits.tokens
+    for graph, feed in ladder.failing.items():
         path, original = (folder / name / f"{graph}.onnx" for name in (precision, "fp32"))
         if precision == "fp32":
             found = diverges_from_torch(subject.graphs[graph], path, SIGNATURES[graph], feed, measure, limit)

@@ -16,6 +16,11 @@ from cbalign.evaluation.features import load_images
 BATCHES = (1, 2, 7, 32)
 
 
+def batch_sizes(available: int) -> list[int]:
+    """How many of the inputs to take at once: the sizes of `BATCHES`, as far as there are as many."""
+    return sorted({min(size, available) for size in BATCHES})
+
+
 @dataclass(frozen=True)
 class Sample:
     """Real inputs: prepared images (B, H, W, 3) with the `entries` they are of, and raw texts.

@@ -10,19 +10,8 @@ from torch import Tensor, nn
 
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
-from cbalign.export.parity import Feed, Limits, PrecisionReport
+from cbalign.export.ladder import Ladder
 from cbalign.runtime.session import Session
-
-
-class Comparison(Protocol):
-    """One precision of a bundle beside the trained model."""
-
-    limits: Limits
-    failing: dict[str, Feed]
-    """Inputs of the first comparison with PyTorch that failed, by graph."""
-
-    def climb(self) -> PrecisionReport:
-        """Make every comparison; one that onnxruntime cannot even compute has failed."""
 
 
 class Exportable(Protocol):
@@ -58,7 +47,7 @@ class Exportable(Protocol):
     def write_assets(self, folder: Path) -> None:
         """Write what the bundle needs beside tokenizer and preprocessing."""
 
-    def compare(self, session: Session, precision: str, report: Callable[[str], None]) -> Comparison:
+    def compare(self, session: Session, precision: str, report: Callable[[str], None]) -> Ladder:
         """The comparison of a bundle's graphs with this model."""
 
     def write_golden(self, sessions: Mapping[str, Session], path: Path) -> None:

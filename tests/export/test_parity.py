@@ -14,7 +14,7 @@ from cbalign.data.source import open_source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
 from cbalign.errors import ParityError
-from cbalign.export.ladder import Expected, Ladder
+from cbalign.export.alignment_ladder import AlignmentLadder, Expected
 from cbalign.export.parity import ParityReport, PrecisionReport, difference, distance
 from cbalign.models.encoder import TorchEncoder
 from cbalign.spec.load import load_experiment
@@ -60,7 +60,7 @@ def expected(run: Path, encoder: TorchEncoder) -> Expected:
 
 
 def compare(expected: Expected, broken: Broken) -> PrecisionReport:
-    return Ladder(expected, broken).climb()
+    return AlignmentLadder(expected, broken).climb()
 
 
 def test_a_model_is_at_par_with_itself(encoder: TorchEncoder, expected: Expected) -> None:
@@ -137,8 +137,8 @@ def test_another_tokenizer_is_found(encoder: TorchEncoder, expected: Expected, r
 def test_the_limit_of_a_precision_is_its_own(encoder: TorchEncoder, expected: Expected) -> None:
     broken = Broken(encoder)
     broken.images = lambda f: replace(f, tokens=noisy(f.tokens))
-    assert not Ladder(expected, broken, "fp32").climb().passed
-    assert Ladder(expected, broken, "fp16").climb().passed
+    assert not AlignmentLadder(expected, broken, "fp32").climb().passed
+    assert AlignmentLadder(expected, broken, "fp16").climb().passed
 
 
 def test_distances_are_of_the_worst_item_and_relative_to_its_length() -> None:
