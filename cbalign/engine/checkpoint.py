@@ -32,7 +32,8 @@ from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, writ
 from cbalign.engine.optimizer import OptimizerState, load_optimizer_state, optimizer_state
 from cbalign.engine.run import list_checkpoints
 from cbalign.engine.sharding import sharded_like, whole_tensors
-from cbalign.errors import CheckpointError
+from cbalign.engine.timetable import Timetable
+from cbalign.errors import CheckpointError, UsageError
 
 MODEL, OPTIMIZER, STATE, LATEST = "model.safetensors", "optimizer.pt", "state.json", "latest"
 _TIED = "tied"  # metadata key: JSON object, name of a tensor -> name under which its values are stored
@@ -48,6 +49,42 @@ class TrainingState:
     global_batch_size: int
     samples_seen: int
     window: Mapping[str, tuple[float, int]] = field(default_factory=dict)  # sum and count since the last log line
+
+    @classmethod
+    def of(cls, step: int, timetable: Timetable, window: Mapping[str, tuple[float, int]]) -> TrainingState:
+        """After `step` steps of a training by `timetable`."""
+        return cls(
+            step=step,
+            total_steps=timetable.total_steps,
+            steps_per_epoch=timetable.steps_per_epoch,
+            global_batch_size=timetable.global_batch_size,
+            samples_seen=step * timetable.global_batch_size,
+            window=window,
+        )
+
+    def require_same_length(self, timetable: Timetable, name: str) -> None:
+        """Refuse to go on by a timetable of other lengths.
+
+        Args:
+            timetable: of the training that is to go on.
+            name: what the message calls it.
+
+        Raises:
+            UsageError: says which lengths changed.
+        """
+        if self.step == 0:  # imported weights: no step was made yet
+            return
+        pairs = [
+            ("total steps", self.total_steps, timetable.total_steps),
+            ("steps per epoch", self.steps_per_epoch, timetable.steps_per_epoch),
+            ("pairs per step", self.global_batch_size, timetable.global_batch_size),
+        ]
+        changed = [f"{what} were {old}, now {new}" for what, old, new in pairs if old != new]
+        if changed:
+            raise UsageError(
+                f"{name} cannot go on: {'; '.join(changed)}.",
+                remedy="The data or the number of processes changed since it began: restore them, or start a new run.",
+            )
 
 
 def save_checkpoint(

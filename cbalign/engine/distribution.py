@@ -17,8 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cbalign.engine.device import choose_device
 from cbalign.engine.placement import read_placement
-from cbalign.engine.precision import choose_device
 from cbalign.errors import ProcessLostError, UsageError
 
 T = TypeVar("T")

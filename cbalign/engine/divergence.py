@@ -1,14 +1,16 @@
-"""Which numbers of a step are not finite, and which samples they come from."""
+"""The numbers of a step, which of them are not finite, and which samples those come from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from cbalign.engine.sharding import whole_tensor
+from cbalign.engine.task import StepOutput
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,41 @@ class Measured:
     def is_bad_loss(self) -> bool:
         """Whether this is a loss, or a term of it, that is not finite."""
         return (self.name == "loss" or self.name.startswith("loss/")) and not math.isfinite(self.value)
+
+
+@dataclass(frozen=True)
+class StepNumbers:
+    """All numbers of one step of this process."""
+
+    measured: tuple[Measured, ...]
+    micro_steps: int
+    gradient_norm: float
+
+    @classmethod
+    def read(cls, outputs: Sequence[StepOutput], norm: Tensor, device: torch.device) -> StepNumbers:
+        """Read them from the device, all at once.
+
+        Args:
+            outputs: of each micro-batch.
+            norm: of the gradient, a scalar.
+            device: where they are.
+        """
+        named = [(i, name, value) for i, output in enumerate(outputs) for name, value in _scalars(output)]
+        stacked = torch.stack([norm.float(), *(v.detach().float().reshape(()).to(device) for _, _, v in named)])
+        gradient, *values = stacked.tolist()
+        measured = tuple(Measured(i, name, value) for (i, name, _), value in zip(named, values))
+        return cls(measured, len(outputs), gradient)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether losses and gradient are finite; a metric need not be."""
+        return math.isfinite(self.gradient_norm) and not any(m.is_bad_loss for m in self.measured)
+
+    def logged(self) -> Iterator[Mapping[str, float]]:
+        """What goes into the log: the numbers of each micro-batch, then the norm of the gradient."""
+        for i in range(self.micro_steps):
+            yield {m.name: m.value for m in self.measured if m.micro_step == i}
+        yield {"gradient_norm": self.gradient_norm}
 
 
 def explain_losses(measured: Sequence[Measured], indices: Sequence[Tensor]) -> str:
@@ -53,3 +90,10 @@ def explain_gradient(model: nn.Module, indices: Sequence[Tensor]) -> str:
 
 def _samples(indices: Sequence[Tensor], micro_steps: Sequence[int]) -> str:
     return f"samples {[int(index) for i in micro_steps for index in indices[i].tolist()]} of the training data"
+
+
+def _scalars(output: StepOutput) -> Iterator[tuple[str, Tensor]]:
+    yield "loss", output.loss
+    for name, value in output.terms.items():
+        yield f"loss/{name}", value
+    yield from output.metrics.items()

@@ -8,7 +8,6 @@ goes on from its newest checkpoint computes, on a CPU, the very bits of one that
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
@@ -17,32 +16,23 @@ from pathlib import Path
 from typing import Generic
 
 import torch
-from torch import Tensor
 
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from cbalign.engine.distribution import World, losses_explained
-from cbalign.engine.divergence import Measured, explain_gradient, explain_losses
-from cbalign.engine.manifest import Manifest, Status
+from cbalign.engine.divergence import StepNumbers, explain_gradient, explain_losses
+from cbalign.engine.journal import Journal
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
 from cbalign.engine.parallel import StepModule
-from cbalign.engine.precision import (
-    Precision,
-    PrecisionSetting,
-    autocast,
-    check_precision,
-    choose_precision,
-    multiplies_bf16,
-)
-from cbalign.engine.provenance import describe_attempt
-from cbalign.engine.records import MetricsFile, Record, TensorBoardFile, Window
+from cbalign.engine.precision import agree_precision, autocast, check_precision, explain_emulation
+from cbalign.engine.records import Record, Window
 from cbalign.engine.reporter import Reporter
 from cbalign.engine.run import Run, latest_checkpoint
-from cbalign.engine.schedule import build_schedule
+from cbalign.engine.schedule import build_schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.task import BatchT, Progress, StepOutput, Task
 from cbalign.engine.timetable import build_timetable
-from cbalign.errors import CbalignError, DeviceError, DivergenceError, Interrupted, UsageError
+from cbalign.errors import CbalignError, DeviceError, DivergenceError, Interrupted
 from cbalign.spec.training import TrainSection
 
 
@@ -89,7 +79,8 @@ def fit(
         if world.is_main:
             stack.enter_context(run.lock())
         signals = stack.enter_context(StopSignals())
-        training = _Training(task, train, run, world, reporter, signals, stack)
+        journal = stack.enter_context(Journal(run, world))
+        training = _Training(task, train, run, world, reporter, signals, journal, stack)
         training.resume()
         training.begin(argv)
         try:
@@ -97,32 +88,23 @@ def fit(
             with losses_explained(command):
                 metrics = training.complete(command)
         except Interrupted as stop:
-            training.end("interrupted", stop.message)
+            journal.end("interrupted", step=training.done, message=stop.message)
             raise
         except DivergenceError as error:
-            training.end("diverged", error.message)
+            journal.end("diverged", step=training.done, message=error.message)
             raise
         except torch.OutOfMemoryError as error:
-            training.end("failed", str(error))
+            journal.end("failed", step=training.done, message=str(error))
             raise DeviceError(
                 f"{world.device} ran out of memory: {str(error).splitlines()[0]}",
                 remedy="Make train.batch_size smaller; train.global_batch_size keeps the optimiser's batch.",
             ) from error
         except BaseException as error:
             with suppress(CbalignError):  # a full disk must not hide what happened
-                training.end("failed", str(error) or type(error).__name__)
+                journal.end("failed", step=training.done, message=str(error) or type(error).__name__)
             raise
-        training.end("finished", "", metrics)
+        journal.end("finished", step=training.done, metrics=metrics)
         return Outcome(training.timetable.total_steps, metrics, time.monotonic() - started)
-
-
-def _agreed_precision(setting: PrecisionSetting, run: Run, world: World) -> Precision:
-    """One precision for all processes and for the whole run: what it began in, else bf16 where every device has it."""
-    begun = world.share(Manifest.read(run.manifest).precision if world.is_main else None)
-    if begun is not None:
-        return begun
-    chosen = choose_precision(setting, world.device)
-    return "fp32" if world.any(chosen == "fp32") else "bf16"
 
 
 class _Training(Generic[BatchT]):
@@ -136,12 +118,13 @@ class _Training(Generic[BatchT]):
         world: World,
         reporter: Reporter,
         signals: StopSignals,
+        journal: Journal,
         stack: ExitStack,
     ) -> None:
-        self.precision = _agreed_precision(train.precision, run, world)
+        self.precision = agree_precision(train.precision, journal.precision, world)
         check_precision(world.device, self.precision)
         self.task, self.train, self.run, self.world = task, train, run, world
-        self.reporter, self.signals, self.stack = reporter, signals, stack
+        self.reporter, self.signals, self.journal, self.stack = reporter, signals, journal, stack
         self.timetable = build_timetable(train, batches_per_epoch=task.batches_per_epoch, processes=world.size)
         self.schedule = build_schedule(
             train.schedule,
@@ -156,67 +139,27 @@ class _Training(Generic[BatchT]):
         self.window = Window()
         self.busy = 0.0  # seconds spent in steps since the last log line
         self.timed = 0  # steps since then
-        self.files: tuple[MetricsFile, TensorBoardFile] | None = None
 
     def resume(self) -> None:
         """Take up the newest checkpoint, if there is one, and cut the records to it."""
         checkpoint = self.world.share(latest_checkpoint(self.run.checkpoints))
         if checkpoint is not None:
             state = load_checkpoint(checkpoint, self.task.model, self.optimizer)
-            self._check_same_length(state)
+            state.require_same_length(self.timetable, str(self.run.folder))
             self.done, self.window = state.step, Window(state.window)
-        if self.world.is_main:
-            metrics = MetricsFile(self.run.metrics, self.done)
-            self.stack.callback(metrics.close)
-            board = TensorBoardFile(self.run.tensorboard, self.done)
-            self.stack.callback(board.close)
-            self.files = (metrics, board)
-
-    def _check_same_length(self, state: TrainingState) -> None:
-        if state.step == 0:  # imported weights: no step was made yet
-            return
-        table = self.timetable
-        pairs = [
-            ("total steps", state.total_steps, table.total_steps),
-            ("steps per epoch", state.steps_per_epoch, table.steps_per_epoch),
-            ("pairs per step", state.global_batch_size, table.global_batch_size),
-        ]
-        changed = [f"{name} were {old}, now {new}" for name, old, new in pairs if old != new]
-        if changed:
-            raise UsageError(
-                f"{self.run.folder} cannot go on: {'; '.join(changed)}.",
-                remedy="The data or the number of processes changed since it began: restore them, or start a new run.",
-            )
+        self.journal.resume(self.done)
 
     def begin(self, argv: tuple[str, ...]) -> None:
         """Write down who works on the run, and show it."""
-        if self.world.is_main:
-            attempt = describe_attempt(
-                from_step=self.done,
-                argv=argv,
-                device=self.world.device,
-                precision=self.precision,
-                processes=self.world.size,
-            )
-            Manifest.read(self.run.manifest).begin(attempt).write(self.run.manifest)
-        total, warmup = self.timetable.total_steps, self.schedule.warmup_steps
-        if warmup >= total > 0:
-            self.reporter.note(
-                f"train.schedule.warmup is {warmup} steps and the training {total}: "
-                "the learning rate never reaches its peak"
-            )
-        if self.precision == "bf16" and not multiplies_bf16(self.world.device):
-            self.reporter.note(
-                "this processor only emulates bf16, which is slow; train.precision: auto takes fp32 here"
-            )
-        if self.done:
-            self.reporter.note(f"going on after step {self.done} of {total}")
-
-    def end(self, status: Status, message: str, metrics: Mapping[str, float] | None = None) -> None:
-        """Write down how it ended."""
-        if self.world.is_main:
-            manifest = Manifest.read(self.run.manifest)
-            manifest.end(status, step=self.done, message=message, metrics=metrics or {}).write(self.run.manifest)
+        self.journal.begin(from_step=self.done, argv=argv, precision=self.precision)
+        total = self.timetable.total_steps
+        notes = (
+            explain_warmup(self.schedule, total),
+            explain_emulation(self.world.device, self.precision),
+            f"going on after step {self.done} of {total}" if self.done else "",
+        )
+        for note in filter(None, notes):
+            self.reporter.note(note)
 
     def complete(self, resume_command: str) -> Mapping[str, float]:
         """Make all steps that are left; return the metrics of the last evaluation."""
@@ -226,7 +169,7 @@ class _Training(Generic[BatchT]):
         metrics: Mapping[str, float] = {}
         try:
             if self.timetable.evaluates(self.done):  # a kill may have come between checkpoint and evaluation
-                metrics = self._evaluation_so_far() or self._evaluate()
+                metrics = self.journal.evaluation(self.done) or self._evaluate()
             batches = self._batches()
             while self.done < self.timetable.total_steps:
                 self._stop_if_asked()
@@ -277,7 +220,7 @@ class _Training(Generic[BatchT]):
         self.forward.complete_gradients()
         parameters = [p for p in trained_parameters(self.optimizer) if p.grad is not None]
         norm = total_norm(parameters)
-        self._check_finite(outputs, norm, batch)
+        self._check_finite(StepNumbers.read(outputs, norm, self.world.device), batch)
         if self.train.clip_norm is not None:
             clip(parameters, self.train.clip_norm, norm)
         self.optimizer.step()
@@ -307,25 +250,19 @@ class _Training(Generic[BatchT]):
             torch.autograd.backward(output.loss / progress.micro_steps)
         return output
 
-    def _check_finite(self, outputs: list[StepOutput], norm: Tensor, batch: list[BatchT]) -> None:
-        """Read the step's numbers from the device, once, and add them to the window if all are finite.
+    def _check_finite(self, numbers: StepNumbers, batch: list[BatchT]) -> None:
+        """Add the step's numbers to the window if all processes can make the step.
 
         Raises:
-            DivergenceError: the loss or the gradient is not.
+            DivergenceError: the loss or the gradient of some process is not finite.
         """
-        named = [(i, name, value) for i, output in enumerate(outputs) for name, value in _scalars(output)]
-        device = self.world.device
-        stacked = torch.stack([norm.float(), *(v.detach().float().reshape(()).to(device) for _, _, v in named)])
-        gradient, *values = stacked.tolist()
-        measured = [Measured(i, name, value) for (i, name, _), value in zip(named, values)]
-        if self.world.any(any(m.is_bad_loss for m in measured) or not math.isfinite(gradient)):
+        if self.world.any(not numbers.is_finite):
             indices = [micro_batch.indices for micro_batch in batch]
             # DDP has spread a bad loss's gradient to all ranks; the one with the loss knows the samples.
-            losses = [text for text in self.world.collect(explain_losses(measured, indices)) if text]
+            losses = [text for text in self.world.collect(explain_losses(numbers.measured, indices)) if text]
             raise self._diverged(losses[0] if losses else explain_gradient(self.task.model, indices))
-        for i in range(len(outputs)):
-            self.window.add({m.name: m.value for m in measured if m.micro_step == i})
-        self.window.add({"gradient_norm": gradient})
+        for values in numbers.logged():
+            self.window.add(values)
 
     def _diverged(self, found: str) -> DivergenceError:
         newest = latest_checkpoint(self.run.checkpoints)
@@ -354,14 +291,8 @@ class _Training(Generic[BatchT]):
         return self.window
 
     def _write(self, record: Record) -> None:
-        if self.files is not None:
-            for file in self.files:
-                file.write(record)
+        self.journal.write(record)
         self.reporter.record(record)
-
-    def _evaluation_so_far(self) -> Mapping[str, float]:
-        """What was measured at this step before the process was killed."""
-        return self.world.share(self.files[0].evaluation(self.done) if self.files is not None else {})
 
     def _evaluate(self) -> Mapping[str, float]:
         """Evaluate and log; in a single process, a signal breaks it off, because resuming does it again."""
@@ -378,20 +309,10 @@ class _Training(Generic[BatchT]):
 
     def _save(self) -> Path:
         """Write a checkpoint of what is done."""
-        window = self._reduced_window().totals()
-        folder, table = self.run.checkpoints, self.timetable
-        if self.files is not None:
-            self.files[0].sync()
-        state = TrainingState(
-            step=self.done,
-            total_steps=table.total_steps,
-            steps_per_epoch=table.steps_per_epoch,
-            global_batch_size=table.global_batch_size,
-            samples_seen=self.done * table.global_batch_size,
-            window=window,
-        )
+        state = TrainingState.of(self.done, self.timetable, self._reduced_window().totals())
+        self.journal.sync()
         keep, writes = self.train.keep_checkpoints, self.world.is_main
-        path = save_checkpoint(folder, state, self.task.model, self.optimizer, keep=keep, writes=writes)
+        path = save_checkpoint(self.run.checkpoints, state, self.task.model, self.optimizer, keep=keep, writes=writes)
         self.world.barrier()
         return path
 
@@ -400,10 +321,3 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     """Seed torch's generators for one step of one process."""
     digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
     torch.manual_seed(int.from_bytes(digest, "big") >> 1)
-
-
-def _scalars(output: StepOutput) -> Iterator[tuple[str, Tensor]]:
-    yield "loss", output.loss
-    for name, value in output.terms.items():
-        yield f"loss/{name}", value
-    yield from output.metrics.items()

@@ -1,4 +1,4 @@
-"""On which device, and in which number format, a training computes."""
+"""In which number format a training computes."""
 
 from __future__ import annotations
 
@@ -7,36 +7,11 @@ from typing import Literal
 
 import torch
 
+from cbalign.engine.distribution import World
 from cbalign.errors import DeviceError
 
 Precision = Literal["fp32", "bf16"]
 PrecisionSetting = Literal["auto", "fp32", "bf16"]
-
-
-def choose_device(setting: str, *, local_rank: int = 0) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means for one process of this machine.
-
-    Without a number, process `local_rank` takes GPU `local_rank`.
-
-    Raises:
-        DeviceError: a GPU was asked for that is not there.
-    """
-    if setting == "cpu" or (setting == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        built = f"torch {torch.__version__} sees none" if torch.version.cuda else "this torch is a CPU-only build"
-        raise DeviceError(
-            f"train.device is {setting}, but there is no GPU: {built}.",
-            remedy="Check `nvidia-smi` and the CUDA build of torch, or train with --set train.device=cpu.",
-        )
-    index = int(setting.partition(":")[2] or local_rank)
-    count = torch.cuda.device_count()
-    if index >= count:
-        raise DeviceError(
-            f"GPU {index} was asked for, but this machine has {count} (numbered from 0).",
-            remedy="Choose a smaller number, start fewer processes, or widen CUDA_VISIBLE_DEVICES.",
-        )
-    return torch.device("cuda", index)
 
 
 def choose_precision(setting: PrecisionSetting, device: torch.device) -> Precision:
@@ -44,6 +19,14 @@ def choose_precision(setting: PrecisionSetting, device: torch.device) -> Precisi
     if setting != "auto":
         return setting
     return "bf16" if multiplies_bf16(device) else "fp32"
+
+
+def agree_precision(setting: PrecisionSetting, begun: Precision | None, world: World) -> Precision:
+    """One precision for all processes and for the whole run: what it began in, else bf16 where every device has it."""
+    if begun is not None:
+        return begun
+    chosen = choose_precision(setting, world.device)
+    return "fp32" if world.any(chosen == "fp32") else "bf16"
 
 
 def multiplies_bf16(device: torch.device) -> bool:
@@ -73,6 +56,13 @@ def check_precision(device: torch.device, precision: Precision) -> None:
             remedy="Train with --set train.precision=fp32.",
         )
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
+
+
+def explain_emulation(device: torch.device, precision: Precision) -> str:
+    """What to do where `device` only emulates `precision`, as a sentence; empty where it computes in it."""
+    if precision == "fp32" or multiplies_bf16(device):
+        return ""
+    return "this processor only emulates bf16, which is slow; train.precision: auto takes fp32 here"
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -75,3 +75,14 @@ def build_schedule(section: ScheduleSection, *, peak_lr: float, steps_per_epoch:
             total_steps=total_steps,
         )
     return Constant(peak_lr=peak_lr, warmup_lr=section.warmup_lr, warmup_steps=warmup)
+
+
+def explain_warmup(schedule: Schedule, total_steps: int) -> str:
+    """That a training of `total_steps` steps ends before the peak, as a sentence; empty where it does not."""
+    warmup = schedule.warmup_steps
+    if not warmup >= total_steps > 0:
+        return ""
+    return (
+        f"train.schedule.warmup is {warmup} steps and the training {total_steps}: "
+        "the learning rate never reaches its peak"
+    )

@@ -12,7 +12,7 @@ from cbalign.data.answer_list import ANSWERS_FILE, read_answers
 from cbalign.data.items import ENTAILMENT_LABELS, STATEMENT_LABELS
 from cbalign.data.text import Tokenizer
 from cbalign.engine.checkpoint import load_model as load_weights
-from cbalign.engine.precision import choose_device
+from cbalign.engine.device import choose_device
 from cbalign.engine.run import Run, open_run
 from cbalign.errors import UsageError
 from cbalign.models.answer_graphs import TorchAnswerer

@@ -12,9 +12,9 @@ import torch
 import two_processes
 
 from cbalign.engine.checkpoint import read_model
+from cbalign.engine.device import choose_device
 from cbalign.engine.distribution import World
 from cbalign.engine.placement import first_host, read_placement
-from cbalign.engine.precision import choose_device
 from cbalign.engine.run import open_run
 from cbalign.errors import DeviceError, UsageError
 
