@@ -16,12 +16,10 @@ from cbalign.data.scenes.language import NUMBERS, direction, figure, listing, se
 from cbalign.data.scenes.proposals import propose_claim
 from cbalign.spec.data import ScenesSplit
 
-_OPENINGS = ("", "", "", "there is ", "a picture of ", "we see ", "a drawing with ", "here is ")
-
-
 CAPTIONS = 3
 """Captions of each scene."""
 
+_OPENINGS = ("", "", "", "there is ", "a picture of ", "we see ", "a drawing with ", "here is ")
 _KEPT = 2**16  # scenes; a training reads them all before it begins
 _TOGETHER = ", and "
 _CLAIMS = 3  # so many say so much that few other scenes are meant, too
