@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import click
@@ -52,7 +53,7 @@ def as_card(detail: Detail) -> str:
     seen, manifest = detail.overview, detail.manifest
     facts = [
         ("state", f"{click.style(seen.status, fg=_COLOURS.get(seen.status))}, step {seen.step}"),
-        ("made", f"{manifest.created} ({ago(seen.age)} ago)"),
+        ("made", f"{_moment(manifest.created)} ({ago(seen.age)} ago)"),
         *([("rerun of", manifest.rerun_of)] if manifest.rerun_of else []),
         ("size", in_bytes(seen.size)),
         ("spec", f"{seen.run.resolved}, fingerprint {manifest.spec_fingerprint[:12]}"),
@@ -97,11 +98,16 @@ def _fact(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _moment(written: str) -> str:
+    """A manifest's time, which is in UTC, to the second."""
+    return datetime.fromisoformat(written).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def _attempt(index: int, attempt: Attempt) -> tuple[str, ...]:
     steps = f"steps {attempt.from_step}–{'' if attempt.to_step is None else attempt.to_step}"
     message = f": {attempt.message.splitlines()[0]}" if attempt.message else ""
     processes = f"{attempt.processes} process{'es' * (attempt.processes > 1)}"
-    return f"  {index}", attempt.started, steps, attempt.status + message, processes, shlex.join(attempt.argv)
+    return f"  {index}", _moment(attempt.started), steps, attempt.status + message, processes, shlex.join(attempt.argv)
 
 
 def _evaluations(detail: Detail) -> Iterator[tuple[str, str, str]]:
@@ -141,7 +147,7 @@ def as_comparison_text(compared: RunComparison, width: int | None) -> str:
     """Settings and metrics as lines, runs as columns; as many beside each other as the terminal holds."""
     names = [identity(entry.run.folder.name) for entry in compared.entries]
     head: list[_Line] = [
-        ("  started", [e.manifest.created[:16].replace("T", " ") for e in compared.entries]),
+        ("  started", [_moment(e.manifest.created) for e in compared.entries]),
         ("  state", [e.status for e in compared.entries]),
         ("  step", [str(e.step) for e in compared.entries]),
     ]

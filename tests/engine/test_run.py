@@ -28,6 +28,11 @@ def test_a_new_run_has_its_spec_and_is_the_latest(tmp_path):
     assert open_run(first.folder) == first
 
 
+def test_runs_made_in_one_second_keep_their_order(tmp_path):
+    made = [tiny_task.new_run(tmp_path / "runs") for _ in range(20)]
+    assert find_runs(tmp_path / "runs") == made
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no manifest\.json"):
         open_run(tmp_path)
