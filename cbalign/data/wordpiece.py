@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 _PREFIX = "##"
 _MAX_ALPHABET = 1000
+_ALWAYS = string.ascii_lowercase + string.digits
 
 
 def wordpiece_from_folder(folder: Path) -> tokenizers.Tokenizer:
@@ -38,6 +40,9 @@ def wordpiece_from_folder(folder: Path) -> tokenizers.Tokenizer:
 def train_wordpiece(captions: Iterable[str], vocabulary: int) -> tokenizers.Tokenizer:
     """Learn a vocabulary of at most `vocabulary` tokens; equal captions in any order give equal vocabularies.
 
+    It spells any word of Latin letters and digits, whether the captions have them all or not: what is fine-tuned
+    later may count in digits where the captions count in words.
+
     Args:
         captions: normalised captions; read once.
         vocabulary: largest size, special tokens included.
@@ -52,7 +57,7 @@ def train_wordpiece(captions: Iterable[str], vocabulary: int) -> tokenizers.Toke
         counts.update(word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normal))
     if not counts:
         raise DataError("The captions have no words to learn a vocabulary from.")
-    characters: Counter[str] = Counter()
+    characters = Counter(dict.fromkeys(_ALWAYS, 0))
     for word, count in counts.items():
         for character in word:
             characters[character] += count

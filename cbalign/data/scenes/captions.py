@@ -6,13 +6,14 @@ figure is meant to guess a masked word: it is what the others do not account for
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from itertools import pairwise
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.facts import Verdict, judge
+from cbalign.data.scenes.facts import Kind, Verdict, judge
 from cbalign.data.scenes.graph import DIRECTIONS, Figure, Scene, scene_of
-from cbalign.data.scenes.language import NUMBERS, direction, figure, listing, sentence
+from cbalign.data.scenes.language import NUMBERS, direction, figure, listing, number_of, sentence
 from cbalign.data.scenes.proposals import propose_claim
 from cbalign.spec.data import ScenesSplit
 
@@ -39,11 +40,13 @@ def caption(scene: Scene, draws: Draws, split: ScenesSplit) -> str:
 
 
 def partial(scene: Scene, draws: Draws, split: ScenesSplit) -> str:
-    """A caption of how two figures lie, of some facts, or of both."""
+    """A caption of how two figures lie, of some facts, of both, or of how many there are of each colour, say."""
     first, second, *_ = draws.shuffled(scene.figures)
-    form = draws.below(4)
+    form = draws.below(5)
     if form == 0:
         return _TOGETHER.join(_facts(scene, draws, split, _CLAIMS))
+    if form == 4:
+        return _tally(scene, draws)
     lie = _how_they_lie(first, second, draws)
     return lie if form < 3 else _TOGETHER.join((lie, *_facts(scene, draws, split, 1)))
 
@@ -88,6 +91,14 @@ def _relation(figures: list[Figure], draws: Draws) -> str:
 def _how_they_lie(first: Figure, second: Figure, draws: Draws) -> str:
     ways = [way for way in DIRECTIONS if first.lies(way, second)]
     return f"{figure(first, draws)} {direction(draws.choose(ways), draws)} {figure(second, draws)}"
+
+
+def _tally(scene: Scene, draws: Draws) -> str:
+    """How many figures there are of each shape, size, colour or material."""
+    seen = ("shape", "size") if any(figure.shaded for figure in scene.figures) else ("shape", "size", "colour", "material")
+    name = draws.choose(seen)
+    counts = Counter(getattr(figure, name) for figure in draws.shuffled(scene.figures))
+    return listing([number_of(count, Kind(**{name: value}), draws) for value, count in counts.items()], draws)
 
 
 def _facts(scene: Scene, draws: Draws, split: ScenesSplit, count: int) -> list[str]:

@@ -48,6 +48,12 @@ def those(world: World, noun: str) -> World:
     return [figure for figure in world if all(figure[name] == value for name, value in wanted.items())]
 
 
+def counted(text: str) -> dict[str, int]:
+    """How many `two stars and one red heart` says there are of each; nothing of another sentence."""
+    parts = [re.fullmatch(r"(one|two|three|four) (.+)", part) for part in re.split(r",? and (?:also )?|, ", text)]
+    return {part[2]: NUMBERS[part[1]] for part in parts if part} if all(parts) else {}
+
+
 def meant(phrase: str, scene: Scene) -> World:
     """The figures that a caption can mean by `a red star` or `a shaded star`."""
     noun = re.sub(r"^an? |shaded | in the shade$", "", phrase.strip())
