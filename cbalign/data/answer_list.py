@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cbalign.data.items import ItemSource, Question
+from cbalign.data.text import Tokenizer
 from cbalign.errors import DataError
 
 ANSWERS_FILE = "answers.json"  # beside the tokenizer, in a run and in a bundle
@@ -89,6 +90,13 @@ def require_covered(answers: Sequence[str], source: ItemSource[Question], name: 
             f"first: question {first.id}, {first.text!r}, answer {first.answers[0].text!r}",
             remedy="Name a list of this data set in task.answer_list, or none to make it of the training data.",
         )
+
+
+def never_given(answers: Sequence[str], tokenizer: Tokenizer) -> dict[str, str]:
+    """The answers whose tokens are those of an earlier one, with that one: it is given in their place."""
+    first: dict[tuple[int, ...], str] = {}
+    found = {answer: first.setdefault(tuple(tokenizer.word_ids(answer)), answer) for answer in answers}
+    return {answer: given for answer, given in found.items() if given != answer}
 
 
 def _short(value: object) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cbalign.data.answer_list import ANSWERS_FILE, answers_of, read_answers, require_covered, write_answers
+from cbalign.data.answer_list import ANSWERS_FILE, answers_of, never_given, read_answers, require_covered, write_answers
 from cbalign.data.items import ItemSource, Question, texts_of
 from cbalign.data.open_items import open_questions
 from cbalign.data.question_batch import QuestionBatch, QuestionCollation
@@ -99,6 +100,12 @@ def open_vqa(start: Start, task: VQATask, world: World) -> Answering:
     train = sources["train"]
     answers = _closed_list(task, train) if start.assets is None else read_answers(start.assets / ANSWERS_FILE)
     tokenizer = start.tokenizer(lambda: _texts(train, answers))
+    if lost := never_given(answers, tokenizer):
+        examples = ", ".join(f"{answer!r} reads as {given!r}" for answer, given in islice(lost.items(), 3))
+        start.tell(
+            f"warning: {len(lost):,} of {len(answers):,} answers can never be given, because to the tokenizer they are "
+            f"the same as another: {examples}{', …' * (len(lost) > 3)}"
+        )
     torch.manual_seed(experiment.train.seed)
     model = build_answering(experiment.model, tokenizer.vocabulary_size, pretrained=start.published)
     start.fill(model, DECODER_FROM)

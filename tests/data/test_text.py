@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cbalign.data.caption_length import CaptionRuler
 from cbalign.data.text import TextSettings, Tokenizer, normalise_caption
+from cbalign.data.wordpiece import train_wordpiece
 from cbalign.errors import DataError
 
 TRICKY = st.text(alphabet=st.sampled_from(list(" ,.'!?\"()*#:;~-/<>personPERSON\n\tß€😀")), max_size=60)
@@ -317,3 +318,11 @@ def test_a_ruler_knows_what_the_tokenizer_cuts(uncut: Tokenizer, text: str, max_
     assert length.tokens == uncut.encode([text]).input_ids.shape[1]
     assert length.loses_tokens == (1 + len(kept) > max_tokens)
     assert length.loses_words == (len(words) > max_words)
+
+
+def test_a_vocabulary_of_captions_spells_words_that_no_caption_has():
+    learned = train_wordpiece(["a red star", "two stars"], 200)
+    for word in ("0", "2024", "quiz", "mp3"):
+        assert "[UNK]" not in learned.encode(word).tokens
+    assert learned.encode("½").tokens == ["[UNK]"]
+    assert "[UNK]" not in train_wordpiece(["½"], 200).encode("½").tokens
