@@ -181,10 +181,11 @@ class AnsweringLadder(Ladder):
                 feed,
                 lambda side, feed=feed, real=real: [side.graphs.read_questions(*feed)[real]],  # type: ignore[misc]
             )
-        one, two = (self._model.tokenizer.encode(texts[:size]) for size in (1, 2))
-        beside, alone = (self._fused(tokens, images)[0, : one.input_ids.shape[1]] for tokens in (two, one))
-        self._independent("question", "tokens of a question beside a longer one", beside, alone,
-                          self.limits.measure, self.limits.tokens)  # fmt: skip
+        quantity = "tokens of a question beside a longer one"
+        with self._attempt("independence", "question", quantity):
+            one, two = (self._model.tokenizer.encode(texts[:size]) for size in (1, 2))
+            beside, alone = (self._fused(tokens, images)[0, : one.input_ids.shape[1]] for tokens in (two, one))
+            self._independent("question", quantity, beside, alone, self.limits.measure, self.limits.tokens)
 
     def _answers(self) -> None:
         answers = self._model.tokenizer.encode_answers(self._model.answers).input_ids
@@ -203,14 +204,15 @@ class AnsweringLadder(Ladder):
             feed = (tokens, asked.attention_mask, ids, of)
             quantities = [f"likelihood of {name} to {len(tokens)} questions", f"what follows {name}"]
             self._tensors("answer", quantities, feed, lambda side, feed=feed: side.graphs.score_answers(*feed))  # type: ignore[misc]
-        short = answers[:1, :2]
-        longer = np.concatenate([short, np.full((1, 5), self._model.tokenizer.pad_id)], axis=1)
-        padded, alone = (
-            self._exported.graphs.score_answers(tokens[:1], asked.attention_mask[:1], ids, index[:1])[0][:, :1]
-            for ids in (longer, short)
-        )
-        self._independent("answer", "likelihood of an answer with padding behind it", padded, alone,
-                          self.limits.measure, self.limits.scores)  # fmt: skip
+        quantity = "likelihood of an answer with padding behind it"
+        with self._attempt("independence", "answer", quantity):
+            short = answers[:1, :2]
+            longer = np.concatenate([short, np.full((1, 5), self._model.tokenizer.pad_id)], axis=1)
+            padded, alone = (
+                self._exported.graphs.score_answers(tokens[:1], asked.attention_mask[:1], ids, index[:1])[0][:, :1]
+                for ids in (longer, short)
+            )
+            self._independent("answer", quantity, padded, alone, self.limits.measure, self.limits.scores)
 
     def _fused(self, tokens: Tokens, images: FloatArray) -> FloatArray:
         index = np.arange(len(tokens.input_ids)) % len(images)

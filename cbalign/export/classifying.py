@@ -155,21 +155,22 @@ class ClassifyingLadder(Ladder):
             feed = self._subject.feed(size)
             quantity = f"logits of {size} texts, padded to {feed[1].shape[1]}"
             wanted = self._subject.classifier.classify(pixels[:size], texts[:size])
-            with self._attempt("torch", "classify", quantity, feed) as attempt:
+            with self._attempt("torch", "classify", quantity, feed):
                 found = self._exported.classify(pixels[:size], texts[:size])
                 self._compare("classify", quantity, found, wanted, difference, limit, feed)
-            if attempt.failed:
-                return
-        alone, beside = (self._exported.classify(pixels[:size], texts[:size])[:1] for size in (1, 2))
-        self._independent("classify", "logits of a text beside a longer one", beside, alone, difference, limit)
+        quantity = "logits of a text beside a longer one"
+        with self._attempt("independence", "classify", quantity):
+            alone, beside = (self._exported.classify(pixels[:size], texts[:size])[:1] for size in (1, 2))
+            self._independent("classify", quantity, beside, alone, difference, limit)
 
     def _inputs(self) -> None:
         subject = self._subject
         found, wanted = (side.encode(subject.texts) for side in (self._tokenizer, subject.tokenizer))
-        self._same("classify", f"tokenization of {len(subject.texts)} texts", (found.input_ids, wanted.input_ids))
-        images = subject.items.images(subject.positions[0])
-        pixels = np.stack([prepare(image, self._exported.image_size) for image in images])
-        self._same("classify", "pixels of raw pictures", (pixels, subject.pixels[0]))
+        self._same("classify", f"tokenization of {len(subject.texts)} texts", (found.input_ids, wanted.input_ids),
+                   (found.attention_mask, wanted.attention_mask))  # fmt: skip
+        size = self._exported.image_size
+        pixels = [[prepare(image, size) for image in subject.items.images(position)] for position in subject.positions]
+        self._same("classify", "pixels of raw pictures", (np.array(pixels), subject.pixels[: len(pixels)]))
 
     def _task(self) -> None:
         with self._attempt("task", WHOLE, "classes"):

@@ -102,17 +102,15 @@ class _Attempt:
     """A comparison that has failed, with a note of why, where onnxruntime refuses to compute."""
 
     def __init__(self, ladder: Ladder, rung: Rung, graph: str, quantity: str, feed: Feed) -> None:
-        self.failed = False
         self._ladder, self._feed = ladder, feed
         self._place: tuple[Rung, str, str] = (rung, graph, quantity)
 
-    def __enter__(self) -> _Attempt:
-        return self
+    def __enter__(self) -> None:
+        pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, BundleError | DivergenceError):
             return False
-        self.failed = True
         self._ladder._add(*self._place, np.inf, 0.0, f"cannot be computed: {error.message}")
         if self._feed:
             self._ladder.failing.setdefault(self._place[1], self._feed)

@@ -23,6 +23,7 @@ from cbalign.runtime.session import Session
 from cbalign.spec.load import load_experiment
 from cbalign.tasks.load import load_answerer
 from tests.cli.tiny import cbalign
+from tests.export.refusing import graph_of_other_inputs
 from tests.tasks.test_vqa import values, write_lists
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -119,6 +120,20 @@ def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, 
     assert report.failed[0].graph == graph
     with pytest.raises(ParityError, match=f"the {graph} graph does not compute what PyTorch computes"):
         report.require()
+
+
+@pytest.mark.parametrize("graph", ["question", "answer"])
+def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(
+    run: Path, bundle: Path, graph: str
+) -> None:
+    data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
+    assert data is not None
+    session = Session.open(bundle, "cpu")
+    session._graphs[graph] = graph_of_other_inputs()
+    subject = AnsweringSubject.of(load_answerer(run), open_questions(data))
+    report = AnsweringLadder(subject, open_answerer(session)).climb()
+    assert {check.rung for check in report.failed} == {"torch", "independence", "task"}
+    assert {check.graph for check in report.failed} == {graph, "whole"}
 
 
 def test_a_model_is_at_par_with_itself(run: Path) -> None:

@@ -23,6 +23,7 @@ from cbalign.runtime.session import Session
 from cbalign.spec.load import load_experiment
 from cbalign.tasks.load import load_classifier
 from tests.cli.tiny import cbalign
+from tests.export.refusing import graph_of_other_inputs
 from tests.tasks.tiny_tasks import write_tasks
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -113,6 +114,20 @@ def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, 
     report = ClassifyingLadder(subject, open_classifier(session), session.tokenizer).climb()
     assert report.failed
     with pytest.raises(ParityError, match="the classify graph does not compute what PyTorch computes"):
+        report.require()
+
+
+def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(run: Path, bundle: Path) -> None:
+    data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
+    assert data is not None
+    classifier = load_classifier(run)
+    session = Session.open(bundle, "cpu")
+    session._graphs["classify"] = graph_of_other_inputs()
+    subject = ClassifyingSubject.of(classifier, open_labelled(data, classifier.labels))
+    report = ClassifyingLadder(subject, open_classifier(session), session.tokenizer).climb()
+    assert {check.rung for check in report.failed} == {"torch", "independence", "task"}
+    assert all("cannot be computed" in check.note for check in report.failed)
+    with pytest.raises(ParityError, match="cannot be computed"):
         report.require()
 
 

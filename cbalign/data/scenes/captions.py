@@ -95,7 +95,8 @@ def _how_they_lie(first: Figure, second: Figure, draws: Draws) -> str:
 
 def _tally(scene: Scene, draws: Draws) -> str:
     """How many figures there are of each shape, size, colour or material."""
-    seen = ("shape", "size") if any(figure.shaded for figure in scene.figures) else ("shape", "size", "colour", "material")
+    every = ("shape", "size", "colour", "material")
+    seen = every[:2] if any(figure.shaded for figure in scene.figures) else every
     name = draws.choose(seen)
     counts = Counter(getattr(figure, name) for figure in draws.shuffled(scene.figures))
     return listing([number_of(count, Kind(**{name: value}), draws) for value, count in counts.items()], draws)
