@@ -45,6 +45,20 @@ def test_what_differs_is_said(changes: dict[str, int], told: str) -> None:
     assert told in str(found)
 
 
+def test_what_only_a_server_can_measure_is_never_said_to_be_the_same() -> None:
+    answers = replace(
+        STATEMENTS, protocol="rank", setting="top 128", metrics={"accuracy": 70.0, "accuracy_other": 60.0}
+    )
+    (found,) = beside(answers, "validation", ("coco",), "vqa")
+    assert str(found) == (
+        "published CODIS, VQA v2 test-dev, accuracy: 73.15; here 70.00; the protocol differs: "
+        "other items, published those of a server that keeps the answers"
+    )
+    (other,) = beside(replace(answers, setting="top 10"), "validation", ("coco",), "vqa")
+    assert "top 10, published top 128" in str(other)
+    assert beside(answers, "test", ("coco",), "vqa") == ()
+
+
 def test_other_data_and_splits_have_no_figure() -> None:
     assert beside(STATEMENTS, "train", ("nlvr2",), "nlvr2") == ()
     assert beside(STATEMENTS, "validation", ("scenes",), "nlvr2") == ()
