@@ -14,10 +14,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.chain import cbalign, evaluated, minutes, trained
+from benchmarks.chain import cbalign, evaluated, minutes, replace_between, trained
 
 SPLITS = ("test", "compositions")
 PRETRAINING, ASSIGNMENT = "scenes", "nlvr2-assignment-scenes"
+BEGIN, END = "<!-- tour -->", "<!-- /tour -->"
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/tour"))
     parser.add_argument("--exports", type=Path, default=Path("exports"))
+    parser.add_argument("--results", type=Path, help="also write the table between its markers in this file")
     options = parser.parse_args()
     runs = {PRETRAINING: trained(PRETRAINING, PRETRAINING, options.runs)}
     runs[ASSIGNMENT] = continued(ASSIGNMENT, runs[PRETRAINING], options.runs)
@@ -97,9 +99,11 @@ def main() -> None:
     for stage in STAGES:
         run = runs[stage.spec] if stage.start is None else continued(stage.spec, runs[stage.start], options.runs)
         rows.append(row(stage, run, options.exports))
-    print("| task | measure | test | compositions | ONNX, test | bar | minutes |")
-    print("|---|---|---|---|---|---|---|")
-    print("\n".join(map(str, rows)))
+    head = ("| task | measure | test | compositions | ONNX, test | bar | minutes |", "|---|---|---|---|---|---|---|")
+    made = "\n".join((*head, *map(str, rows))) + "\n"
+    print(made)
+    if options.results is not None:
+        replace_between(options.results, BEGIN, END, made)
     below = [one.stage.title for one in rows if one.stage.bar is not None and one.test < one.stage.bar]
     if below:
         sys.exit(f"below the bar: {', '.join(below)}")
