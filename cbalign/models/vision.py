@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cbalign.data.image import CLIP_MEAN, CLIP_STD
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models.attention import prefers_plain
-from cbalign.models.stem import ConvolutionalStem
+from cbalign.models.stem import POSITION_STD, ConvolutionalStem
 
 
 class VisionTower(nn.Module):
@@ -65,6 +65,7 @@ class VisionTower(nn.Module):
         if stem == "convolutions":
             embed = self.transformer.patch_embed
             embed.proj = ConvolutionalStem(self.transformer.num_features, embed.patch_size[0])
+            nn.init.trunc_normal_(self.transformer.pos_embed, std=POSITION_STD)
         self.image_size = image_size
         self.width = cast(int, self.transformer.num_features)
         # Kept out of checkpoints: they are constants of the input format, not weights.
