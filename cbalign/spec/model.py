@@ -96,6 +96,12 @@ class VisionSection(Section):
                 f"patch_size {patch} is not a power of two, which convolutions of stride 2 reach; take 8, 16 or 32",
                 at=("patch_size", "stem", "architecture"),
             )
+        if patch and self.image_size < 2 * patch:
+            raise RuleError(
+                f"a stem of convolutions normalises over an image's tokens, and image_size {self.image_size} makes one "
+                f"of it; take {2 * patch} or more",
+                at=("image_size", "patch_size", "stem"),
+            )
         if self.init == "pretrained":
             raise RuleError(
                 "a stem of convolutions has no published weights; set init: random, or stem: patches",

@@ -51,8 +51,9 @@ def test_a_token_of_a_stem_of_convolutions_sees_the_pixels_it_stands_for():
     assert tokens.shape == (16, 16, 4, 4)
     tokens[:, :, 2, 0].abs().sum().backward()
     seen = F.avg_pool2d(images.grad.abs().sum(dim=(0, 1))[None], 8)[0]
-    # A window of stride 2 begins one pixel before its place, so a token sees some of the patch before, too.
-    assert seen[1:3, 0].sum() > seen.sum() / 2
+    # A window of stride 2 begins one pixel before its place, so a token sees some of the patch before, too; and through
+    # the norms a little of all the image.
+    assert seen[1:3, 0].sum() > seen.sum() / 3
     assert seen[2, 0] == seen[2].max()
 
 
