@@ -149,8 +149,8 @@ class TextSection(Section):
     tokenizer: Literal["pretrained", "captions"] = setting(
         "pretrained",
         effect=ARCHITECTURE,
-        help="The architecture's own tokenizer, or a WordPiece vocabulary trained on the training captions, which spells "
-        "any word of the letters a to z and digits.",
+        help="The architecture's own tokenizer, or a WordPiece vocabulary trained on the training captions, which "
+        "spells any word of the letters a to z and digits.",
     )
     vocabulary: int = setting(
         8000, ge=64, effect=ARCHITECTURE, help="Largest size of a vocabulary trained on the captions."
