@@ -17,7 +17,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 _PREFIX = "##"
 _MAX_ALPHABET = 1000
-_ALWAYS = string.ascii_lowercase + string.digits
+_EXPECTED = string.digits + string.ascii_lowercase
 
 
 def wordpiece_from_folder(folder: Path) -> tokenizers.Tokenizer:
@@ -40,8 +40,8 @@ def wordpiece_from_folder(folder: Path) -> tokenizers.Tokenizer:
 def train_wordpiece(captions: Iterable[str], vocabulary: int) -> tokenizers.Tokenizer:
     """Learn a vocabulary of at most `vocabulary` tokens; equal captions in any order give equal vocabularies.
 
-    It spells any word of Latin letters and digits, whether the captions have them all or not: what is fine-tuned
-    later may count in digits where the captions count in words.
+    It spells words of digits and letters that no caption has, too, as far as they fit in an eighth of it: what is
+    fine-tuned later may count in digits where the captions count in words.
 
     Args:
         captions: normalised captions; read once.
@@ -57,12 +57,13 @@ def train_wordpiece(captions: Iterable[str], vocabulary: int) -> tokenizers.Toke
         counts.update(word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normal))
     if not counts:
         raise DataError("The captions have no words to learn a vocabulary from.")
-    characters = Counter(dict.fromkeys(_ALWAYS, 0))
+    characters: Counter[str] = Counter()
     for word, count in counts.items():
         for character in word:
             characters[character] += count
     room = min(_MAX_ALPHABET, (vocabulary - len(SPECIAL_TOKENS)) // 2)
-    alphabet = sorted(sorted(characters, key=lambda c: (-characters[c], c))[:room])
+    unseen = [c for c in _EXPECTED if c not in characters][: vocabulary // 16]  # two tokens each
+    alphabet = sorted([*sorted(characters, key=lambda c: (-characters[c], c)), *unseen][:room])
     # The library numbers characters in the order of a randomly seeded hash table and breaks ties between merges
     # by these numbers. Declared up front, as special tokens, they have fixed ones.
     fixed = [*SPECIAL_TOKENS, *alphabet, *(_PREFIX + c for c in alphabet)]

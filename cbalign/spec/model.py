@@ -96,12 +96,6 @@ class VisionSection(Section):
                 f"patch_size {patch} is not a power of two, which convolutions of stride 2 reach; take 8, 16 or 32",
                 at=("patch_size", "stem", "architecture"),
             )
-        if patch and self.image_size < 2 * patch:
-            raise RuleError(
-                f"a stem of convolutions normalises over an image's tokens, and image_size {self.image_size} makes one "
-                f"of it; take {2 * patch} or more",
-                at=("image_size", "patch_size", "stem"),
-            )
         if self.init == "pretrained":
             raise RuleError(
                 "a stem of convolutions has no published weights; set init: random, or stem: patches",
@@ -149,8 +143,7 @@ class TextSection(Section):
     tokenizer: Literal["pretrained", "captions"] = setting(
         "pretrained",
         effect=ARCHITECTURE,
-        help="The architecture's own tokenizer, or a WordPiece vocabulary trained on the training captions, which "
-        "spells any word of the letters a to z and digits.",
+        help="The architecture's own tokenizer, or a WordPiece vocabulary trained on the training captions.",
     )
     vocabulary: int = setting(
         8000, ge=64, effect=ARCHITECTURE, help="Largest size of a vocabulary trained on the captions."

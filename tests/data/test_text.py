@@ -321,8 +321,11 @@ def test_a_ruler_knows_what_the_tokenizer_cuts(uncut: Tokenizer, text: str, max_
 
 
 def test_a_vocabulary_of_captions_spells_words_that_no_caption_has():
-    learned = train_wordpiece(["a red star", "two stars"], 200)
+    learned = train_wordpiece(["a red star", "two stars"], 1000)
     for word in ("0", "2024", "quiz", "mp3"):
         assert "[UNK]" not in learned.encode(word).tokens
     assert learned.encode("½").tokens == ["[UNK]"]
     assert "[UNK]" not in train_wordpiece(["½"], 200).encode("½").tokens
+    small = train_wordpiece(["a red star", "two stars"], 100)  # digits first
+    assert small.encode("10").tokens != ["[UNK]"]
+    assert small.encode("quiz").tokens == ["[UNK]"]

@@ -102,9 +102,6 @@ WRONG = {
     "stem_of_an_odd_patch": Wrong(
         HEAD + "model: {vision: {image_size: 252, patch_size: 12, stem: convolutions, init: random}}\n"
     ),
-    "stem_of_one_token": Wrong(
-        HEAD + "model: {vision: {image_size: 16, patch_size: 16, stem: convolutions, init: random}}\n"
-    ),
     "stem_without_weights": Wrong(HEAD + "model: {vision: {stem: convolutions}}\n"),
     "pretrained_but_changed": Wrong(HEAD + "model: {text: {width: 128}}\n"),
     "warmup_too_long": Wrong(HEAD + "train: {duration: 100 steps}\n"),
