@@ -1,0 +1,40 @@
+"""What a model that answers questions about scenes is good at: its accuracy by what is asked.
+
+    cbalign evaluate runs/vqa-scenes-… --on test --output found.json
+    python -m benchmarks.topics found.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+from cbalign.data.scenes.questions import QUESTIONS, questions_of
+from cbalign.evaluation.result import Evaluation
+from cbalign.evaluation.scored import ScoredResult
+
+
+def by_topic(result: ScoredResult) -> dict[str, list[float]]:
+    """The scores of a result on scenes of seed 0, by topic, the best first."""
+    split = result.source.removeprefix("scenes ")
+    found: dict[str, list[float]] = defaultdict(list)
+    for number, score in zip(result.ids, result.scores, strict=True):
+        scene, which = divmod(int(number), QUESTIONS)
+        found[questions_of(split, scene)[which].topic].append(float(score))  # type: ignore[arg-type]
+    return dict(sorted(found.items(), key=lambda each: -sum(each[1]) / len(each[1])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("evaluation", type=Path, help="JSON that `cbalign evaluate --output` wrote")
+    options = parser.parse_args()
+    (result,) = Evaluation.from_json(options.evaluation.read_text(encoding="utf-8")).results
+    assert isinstance(result, ScoredResult)
+    print("| asked for | questions | right |\n|---|---|---|")
+    for topic, scores in by_topic(result).items():
+        print(f"| {topic} | {len(scores)} | {100 * sum(scores) / len(scores):.1f} |")
+
+
+if __name__ == "__main__":
+    main()
