@@ -1,7 +1,7 @@
 """What a model that answers questions about scenes is good at: its accuracy by what is asked.
 
-    cbalign evaluate runs/vqa-scenes-… --on test --output found.json
-    python -m benchmarks.topics found.json
+cbalign evaluate runs/vqa-scenes-… --on test --output found.json
+python -m benchmarks.topics found.json
 """
 
 from __future__ import annotations
