@@ -3,9 +3,9 @@
     python -m benchmarks.grid --seeds 3 --runs runs/grid
 
 Retrieval and VQA on drawn scenes: from scratch, and from CLIP, ALBEF and CODIS pretraining of equal length, each seed
-for itself. Trains as many chains at a time as `--jobs` says, one thread each; with two cores, the default of 1000 steps
-for each training is sized for about two hours. What is finished is not done again, what was begun is gone on with, so
-the command can be stopped and repeated. The table replaces the one between the markers in docs/results.md.
+for itself. Trains as many chains at a time as `--jobs` says, one thread each; with two cores, the default of 800 steps
+for each training is sized for less than two hours. What is finished is not done again, what was begun is gone on with,
+so the command can be stopped and repeated. The table replaces the one between the markers in docs/results.md.
 """
 
 from __future__ import annotations

@@ -9,19 +9,21 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from pathlib import Path
+from typing import cast
 
-from cbalign.data.scenes.questions import QUESTIONS, questions_of
+from cbalign.data.scenes.items import SceneQuestions
 from cbalign.evaluation.result import Evaluation
 from cbalign.evaluation.scored import ScoredResult
+from cbalign.spec.data import ScenesSplit
 
 
 def by_topic(result: ScoredResult) -> dict[str, list[float]]:
     """The scores of a result on scenes of seed 0, by topic, the best first."""
-    split = result.source.removeprefix("scenes ")
+    split = cast(ScenesSplit, result.source.removeprefix("scenes "))
+    asked = SceneQuestions(split, result.items, render_size=64, seed=0)
     found: dict[str, list[float]] = defaultdict(list)
     for number, score in zip(result.ids, result.scores, strict=True):
-        scene, which = divmod(int(number), QUESTIONS)
-        found[questions_of(split, scene)[which].topic].append(float(score))  # type: ignore[arg-type]
+        found[asked.item(int(number)).question_type or ""].append(float(score))
     return dict(sorted(found.items(), key=lambda each: -sum(each[1]) / len(each[1])))
 
 

@@ -50,7 +50,7 @@ def those(world: World, noun: str) -> World:
 
 def counted(text: str) -> dict[str, int]:
     """How many `two stars and one red heart` says there are of each; nothing of another sentence."""
-    parts = [re.fullmatch(r"(one|two|three|four) (.+)", part) for part in re.split(r",? and (?:also )?|, ", text)]
+    parts = [re.fullmatch(rf"({'|'.join(NUMBERS)}) (.+)", part) for part in re.split(r",? and (?:also )?|, ", text)]
     return {part[2]: NUMBERS[part[1]] for part in parts if part} if all(parts) else {}
 
 
