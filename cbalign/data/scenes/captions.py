@@ -7,13 +7,14 @@ figure is meant to guess a masked word: it is what the others do not account for
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 
 from cbalign.data.scenes.draws import Draws
 from cbalign.data.scenes.facts import Kind, Verdict, judge
 from cbalign.data.scenes.graph import DIRECTIONS, Figure, Scene, scene_of
-from cbalign.data.scenes.language import NUMBERS, direction, figure, listing, number_of, sentence
+from cbalign.data.scenes.language import NUMBERS, direction, figure, in_passing, listing, number_of, sentence
 from cbalign.data.scenes.proposals import propose_claim
 from cbalign.spec.data import ScenesSplit
 
@@ -47,7 +48,7 @@ def partial(scene: Scene, draws: Draws, split: ScenesSplit) -> str:
         return _TOGETHER.join(_facts(scene, draws, split, _CLAIMS))
     if form == 4:
         return _tally(scene, draws)
-    lie = _how_they_lie(first, second, draws)
+    lie = _how_they_lie(first, second, draws, _more_or_less)
     return lie if form < 3 else _TOGETHER.join((lie, *_facts(scene, draws, split, 1)))
 
 
@@ -88,9 +89,13 @@ def _relation(figures: list[Figure], draws: Draws) -> str:
     return f"{text}, {draws.choose(('and', 'with', 'plus'))} {_list(rest, draws)}"
 
 
-def _how_they_lie(first: Figure, second: Figure, draws: Draws) -> str:
+def _how_they_lie(first: Figure, second: Figure, draws: Draws, name: Callable[[Figure, Draws], str] = figure) -> str:
     ways = [way for way in DIRECTIONS if first.lies(way, second)]
-    return f"{figure(first, draws)} {direction(draws.choose(ways), draws)} {figure(second, draws)}"
+    return f"{name(first, draws)} {direction(draws.choose(ways), draws)} {name(second, draws)}"
+
+
+def _more_or_less(seen: Figure, draws: Draws) -> str:
+    return in_passing(seen, draws) if draws.chance(0.5) else figure(seen, draws)
 
 
 def _tally(scene: Scene, draws: Draws) -> str:

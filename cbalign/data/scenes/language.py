@@ -49,12 +49,19 @@ def number_of(count: int, kind: Kind, draws: Draws) -> str:
 
 def figure(seen: Figure, draws: Draws) -> str:
     """A figure with its article: shape and colour always, size and material as it comes, or that it is in the shade."""
-    size = seen.size if draws.chance(0.5) else None
+    size = seen.size if draws.chance(0.7) else None
     if seen.shaded:
         words = noun(Kind(seen.shape, size=size), draws)
         return a(f"shaded {words}" if draws.chance(0.5) else f"{words} in the shade")
-    material = seen.material if draws.chance(0.3 if seen.material == "filled" else 0.75) else None
+    material = seen.material if draws.chance(0.5 if seen.material == "filled" else 0.85) else None
     return a(noun(Kind(seen.shape, seen.colour, material, size), draws))
+
+
+def in_passing(seen: Figure, draws: Draws) -> str:
+    """A figure with its article, by one or two of what can be seen of it: `a striped shape`, `a small star`."""
+    visible = ("shape", "size") if seen.shaded else ("shape", "size", "colour", "material")
+    told = draws.shuffled(visible)[: 1 + draws.below(2)]
+    return a(noun(Kind(**{name: getattr(seen, name) for name in told}), draws))
 
 
 def direction(direction: Direction, draws: Draws) -> str:
