@@ -1,7 +1,8 @@
 """Captions: a scene in words, in one of several kinds of sentence; half of them say all of it, half a part.
 
 Who writes down what a picture shows leaves things out. A model that reads complete captions only need not know which
-figure is meant to guess a masked word: it is what the others do not account for.
+figure is meant to guess a masked word: it is what the others do not account for. One that reads of shapes and colours
+tells pictures apart by them, and need not see sizes or materials.
 """
 
 from __future__ import annotations

@@ -55,10 +55,11 @@ def counted(text: str) -> dict[str, int]:
 
 
 def meant(phrase: str, scene: Scene) -> World:
-    """The figures that a caption can mean by `a red star` or `a shaded star`."""
+    """The figures that a caption can mean by `a red star`, `a shaded star` or `a small star`, which may be shaded."""
     noun = re.sub(r"^an? |shaded | in the shade$", "", phrase.strip())
     world = [{**vars_of(f), "shaded": f.shaded} for f in scene.figures]
-    return [f for f in those(world, noun) if f["shaded"] == ("shade" in phrase)]
+    unseen_in_shade = {"colour", "material"} & attributes(noun).keys()
+    return [f for f in those(world, noun) if (not unseen_in_shade if f["shaded"] else "shade" not in phrase)]
 
 
 def vars_of(figure: Figure) -> dict:

@@ -150,6 +150,21 @@ def test_captions_of_a_part_are_true_in_every_world(split: ScenesSplit):
     assert tallies > 30
 
 
+def test_captions_name_figures_in_passing_by_what_is_seen_of_them():
+    alone = {kind: 0 for kind in ("shape", "colour", "material", "size")}
+    for i in range(600):
+        scene = scene_of("train", i)
+        if m := re.fullmatch(
+            rf"(an? .+?) {reader.WAY} (an? .+)", partial(scene, Draws("passing", i), "train").split(", and ")[0]
+        ):
+            for phrase in (m[1], m[3]):
+                told = reader.attributes(re.sub(r"^an? |shaded | in the shade$", "", phrase))
+                assert 1 <= len(told), phrase
+                if len(told) == 1 and "shade" not in phrase:
+                    alone[next(iter(told))] += 1
+    assert min(alone.values()) > 5
+
+
 def test_wording_varies():
     scene = scene_of("train", 0)
     assert len({caption(scene, Draws("wording", i), "train") for i in range(50)}) > 35
