@@ -7,14 +7,13 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import torch
 
 from cbalign.engine.manifest import Attempt, now
 from cbalign.engine.precision import Precision
-from cbalign.machine import processor
+from cbalign.machine import installed, processor
 
 PACKAGES = ("cbalign", "torch", "timm", "transformers", "tokenizers", "safetensors", "numpy", "Pillow")
 
@@ -38,14 +37,8 @@ def describe_attempt(
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            module = sys.modules.get(package)
-            found[package] = getattr(module, "__version__", "not installed")
-    return found
+    modules = {package: getattr(sys.modules.get(package), "__version__", "not installed") for package in PACKAGES}
+    return {**modules, **installed(PACKAGES)}
 
 
 def _revision(folder: Path) -> str | None:

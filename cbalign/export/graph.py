@@ -8,7 +8,6 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Set
-from importlib import metadata
 from pathlib import Path
 
 import onnx_ir as ir
@@ -16,6 +15,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, DeduplicateInitializersPass, RemoveUnusedOpsetsPass
 from torch import Tensor, nn
 
+from cbalign import __version__
 from cbalign.errors import CbalignError, ParityError
 from cbalign.export.heads import fold_heads
 from cbalign.runtime.signatures import Signature
@@ -85,7 +85,7 @@ def write_graph(
 def save_graph(model: ir.Model, path: Path, facts: Mapping[str, str], inline_limit: int = INLINE_LIMIT) -> None:
     """Write a graph with its facts, its weights in one file beside it where they are more than `inline_limit` bytes."""
     model.producer_name = "cbalign"
-    model.producer_version = metadata.version("cbalign")
+    model.producer_version = __version__
     model.metadata_props.clear()
     model.metadata_props.update(facts)
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
