@@ -54,9 +54,14 @@ def counted(text: str) -> dict[str, int]:
     return {part[2]: NUMBERS[part[1]] for part in parts if part} if all(parts) else {}
 
 
+def noun_of(phrase: str) -> str:
+    """`a red star`, `a shaded star` or `a star in the shade` without article and shade."""
+    return re.sub(r"^an? |shaded | in the shade$", "", phrase.strip())
+
+
 def meant(phrase: str, scene: Scene) -> World:
     """The figures that a caption can mean by `a red star`, `a shaded star` or `a small star`, which may be shaded."""
-    noun = re.sub(r"^an? |shaded | in the shade$", "", phrase.strip())
+    noun = noun_of(phrase)
     world = [{**vars_of(f), "shaded": f.shaded} for f in scene.figures]
     unseen_in_shade = {"colour", "material"} & attributes(noun).keys()
     return [f for f in those(world, noun) if (not unseen_in_shade if f["shaded"] else "shade" not in phrase)]

@@ -158,7 +158,7 @@ def test_captions_name_figures_in_passing_by_what_is_seen_of_them():
             rf"(an? .+?) {reader.WAY} (an? .+)", partial(scene, Draws("passing", i), "train").split(", and ")[0]
         ):
             for phrase in (m[1], m[3]):
-                told = reader.attributes(re.sub(r"^an? |shaded | in the shade$", "", phrase))
+                told = reader.attributes(reader.noun_of(phrase))
                 assert len(told) >= 1, phrase
                 if len(told) == 1 and "shade" not in phrase:
                     alone[next(iter(told))] += 1
