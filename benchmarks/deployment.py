@@ -1,7 +1,7 @@
 """Speed of a bundle at ViT-B size beside PyTorch on this machine.
 
-    python benchmarks/deployment.py                         (about 20 minutes on two idle cores)
-    python benchmarks/deployment.py --rounds 10 --batch 8 --quick
+    python benchmarks/deployment.py
+    python benchmarks/deployment.py --quick                 (about 10 minutes on two idle cores)
     python benchmarks/deployment.py --device cuda --batch 32 --batch 128
 
 A model of the published size (ViT-B/16, BERT-base in 6 + 6 layers) with random weights: they make no difference to
@@ -59,7 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--batch", type=int, action="append", help="beside 1; may be repeated (default: 8)")
+    parser.add_argument("--batch", type=int, action="append", help="beside 1; may be repeated")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--quick", action="store_true", help="do not compile PyTorch's model")
     parser.add_argument("--device", choices=list(PRECISIONS), default="cpu")
@@ -74,7 +74,7 @@ def main() -> int:
         export_run(run.folder, bundle, precisions=precisions, report=lambda stage: print(stage, file=sys.stderr))
         words = ["benchmark", str(bundle), "--run", str(run.folder), "--rounds", str(options.rounds), "--no-recall"]
         words += ["--device", options.device, "--output", str(output)]
-        words += [f"--batch={batch}" for batch in options.batch or [8]]
+        words += [f"--batch={batch}" for batch in options.batch or []]
         words += [f"--threads={options.threads}"] if options.threads else []
         words += ["--quick"] if options.quick else []
         output.parent.mkdir(exist_ok=True)

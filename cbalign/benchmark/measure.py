@@ -31,8 +31,8 @@ class Effort:
     batches: tuple[int, ...]
 
 
-QUICK = Effort(rounds=10, batch_rounds=3, batches=(8,))
-THOROUGH = Effort(rounds=100, batch_rounds=10, batches=(8, 32))
+QUICK = Effort(rounds=10, batch_rounds=5, batches=(2, 8))
+THOROUGH = Effort(rounds=100, batch_rounds=10, batches=(2, 8, 32))
 
 
 def measure(

@@ -39,7 +39,7 @@ _RECALL_IMAGES = {"quick": 128, "thorough": 1000}
     "--batch", "batches", multiple=True, type=click.IntRange(min=2), help="Batches beside 1. May be repeated."
 )
 @click.option("--rounds", type=click.IntRange(min=1), help="Turns of each at batch 1.  [default: 100, quick: 10]")
-@click.option("--quick", is_flag=True, help="Few rounds, one batch, PyTorch not compiled.")
+@click.option("--quick", is_flag=True, help="Few rounds, two batches, PyTorch not compiled.")
 @click.option("--no-recall", is_flag=True, help="Leave out what is found; no data are read.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document to a file.")
 @json_option

@@ -50,6 +50,9 @@ _PACKAGES = (
     "onnxruntime",
 )
 
+_TRACED = ".traced"
+"""Folder of the graphs as PyTorch exports them, while a bundle is written: all precisions are made from them."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -177,23 +180,26 @@ def _write_graphs(subject: Exportable, manifest: BundleManifest, folder: Path, r
     examples = subject.examples()
     for precision in manifest.precisions:
         (folder / precision).mkdir()
+    traced = folder / _TRACED
+    traced.mkdir()
     for graph in manifest.graphs:
-        report(f"exporting the {graph} graph")
-        original = folder / "fp32" / f"{graph}.onnx"
         facts["cbalign.graph"] = graph
+        original = traced / f"{graph}.onnx"
+        report(f"exporting the {graph} graph")
         write_graph(
             subject.graphs[graph],
             SIGNATURES[graph],
             examples[graph],
             original,
             opset=manifest.opset,
-            facts={**facts, "cbalign.precision": "fp32"},
+            facts=facts,
         )
         for precision in manifest.precisions:
             if precision != "fp32":
                 report(f"exporting the {graph} graph in {precision}")
-                reduced = folder / precision / original.name
-                write_precision(precision, original, reduced, {**facts, "cbalign.precision": precision})
+            path = folder / precision / original.name
+            write_precision(precision, original, path, {**facts, "cbalign.precision": precision})
+    shutil.rmtree(traced)
 
 
 def _prove(

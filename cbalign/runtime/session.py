@@ -247,6 +247,8 @@ def _load(path: Path, device: Device, threads: int | None, cuda_graphs: bool) ->
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # Each graph has threads of its own; those of one would spin on while another computes.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     if cuda_graphs and device.kind == "cuda":

@@ -34,6 +34,15 @@ class Images(nn.Module):
         return tokens, F.normalize(tokens[:, 0], dim=-1)
 
 
+class Unbiased(Images):
+    """A map for queries, keys and values that has no bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for block in self.tower.transformer.blocks:
+            block.attn.qkv = nn.Linear(24, 72, bias=False)
+
+
 class Texts(nn.Module):
     """BERT's attention: three linear maps, and a mask."""
 
@@ -94,13 +103,26 @@ def test_attention_takes_tokens_and_no_heads_are_transposed(graph: str, tmp_path
     assert heads == ([3, 3] if graph == "image" else [2, 2])
     operators = Counter(node.op_type for node in model.graph.node)
     assert operators["Transpose"] == (2 if graph == "image" else 0)  # pixels to channels first, patches to tokens
-    assert not operators["Squeeze"]
+    assert not operators["Squeeze"] + operators["Split"]  # queries, keys and values have maps of their own
     for batch in (1, 2, 7):
         inputs = draw(batch)
         with torch.inference_mode():
             expected = module(*inputs)
         for found, wanted in zip(run(model, inputs, graph), expected, strict=True):
             np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
+
+
+def test_what_one_map_without_bias_gives_is_split(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Unbiased().eval()
+    model = written("image", module, tmp_path, 23)
+    operators = Counter(node.op_type for node in model.graph.node)
+    assert (operators["Split"], operators["Squeeze"]) == (2, 0)
+    inputs = images(3)
+    with torch.inference_mode():
+        expected = module(*inputs)
+    for found, wanted in zip(run(model, inputs, "image"), expected, strict=True):
+        np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
 
 
 def test_heads_that_are_read_elsewhere_stay(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""Hidden layers of float32 graphs whose rows would fall on each other in a CPU's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cbalign.export.graph import write_graph
+from cbalign.export.precision import write_precision
+from cbalign.runtime.signatures import SIGNATURES
+from cbalign.spec.export import Precision
+
+
+class Perceptrons(nn.Module):
+    """Words through two MLPs that share a bias."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(40, 8)
+        self.first, self.second = (
+            nn.ModuleList(nn.Linear(*shape) for _ in range(2)) for shape in ((8, hidden), (hidden, 8))
+        )
+        self.first[1].bias = self.first[0].bias
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.embed(input_ids) * attention_mask[..., None]
+        for first, second in zip(self.first, self.second, strict=True):
+            tokens = tokens + second(F.gelu(first(tokens)))
+        return tokens, F.normalize(tokens[:, 0], dim=-1)
+
+
+class Watched(Perceptrons):
+    """What is hidden is read elsewhere as well."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = F.gelu(self.first[0](self.embed(input_ids) * attention_mask[..., None]))
+        return self.second[0](hidden), hidden[:, 0]
+
+
+EXAMPLE = (torch.arange(15).view(3, 5), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]]))
+
+
+def written(module: nn.Module, folder: Path, precision: Precision = "fp32") -> onnx.ModelProto:
+    traced = folder / "traced" / "text.onnx"
+    traced.parent.mkdir()
+    write_graph(module, SIGNATURES["text"], EXAMPLE, traced, opset=20, facts={})
+    path = folder / "text.onnx"
+    write_precision(precision, traced, path, {})
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def hidden_widths(model: onnx.ModelProto) -> list[int]:
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    return [sizes[n.input[1]][0] for n in model.graph.node if n.op_type == "MatMul" and sizes[n.input[1]][1] == 8]
+
+
+@pytest.mark.parametrize(("hidden", "widened"), [(1024, 1040), (3072, 3088), (1000, 1000), (1536, 1536)])
+def test_rows_of_whole_pages_are_widened_and_nothing_else_changes(hidden: int, widened: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Perceptrons(hidden).eval()
+    model = written(module, tmp_path)
+    assert hidden_widths(model) == [widened, widened]
+    used = {name for node in model.graph.node for name in node.input}
+    assert {tensor.name for tensor in model.graph.initializer} <= used
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for batch in (1, 2, 7):
+        ids, mask = torch.randint(0, 40, (batch, 6)), (torch.arange(6) < torch.randint(1, 7, (batch, 1))).long()
+        found = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+        for value, wanted in zip(found, module(ids, mask), strict=True):
+            np.testing.assert_allclose(value, wanted.detach().numpy(), atol=1e-5)
+
+
+def test_half_precision_keeps_its_widths(tmp_path: Path) -> None:
+    assert hidden_widths(written(Perceptrons(1024).eval(), tmp_path, "fp16")) == [1024, 1024]
+
+
+def test_a_hidden_layer_that_is_read_elsewhere_stays(tmp_path: Path) -> None:
+    assert hidden_widths(written(Watched(1024).eval(), tmp_path)) == [1024]
