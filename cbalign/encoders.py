@@ -65,6 +65,12 @@ class Encoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> TextFeatures:
         """Tokenize and encode raw texts, padded to the longest of them."""
 
+    def embed_images(self, pixels: PixelArray) -> FloatArray:
+        """The embeddings of `encode_images` alone: tokens are a thousand times as large and stay where they are."""
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """The embeddings of `encode_texts` alone."""
+
     def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
         """Match scores (T,) of text t with image `image_index[t]`: the logit of the class "fits" (ALBEF, Retrieval.py).
 

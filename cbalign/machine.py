@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,25 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def ask_gpus(*fields: str, gpu: int | None = None) -> list[list[str]]:
+    """What `nvidia-smi` says of each NVIDIA GPU, or of one; empty where there is none.
+
+    Args:
+        fields: of its --query-gpu, such as `name` or `memory.used` (in MiB).
+        gpu: number of the GPU among those that this process may use.
+    """
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    if gpu is not None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        command += ["-i", visible[gpu].strip() if gpu < len(visible) and visible[gpu].strip() else str(gpu)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.split(", ") for line in done.stdout.splitlines()]
+    return [row for row in rows if len(row) == len(fields)]
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:

@@ -68,13 +68,14 @@ def measure(
     rows = []
     for subject in subjects:
         if subject.name in notes:
-            rows.append(Row(subject.name, subject.device, {}, None, subject.size(), None, notes[subject.name]))
+            rows.append(Row(subject.name, subject.device, {}, None, None, subject.size(), None, notes[subject.name]))
             continue
         report(f"memory and recall of {subject.name}")
         best = timings[subject.name]["image"].best.batch
         recall = None if source is None else _recall(encoders[subject.name], source)
         memory = peak_memory(subject, best, bundle)
-        rows.append(Row(subject.name, subject.device, timings[subject.name], memory, subject.size(), recall, None))
+        taken = (memory.resident, memory.gpu, subject.size())
+        rows.append(Row(subject.name, subject.device, timings[subject.name], *taken, recall, None))
     return tuple(rows)
 
 
@@ -113,9 +114,9 @@ def _time(part: str, encoders: Mapping[str, Encoder], inputs: Inputs, effort: Ef
 def _calls(part: str, encoders: Mapping[str, Encoder], inputs: Inputs) -> dict[str, Callable[[], object]]:
     """What is timed: an image or a text encoded, or texts matched with one image."""
     if part == "image":
-        return {name: lambda e=encoder: e.encode_images(inputs.pixels) for name, encoder in encoders.items()}  # type: ignore[misc]
+        return {name: lambda e=encoder: e.embed_images(inputs.pixels) for name, encoder in encoders.items()}  # type: ignore[misc]
     if part == "text":
-        return {name: lambda e=encoder: e.encode_texts(inputs.texts) for name, encoder in encoders.items()}  # type: ignore[misc]
+        return {name: lambda e=encoder: e.embed_texts(inputs.texts) for name, encoder in encoders.items()}  # type: ignore[misc]
     index = np.zeros(len(inputs.texts), np.int64)
 
     def matching(encoder: Encoder) -> Callable[[], object]:

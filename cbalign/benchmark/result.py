@@ -22,15 +22,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class Row:
-    """One subject. `timings` by part (image, text, match); memory and size in bytes; recall in per cent.
+    """One subject. `timings` by part (image, text, match); memory of the machine and of its GPU, and size, in bytes.
 
-    `note` says why a subject does not run; the rest is empty then.
+    `recall` is in per cent. `note` says why a subject does not run; the rest is empty then.
     """
 
     subject: str
     device: str
     timings: Mapping[str, Timing]
     peak_memory: int | None
+    peak_gpu_memory: int | None
     size: int
     recall: Mapping[str, float] | None
     note: str | None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cbalign.benchmark.subject import Subject
     from cbalign.data.source import PairSource
     from cbalign.runtime.bundle import BundleManifest
+    from cbalign.runtime.placement import Device
 
 _PACKAGES = ("cbalign", "onnxruntime-gpu", "onnxruntime", "torch", "timm", "numpy")
 _RECALL_IMAGES = {"quick": 128, "thorough": 1000}
@@ -75,20 +76,21 @@ def benchmark(
         console.note(f"warning: {conflict}")
     opened = Bundle.open(bundle).require_alignment()
     place = require or device
-    gpu = "" if find_device(place).kind == "cpu" else "cuda"
+    found = find_device(place)
+    gpu = None if found.kind == "cpu" else found
     effort = QUICK if quick else THOROUGH
     effort = replace(effort, rounds=rounds or effort.rounds, batches=tuple(sorted(set(batches))) or effort.batches)
     threads = threads or cores()
     chosen = precisions or opened.manifest.precisions
     for precision in chosen:
         opened.graph_path(precision, "image")
-    subjects = _torch_subjects(run, opened.manifest, gpu or "cpu", threads, quick) + [
+    subjects = _torch_subjects(run, opened.manifest, f"cuda:{gpu.index}" if gpu else "cpu", threads, quick) + [
         Subject("onnxruntime", precision, str(bundle), str(find_device(place, precision)), threads)
         for precision in chosen
     ]
     source = None if no_recall else _source(bundle, _RECALL_IMAGES["quick" if quick else "thorough"])
     rows = measure(subjects, bundle, effort, source=source, report=console.note)
-    result = _result(opened.manifest, threads, effort, source, rows)
+    result = _result(opened.manifest, threads, effort, source, rows, gpu)
     if output is not None:
         write_durably(output, result.to_json().encode())
     if as_json:
@@ -146,16 +148,19 @@ def _result(
     effort: Effort,
     source: PairSource | None,
     rows: Sequence[Row],
+    gpu: Device | None,
 ) -> Benchmark:
     import platform
     from datetime import UTC, datetime
 
     from cbalign.benchmark.result import Benchmark
-    from cbalign.machine import cores, installed, processor
+    from cbalign.machine import ask_gpus, cores, installed, processor
 
     machine: dict[str, str | int] = {
         "processor": processor(), "cores": cores(), "system": f"{platform.system()} {platform.machine()}",
     }  # fmt: skip
+    if gpu is not None and (told := ask_gpus("name", "driver_version", gpu=gpu.index)):
+        machine["gpu"], machine["driver"] = told[0]
     return Benchmark(
         bundle=manifest.name,
         spec_fingerprint=manifest.spec_fingerprint,
@@ -175,10 +180,11 @@ def _text(result: Benchmark) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     machine = result.machine
     blocks = [
-        f"{result.bundle}: {machine['processor']}, {machine['cores']} cores, {machine['system']}; "
+        f"{result.bundle}: {machine['processor']}, {machine['cores']} cores, {machine['system']}"
+        f"{f', {gpu}' if (gpu := machine.get('gpu')) else ''}; "
         f"{result.threads} threads\n{versions}",
-        _speeds("image", "images encoded", result),
-        _speeds("text", "texts encoded", result),
+        _speeds("image", "images embedded", result),
+        _speeds("text", "texts embedded", result),
         _speeds("match", "texts matched with one image", result),
         _wholes(result),
     ]
@@ -201,15 +207,21 @@ def _speeds(part: str, title: str, result: Benchmark) -> str:
 
 
 def _wholes(result: Benchmark) -> str:
+    on_gpu = any(row.peak_gpu_memory is not None for row in result.rows)
     rows = []
     for row in result.rows:
         if row.note:
             continue
-        memory = "–" if row.peak_memory is None else f"{row.peak_memory / 1e6:,.0f}"
+        memory = [_megabytes(row.peak_memory)] + ([_megabytes(row.peak_gpu_memory)] if on_gpu else [])
         recall = [f"{value:.1f}" for value in row.recall.values()] if row.recall else ["–", "–"]
-        rows.append([row.subject, row.device, memory, f"{row.size / 1e6:,.1f}", *recall])
+        rows.append([row.subject, row.device, *memory, f"{row.size / 1e6:,.1f}", *recall])
     title = "peak memory of a process of its own, weights on disk" + (
         f", R@1 of dual on {result.recall_on}" if result.recall_on else ""
     )
-    header = ["", "on", "memory MB", "disk MB", "R@1 image → text", "R@1 text → image"]
-    return f"{title}\n" + console.table(header, rows, right=range(2, 6))
+    gpu = ["GPU MB"] if on_gpu else []
+    header = ["", "on", "memory MB", *gpu, "disk MB", "R@1 image → text", "R@1 text → image"]
+    return f"{title}\n" + console.table(header, rows, right=range(2, len(header)))
+
+
+def _megabytes(size: int | None) -> str:
+    return "–" if size is None else f"{size / 1e6:,.0f}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from packaging.requirements import Requirement
 
 import cbalign
 from cbalign.errors import DeviceError
+from cbalign.machine import ask_gpus
 
 State = Literal["ok", "absent", "problem"]
 LEAST_FREE = 2 * 2**30  # bytes; one checkpoint of the published model, its teacher and its optimiser take 4 GiB
@@ -107,21 +107,8 @@ def _group(name: str, requirements: Sequence[Requirement], install: str, *, opti
 
 def _gpus() -> list[str]:
     """Name, memory and driver of each NVIDIA GPU that the driver knows."""
-    fields = "name,memory.total,driver_version"
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [
-        f"{name}, {size}, driver {driver}"
-        for name, size, driver in (line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 2)
-    ]
+    found = ask_gpus("name", "memory.total", "driver_version")
+    return [f"{name}, {size} MiB, driver {driver}" for name, size, driver in found]
 
 
 def _onnxruntime(gpus: Sequence[str]) -> Check:

@@ -89,7 +89,7 @@ def search(
         vector = words.embedding[0]
     else:
         assert example is not None
-        vector = session.encode_images([example]).embedding[0]
+        vector = session.embed_images([example])[0]
     encoded = perf_counter()
     hits = find(index, vector, max(top, count))
     found = perf_counter()

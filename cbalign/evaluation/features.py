@@ -67,7 +67,7 @@ def encode_gallery(
         pixels = _readable(encoder, source, gallery.image_entries, range(start, stop), unreadable)
         _check_limit(source, unreadable, total, corrupt_limit)
         report("images", stop, total)
-        return encoder.encode_images(np.stack(pixels)).embedding if pixels else None
+        return encoder.embed_images(np.stack(pixels)) if pixels else None
 
     vectors = each_once(encode, range(0, total, batch_size), peers)
     unreadable = {position: why for each in peers.collect(unreadable) for position, why in each.items()}
@@ -126,18 +126,18 @@ def _without(gallery: Gallery, unreadable: dict[int, str]) -> Gallery:
 def _encode_texts(
     encoder: Encoder, captions: tuple[str, ...], batch_size: int, keep_tokens: bool, report: Report, peers: Peers
 ) -> tuple[FloatArray, TextFeatures | None]:
-    def encode(start: int) -> TextFeatures:
-        features = encoder.encode_texts(captions[start : start + batch_size])
-        report("texts", start + len(features.embedding), len(captions))
-        return features
+    def batch(start: int) -> tuple[str, ...]:
+        texts = captions[start : start + batch_size]
+        report("texts", start + len(texts), len(captions))
+        return texts
 
     starts = range(0, len(captions), batch_size)
     if keep_tokens:
         # Every process meets nearly every text when it matches, and tokens are quicker made than sent.
-        kept = [encode(start) for start in starts]
+        kept = [encoder.encode_texts(batch(start)) for start in starts]
         embedding = _finite("text", np.concatenate([features.embedding for features in kept]))
         return embedding, _stack(kept, embedding)
-    vectors = each_once(lambda start: encode(start).embedding, starts, peers)
+    vectors = each_once(lambda start: encoder.embed_texts(batch(start)), starts, peers)
     return _finite("text", np.concatenate(vectors)), None
 
 

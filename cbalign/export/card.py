@@ -25,13 +25,12 @@ _PURPOSE = {
 }
 
 _ALIGNMENT = """\
-from cbalign.runtime.images import load_pixels
 from cbalign.runtime.session import Session
 
 session = Session.open(".")
-images = session.encode_images(load_pixels(["picture.png"], session.image_size))
-texts = session.encode_texts(["a red car"])
-similarity = images.embedding @ texts.embedding.T
+images = session.embed_images(["picture.png"])
+texts = session.embed_texts(["a red car"])
+similarity = images @ texts.T
 """
 _ANSWERING = """\
 import numpy as np

@@ -60,6 +60,15 @@ class TorchEncoder:
         tokens, embedding = self._run("text", encoded.input_ids, encoded.attention_mask)
         return TextFeatures(_array(tokens), encoded.attention_mask, _array(embedding))
 
+    def embed_images(self, pixels: PixelArray) -> FloatArray:
+        """Unit vectors (B, d) of prepared images."""
+        return _array(self._run("image", pixels)[1])
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Unit vectors (B, d) of raw texts."""
+        encoded = self.tokenizer.encode(texts)
+        return _array(self._run("text", encoded.input_ids, encoded.attention_mask)[1])
+
     def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
         """Match scores (T,) of text t with image `image_index[t]`."""
         (scores,) = self._run("match", images.tokens, texts.tokens, texts.attention_mask, image_index)

@@ -35,12 +35,10 @@ def find(encoder: Encoder, source: PairSource, queries: int, top: int) -> list[F
     """
     shown = gallery(source)
     pixels = np.stack([prepare(source.load(i), encoder.image_size) for i in shown.image_entries])
-    images = np.concatenate(
-        [encoder.encode_images(pixels[i : i + BATCH]).embedding for i in range(0, len(pixels), BATCH)]
-    )
+    images = np.concatenate([encoder.embed_images(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)])
     chosen = np.linspace(0, len(shown.captions) - 1, min(queries, len(shown.captions))).round().astype(int)
     captions = [shown.captions[i] for i in chosen]
-    scores = encoder.encode_texts(captions).embedding @ images.T  # (queries, images)
+    scores = encoder.embed_texts(captions) @ images.T  # (queries, images)
     findings = []
     for caption, row, own in zip(captions, scores, shown.caption_image[chosen], strict=True):
         order = np.argsort(-row, kind="stable")

@@ -58,29 +58,24 @@ class CapturedGraph:
         self._next_id = 1  # 0 is onnxruntime's own
         self._lock = threading.Lock()
 
-    def run(self, inputs: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-        """The outputs for inputs in the signature's order."""
+    def run(self, inputs: Sequence[NDArray[np.generic]], wanted: Sequence[str]) -> list[NDArray[np.generic]]:
+        """The outputs of these names for inputs in the signature's order; others are not copied from the device."""
         sizes = _sizes(self._signature.inputs, inputs)
         bucket = {name: bucket_of(name, size) for name, size in sizes.items()}
         with self._lock:
             if any(name != _LENGTH and size > LARGEST_BATCH for name, size in bucket.items()) or 0 in sizes.values():
-                return self._run_as_is(inputs)
+                return self._run_as_is(inputs, wanted)
             bound = self._bound(bucket)
             for port, value, buffer in zip(self._signature.inputs, inputs, bound.inputs):
                 buffer.update_inplace(_pad(value, port, bucket))
             self._session.run_with_iobinding(bound.binding, _options(str(bound.graph_id)))
             bound.binding.synchronize_outputs()
-            # A copy: the buffer is written again by the next call.
-            return [
-                np.array(value.numpy()[_cut(port, sizes)])
-                for port, value in zip(self._signature.outputs, bound.outputs)
-            ]
+            found = dict(zip(self._signature.output_names, zip(self._signature.outputs, bound.outputs)))
+            return [_taken(value)[_cut(port, sizes)] for port, value in map(found.__getitem__, wanted)]
 
-    def _run_as_is(self, inputs: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+    def _run_as_is(self, inputs: Sequence[NDArray[np.generic]], wanted: Sequence[str]) -> list[NDArray[np.generic]]:
         feed = dict(zip(self._signature.input_names, inputs, strict=True))
-        outputs: list[NDArray[np.generic]] = self._session.run(
-            self._signature.output_names, feed, _options(_UNCAPTURED)
-        )
+        outputs: list[NDArray[np.generic]] = self._session.run(wanted, feed, _options(_UNCAPTURED))
         return outputs
 
     def _bound(self, bucket: Mapping[str, int]) -> _Bound:
@@ -143,6 +138,12 @@ def _pad(value: NDArray[np.generic], port: Port, bucket: Mapping[str, int]) -> N
             widths = [(0, missing if a == axis else 0) for a in range(value.ndim)]
             value = np.pad(value, widths) if name == _LENGTH else np.pad(value, widths, mode="edge")
     return np.ascontiguousarray(value)
+
+
+def _taken(value: onnxruntime.OrtValue) -> NDArray[np.generic]:
+    """A copy of a buffer, which the next call writes again."""
+    found: NDArray[np.generic] = value.numpy()  # of a CPU's buffer, the buffer itself
+    return found.copy() if value.device_name() == "cpu" else found
 
 
 def _cut(port: Port, sizes: Mapping[str, int]) -> tuple[slice, ...]:

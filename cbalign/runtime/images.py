@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cbalign.data.image import MAX_PIXELS, decode, prepare, to_rgb
-from cbalign.encoders import Encoder, ImageFeatures, PixelArray
+from cbalign.encoders import PixelArray
 from cbalign.errors import DataError
 
 Picture: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
@@ -40,17 +39,6 @@ def load_pixels(pictures: Iterable[Picture], size: int) -> PixelArray:
     """
     prepared = [prepare(_open(picture), size) for picture in pictures]
     return np.stack(prepared) if prepared else np.empty((0, size, size, 3), np.uint8)
-
-
-def encode_pictures(encoder: Encoder, pictures: Iterable[Picture], batch_size: int = 32) -> Iterator[ImageFeatures]:
-    """Features of any number of pictures, batch by batch.
-
-    Raises:
-        DataError: as `load_pixels`.
-    """
-    remaining = iter(pictures)
-    while batch := list(islice(remaining, batch_size)):
-        yield encoder.encode_images(load_pixels(batch, encoder.image_size))
 
 
 def decode_untrusted(data: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:

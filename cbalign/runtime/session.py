@@ -146,8 +146,6 @@ class Session:
             UsageError: prepared pixels have another shape or type.
             DataError: a picture cannot be decoded.
         """
-        if isinstance(images, str | bytes | Path | Image.Image):
-            raise UsageError("encode_images takes many pictures", remedy="Put one into a list: [picture]")
         parts = [self.run("image", pixels) for pixels in self._pixel_batches(images)]
         tokens, embedding = (np.concatenate(part) for part in zip(*parts))
         return ImageFeatures(tokens, embedding)
@@ -162,6 +160,18 @@ class Session:
         parts = [self.run("text", ids[batch], mask[batch]) for batch in self._batches(len(ids))]
         features, embedding = (np.concatenate(part) for part in zip(*parts))
         return TextFeatures(features, mask, embedding)
+
+    def embed_images(self, images: PixelArray | Iterable[Picture]) -> FloatArray:
+        """Unit vectors (B, d) of pictures as `encode_images` takes them; on a GPU their tokens stay there."""
+        batches = self._pixel_batches(images)
+        return np.concatenate([self.run("image", pixels, outputs=["embedding"])[0] for pixels in batches])
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Unit vectors (B, d) of raw texts."""
+        tokens = self.tokenizer.encode(texts)
+        ids, mask = tokens.input_ids, tokens.attention_mask
+        batches = self._batches(len(ids))
+        return np.concatenate([self.run("text", ids[each], mask[each], outputs=["embedding"])[0] for each in batches])
 
     def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
         """Match scores (T,) of text t with image `image_index[t]`; each batch reads its own images only."""
@@ -188,11 +198,13 @@ class Session:
             embeddings: (N, d) of the images that are searched; may be a memory map.
             count: how many to find.
         """
-        found = self.encode_texts([query]) if isinstance(query, str) else self.encode_images([query])
-        return nearest(found.embedding[0], embeddings, count)
+        found = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
+        return nearest(found[0], embeddings, count)
 
     def _pixel_batches(self, images: PixelArray | Iterable[Picture]) -> Iterator[PixelArray]:
         """Prepared pixels, at most `batch_size` at a time, an empty batch where there are none."""
+        if isinstance(images, str | bytes | Path | Image.Image):
+            raise UsageError("images are many pictures, and this is one", remedy="Put it into a list: [picture]")
         size = self.image_size
         if isinstance(images, np.ndarray):
             if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
@@ -212,8 +224,8 @@ class Session:
         return [slice(start, start + self.batch_size) for start in range(0, max(1, items), self.batch_size)]
 
     # The outputs of a graph have several dtypes; the signature of the graph says which.
-    def run(self, graph: str, *inputs: NDArray[np.generic]) -> list[NDArray]:  # type: ignore[type-arg]
-        """Run one graph on inputs in the order of its signature.
+    def run(self, graph: str, *inputs: NDArray[np.generic], outputs: Sequence[str] | None = None) -> list[NDArray]:  # type: ignore[type-arg]
+        """Run one graph on inputs in the order of its signature; `outputs` names those that are wanted, not all.
 
         Raises:
             UsageError: the bundle has no such graph.
@@ -226,17 +238,18 @@ class Session:
             )
         signature = SIGNATURES[graph]
         feed = dict(zip(signature.input_names, inputs, strict=True))
+        wanted = tuple(outputs or signature.output_names)
         try:
             if graph in self._captured:
-                return self._captured[graph].run(inputs)
-            outputs: list[NDArray] = self._graphs[graph].run(signature.output_names, feed)  # type: ignore[type-arg]
+                return self._captured[graph].run(inputs, wanted)
+            found: list[NDArray] = self._graphs[graph].run(wanted, feed)  # type: ignore[type-arg]
         except Exception as error:  # onnxruntime's exceptions share no base class
             shapes = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in feed.items())
             raise BundleError(
                 f"onnxruntime {onnxruntime.__version__} cannot run the {graph} graph on {shapes} ({_reason(error)})",
                 remedy="Check the inputs, or export with another `export.opset`.",
             ) from error
-        return outputs
+        return found
 
 
 def _reason(error: Exception) -> str:

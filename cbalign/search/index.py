@@ -196,7 +196,7 @@ def _encode(session: Session, pictures: Iterable[_Picture]) -> Iterator[Content]
 
 def _encode_batch(session: Session, batch: list[_Picture]) -> Iterator[Content]:
     new = [picture.pixels for picture in batch if picture.pixels is not None]
-    vectors: Iterator[FloatArray] = iter(session.encode_images(np.stack(new)).embedding) if new else iter(())
+    vectors: Iterator[FloatArray] = iter(session.embed_images(np.stack(new))) if new else iter(())
     for picture in batch:
         vector = None if picture.pixels is None else next(vectors)
         problem = picture.problem

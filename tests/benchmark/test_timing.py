@@ -27,9 +27,9 @@ def timing(per_call: float) -> Timing:
 
 def test_throughput_is_compared_with_the_first_row() -> None:
     rows = (
-        Row("torch eager fp32", "cpu", {"image": timing(0.4)}, 100, 10, None, None),
-        Row("onnxruntime int8", "cpu", {"image": timing(0.1)}, 100, 10, {"text_to_image_r1": 50.0}, None),
-        Row("torch compiled fp32", "cpu", {}, None, 10, None, "does not run here"),
+        Row("torch eager fp32", "cpu", {"image": timing(0.4)}, 100, None, 10, None, None),
+        Row("onnxruntime int8", "cpu", {"image": timing(0.1)}, 100, None, 10, {"text_to_image_r1": 50.0}, None),
+        Row("torch compiled fp32", "cpu", {}, None, None, 10, None, "does not run here"),
     )
     result = Benchmark("b", "f", 23, 2, 10, 3, None, {"processor": "p", "cores": 2}, {}, "now", rows)
     assert [result.ratio(row, "image") for row in rows] == [1.0, pytest.approx(4.0), None]

@@ -38,7 +38,7 @@ def test_it_tells_of_python_packages_extras_providers_torch_and_disk(doctor):
     assert all(check["remedy"] for check in found.values() if check["state"] == "problem")
 
 
-@pytest.mark.parametrize("driver", [None, "NVIDIA H200, 143771 MiB, 570.1"])
+@pytest.mark.parametrize("driver", [None, "NVIDIA H200, 143771, 570.1"])
 def test_cuda_is_recommended_only_where_a_gpu_could_use_it(doctor, tmp_path, monkeypatch, driver):
     tool = tmp_path / "bin/nvidia-smi"
     tool.parent.mkdir()
@@ -46,6 +46,8 @@ def test_cuda_is_recommended_only_where_a_gpu_could_use_it(doctor, tmp_path, mon
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
     found = {check["name"]: check for check in json.loads(doctor("--json").stdout)["checks"]}
+    if driver is not None:
+        assert found["gpu"]["found"].startswith("NVIDIA H200, 143771 MiB, driver 570.1")
     if found["extra gpu"]["state"] == "absent":
         assert bool(found["extra gpu"]["remedy"]) == (driver is not None)
 

@@ -70,6 +70,12 @@ class TableEncoder:
         mask = (np.arange(length)[None] <= (number % 3)[:, None]).astype(np.int64)
         return TextFeatures(tokens, mask, self.texts[number])
 
+    def embed_images(self, pixels: PixelArray) -> FloatArray:
+        return self.encode_images(pixels).embedding
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        return self.encode_texts(texts).embedding
+
     def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
         assert self.matches is not None
         image = images.tokens[image_index, 0, 0].astype(int)

@@ -40,6 +40,12 @@ class Broken:
         other = TorchEncoder(self.model.model, self.tokenizer, self.model.device)
         return self.texts(other.encode_texts(texts))
 
+    def embed_images(self, pixels: PixelArray) -> FloatArray:
+        return self.encode_images(pixels).embedding
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        return self.encode_texts(texts).embedding
+
     def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
         return self.scores(self.model.match(images, texts, image_index))
 

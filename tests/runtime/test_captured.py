@@ -33,7 +33,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Graph]:
 def same(graph: Graph, name: str, *inputs: np.ndarray) -> None:
     session, captured = graph
     expected = session.run(SIGNATURES[name].output_names, dict(zip(SIGNATURES[name].input_names, inputs)))
-    for found, value in zip(captured.run(inputs), expected, strict=True):
+    for found, value in zip(captured.run(inputs, SIGNATURES[name].output_names), expected, strict=True):
         assert found.dtype == value.dtype
         assert found.shape == value.shape
         assert found == pytest.approx(value)
@@ -62,10 +62,21 @@ def test_pairs_of_any_number_come_out_as_without_buckets(
 def test_results_are_not_written_over_by_the_next_run(graphs: dict[str, Graph]) -> None:
     _, captured = graphs["image"]
     dark, light = (np.full((1, SIZE, SIZE, 3), value, np.uint8) for value in (0, 255))
-    first, _ = captured.run([dark])
-    second, _ = captured.run([light])
+    first, _ = captured.run([dark], ["tokens", "embedding"])
+    second, _ = captured.run([light], ["tokens", "embedding"])
     assert (first == 0).all()
     assert (second == 1).all()
+
+
+@pytest.mark.parametrize("batch", [3, 40])
+def test_outputs_come_as_they_are_asked_for(graphs: dict[str, Graph], batch: int) -> None:
+    session, captured = graphs["image"]
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, SIZE, SIZE, 3), dtype=np.uint8)
+    wanted = ["embedding", "tokens"]
+    for found, value in zip(captured.run([pixels], wanted), session.run(wanted, {"pixels": pixels}), strict=True):
+        assert found == pytest.approx(value)
+    (embedding,) = captured.run([pixels], ["embedding"])
+    assert embedding.shape == (batch, 3)
 
 
 def test_more_buckets_than_are_kept_go_on_working(graphs: dict[str, Graph]) -> None:
@@ -79,7 +90,7 @@ def test_threads_do_not_disturb_each_other(graphs: dict[str, Graph]) -> None:
     _, captured = graphs["image"]
 
     def mean(value: int) -> bool:
-        tokens, _ = captured.run([np.full((1 + value % 3, SIZE, SIZE, 3), value, np.uint8)])
+        (tokens,) = captured.run([np.full((1 + value % 3, SIZE, SIZE, 3), value, np.uint8)], ["tokens"])
         return bool(np.allclose(tokens, value / 255))
 
     with ThreadPoolExecutor(4) as pool:

@@ -10,11 +10,10 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from cbalign.encoders import ImageFeatures
 from cbalign.errors import BundleError, DataError, DeviceError, UsageError
 from cbalign.machine import installed
 from cbalign.runtime import placement
-from cbalign.runtime.images import encode_pictures, load_pixels
+from cbalign.runtime.images import load_pixels
 from cbalign.runtime.placement import Device, Placement, check_placement, find_device
 from cbalign.runtime.session import Session
 
@@ -191,8 +190,9 @@ def test_a_session_takes_pictures_as_they_come(bundle: Path, pixels: np.ndarray,
     Image.fromarray(pixels[0]).save(path)
     found = session.encode_images([path, pixels[1], Image.fromarray(pixels[2])])
     assert found.embedding == pytest.approx(session.encode_images(pixels[:3]).embedding)
-    assert session.encode_images([]).embedding.shape == (0, 3)
-    with pytest.raises(UsageError, match="takes many pictures"):
+    assert session.embed_images([path, pixels[1]]) == pytest.approx(session.encode_images(pixels[:2]).embedding)
+    assert session.encode_images([]).embedding.shape == session.embed_images([]).shape == (0, 3)
+    with pytest.raises(UsageError, match="Put it into a list"):
         session.encode_images(path)  # type: ignore[arg-type]
 
 
@@ -202,6 +202,8 @@ def test_long_inputs_are_cut_into_batches_that_change_nothing(bundle: Path, pixe
     index = np.array([4, 0, 4])
     assert cut.encode_images(pixels).tokens == pytest.approx(images.tokens)
     assert cut.encode_images(list(pixels)).embedding == pytest.approx(images.embedding)
+    assert cut.embed_images(pixels) == pytest.approx(images.embedding)
+    assert cut.embed_texts(["a red fox", "car", "two blue cars and a fox"]) == pytest.approx(texts.embedding)
     assert (cut.encode_texts(["a red fox", "car", "two blue cars and a fox"]).tokens == texts.tokens).all()
     assert cut.match(images, texts, index) == pytest.approx(whole.match(images, texts, index))
     assert (cut.assign(images.embedding).code == whole.assign(images.embedding).code).all()
@@ -218,22 +220,6 @@ def test_a_session_searches_by_text_and_by_example(bundle: Path) -> None:
     found = session.search(example, colours, 2)
     assert found.position[0] == 2
     assert found.score == pytest.approx([1.0, 0.0])
-
-
-def test_any_number_of_pictures_is_encoded_in_batches(bundle: Path, pixels: np.ndarray) -> None:
-    session = Session.open(bundle, "cpu")
-    sizes = []
-
-    class Counting:
-        image_size = SIZE
-
-        def encode_images(self, batch: np.ndarray) -> ImageFeatures:
-            sizes.append(len(batch))
-            return session.encode_images(batch)
-
-    parts = list(encode_pictures(Counting(), list(pixels), batch_size=2))  # type: ignore[arg-type]
-    assert sizes == [2, 2, 1]
-    assert np.concatenate([p.embedding for p in parts]) == pytest.approx(session.encode_images(pixels).embedding)
 
 
 def test_running_a_bundle_needs_no_torch_and_says_nothing(bundle: Path) -> None:
