@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cbalign import __version__
 from cbalign.cli import console, offers
 from cbalign.cli.options import device_option, json_option, require_option
 from cbalign.errors import UsageError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cbalign.runtime.bundle import BundleManifest
     from cbalign.runtime.placement import Device
 
-_PACKAGES = ("cbalign", "onnxruntime-gpu", "onnxruntime", "torch", "timm", "numpy")
+_PACKAGES = ("onnxruntime-gpu", "onnxruntime", "torch", "timm", "numpy")
 _RECALL_IMAGES = {"quick": 128, "thorough": 1000}
 
 
@@ -170,7 +171,7 @@ def _result(
         batch_rounds=effort.batch_rounds,
         recall_on=None if source is None else source.name,
         machine=machine,
-        versions={"python": platform.python_version(), **installed(_PACKAGES)},
+        versions={"python": platform.python_version(), "cbalign": __version__, **installed(_PACKAGES)},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=tuple(rows),
     )

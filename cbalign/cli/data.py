@@ -82,7 +82,7 @@ def check(
         problems = list(findings.problems)
         console.document({"ok": not problems, "problems": problems, **document, "shared": shared})
     else:
-        console.result(check_text(findings, experiment.model.text))
+        console.result(check_text(findings, experiment.model.text, experiment.task.items))
     ctx.exit(1 if findings.problems else 0)
 
 
@@ -129,7 +129,7 @@ def stats(
     if as_json:
         console.document({"splits": {split: asdict(one) for split, one in found.items()}})
     else:
-        console.result(stats_text(found, experiment.model.vision.image_size))
+        console.result(stats_text(found, experiment.model.vision.image_size, experiment.task.items))
 
 
 @data.command()

@@ -13,15 +13,23 @@ if TYPE_CHECKING:
     from cbalign.data.check import DataFindings, Found, SplitFindings
     from cbalign.data.distribution import Distribution
     from cbalign.data.stats import SplitStatistics
+    from cbalign.spec.data import ItemKind
     from cbalign.spec.model import TextSection
 
 _SHOWN = 3  # examples of a kind; --json has more
+_TEXTS: dict[ItemKind, tuple[str, str]] = {
+    "pairs": ("caption", "captions"),
+    "questions": ("question", "questions"),
+    "statements": ("statement", "statements"),
+    "premises": ("hypothesis", "hypotheses"),
+}
+"""What the texts of a kind of items are called: one, and several."""
 
 
-def check_text(findings: DataFindings, limits: TextSection) -> str:
+def check_text(findings: DataFindings, limits: TextSection, items: ItemKind) -> str:
     """What `check` found: the sources, a table, examples, and whether the data can be used."""
     splits = findings.splits
-    rows = [_check_row(found, limits) for found in splits.values()]
+    rows = [_check_row(found, limits, *_TEXTS[items]) for found in splits.values()]
     for shared in findings.shared:
         name = f"images shared with {shared.first}"
         for split, row in zip(splits, rows):
@@ -39,37 +47,37 @@ def check_text(findings: DataFindings, limits: TextSection) -> str:
     return "\n\n".join(parts)
 
 
-def stats_text(found: Mapping[str, SplitStatistics], image_size: int) -> str:
+def stats_text(found: Mapping[str, SplitStatistics], image_size: int, items: ItemKind) -> str:
     """What `stats` counted: the sources and a table."""
-    rows = [_stats_row(one, image_size) for one in found.values()]
+    rows = [_stats_row(one, image_size, *_TEXTS[items]) for one in found.values()]
     return "\n\n".join([_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)])
 
 
-def _check_row(found: SplitFindings, limits: TextSection) -> dict[str, str]:
+def _check_row(found: SplitFindings, limits: TextSection, text: str, texts: str) -> dict[str, str]:
     captions = found.captions
     tokens = captions.cut_by_max_tokens
     return {
         "pairs": f"{found.pairs:,}",
         "images": f"{found.images:,}",
-        "captions": f"{captions.count:,}",
-        "captions per image": _span(found.captions_per_image),
+        texts: f"{captions.count:,}",
+        f"{texts} per image": _span(found.captions_per_image),
         "missing images": f"{found.missing.count:,}",
         "corrupt images": f"{found.corrupt.count:,}",
         "duplicate images": f"{found.duplicates.count:,}",
-        "empty captions": f"{captions.empty.count:,}",
-        f"captions over {limits.max_words} words": f"{captions.cut_by_max_words:,}",
-        f"captions over {limits.max_tokens} tokens": "unknown" if tokens is None else f"{tokens:,}",
+        f"empty {texts}": f"{captions.empty.count:,}",
+        f"{texts} over {limits.max_words} words": f"{captions.cut_by_max_words:,}",
+        f"{texts} over {limits.max_tokens} tokens": "unknown" if tokens is None else f"{tokens:,}",
     }
 
 
-def _stats_row(found: SplitStatistics, image_size: int) -> dict[str, str]:
+def _stats_row(found: SplitStatistics, image_size: int, text: str, texts: str) -> dict[str, str]:
     words, sizes = found.vocabulary, found.sizes
     return {
         "pairs": f"{found.pairs:,}",
-        "captions": f"{found.captions:,}",
-        "captions per image": _span(found.captions_per_image),
-        "words of a caption": _spread(found.words),
-        "tokens of a caption": _spread(found.tokens),
+        texts: f"{found.captions:,}",
+        f"{texts} per image": _span(found.captions_per_image),
+        f"words of a {text}": _spread(found.words),
+        f"tokens of a {text}": _spread(found.tokens),
         "distinct words": f"{words.distinct:,}",
         "words that are one token": _percent(words.one_token),
         "words with [UNK]": _percent(words.unknown),

@@ -33,6 +33,10 @@ def test_data_check_and_stats_look_at_items_and_pack_refuses_them(tmp_path: Path
     assert "entry 7: image dev-3-0-img1.png" in split["missing"]["examples"][0]
     described = cbalign(place, "data", "stats", "entailment.yaml", "--workers", "0", "--json")
     assert described.code == 0, described.stderr
+    for verb, spec, texts in (("check", "nlvr2", "statements"), ("stats", "entailment", "hypotheses")):
+        shown = cbalign(place, "data", verb, f"{spec}.yaml", "--split", "train", "--workers", "0").stdout
+        assert f"\n{texts} per image" in shown
+        assert "caption" not in shown
     packed = cbalign(place, "data", "pack", "nlvr2.yaml", "--split", "train", "--output", "shards")
     assert packed.code == 2
     assert "source nlvr2 has statements, not pairs" in packed.stderr
