@@ -47,7 +47,7 @@ docs: $(VENV)/test ## the documentation, without a network, into build/site; a w
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 benchmark: $(VENV)/quickstart ## a bundle at ViT-B size beside PyTorch; keeps benchmarks/results/
-	$(BIN)/python benchmarks/deployment.py
+	$(BIN)/python -m benchmarks.deployment
 
 lint: $(VENV)/test ## style and import direction
 	$(BIN)/ruff check .

@@ -1,14 +1,16 @@
 """Speed of a bundle at ViT-B size beside PyTorch on this machine.
 
-    python benchmarks/deployment.py
-    python benchmarks/deployment.py --quick                 (about 10 minutes on two idle cores)
-    python benchmarks/deployment.py --device cuda --batch 32 --batch 128
+    python -m benchmarks.deployment                 (about 25 minutes on two idle cores)
+    python -m benchmarks.deployment --quick         (about 6 minutes)
+    python -m benchmarks.deployment --device cuda --batch 8 --batch 32 --batch 128
+    python -m benchmarks.deployment --table         (measures nothing: the tables of what is kept)
 
 A model of the published size (ViT-B/16, BERT-base in 6 + 6 layers) with random weights: they make no difference to
 speed. It has no codebook: which code is nearest hangs on chance there, and int8 would not pass for the same. It is
 exported in float32 and int8, on a GPU in float32 and float16, as `cbalign export` does it, its parity included, and
-measured by `cbalign benchmark`; the document is kept in benchmarks/results/. On a CPU, exits with 1 when ONNX in
-float32 is slower than eager PyTorch, or int8 is less than 2.3 times as fast, for images at the best batch.
+measured by `cbalign benchmark`; the document is kept in benchmarks/results/, its ratios in docs/results.md. On a CPU,
+exits with 1 when ONNX in float32 is slower than eager PyTorch, or int8 is less than 2.3 times as fast, for images at
+the best batch.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.chain import replace_between
 from cbalign.data.source import open_source
 from cbalign.data.vocabulary import build_tokenizer
 from cbalign.engine.checkpoint import TrainingState, save_checkpoint
@@ -38,8 +41,11 @@ from cbalign.spec.export import Precision
 from cbalign.spec.load import load_experiment
 
 RESULTS = Path(__file__).with_name("results")
+DOCUMENT = Path("docs/results.md")
+BEGIN, END = "<!-- deployment {} -->", "<!-- /deployment {} -->"
 PRECISIONS: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}
 BARS = {"cpu": {"onnxruntime fp32": 1.0, "onnxruntime int8": 2.3}, "cuda": {}}
+PARTS = {"image": "images", "text": "texts", "match": "matching"}
 PICTURES = 8
 WORDS = ("red", "blue", "green", "dark", "light", "small", "large", "round", "square", "striped")
 SPEC = """\
@@ -63,9 +69,14 @@ def main() -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--quick", action="store_true", help="do not compile PyTorch's model")
     parser.add_argument("--device", choices=list(PRECISIONS), default="cpu")
-    parser.add_argument("--output", type=Path, help="(default: benchmarks/results/deployment-vit-b-DEVICE.json)")
+    parser.add_argument("--output", type=Path, help="(default: kept, and its table written to docs/results.md)")
+    parser.add_argument("--table", action="store_true", help="write the tables of the kept results, and nothing else")
     options = parser.parse_args()
-    output = (options.output or RESULTS / f"deployment-vit-b-{options.device}.json").resolve()
+    if options.table:
+        for device in PRECISIONS:
+            write_table(device)
+        return 0
+    output = (options.output or kept(options.device)).resolve()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         run = make_run(folder, options.image_size)
@@ -79,12 +90,40 @@ def main() -> int:
         words += ["--quick"] if options.quick else []
         output.parent.mkdir(exist_ok=True)
         subprocess.run([sys.executable, "-m", "cbalign", *words], check=True)
+    if options.output is None:
+        write_table(options.device)
     rows = {row["subject"]: row for row in json.loads(output.read_text())["rows"]}
     bars = BARS[options.device]
     ratios = {name: rows[name]["timings"]["image"]["best"]["times_first_row"] for name in bars}
     for name, bar in bars.items():
         print(f"{name}: {ratios[name]:.2f} times eager PyTorch, at least {bar} is wanted")
     return int(any(ratios[name] < bar for name, bar in bars.items()))
+
+
+def kept(device: str) -> Path:
+    """Where the results of a device are."""
+    return RESULTS / f"deployment-vit-b-{device}.json"
+
+
+def write_table(device: str) -> None:
+    """Put the ratios of what is kept into the documentation."""
+    replace_between(DOCUMENT, BEGIN.format(device), END.format(device), table(json.loads(kept(device).read_text())))
+
+
+def table(document: dict) -> str:
+    """How many times as fast each subject is as the first one, and how large."""
+    first, *_ = document["rows"]
+    on_gpu = any(row["peak_gpu_memory"] for row in document["rows"])
+    header = ["", "one image", *PARTS.values(), "GPU MB" if on_gpu else "memory MB", "weights MB"]
+    rows = [header, ["---"] * len(header)]
+    for row in document["rows"]:
+        alone = [each["timings"]["image"]["latency"]["p50_ms"] for each in (first, row)]
+        best = [row["timings"][part]["best"] for part in PARTS]
+        ratios = [f"{speed['times_first_row']:.2f} (at {speed['batch']})" for speed in best]
+        memory = row["peak_gpu_memory"] if on_gpu else row["peak_memory"]
+        sizes = [f"{size / 1e6:,.0f}" for size in (memory, row["size"])]
+        rows.append([row["subject"], f"{alone[0] / alone[1]:.2f}", *ratios, *sizes])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def make_run(folder: Path, image_size: int) -> Run:
