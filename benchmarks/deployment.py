@@ -1,7 +1,7 @@
 """Speed of a bundle at ViT-B size beside PyTorch on this machine.
 
     python -m benchmarks.deployment                 (about 25 minutes on two idle cores)
-    python -m benchmarks.deployment --quick         (about 6 minutes)
+    python -m benchmarks.deployment --quick --output quick.json         (about 6 minutes, not kept)
     python -m benchmarks.deployment --device cuda --batch 8 --batch 32 --batch 128
     python -m benchmarks.deployment --table         (measures nothing: the tables of what is kept)
 
@@ -76,6 +76,8 @@ def main() -> int:
         for device in PRECISIONS:
             write_table(device)
         return 0
+    if options.output is None and (options.quick or options.threads or options.image_size != 224):
+        parser.error("what is kept is measured with the default settings; name an --output")
     output = (options.output or kept(options.device)).resolve()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -117,11 +119,14 @@ def table(document: dict) -> str:
     header = ["", "one image", *PARTS.values(), "GPU MB" if on_gpu else "memory MB", "weights MB"]
     rows = [header, ["---"] * len(header)]
     for row in document["rows"]:
+        if row["note"]:
+            rows.append([row["subject"], row["note"], *[""] * (len(header) - 2)])
+            continue
         alone = [each["timings"]["image"]["latency"]["p50_ms"] for each in (first, row)]
         best = [row["timings"][part]["best"] for part in PARTS]
         ratios = [f"{speed['times_first_row']:.2f} (at {speed['batch']})" for speed in best]
         memory = row["peak_gpu_memory"] if on_gpu else row["peak_memory"]
-        sizes = [f"{size / 1e6:,.0f}" for size in (memory, row["size"])]
+        sizes = ["–" if size is None else f"{size / 1e6:,.0f}" for size in (memory, row["size"])]
         rows.append([row["subject"], f"{alone[0] / alone[1]:.2f}", *ratios, *sizes])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 

@@ -35,7 +35,10 @@ def peak_memory(subject: Subject, batch: int, bundle: Path) -> Memory:
     """
     command = [sys.executable, "-m", "cbalign.benchmark.memory", subject.to_json(), str(batch), str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True)
-    return Memory(*json.loads(done.stdout)) if done.returncode == 0 else Memory()
+    try:
+        return Memory(*json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, TypeError, ValueError):  # it failed; the rest of the benchmark is worth keeping
+        return Memory()
 
 
 def _measure(subject: Subject, batch: int, bundle: Path) -> Memory:

@@ -9,6 +9,7 @@ import click
 
 from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
+from cbalign.errors import UsageError
 from cbalign.spec.export import Precision
 
 if TYPE_CHECKING:
@@ -47,7 +48,12 @@ def export(
 
     prepare(run, triton)
     if is_bundle(run):
-        write(run, triton, as_json=as_json)
+        if output is not None or force or len(precisions) > 1:
+            raise UsageError(
+                f"{run} is a bundle already: --output and --force do not apply, and Triton serves one precision of it",
+                remedy="Give --triton DIR, and at most one --precision.",
+            )
+        write(run, triton, *precisions, as_json=as_json)
         return
     from cbalign.export import export_run
 

@@ -29,7 +29,17 @@ from cbalign.export.precision import require_precision, write_precision
 from cbalign.export.proof import prove
 from cbalign.export.subject import Exportable
 from cbalign.machine import installed
-from cbalign.runtime.bundle import CARD, GOLDEN, MANIFEST, PARITY, PREPROCESSING, SPEC, BundleManifest, list_files
+from cbalign.runtime.bundle import (
+    CARD,
+    GOLDEN,
+    MANIFEST,
+    PARITY,
+    PREPROCESSING,
+    SPEC,
+    BundleManifest,
+    is_bundle,
+    list_files,
+)
 from cbalign.runtime.session import Session
 from cbalign.runtime.signatures import SIGNATURES, required
 from cbalign.spec.dump import dump_yaml, fingerprint
@@ -81,7 +91,7 @@ def export_run(
         report: told what is being done.
 
     Raises:
-        UsageError: `output` is there already and `force` is not given.
+        UsageError: `output` is there already and `force` is not given, or is something else than a bundle.
         CheckpointError: the run has no checkpoint, or it is damaged.
         DeviceError: nothing here runs a precision.
         ParityError: a graph does not compute what PyTorch computes.
@@ -92,6 +102,8 @@ def export_run(
     target = output or Path("exports") / loaded.name
     if target.exists() and not force:
         raise UsageError(f"{target} is there already", remedy="Add --force to replace it, or choose another --output.")
+    if target.exists() and not is_bundle(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(f"{target} is no bundle; --force replaces bundles only", remedy="Choose another --output.")
     wanted = tuple(dict.fromkeys(precisions)) or loaded.export.precisions
     for precision in wanted:
         require_precision(precision)

@@ -15,6 +15,7 @@ from cbalign.export.divergence import diverges_from_float, diverges_from_torch
 from cbalign.export.ladder import Ladder
 from cbalign.export.parity import WHOLE, Check, PrecisionReport
 from cbalign.export.subject import Exportable
+from cbalign.export.widen import idle_bytes
 from cbalign.runtime.bundle import PREPROCESSING, BundleManifest
 from cbalign.runtime.checker import check_graph
 from cbalign.runtime.session import Session
@@ -81,7 +82,7 @@ def _check_contents(subject: Exportable, folder: Path, manifest: BundleManifest,
         stored += sum(
             int(np.prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
             for tensor in loaded.graph.initializer
-        )
+        ) - idle_bytes(loaded)
     path = folder / PREPROCESSING
     described = Preprocessing.from_json(path.read_text(encoding="utf-8"), name=str(path))
     same = described == Preprocessing(subject.image_size)

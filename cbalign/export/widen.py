@@ -9,6 +9,7 @@ Matrix Multiplication, 2008, copy such blocks; onnxruntime copies the weights on
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from cbalign.export.pattern import drop_unused, linear_map, new_weights, only_user, weights
@@ -19,6 +20,8 @@ _APART = 4096
 _IDLE = 16
 """Units that are added: one cache line of float32."""
 
+_MARK = "_widened"
+
 
 def widen_hidden(model: ir.Model) -> None:
     """Widen the hidden layer of every map, GELU, map of a float32 graph whose rows fall on each other in the cache.
@@ -28,6 +31,16 @@ def widen_hidden(model: ir.Model) -> None:
     for node in list(model.graph):
         if node.op_type == "Gelu" and node.domain == "":
             _widen(model.graph, node)
+
+
+def idle_bytes(model: onnx.ModelProto) -> int:
+    """How many bytes of a float32 graph's weights `widen_hidden` added."""
+    total = 0
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith(_MARK):
+            size = 4 * int(np.prod(tensor.dims))
+            total += max(_IDLE * size // width for width in tensor.dims if 4 * (width - _IDLE) % _APART == 0)
+    return total
 
 
 def _widen(graph: ir.Graph, gelu: ir.Node) -> None:
@@ -44,14 +57,15 @@ def _widen(graph: ir.Graph, gelu: ir.Node) -> None:
         value = node.outputs[0]
         # It is no longer what the module gives, nor the tensor of that name in another precision.
         node.metadata_props.clear()
-        value.name = f"{value.name}_wide"
+        value.name = f"{value.name}{_MARK}"
         if value.shape is not None:
             value.shape = ir.Shape([*value.shape[:-1], len(first.bias) + _IDLE])
 
 
 def _give(graph: ir.Graph, node: ir.Node, numbers: np.ndarray) -> None:
-    """Give a node weights of its own: those that it has may be shared."""
+    """Give a node wider weights: those that it has may be read elsewhere as well."""
     old = node.inputs[1]
     assert old is not None
-    node.replace_input_with(1, new_weights(graph, f"{node.outputs[0].name}_weight_wide", numbers))
+    name = f"{old.name}{_MARK}"
+    node.replace_input_with(1, graph.initializers.get(name) or new_weights(graph, name, numbers))
     drop_unused(graph, [old])

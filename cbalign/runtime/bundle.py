@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -111,6 +112,7 @@ class BundleManifest:
             if not values["precisions"]:
                 raise ValueError("it lists no precision")
             values["files"] = {_inside(path): BundleFile(**file) for path, file in values["files"].items()}
+            _check_types(values)
             if lacking := [required for required in _REQUIRED if required not in values["files"]]:
                 raise ValueError(f"it does not list {lacking[0]}")
             return cls(**values)
@@ -148,11 +150,12 @@ class Bundle:
         """Where a graph lies.
 
         Raises:
-            BundleError: the bundle has no such precision or graph.
+            UsageError: the bundle has no such precision.
+            BundleError: it has no such graph.
         """
         if precision not in self.manifest.precisions:
             has = ", ".join(self.manifest.precisions)
-            raise BundleError(f"{self.folder} has no {precision} graphs, only {has}", remedy=f"Choose one of {has}.")
+            raise UsageError(f"{self.folder} has no {precision} graphs, only {has}", remedy=f"Choose one of {has}.")
         name = f"{precision}/{graph}.onnx"
         if name not in self.manifest.files:
             raise BundleError(f"{self.folder} has no {name}", remedy="Export it: `export.graphs: all` in the spec.")
@@ -237,6 +240,18 @@ def _digest(text: str) -> str:
 
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not name.isprintable():
         raise ValueError(f"{name!r} leads outside of the bundle")
     return name
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Refuse what a manifest from elsewhere may hold in the place of a text, a number or a digest."""
+    for key in ("name", "created", "run", "spec_fingerprint", "opset_reason"):
+        if not isinstance(values[key], str):
+            raise ValueError(f"its {key} is no text")
+    if type(values["opset"]) is not int or (values["step"] is not None and type(values["step"]) is not int):
+        raise ValueError("its opset or step is no whole number")
+    for name, file in values["files"].items():
+        if type(file.size) is not int or file.size < 0 or not re.fullmatch("[0-9a-f]{64}", str(file.sha256)):
+            raise ValueError(f"it has no size and SHA-256 for {name}")

@@ -67,7 +67,7 @@ class CapturedGraph:
                 return self._run_as_is(inputs, wanted)
             bound = self._bound(bucket)
             for port, value, buffer in zip(self._signature.inputs, inputs, bound.inputs):
-                buffer.update_inplace(_pad(value, port, bucket))
+                buffer.update_inplace(_fitting(_pad(value, port, bucket), port, buffer))
             self._session.run_with_iobinding(bound.binding, _options(str(bound.graph_id)))
             bound.binding.synchronize_outputs()
             found = dict(zip(self._signature.output_names, zip(self._signature.outputs, bound.outputs)))
@@ -103,10 +103,15 @@ class CapturedGraph:
         return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(port.dtype).type, *self._device)
 
 
-def has_fixed_shapes(session: onnxruntime.InferenceSession, signature: Signature) -> bool:
-    """Whether every dimension that the signature leaves to the model is a number in the graph."""
+def can_be_captured(session: onnxruntime.InferenceSession, signature: Signature) -> bool:
+    """Whether the inputs tell the sizes of all buffers.
+
+    Every dimension that the signature leaves to the model must be a number in the graph, every other one of an output
+    be one of an input, too.
+    """
     shapes = {port.name: port.shape for port in (*session.get_inputs(), *session.get_outputs())}
-    return all(
+    given = {name for port in signature.inputs for name in port.shape}
+    return given.issuperset(name for port in signature.outputs for name in port.shape) and all(
         isinstance(shapes[port.name][axis], int)
         for port in (*signature.inputs, *signature.outputs)
         for axis, name in enumerate(port.shape)
@@ -122,12 +127,21 @@ def bucket_of(name: str, size: int) -> int:
 
 
 def _sizes(ports: Sequence[Port], values: Sequence[NDArray[np.generic]]) -> dict[str, int]:
-    return {
-        name: value.shape[axis]
-        for port, value in zip(ports, values, strict=True)
-        for axis, name in enumerate(port.shape)
-        if name is not None
-    }
+    """The size of each named dimension; onnxruntime's own checks do not see what is copied into a buffer."""
+    sizes: dict[str, int] = {}
+    for port, value in zip(ports, values, strict=True):
+        if value.ndim != len(port.shape):
+            raise ValueError(f"{port.name} has {value.ndim} dimensions instead of {len(port.shape)}")
+        for name, size in zip(port.shape, value.shape):
+            if name is not None and sizes.setdefault(name, size) != size:
+                raise ValueError(f"{port.name} has {size} {name} where others have {sizes[name]}")
+    return sizes
+
+
+def _fitting(value: NDArray[np.generic], port: Port, buffer: onnxruntime.OrtValue) -> NDArray[np.generic]:
+    if value.dtype != np.dtype(port.dtype) or list(value.shape) != list(buffer.shape()):
+        raise ValueError(f"{port.name} is {value.dtype} {value.shape} instead of {port.dtype} {tuple(buffer.shape())}")
+    return value
 
 
 def _pad(value: NDArray[np.generic], port: Port, bucket: Mapping[str, int]) -> NDArray[np.generic]:

@@ -82,4 +82,4 @@ def _open(picture: Picture) -> Image.Image:
             return to_rgb(picture)
         except Exception as error:  # Pillow decodes an opened file when its pixels are asked for
             raise DataError(f"image: cannot be decoded ({error})") from error
-    return decode(picture)
+    return decode_untrusted(picture)

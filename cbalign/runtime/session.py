@@ -17,7 +17,7 @@ from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
 from cbalign.errors import BundleError, DataError, UsageError
 from cbalign.runtime.bundle import PREPROCESSING, Bundle
-from cbalign.runtime.captured import CapturedGraph, has_fixed_shapes
+from cbalign.runtime.captured import CapturedGraph, can_be_captured
 from cbalign.runtime.images import Picture, load_pixels
 from cbalign.runtime.placement import CUDA, Device, Placement, Provider, check_placement, find_device, quiet
 from cbalign.runtime.ranking import Nearest, nearest
@@ -105,7 +105,7 @@ class Session:
         for graph in opened.manifest.graphs:
             graphs[graph] = _load(opened.graph_path(precision, graph), found, threads, cuda_graphs)
             _check_signature(graph, graphs[graph], opened.graph_path(precision, graph))
-            if _captures(graphs[graph]) and has_fixed_shapes(graphs[graph], SIGNATURES[graph]):
+            if _captures(graphs[graph]) and can_be_captured(graphs[graph], SIGNATURES[graph]):
                 captured[graph] = CapturedGraph(graphs[graph], SIGNATURES[graph], "cuda", found.index)
             placement.append(Placement.of(graph, graphs[graph]))
             if found.kind != "cpu":
@@ -152,7 +152,7 @@ class Session:
 
     def encode_texts(self, texts: Sequence[str]) -> TextFeatures:
         """Tokenize and encode raw texts, padded to the longest of them."""
-        return self.encode_tokens(self.tokenizer.encode(texts))
+        return self.encode_tokens(self._tokens(texts))
 
     def encode_tokens(self, tokens: Tokens) -> TextFeatures:
         """Encode texts that are already tokenized."""
@@ -168,7 +168,7 @@ class Session:
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Unit vectors (B, d) of raw texts."""
-        tokens = self.tokenizer.encode(texts)
+        tokens = self._tokens(texts)
         ids, mask = tokens.input_ids, tokens.attention_mask
         batches = self._batches(len(ids))
         return np.concatenate([self.run("text", ids[each], mask[each], outputs=["embedding"])[0] for each in batches])
@@ -200,6 +200,11 @@ class Session:
         """
         found = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
         return nearest(found[0], embeddings, count)
+
+    def _tokens(self, texts: Sequence[str]) -> Tokens:
+        if isinstance(texts, str):
+            raise UsageError("texts are many, and this is one", remedy="Put it into a list: [text]")
+        return self.tokenizer.encode(texts)
 
     def _pixel_batches(self, images: PixelArray | Iterable[Picture]) -> Iterator[PixelArray]:
         """Prepared pixels, at most `batch_size` at a time, an empty batch where there are none."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cbalign.data.image import prepare
 from cbalign.encoders import FloatArray, ImageFeatures, TextFeatures
 from cbalign.errors import DataError, DivergenceError
 from cbalign.runtime.images import decode_untrusted
@@ -52,12 +53,12 @@ def rerank(session: Session, folder: Path, hits: list[Hit], text: TextFeatures, 
         readable, pictures = [], []
         for hit in hits[start : min(start + _BATCH, count)]:
             try:
-                pictures.append(decode_untrusted(folder / hit.path))
+                pictures.append(prepare(decode_untrusted(folder / hit.path), session.image_size))
             except DataError:
                 continue
             readable.append(hit)
         if readable:
-            scores = match_one_text(session, session.encode_images(pictures), text)
+            scores = match_one_text(session, session.encode_images(np.stack(pictures)), text)
             scored.extend(replace(hit, match=float(score)) for hit, score in zip(readable, scores))
     if not all(np.isfinite(hit.match or 0.0) for hit in scored):
         raise DivergenceError("match scores are not numbers", remedy="Use another precision of the bundle.")

@@ -174,8 +174,8 @@ class Store:
                     self._database.execute(f"PRAGMA user_version = {_FORMAT}")
         elif version != _FORMAT:
             raise _Damaged(self.folder)
-        path = self.folder / VECTORS
-        if (path.stat().st_size if path.exists() else 0) < self._rows() * self._width() * 4:
+        path, named = self.folder / VECTORS, self._rows() * self._width() * 4  # first: another process may append
+        if (path.stat().st_size if path.exists() else 0) < named:
             raise _Damaged(self.folder)
 
     def _append(self, row: int, vectors: FloatArray) -> None:

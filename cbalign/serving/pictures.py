@@ -41,16 +41,18 @@ def from_base64(text: str, name: str = "image") -> bytes:
         raise DataError(f"{name}: not base64 ({error})") from error
 
 
-def array_pixels(data: bytes, size: int, max_pixels: int) -> list[PixelArray]:
+def array_pixels(data: bytes, size: int, max_pixels: int, most: int) -> list[PixelArray]:
     """The images of a NumPy file (.npy): RGB (H, W, 3) or (B, H, W, 3), uint8 or floats in [0, 1].
 
     Raises:
-        DataError: it is no such array, or an image has too many pixels.
+        DataError: it is no such array, holds none or more than `most` images, or one has too many pixels.
     """
     array = _read_npy(data)
     images = array[None] if array.ndim == 3 else array
     if images.ndim != 4:
         raise DataError(f"an image array must be (H, W, 3) or (B, H, W, 3), not {array.shape}")
+    if not 1 <= len(images) <= most:
+        raise DataError(f"{len(images):,} images, 1 to {most} are taken at a time")
     if images.shape[1] * images.shape[2] > max_pixels:
         raise DataError(f"{images.shape[2]} x {images.shape[1]} pixels, more than {max_pixels:,} are refused")
     return [prepare(from_array(image), size) for image in images]

@@ -109,10 +109,8 @@ class Service:
             DataError: it is no array of images, or holds too many.
             Busy: too many are waiting.
         """
-        pixels = await self._decode(partial(array_pixels, data, self.session.image_size, self._max_pixels))
-        if not 1 <= len(pixels) <= most:
-            raise DataError(f"{len(pixels)} images, 1 to {most} are taken at a time")
-        return await self._images.submit(pixels)
+        size = self.session.image_size
+        return await self._images.submit(await self._decode(partial(array_pixels, data, size, self._max_pixels, most)))
 
     async def encode_texts(self, texts: Sequence[str]) -> list[EncodedText]:
         """Encode texts.

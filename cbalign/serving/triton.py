@@ -12,6 +12,7 @@ served as it is, without batching; every other graph is batched dynamically.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from cbalign.runtime.signatures import SIGNATURES, Port
 _TYPES = {"uint8": "TYPE_UINT8", "int64": "TYPE_INT64", "float32": "TYPE_FP32"}
 _BESIDE = {"image": (PREPROCESSING,), "text": (TOKENIZER_FILE, SETTINGS_FILE)}
 _UNBATCHED = "match"
+_MODES = {"fp16": "FP16", "fp32": "FP32"}
+"""TensorRT's precisions of ours; bf16 runs on CUDA, int8 on the CPU that it is made for."""
 _MAX_BATCH, _PREFERRED, _MAX_PAIRS = 64, (8, 16, 32), 256
 _DELAY_MICROSECONDS = 2000
 _QUEUE = 256
@@ -44,8 +47,8 @@ def write_triton(bundle: Path, repository: Path, precision: str | None = None) -
         precision: which graphs; fp16 where the bundle has them, else fp32, when left out.
 
     Raises:
-        BundleError: the bundle is damaged or lacks the precision.
-        UsageError: `repository` is there already, or the bundle embeds no images and texts.
+        BundleError: the bundle is damaged.
+        UsageError: `repository` is there already, or the bundle embeds no images and texts or lacks the precision.
         StorageError: it cannot be written.
     """
     opened = Bundle.open(bundle).require_alignment()
@@ -80,11 +83,15 @@ def _write_model(bundle: Bundle, precision: str, graph: str, folder: Path) -> No
     for name in _BESIDE.get(graph, ()):
         shutil.copyfile(bundle.folder / name, folder / name)
     longest_text = Tokenizer.load(bundle.folder).settings.max_tokens
-    config = model_config(folder.name, graph, precision, _shapes(path), longest_text)
+    files = [bundle.manifest.files.get(f"{precision}/{name}") for name in (path.name, data.name)]
+    content = hashlib.sha256("".join(file.sha256 for file in files if file).encode()).hexdigest()[:16]
+    config = model_config(folder.name, graph, precision, _shapes(path), longest_text, content)
     (folder / "config.pbtxt").write_text(config, encoding="utf-8")
 
 
-def model_config(name: str, graph: str, precision: str, shapes: dict[str, list[int | str]], longest_text: int) -> str:
+def model_config(
+    name: str, graph: str, precision: str, shapes: dict[str, list[int | str]], longest_text: int, content: str
+) -> str:
     """The `config.pbtxt` of one graph (Triton's ModelConfig as protobuf text).
 
     Args:
@@ -93,6 +100,7 @@ def model_config(name: str, graph: str, precision: str, shapes: dict[str, list[i
         precision: of its weights.
         shapes: of every input and output as the ONNX file has them; a varying dimension is a string.
         longest_text: in tokens.
+        content: another one for other weights, in letters and digits.
     """
     signature = SIGNATURES[graph]
     batched = graph != _UNBATCHED
@@ -110,8 +118,10 @@ def model_config(name: str, graph: str, precision: str, shapes: dict[str, list[i
             f"  max_queue_delay_microseconds: {_DELAY_MICROSECONDS}\n"
             f"  default_queue_policy {{ max_queue_size: {_QUEUE} }}\n}}"
         )
-    blocks.append("instance_group [ { count: 1 kind: KIND_GPU } ]")
-    blocks.append(_accelerator(name, precision, _profiles(signature.inputs, shapes, longest_text)))
+    blocks.append(f"instance_group [ {{ count: 1 kind: {'KIND_CPU' if precision == 'int8' else 'KIND_GPU'} }} ]")
+    if precision in _MODES:
+        cache = f"/tmp/{name}-{content}-tensorrt"
+        blocks.append(_accelerator(cache, precision, _profiles(signature.inputs, shapes, longest_text)))
     blocks.append(f'parameters {{ key: "cbalign.precision" value {{ string_value: "{precision}" }} }}')
     return "\n".join(blocks) + "\n"
 
@@ -123,15 +133,18 @@ def _tensor(kind: str, port: Port, shape: Sequence[int | str], batched: bool) ->
     return f'{kind} {{\n  name: "{port.name}"\n  data_type: {_TYPES[port.dtype]}\n  dims: [ {listed} ]{reshape}\n}}'
 
 
-def _accelerator(name: str, precision: str, profiles: dict[str, str]) -> str:
-    """TensorRT through onnxruntime; engines are kept, so that a restart does not build them again."""
+def _accelerator(cache: str, precision: str, profiles: dict[str, str]) -> str:
+    """TensorRT through onnxruntime; engines are kept, so that a restart does not build them again.
+
+    onnxruntime tells engines apart by a graph's form, not by its weights: `cache` must be another folder for others.
+    """
     parameters = {
-        "precision_mode": "FP16" if precision == "fp16" else "FP32",
+        "precision_mode": _MODES[precision],
         "max_workspace_size_bytes": str(_WORKSPACE),
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": f"/tmp/{name}-tensorrt",
+        "trt_engine_cache_path": cache,
         "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": f"/tmp/{name}-tensorrt",
+        "trt_timing_cache_path": cache,
         **({"trt_layer_norm_fp32_fallback": "1"} if precision == "fp16" else {}),
         **profiles,
     }

@@ -104,8 +104,12 @@ def test_a_bundle_that_is_there_is_replaced_only_with_force(run: Path, tmp_path:
     with pytest.raises(UsageError, match="is there already") as caught:
         export_run(run, target)
     assert "--force" in str(caught.value)
+    with pytest.raises(UsageError, match="is no bundle"):
+        export_run(run, target, force=True)
     assert (target / "mine.txt").read_text() == "keep"
-    export_run(run, target, precisions=("int8",), force=True)
+    (target / "mine.txt").unlink()
+    for _ in range(2):  # an empty folder, then the bundle
+        export_run(run, target, precisions=("int8",), force=True)
     assert is_bundle(target)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
     only = Session.open(target, "cpu")

@@ -146,6 +146,13 @@ def test_what_embeds_is_refused(place: Path, bundle: Path, words: tuple[str, ...
     assert "embeds no images and texts: it has the graphs classify" in result.stderr
 
 
+def test_triton_refuses_a_classifier_before_anything_is_exported(place: Path, run: Path) -> None:
+    result = cbalign(place, "export", str(run), "--triton", "models", "--output", "none")
+    assert result.code == 2, result.stderr
+    assert "Triton serves models of pretraining and retrieval" in result.stderr
+    assert not (place / "none").exists()
+
+
 def test_retrieval_of_a_classifier_is_refused(place: Path, bundle: Path) -> None:
     result = cbalign(place, "report", str(bundle), "--on", "validation", "--output", "x.png")
     assert result.code == 2

@@ -12,10 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cbalign.engine.reporter import Silent
+from cbalign.export import export_run
 from cbalign.export.graph import write_graph
 from cbalign.export.precision import write_precision
+from cbalign.export.widen import idle_bytes
 from cbalign.runtime.signatures import SIGNATURES
 from cbalign.spec.export import Precision
+from cbalign.spec.load import load_experiment
+from cbalign.tasks.train import train_experiment
+
+from .conftest import write_experiment
 
 
 class Perceptrons(nn.Module):
@@ -63,12 +70,18 @@ def hidden_widths(model: onnx.ModelProto) -> list[int]:
     return [sizes[n.input[1]][0] for n in model.graph.node if n.op_type == "MatMul" and sizes[n.input[1]][1] == 8]
 
 
+def weight_bytes(model: onnx.ModelProto) -> int:
+    return sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer)
+
+
 @pytest.mark.parametrize(("hidden", "widened"), [(1024, 1040), (3072, 3088), (1000, 1000), (1536, 1536)])
 def test_rows_of_whole_pages_are_widened_and_nothing_else_changes(hidden: int, widened: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Perceptrons(hidden).eval()
     model = written(module, tmp_path)
     assert hidden_widths(model) == [widened, widened]
+    traced = onnx.load(tmp_path / "traced" / "text.onnx")
+    assert idle_bytes(model) == weight_bytes(model) - weight_bytes(traced)
     used = {name for node in model.graph.node for name in node.input}
     assert {tensor.name for tensor in model.graph.initializer} <= used
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -85,3 +98,16 @@ def test_half_precision_keeps_its_widths(tmp_path: Path) -> None:
 
 def test_a_hidden_layer_that_is_read_elsewhere_stays(tmp_path: Path) -> None:
     assert hidden_widths(written(Watched(1024).eval(), tmp_path)) == [1024]
+
+
+def test_a_model_of_which_every_weight_is_exported_is_still_the_student_alone(tmp_path: Path) -> None:
+    wide = ["width=256", "heads=4"]
+    changes = [f"model.{tower}.{change}" for tower in ("vision", "text") for change in wide]
+    changes += ["model.text.intermediate=1024", "train.duration=1 step", "objectives.codebook.weight=0"]
+    changes += ["objectives.matching.weight=0", "objectives.masked_language.weight=0"]
+    changes += ["evaluate=[{kind: retrieval, on: validation, protocols: [dual], bootstrap: 0}]"]
+    loaded = load_experiment(write_experiment(tmp_path), changes)
+    run = train_experiment(loaded, tmp_path / "runs", Silent(), argv=["cbalign"]).run.folder
+    exported = export_run(run, tmp_path / "wide", precisions=("fp32",))
+    widened = [idle_bytes(onnx.load(exported.folder / "fp32" / f"{graph}.onnx")) for graph in ("image", "text")]
+    assert widened == [2 * (2 * 256 + 1) * 16 * 4] * 2

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cbalign.errors import BundleError
+from cbalign.errors import BundleError, UsageError
 from cbalign.runtime.bundle import MANIFEST, Bundle, is_bundle, sealed
 from cbalign.runtime.checker import check_graph
 from cbalign.runtime.golden import check_golden
@@ -94,7 +94,7 @@ def test_another_format_is_refused_with_what_to_do(bundle: Path, number: int, re
     assert caught.value.remedy == remedy
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "fp32/../../outside", "C:\\outside"])
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "fp32/../../outside", "C:\\outside", "a\0b"])
 def test_a_manifest_cannot_name_files_outside_of_the_bundle(bundle: Path, name: str) -> None:
     edit_manifest(bundle, lambda values: values["files"].update({name: {"sha256": "0", "size": 1}}))
     with pytest.raises(BundleError, match="outside of the bundle"):
@@ -130,6 +130,25 @@ def test_a_manifest_with_unknown_parts_is_refused(bundle: Path, key: str, value:
         Bundle.open(bundle)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("step", "../../x"), ("opset", "20"), ("name", None), ("run", 3)),
+        *(("files", {"size": "9"}), ("files", {"size": -1}), ("files", {"sha256": "0"}), ("files", {"sha256": None})),
+    ],
+)
+def test_a_manifest_with_values_of_other_types_is_refused(bundle: Path, key: str, value: object) -> None:
+    def edit(values: dict) -> None:
+        if isinstance(value, dict):
+            values["files"]["spec.yaml"].update(value)
+        else:
+            values[key] = value
+
+    edit_manifest(bundle, edit)
+    with pytest.raises(BundleError, match="not a bundle's manifest"):
+        Bundle.open(bundle)
+
+
 def test_nothing_pickled_is_loaded(bundle: Path) -> None:
     """A recording of objects would run code of whoever made the bundle."""
     np.savez(bundle / "golden.npz", pixels=np.array([object()], dtype=object), texts=np.array(["a"]))
@@ -157,5 +176,5 @@ def test_weights_outside_of_the_bundle_are_not_read(bundle: Path, tmp_path: Path
 
 
 def test_a_precision_that_is_not_there_is_refused_with_those_that_are(bundle: Path) -> None:
-    with pytest.raises(BundleError, match="has no int8 graphs, only fp32"):
+    with pytest.raises(UsageError, match="has no int8 graphs, only fp32"):
         Session.open(bundle, precision="int8")

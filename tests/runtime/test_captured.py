@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cbalign.runtime.captured import MOST_BUCKETS, CapturedGraph, bucket_of, has_fixed_shapes
+from cbalign.runtime.captured import MOST_BUCKETS, CapturedGraph, bucket_of, can_be_captured
 from cbalign.runtime.signatures import SIGNATURES
 
 from .conftest import GRAPHS, SIZE, write_graph
@@ -103,7 +103,35 @@ def test_buckets_are_few_and_never_smaller_than_what_goes_in() -> None:
     assert all(bucket_of(name, size) >= size for name in ("batch", "length") for size in range(1, 100))
 
 
-def test_a_graph_that_leaves_its_own_sizes_open_has_no_fixed_shapes(tmp_path: Path) -> None:
+def test_inputs_that_do_not_fit_are_refused_as_without_buffers(graphs: dict[str, Graph]) -> None:
+    codebook, match = graphs["codebook"][1], graphs["match"][1]
+    for wrong in (np.eye(3), np.eye(3, dtype=np.float16), np.ones((2, 4), np.float32), np.ones(3, np.float32)):
+        with pytest.raises(ValueError, match=r"embedding (is|has)"):
+            codebook.run([wrong], ["code"])
+    tokens, mask = np.ones((3, 5, 3), np.float32), np.ones((3, 5), np.int64)
+    with pytest.raises(ValueError, match="image_index has 5 texts where others have 3"):
+        match.run([np.ones((1, SIZE * SIZE, 3), np.float32), tokens, mask, np.zeros(5, np.int64)], ["score"])
+
+
+def test_a_graph_whose_outputs_have_sizes_of_their_own_is_not_captured(tmp_path: Path) -> None:
+    text = """answer (float[questions,length,3] question_tokens, int64[questions,length] question_mask,
+            int64[answers,answer_length] answer_ids, int64[answers] question_index)
+        => (float[answers,shorter] token, float[answers,7] following) {
+        one = Constant <value_ints = [1]> ()
+        all = Constant <value_ints = [9999]> ()
+        shorter = Slice (answer_ids, one, all, one)
+        token = Cast <to = 1> (shorter)
+        seven = Constant <value_ints = [7]> ()
+        row = Unsqueeze (question_index, one)
+        wide = Concat <axis = 1> (row, row, row, row, row, row, row)
+        following = Cast <to = 1> (wide)
+    }"""
+    write_graph(tmp_path / "answer.onnx", text)
+    session = onnxruntime.InferenceSession(tmp_path / "answer.onnx", providers=["CPUExecutionProvider"])
+    assert not can_be_captured(session, SIGNATURES["answer"])
+
+
+def test_a_graph_that_leaves_its_own_sizes_open_is_not_captured(tmp_path: Path) -> None:
     write_graph(tmp_path / "open.onnx", GRAPHS["codebook"].replace("float[batch,3]", "float[batch,width]"))
     opened = onnxruntime.InferenceSession(tmp_path / "open.onnx", providers=["CPUExecutionProvider"])
-    assert not has_fixed_shapes(opened, SIGNATURES["codebook"])
+    assert not can_be_captured(opened, SIGNATURES["codebook"])

@@ -222,6 +222,23 @@ def test_a_session_searches_by_text_and_by_example(bundle: Path) -> None:
     assert found.score == pytest.approx([1.0, 0.0])
 
 
+def test_one_text_is_not_taken_for_its_letters(bundle: Path) -> None:
+    session = Session.open(bundle, "cpu")
+    for method in (session.embed_texts, session.encode_texts):
+        with pytest.raises(UsageError, match="Put it into a list"):
+            method("a red fox")
+
+
+def test_no_program_is_started_for_a_picture(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataError, match="not an image"):
+        Session.open(bundle, "cpu").embed_images([b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+    assert not (tmp_path / "started").exists()
+
+
 def test_running_a_bundle_needs_no_torch_and_says_nothing(bundle: Path) -> None:
     code = (
         "import sys; from cbalign.runtime.session import Session; from cbalign.evaluation.retrieval import *; "

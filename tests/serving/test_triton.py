@@ -10,10 +10,9 @@ from click.testing import CliRunner, Result
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
 from cbalign.cli import main
-from cbalign.errors import BundleError
 from cbalign.runtime.bundle import Bundle
-from cbalign.serving.triton import write_triton
-from tests.runtime.conftest import GRAPHS
+from cbalign.serving.triton import model_config as triton_config
+from tests.runtime.conftest import GRAPHS, write_manifest
 
 # The messages of Triton's model_config.proto that a configuration like ours can use: field, type, and `*` for repeated.
 _MESSAGES = {
@@ -137,6 +136,30 @@ def test_tensorrt_accelerates_with_cached_engines_and_sizes_for_every_input(conf
                 assert all(want in (-1, size) for want, size in zip(fixed, sizes))
 
 
+def test_other_weights_have_other_engines(bundle: Path, configs: dict, tmp_path: Path) -> None:
+    def engines(config: message.Message) -> str:
+        (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator  # type: ignore[attr-defined]
+        return {parameter.key: parameter.value for parameter in accelerator.parameters}["trt_engine_cache_path"]
+
+    path = bundle / "fp32" / "image.onnx"
+    path.write_bytes(path.read_bytes() + b"\x0a\x01x")  # producer_name, once more
+    write_manifest(bundle)
+    assert export(bundle, "--triton", tmp_path / "again").exit_code == 0
+    for graph in GRAPHS:
+        text = (tmp_path / "again" / f"by-hand_{graph}" / "config.pbtxt").read_text()
+        again = text_format.Parse(text, model_config()())
+        assert (engines(again) == engines(configs[graph])) == (graph != "image")
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("int8", "KIND_CPU"), ("bf16", "KIND_GPU"), ("fp16", "KIND_GPU")])
+def test_each_precision_is_served_where_it_is_made_for(precision: str, kind: str) -> None:
+    shapes = {"embedding": ["batch", 3], "probabilities": ["batch", 3], "code": ["batch"], "prototype": ["batch", 3]}
+    text = triton_config("codebook", "codebook", precision, shapes, 8, "0")
+    parsed = text_format.Parse(text, model_config()())
+    assert _ENUMS["Kind"][parsed.instance_group[0].kind] == kind
+    assert parsed.HasField("optimization") == (precision == "fp16")
+
+
 def test_graphs_and_what_clients_need_are_copied(bundle: Path, configs: dict, tmp_path: Path) -> None:
     models = tmp_path / "models"
     for graph in GRAPHS:
@@ -153,8 +176,11 @@ def test_what_cannot_become_a_repository_is_told(bundle: Path, tmp_path: Path) -
     (tmp_path / "there").mkdir()
     assert "is there already" in export(bundle, "--triton", tmp_path / "there").stderr
     assert "is there already" in export(tmp_path / "run", "--triton", tmp_path / "there").stderr
-    with pytest.raises(BundleError, match="no int8 graphs"):
-        write_triton(bundle, tmp_path / "models", "int8")
+    result = export(bundle, "--triton", tmp_path / "models", "--precision", "int8")
+    assert (result.exit_code, "no int8 graphs, only fp32" in result.stderr) == (2, True)
+    for words in (["--force"], ["--output", tmp_path / "other"], ["--precision", "fp32", "--precision", "fp16"]):
+        result = export(bundle, "--triton", tmp_path / "models", *words)
+        assert (result.exit_code, "is a bundle already" in result.stderr) == (2, True)
     (bundle / "fp32" / "text.onnx").write_bytes(b"damaged")
     result = export(bundle, "--triton", tmp_path / "models")
     assert (result.exit_code, "text.onnx is damaged" in result.stderr) == (3, True)
