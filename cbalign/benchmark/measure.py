@@ -112,7 +112,7 @@ def _time(part: str, encoders: Mapping[str, Encoder], inputs: Inputs, effort: Ef
 
 
 def _calls(part: str, encoders: Mapping[str, Encoder], inputs: Inputs) -> dict[str, Callable[[], object]]:
-    """What is timed: an image or a text encoded, or texts matched with one image."""
+    """What is timed: images or texts embedded, or texts matched with one image."""
     if part == "image":
         return {name: lambda e=encoder: e.embed_images(inputs.pixels) for name, encoder in encoders.items()}  # type: ignore[misc]
     if part == "text":

@@ -29,7 +29,7 @@ _TEXTS: dict[ItemKind, tuple[str, str]] = {
 def check_text(findings: DataFindings, limits: TextSection, items: ItemKind) -> str:
     """What `check` found: the sources, a table, examples, and whether the data can be used."""
     splits = findings.splits
-    rows = [_check_row(found, limits, *_TEXTS[items]) for found in splits.values()]
+    rows = [_check_row(found, limits, _TEXTS[items][1]) for found in splits.values()]
     for shared in findings.shared:
         name = f"images shared with {shared.first}"
         for split, row in zip(splits, rows):
@@ -53,7 +53,7 @@ def stats_text(found: Mapping[str, SplitStatistics], image_size: int, items: Ite
     return "\n\n".join([_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)])
 
 
-def _check_row(found: SplitFindings, limits: TextSection, text: str, texts: str) -> dict[str, str]:
+def _check_row(found: SplitFindings, limits: TextSection, texts: str) -> dict[str, str]:
     captions = found.captions
     tokens = captions.cut_by_max_tokens
     return {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "precisions",
     multiple=True,
     type=click.Choice(get_args(Precision)),
-    help="Instead of the spec's export.precisions. May be repeated.",
+    help="Instead of the spec's export.precisions. May be repeated. Of a BUNDLE, the one that Triton serves.",
 )
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 @click.option(

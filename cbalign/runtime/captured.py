@@ -110,7 +110,7 @@ def can_be_captured(session: onnxruntime.InferenceSession, signature: Signature)
     be one of an input, too.
     """
     shapes = {port.name: port.shape for port in (*session.get_inputs(), *session.get_outputs())}
-    given = {name for port in signature.inputs for name in port.shape}
+    given = {None, *(name for port in signature.inputs for name in port.shape)}
     return given.issuperset(name for port in signature.outputs for name in port.shape) and all(
         isinstance(shapes[port.name][axis], int)
         for port in (*signature.inputs, *signature.outputs)

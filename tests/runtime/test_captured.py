@@ -113,6 +113,12 @@ def test_inputs_that_do_not_fit_are_refused_as_without_buffers(graphs: dict[str,
         match.run([np.ones((1, SIZE * SIZE, 3), np.float32), tokens, mask, np.zeros(5, np.int64)], ["score"])
 
 
+def test_every_graph_of_which_the_inputs_tell_all_sizes_is_captured(graphs: dict[str, Graph]) -> None:
+    assert {name: can_be_captured(session, SIGNATURES[name]) for name, (session, _) in graphs.items()} == dict.fromkeys(
+        GRAPHS, True
+    )
+
+
 def test_a_graph_whose_outputs_have_sizes_of_their_own_is_not_captured(tmp_path: Path) -> None:
     text = """answer (float[questions,length,3] question_tokens, int64[questions,length] question_mask,
             int64[answers,answer_length] answer_ids, int64[answers] question_index)
