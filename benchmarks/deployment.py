@@ -34,11 +34,11 @@ from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
 from cbalign.engine.run import Run, create_run
 from cbalign.engine.task import no_decay_for_vectors
+from cbalign.experiment.dump import dump_yaml, fingerprint
+from cbalign.experiment.export import Precision
+from cbalign.experiment.load import load_experiment
 from cbalign.export import export_run
 from cbalign.models.build import build_model
-from cbalign.spec.dump import dump_yaml, fingerprint
-from cbalign.spec.export import Precision
-from cbalign.spec.load import load_experiment
 
 RESULTS = Path(__file__).with_name("results")
 DOCUMENT = Path("docs/results.md")

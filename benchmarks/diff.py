@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from cbalign.spec.fields import leaves
-from cbalign.spec.load import load_experiment
+from cbalign.experiment.fields import leaves
+from cbalign.experiment.load import load_experiment
 
 EVALUATIONS = 58
 

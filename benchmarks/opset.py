@@ -16,14 +16,14 @@ import numpy as np
 import onnxruntime
 import torch
 
-from cbalign.benchmark.timing import interleaved
 from cbalign.export.graph import write_graph
 from cbalign.export.opset import ATTENTION_OPSET, PLAIN_OPSET
-from cbalign.machine import cores
+from cbalign.lab.benchmark.timing import interleaved
 from cbalign.models.bert import BertConfig, FusionEncoder, TextTower
 from cbalign.models.graphs import ImageGraph, TextGraph
 from cbalign.models.towers import Towers
 from cbalign.models.vision import VisionTower
+from cbalign.runtime.machine import cores
 from cbalign.runtime.signatures import SIGNATURES
 
 BERT = BertConfig(vocabulary=1000, width=768, layers=12, heads=12, intermediate=3072)

@@ -23,8 +23,8 @@ from cbalign.engine.distribution import World
 from cbalign.engine.loop import fit
 from cbalign.engine.reporter import Silent
 from cbalign.engine.run import create_run
-from cbalign.plan.plan import make_plan
-from cbalign.spec.load import LoadedExperiment, load_experiment
+from cbalign.experiment.load import LoadedExperiment, load_experiment
+from cbalign.lab.plan.plan import make_plan
 from cbalign.tasks.build import open_task
 
 STEPS = 3

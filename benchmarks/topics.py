@@ -14,7 +14,7 @@ from typing import cast
 from cbalign.data.scenes.items import SceneQuestions
 from cbalign.evaluation.result import Evaluation
 from cbalign.evaluation.scored import ScoredResult
-from cbalign.spec.data import ScenesSplit
+from cbalign.experiment.data import ScenesSplit
 
 
 def by_topic(result: ScoredResult) -> dict[str, list[float]]:

@@ -14,10 +14,10 @@ from cbalign.cli.options import device_option, json_option, require_option
 from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
-    from cbalign.benchmark.measure import Effort
-    from cbalign.benchmark.result import Benchmark, Row
-    from cbalign.benchmark.subject import Subject
     from cbalign.data.source import PairSource
+    from cbalign.lab.benchmark.measure import Effort
+    from cbalign.lab.benchmark.result import Benchmark, Row
+    from cbalign.lab.benchmark.subject import Subject
     from cbalign.runtime.bundle import BundleManifest
     from cbalign.runtime.placement import Device
 
@@ -66,11 +66,11 @@ def benchmark(
     """
     from dataclasses import replace
 
-    from cbalign.benchmark.measure import QUICK, THOROUGH, measure
-    from cbalign.benchmark.subject import Subject
     from cbalign.engine.files import write_durably
-    from cbalign.machine import cores
+    from cbalign.lab.benchmark.measure import QUICK, THOROUGH, measure
+    from cbalign.lab.benchmark.subject import Subject
     from cbalign.runtime.bundle import Bundle
+    from cbalign.runtime.machine import cores
     from cbalign.runtime.placement import find_device, package_conflict
 
     if (conflict := package_conflict()) is not None:
@@ -108,8 +108,8 @@ def _torch_subjects(
     """PyTorch's modes on the very checkpoint that the bundle was made from; none without a run."""
     if run is None:
         return []
-    from cbalign.benchmark.subject import TORCH_MODES, Subject
     from cbalign.engine.run import open_run
+    from cbalign.lab.benchmark.subject import TORCH_MODES, Subject
 
     opened = open_run(run)
     if opened.folder.name != manifest.run:
@@ -131,8 +131,8 @@ def _source(bundle: Path, images: int) -> PairSource | None:
     """The beginning of the pairs that the spec evaluates on, where they are here."""
     from cbalign.data.source import FirstEntries, open_source
     from cbalign.errors import CbalignError
+    from cbalign.experiment.load import load_experiment
     from cbalign.runtime.bundle import SPEC
-    from cbalign.spec.load import load_experiment
 
     experiment = load_experiment(bundle / SPEC, check_files=False).experiment
     try:
@@ -154,8 +154,8 @@ def _result(
     import platform
     from datetime import UTC, datetime
 
-    from cbalign.benchmark.result import Benchmark
-    from cbalign.machine import ask_gpus, cores, installed, processor
+    from cbalign.lab.benchmark.result import Benchmark
+    from cbalign.runtime.machine import ask_gpus, cores, installed, processor
 
     machine: dict[str, str | int] = {
         "processor": processor(), "cores": cores(), "system": f"{platform.system()} {platform.machine()}",

@@ -17,8 +17,8 @@ from cbalign.cli import console, offers
 def cp(recipe: str, target: Path | None, force: bool, parents: bool) -> None:
     """Copy RECIPE to FILE (by default its name in this folder). What it extends it still finds."""
     from cbalign.errors import UsageError
-    from cbalign.spec.recipes import recipes
-    from cbalign.spec.suggestions import did_you_mean
+    from cbalign.experiment.recipes import recipes
+    from cbalign.experiment.suggestions import did_you_mean
 
     known = {each.name: each.path for each in recipes()}
     source = known.get(recipe.removesuffix(".yaml"))

@@ -19,7 +19,7 @@ from cbalign.errors import DataError, UsageError
 if TYPE_CHECKING:
     from cbalign.data.caption_length import CaptionRuler
     from cbalign.data.source import StoredSource
-    from cbalign.spec.experiment import Experiment
+    from cbalign.experiment.experiment import Experiment
 
 _SPLITS = ("train", "validation", "test")
 _CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -212,7 +212,7 @@ def _open(
         DataError: a list cannot be read; the message names the split.
     """
     from cbalign.data.item_pairs import open_as_pairs
-    from cbalign.spec.load import load_experiment
+    from cbalign.experiment.load import load_experiment
 
     experiment = load_experiment(spec, overrides, profiles=profiles, check_files=False).experiment
     sources: dict[str, StoredSource] = {}

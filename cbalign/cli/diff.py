@@ -93,8 +93,8 @@ def diff(
     if layout == "patch" and len(operands) > 2:
         raise click.UsageError("a patch is between two experiments.")
     from cbalign.cli.diff_findings import gather
-    from cbalign.spec.operands import open_operand
-    from cbalign.spec.section import Effect
+    from cbalign.experiment.operands import open_operand
+    from cbalign.experiment.section import Effect
 
     opened = [open_operand(name) for name in operands]
     try:

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbalign.errors import UsageError
-from cbalign.spec.derived import Known, Quantity, derived_quantities
-from cbalign.spec.diff import Cell, Comparison, Difference, compare
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.fields import every
-from cbalign.spec.operands import Operand
-from cbalign.spec.section import Effect
-from cbalign.spec.suggestions import did_you_mean
-from cbalign.spec.verdicts import Verdict, verdicts
+from cbalign.experiment.derived import Known, Quantity, derived_quantities
+from cbalign.experiment.diff import Cell, Comparison, Difference, compare
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.fields import every
+from cbalign.experiment.operands import Operand
+from cbalign.experiment.section import Effect
+from cbalign.experiment.suggestions import did_you_mean
+from cbalign.experiment.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
-    from cbalign.comparison.bundles import GraphChanges
-    from cbalign.comparison.facts import Facts
-    from cbalign.comparison.metrics import MetricTable
-    from cbalign.comparison.weights import WeightChanges
+    from cbalign.lab.comparison.bundles import GraphChanges
+    from cbalign.lab.comparison.facts import Facts
+    from cbalign.lab.comparison.metrics import MetricTable
+    from cbalign.lab.comparison.weights import WeightChanges
 
 _FAMILIES = {"run": "runs and checkpoints", "bundle": "bundles"}  # what only these record
 
@@ -79,14 +79,14 @@ def gather(
     metrics: MetricTable | None = None
     pairings: tuple[Pairing, ...] = ()
     if any(operand.folder for operand in operands):
-        from cbalign.comparison.facts import read_facts, surroundings
+        from cbalign.lab.comparison.facts import read_facts, surroundings
 
         facts = [read_facts(operand) for operand in operands]
         known = [each.known for each in facts]
         pairings = _pairings(operands)
         around = [*surroundings(facts), *_files(pairings, operands, facts)]
         if sum(operand.run is not None for operand in operands) > 1:
-            from cbalign.comparison.metrics import compare_metrics
+            from cbalign.lab.comparison.metrics import compare_metrics
 
             metrics = compare_metrics(operands)
     shown = specs.extended(around)
@@ -154,13 +154,13 @@ def _pairings(operands: Sequence[Operand]) -> tuple[Pairing, ...]:
         assert first.folder is not None
         assert other.folder is not None
         if first.kind == "bundle":
-            from cbalign.comparison.bundles import compare_graphs
+            from cbalign.lab.comparison.bundles import compare_graphs
             from cbalign.runtime.bundle import Bundle
 
             graphs = compare_graphs(Bundle.open(first.folder), Bundle.open(other.folder))
             found.append(Pairing(first.name, other.name, tuple(graphs)))
         else:
-            from cbalign.comparison.checkpoints import compare_checkpoints
+            from cbalign.lab.comparison.checkpoints import compare_checkpoints
 
             changes = compare_checkpoints(first.folder, other.folder)
             found.append(Pairing(first.name, other.name, weights=changes))

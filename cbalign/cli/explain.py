@@ -11,7 +11,7 @@ from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
 
 if TYPE_CHECKING:
-    from cbalign.spec.fields import Choice, Found
+    from cbalign.experiment.fields import Choice, Found
 
 
 @click.command()
@@ -22,9 +22,9 @@ def explain(path: str, as_json: bool) -> None:
 
     For a section it lists the settings in it, and without a name the sections.
     """
-    from cbalign.spec.experiment import Experiment
-    from cbalign.spec.fields import find
-    from cbalign.spec.load import ROOT
+    from cbalign.experiment.experiment import Experiment
+    from cbalign.experiment.fields import find
+    from cbalign.experiment.load import ROOT
 
     found = find(Experiment, path) if path else []
     if path and not found:
@@ -39,9 +39,9 @@ def explain(path: str, as_json: bool) -> None:
 
 def _unknown(path: str) -> None:
     from cbalign.errors import UsageError
-    from cbalign.spec.experiment import Experiment
-    from cbalign.spec.fields import every
-    from cbalign.spec.suggestions import SYNONYMS, did_you_mean
+    from cbalign.experiment.experiment import Experiment
+    from cbalign.experiment.fields import every
+    from cbalign.experiment.suggestions import SYNONYMS, did_you_mean
 
     name = path.rsplit(".", 1)[-1]
     paths = list(dict.fromkeys(each.path.replace(".[]", "") for each in every(Experiment)))
@@ -57,7 +57,7 @@ def _unknown(path: str) -> None:
 
 
 def _title(found: Found) -> str:
-    from cbalign.spec.fields import Leaf
+    from cbalign.experiment.fields import Leaf
 
     path = found.path.replace(".[]", "")
     return f"{path} ({found.variant})" if found.variant and isinstance(found.setting.shape, Leaf) else path
@@ -65,8 +65,8 @@ def _title(found: Found) -> str:
 
 def facts(found: Found) -> list[tuple[str, str]]:
     """All that is known of a setting beside its help, by name; a name is empty where the one before goes on."""
-    from cbalign.spec.fields import Choice, Items, Leaf
-    from cbalign.spec.usage import readers
+    from cbalign.experiment.fields import Choice, Items, Leaf
+    from cbalign.experiment.usage import readers
 
     setting = found.setting
     known: list[tuple[str, str]] = []
@@ -93,7 +93,7 @@ def facts(found: Found) -> list[tuple[str, str]]:
 
 
 def _text(found: Found) -> str:
-    from cbalign.spec.fields import Choice, Items
+    from cbalign.experiment.fields import Choice, Items
 
     setting = found.setting
     lines = [click.style(_title(found), bold=True), f"  {setting.help}"]
@@ -105,7 +105,7 @@ def _text(found: Found) -> str:
 
 
 def _inside(choice: Choice, prefix: str) -> list[Found]:
-    from cbalign.spec.fields import Found, settings
+    from cbalign.experiment.fields import Found, settings
 
     several = len(choice.variants) > 1
     return [
@@ -116,7 +116,7 @@ def _inside(choice: Choice, prefix: str) -> list[Found]:
 
 
 def _listing(choice: Choice, prefix: str) -> str:
-    from cbalign.spec.fields import Leaf
+    from cbalign.experiment.fields import Leaf
 
     rows = []
     for each in _inside(choice, prefix):
@@ -127,8 +127,8 @@ def _listing(choice: Choice, prefix: str) -> str:
 
 
 def _data(found: Found) -> dict[str, object]:
-    from cbalign.spec.fields import Leaf
-    from cbalign.spec.usage import readers
+    from cbalign.experiment.fields import Leaf
+    from cbalign.experiment.usage import readers
 
     setting = found.setting
     leaf = setting.shape if isinstance(setting.shape, Leaf) else None

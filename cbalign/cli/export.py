@@ -10,7 +10,7 @@ import click
 from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
 from cbalign.errors import UsageError
-from cbalign.spec.export import Precision
+from cbalign.experiment.export import Precision
 
 if TYPE_CHECKING:
     from cbalign.export import Exported

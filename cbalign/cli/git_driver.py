@@ -20,13 +20,13 @@ from cbalign.cli import console
 from cbalign.cli.diff_findings import gather
 from cbalign.cli.diff_layouts.text import as_text
 from cbalign.errors import CbalignError, UsageError
-from cbalign.spec.diagnostics import InvalidSpec
-from cbalign.spec.document import SourceText
-from cbalign.spec.files import Files
-from cbalign.spec.load import load_experiment
-from cbalign.spec.operands import Operand
-from cbalign.spec.reader import read_file
-from cbalign.spec.revision import git
+from cbalign.experiment.diagnostics import InvalidSpec
+from cbalign.experiment.document import SourceText
+from cbalign.experiment.files import Files
+from cbalign.experiment.load import load_experiment
+from cbalign.experiment.operands import Operand
+from cbalign.experiment.reader import read_file
+from cbalign.experiment.revision import git
 
 KEY = "diff.cbalign.command"
 ATTRIBUTE = "experiments/**/*.yaml diff=cbalign"

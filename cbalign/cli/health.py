@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 import cbalign
 from cbalign.errors import DeviceError
-from cbalign.machine import ask_gpus
+from cbalign.runtime.machine import ask_gpus
 
 State = Literal["ok", "absent", "problem"]
 LEAST_FREE = 2 * 2**30  # bytes; one checkpoint of the published model, its teacher and its optimiser take 4 GiB

@@ -11,8 +11,8 @@ from cbalign.cli import console, offers
 from cbalign.cli.options import json_option, profile_option, set_option
 
 if TYPE_CHECKING:
+    from cbalign.interop.import_albef import Imported
     from cbalign.models.albef_import import Taken
-    from cbalign.tasks.import_albef import Imported
 
 PARTS = (
     ("image tower", "student.vision."),
@@ -71,14 +71,14 @@ def albef(
     read without running code that it may hold. The run can be evaluated, exported and trained on at once; without
     --spec its data are the OpenMoji drawings.
     """
-    from cbalign.spec.load import load_experiment
+    from cbalign.experiment.load import load_experiment
 
     if spec is None and (overrides or profiles):
         raise click.UsageError("--set and --profile change a spec: name it with --spec.")
     named = overrides if name is None else (*overrides, f"name={name}")
     loaded = None if spec is None else load_experiment(spec, named, profiles=profiles, check_files=False)
 
-    from cbalign.tasks.import_albef import import_albef
+    from cbalign.interop.import_albef import import_albef
 
     made = import_albef(
         file,

@@ -62,8 +62,8 @@ def _write(target: Path, text: str) -> None:
     """Write schema and spec; the spec gets its name only when it is known to be valid."""
     import json
 
-    from cbalign.spec.load import load_experiment
-    from cbalign.spec.schema import json_schema
+    from cbalign.experiment.load import load_experiment
+    from cbalign.experiment.schema import json_schema
 
     schema = target.parent / SCHEMA_FILE
     schema.parent.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from cbalign.cli.options import json_option
 @json_option
 def ls(as_json: bool) -> None:
     """List the recipes that come with cbalign. Every command that takes a SPEC takes their names."""
-    from cbalign.spec.recipes import recipes
+    from cbalign.experiment.recipes import recipes
 
     found = recipes()
     if as_json:

@@ -11,7 +11,7 @@ from cbalign.cli import console, offers
 from cbalign.cli.options import json_option
 
 if TYPE_CHECKING:
-    from cbalign.migrate.read import Migrated, Tool
+    from cbalign.interop.read import Migrated, Tool
 
 
 @click.command()
@@ -33,7 +33,7 @@ def migrate(file: Path, tool: Tool | None, output: Path | None, name: str | None
     of an older format, whose comments stay. The spec goes to stdout, the account to stderr.
     """
     from cbalign.errors import UsageError
-    from cbalign.migrate.read import migrate_file
+    from cbalign.interop.read import migrate_file
 
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists.", remedy="Name another file, or replace it with --force.")

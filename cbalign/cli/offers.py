@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from cbalign.spec.fields import Found, Shape
+    from cbalign.experiment.fields import Found, Shape
 
 AT_MOST = 200
 _DEPTHS = ("", "*/", "*/*/")
@@ -27,7 +27,7 @@ def specs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
 
 def recipes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of recipes."""
-    from cbalign.spec.recipes import recipes
+    from cbalign.experiment.recipes import recipes
 
     return [CompletionItem(each.name, help=each.about) for each in recipes() if each.name.startswith(incomplete)]
 
@@ -74,7 +74,7 @@ def values(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 
 def effects_and_paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Effect classes, and dotted paths of settings and sections."""
-    from cbalign.spec.section import Effect
+    from cbalign.experiment.section import Effect
 
     effects = [CompletionItem(effect.value, help=effect.meaning) for effect in Effect]
     return [*(each for each in effects if each.value.startswith(incomplete)), *paths(ctx, parameter, incomplete)]
@@ -82,7 +82,7 @@ def effects_and_paths(ctx: click.Context, parameter: click.Parameter, incomplete
 
 def gpus(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """GPUs that `plan` knows."""
-    from cbalign.plan.gpus import GPUS
+    from cbalign.lab.plan.gpus import GPUS
 
     return [CompletionItem(name) for name in GPUS if name.startswith(incomplete)]
 
@@ -90,7 +90,7 @@ def gpus(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> lis
 def profiles(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The profiles of the spec that stands on the line already."""
     from cbalign.errors import SpecError
-    from cbalign.spec.load import load_experiment
+    from cbalign.experiment.load import load_experiment
 
     # While an option lacks its value, click leaves the arguments before it where it found them.
     words = [*ctx.args, *filter(None, (ctx.params.get("spec"), ctx.params.get("target")))]
@@ -113,7 +113,7 @@ def _files(incomplete: str, pattern: str) -> list[CompletionItem]:
 def _below(incomplete: str, pattern: str) -> Iterator[str]:
     """Paths that begin as typed, at most two folders further down, as the user would write them."""
     folder = incomplete[: incomplete.rfind("/") + 1]
-    from cbalign.spec.recipes import expand_home
+    from cbalign.experiment.recipes import expand_home
 
     root = expand_home(folder)
     found = chain.from_iterable(root.glob(f"{depth}{pattern}") for depth in _DEPTHS)
@@ -123,8 +123,8 @@ def _below(incomplete: str, pattern: str) -> Iterator[str]:
 
 
 def _every() -> Iterator[Found]:
-    from cbalign.spec.experiment import Experiment
-    from cbalign.spec.fields import every
+    from cbalign.experiment.experiment import Experiment
+    from cbalign.experiment.fields import every
 
     return every(Experiment)
 
@@ -142,14 +142,14 @@ def _assignments(begun: str, sign: str = "") -> list[str]:
 
 def _takes(shape: Shape, sign: str) -> bool:
     """Whether a setting of that shape can be added to (`+`), taken back (`~`) or set."""
-    from cbalign.spec.fields import Choice, Items
+    from cbalign.experiment.fields import Choice, Items
 
     is_list = isinstance(shape, Items) or (not isinstance(shape, Choice) and shape.item is not None)
     return is_list if sign == "+" else sign == "~" or not isinstance(shape, Choice)
 
 
 def _values(shape: Shape) -> list[str]:
-    from cbalign.spec.fields import Leaf
+    from cbalign.experiment.fields import Leaf
 
     if not isinstance(shape, Leaf):
         return []

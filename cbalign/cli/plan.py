@@ -12,9 +12,9 @@ from cbalign.cli.options import json_option, profile_option, set_option, spec_ar
 from cbalign.cli.quantities import in_bytes
 
 if TYPE_CHECKING:
-    from cbalign.plan.fit import Fit
-    from cbalign.plan.launch import Launch
-    from cbalign.plan.plan import Plan
+    from cbalign.lab.plan.fit import Fit
+    from cbalign.lab.plan.launch import Launch
+    from cbalign.lab.plan.plan import Plan
 
 DEFAULT_GPUS = ("rtx-4090", "a100-40gb", "h100-80gb")
 
@@ -61,8 +61,8 @@ def plan(
 
     Exit code: 1 when --fit finds that not even one pair fits.
     """
-    from cbalign.plan.gpus import gpu_named
-    from cbalign.spec.load import load_experiment
+    from cbalign.experiment.load import load_experiment
+    from cbalign.lab.plan.gpus import gpu_named
 
     if devices % nodes:
         raise click.UsageError(f"--devices {devices} cannot be spread evenly over --nodes {nodes}.")
@@ -70,9 +70,9 @@ def plan(
     named = [gpu_named(name) for name in gpus or DEFAULT_GPUS]
     loaded = load_experiment(spec, overrides, profiles=profiles, check_files=False)
 
-    from cbalign.plan.fit import fit_batch
-    from cbalign.plan.launch import launches
-    from cbalign.plan.plan import Planner
+    from cbalign.lab.plan.fit import fit_batch
+    from cbalign.lab.plan.launch import launches
+    from cbalign.lab.plan.plan import Planner
 
     planner = Planner(loaded, devices=devices, pairs=pairs)
     fitted = None if wanted is None else fit_batch(planner, wanted, [gpu for gpu in named if gpu != wanted])
@@ -214,14 +214,14 @@ def _length(plan: Plan) -> str:
     rows.append(("disk", in_bytes(plan.disk.peak), checkpoint))
     text = _block("length", rows)
     if plan.schedule is not None and length.total_steps:
-        from cbalign.plan.curve import draw
+        from cbalign.lab.plan.curve import draw
 
         text += "\n\n" + "\n".join([click.style("learning rate", bold=True), *draw(plan.schedule, length.total_steps)])
     return text
 
 
 def _gpus(plan: Plan) -> str:
-    from cbalign.plan.gpus import UTILISATION
+    from cbalign.lab.plan.gpus import UTILISATION
 
     rows = []
     for each in plan.gpus:
@@ -234,7 +234,7 @@ def _gpus(plan: Plan) -> str:
 
 
 def _files(plan: Plan) -> str:
-    from cbalign.plan.files import WRITTEN
+    from cbalign.lab.plan.files import WRITTEN
 
     rows = [(file.path, "" if file.here else "not here", file.what) for file in plan.reads]
     written = "\n".join(f"  {what}" for what in WRITTEN)

@@ -29,10 +29,10 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
     """
     from PIL import Image
 
+    from cbalign.apps.report.gallery import draw, find
     from cbalign.cli.subject import open_subject
     from cbalign.data.source import open_source
-    from cbalign.report.gallery import draw, find
-    from cbalign.spec.data import Split
+    from cbalign.experiment.data import Split
 
     Image.init()
     if output.suffix.lower() not in Image.registered_extensions():

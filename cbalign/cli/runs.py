@@ -47,7 +47,7 @@ def list_command(
 ) -> None:
     """List the runs, oldest first: state, checkpoint, age, size, and one metric, the last and the best of it."""
     from cbalign.cli.runs_layouts import as_list
-    from cbalign.runs.overview import overview, select
+    from cbalign.lab.runs.overview import overview, select
 
     found = [overview(run, metric) for run in select(runs_dir, states=states, names=names, where=where)]
     if as_json:
@@ -65,8 +65,8 @@ def list_command(
 def show_command(name: str, runs_dir: Path, as_json: bool) -> None:
     """Tell all about RUN: settings that are not defaults, attempts, environment, metrics, checkpoints, evaluations."""
     from cbalign.cli.runs_layouts import as_card, as_card_data
-    from cbalign.runs.detail import open_detail
-    from cbalign.runs.lookup import find_run
+    from cbalign.lab.runs.detail import open_detail
+    from cbalign.lab.runs.lookup import find_run
 
     detail = open_detail(find_run(runs_dir, name))
     if as_json:
@@ -90,8 +90,8 @@ def compare_command(
     """
     from cbalign.cli import runs_layouts, tables
     from cbalign.engine.run import find_runs
-    from cbalign.runs.comparison import compare_runs
-    from cbalign.runs.lookup import find_run
+    from cbalign.lab.runs.comparison import compare_runs
+    from cbalign.lab.runs.lookup import find_run
 
     chosen = [find_run(runs_dir, name) for name in names] if names else find_runs(runs_dir)
     chosen = list({run.folder.resolve(): run for run in chosen}.values())
@@ -117,8 +117,8 @@ def rerun_command(name: str, overrides: tuple[str, ...], runs_dir: Path) -> None
 
     Prints the new run directory on stdout when the training is finished. To go on with RUN itself: cbalign train RUN.
     """
-    from cbalign.runs.lookup import find_run
-    from cbalign.spec.load import load_experiment
+    from cbalign.experiment.load import load_experiment
+    from cbalign.lab.runs.lookup import find_run
 
     old = find_run(runs_dir, name)
     loaded = load_experiment(old.resolved, overrides)
@@ -138,9 +138,9 @@ def rerun_command(name: str, overrides: tuple[str, ...], runs_dir: Path) -> None
 def remove_command(names: tuple[str, ...], runs_dir: Path, yes: bool) -> None:
     """Remove runs with all that is in them, after asking. A run that is being trained is refused."""
     from cbalign.cli.quantities import in_bytes
-    from cbalign.runs.lookup import find_run
-    from cbalign.runs.overview import overview
-    from cbalign.runs.removal import check_removable, remove
+    from cbalign.lab.runs.lookup import find_run
+    from cbalign.lab.runs.overview import overview
+    from cbalign.lab.runs.removal import check_removable, remove
 
     found = list({run.folder.resolve(): run for run in (find_run(runs_dir, name) for name in names)}.values())
     for run in found:

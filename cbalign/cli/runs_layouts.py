@@ -14,13 +14,13 @@ from cbalign.cli.console import table
 from cbalign.cli.quantities import ago, in_bytes, number
 from cbalign.cli.tables import comma_separated, markdown
 from cbalign.engine.manifest import Attempt
-from cbalign.runs.comparison import Entry, RunComparison
-from cbalign.runs.detail import Detail
-from cbalign.runs.lookup import identity
-from cbalign.runs.metrics import is_better
-from cbalign.runs.overview import Overview
-from cbalign.spec.diff import Cell
-from cbalign.spec.dump import inline
+from cbalign.experiment.diff import Cell
+from cbalign.experiment.dump import inline
+from cbalign.lab.runs.comparison import Entry, RunComparison
+from cbalign.lab.runs.detail import Detail
+from cbalign.lab.runs.lookup import identity
+from cbalign.lab.runs.metrics import is_better
+from cbalign.lab.runs.overview import Overview
 
 ABSENT = "–"
 WIDEST = 40

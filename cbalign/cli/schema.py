@@ -17,6 +17,6 @@ def schema() -> None:
 
     # yaml-language-server: $schema=experiment.json
     """
-    from cbalign.spec.schema import json_schema
+    from cbalign.experiment.schema import json_schema
 
     console.result(json.dumps(json_schema(), indent=2, ensure_ascii=False))

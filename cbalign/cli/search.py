@@ -15,10 +15,10 @@ from cbalign.cli.options import json_option
 from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
+    from cbalign.apps.search.find import Hit
+    from cbalign.apps.search.index import Changes, Report
     from cbalign.encoders import TextFeatures
     from cbalign.runtime.session import Session
-    from cbalign.search.find import Hit
-    from cbalign.search.index import Changes, Report
 
 _SHOWN_PROBLEMS = 5
 
@@ -62,12 +62,12 @@ def search(
     """
     from dataclasses import asdict
 
+    from cbalign.apps.search.find import find
+    from cbalign.apps.search.find import rerank as put_in_order
+    from cbalign.apps.search.index import open_index
     from cbalign.runtime.images import decode_untrusted
     from cbalign.runtime.session import Session
     from cbalign.runtime.texts import check_text
-    from cbalign.search.find import find
-    from cbalign.search.find import rerank as put_in_order
-    from cbalign.search.index import open_index
 
     if (text is None) == (image is None):
         raise UsageError("give one query", remedy='A text, "a red car", or --image FILE.')
@@ -168,8 +168,8 @@ def _table(hits: list[Hit]) -> str:
 
 
 def _write_sheet(html: Path, query: str, about: str, folder: Path, hits: list[Hit]) -> None:
+    from cbalign.apps.search.sheet import contact_sheet
     from cbalign.engine.files import write_durably
-    from cbalign.search.sheet import contact_sheet
 
     write_durably(html, contact_sheet(query, about, folder, hits).encode())
     console.note(f"contact sheet: {html}")

@@ -84,15 +84,15 @@ def serve(
     Prints its address when it is ready; the page there is for trying it out, /openapi.json describes it. There is no
     access control: keep it on this machine, or behind something that has.
     """
+    from cbalign.apps.search.index import open_index
+    from cbalign.apps.serving.app import create_app
+    from cbalign.apps.serving.batching import BatchLimits
+    from cbalign.apps.serving.gate import RequestLimits
+    from cbalign.apps.serving.metrics import Metrics
+    from cbalign.apps.serving.server import bind, serve_until_stopped
+    from cbalign.apps.serving.service import Service
     from cbalign.cli.search import describe_changes, progress
     from cbalign.runtime.session import Session
-    from cbalign.search.index import open_index
-    from cbalign.serving.app import create_app
-    from cbalign.serving.batching import BatchLimits
-    from cbalign.serving.gate import RequestLimits
-    from cbalign.serving.metrics import Metrics
-    from cbalign.serving.server import bind, serve_until_stopped
-    from cbalign.serving.service import Service
 
     listening = bind(host, port)
     session = Session.open(bundle, device, precision, threads=threads)

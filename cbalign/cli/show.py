@@ -11,7 +11,7 @@ from cbalign.cli import console
 from cbalign.cli.options import json_option, patch_option, profile_option, set_option, spec_argument
 
 if TYPE_CHECKING:
-    from cbalign.spec.document import Data
+    from cbalign.experiment.document import Data
 
 
 @click.command()
@@ -35,8 +35,8 @@ def show(
 
     `show A --patch CHANGE.yaml > B.yaml` writes A with a patch applied.
     """
-    from cbalign.spec.dump import as_data, fingerprint, write_yaml
-    from cbalign.spec.operands import open_operand
+    from cbalign.experiment.dump import as_data, fingerprint, write_yaml
+    from cbalign.experiment.operands import open_operand
 
     loaded = open_operand(spec, overrides, profiles, patches).loaded
     told = {path: str(origin) for path, origin in loaded.origins.items()}

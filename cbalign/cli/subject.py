@@ -12,9 +12,9 @@ from cbalign.errors import UsageError
 if TYPE_CHECKING:
     from cbalign.encoders import Encoder
     from cbalign.evaluation.measure import Model
+    from cbalign.experiment.experiment import Experiment
     from cbalign.runtime.bundle import BundleManifest
     from cbalign.runtime.session import Session
-    from cbalign.spec.experiment import Experiment
     from cbalign.tasks.lineage import Ancestor
 
 
@@ -50,8 +50,8 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
         UsageError: the folder is neither.
         CbalignError: whatever keeps it from being used, its device included.
     """
+    from cbalign.experiment.load import load_experiment
     from cbalign.runtime.bundle import MANIFEST, SPEC, is_bundle
-    from cbalign.spec.load import load_experiment
 
     if is_bundle(target):
         import onnxruntime

@@ -15,7 +15,7 @@ from cbalign.cli.options import profile_option, runs_dir_option, set_option, spe
 from cbalign.cli.tables import layout_options
 
 if TYPE_CHECKING:
-    from cbalign.sweep.matrix import Cell
+    from cbalign.lab.sweep.matrix import Cell
 
 
 @click.command()
@@ -76,8 +76,8 @@ def sweep(
     first failure.
     """
     from cbalign.cli import sweep_layouts
-    from cbalign.sweep.matrix import build_matrix, look_up, named
-    from cbalign.sweep.space import combinations, parse_axis
+    from cbalign.lab.sweep.matrix import build_matrix, look_up, named
+    from cbalign.lab.sweep.space import combinations, parse_axis
 
     if spec == "-":
         raise click.UsageError("a sweep reads its spec several times: write it to a file.")
@@ -111,8 +111,8 @@ def sweep(
 def _trained(cells: Sequence[Cell], runs_dir: Path, codes: list[int]) -> list[Cell]:
     """Train what is to be trained; exit codes of failures are added to `codes`."""
     from cbalign.engine.reporter import Reporter, console_reporter
-    from cbalign.sweep.conduct import conduct
-    from cbalign.sweep.matrix import named
+    from cbalign.lab.sweep.conduct import conduct
+    from cbalign.lab.sweep.matrix import named
 
     def begin(index: int, cell: Cell) -> None:
         going_on = f", going on with {cell.run.folder}" if cell.run else ""
@@ -145,8 +145,8 @@ def _print_matrix(cells: Sequence[Cell], layout: str) -> None:
 
 def _print_results(cells: Sequence[Cell], metrics: Sequence[str], layout: str) -> None:
     from cbalign.cli import sweep_layouts
-    from cbalign.runs.metrics import choose, headlines
-    from cbalign.sweep.results import collect
+    from cbalign.lab.runs.metrics import choose, headlines
+    from cbalign.lab.sweep.results import collect
 
     rows = collect(cells)
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))

@@ -11,9 +11,9 @@ import click
 from cbalign.cli.console import table
 from cbalign.cli.quantities import number
 from cbalign.cli.tables import comma_separated, markdown
-from cbalign.sweep.matrix import Cell
-from cbalign.sweep.results import Average, Row
-from cbalign.sweep.space import SEED
+from cbalign.lab.sweep.matrix import Cell
+from cbalign.lab.sweep.results import Average, Row
+from cbalign.lab.sweep.space import SEED
 
 _COLOURS = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "red"}
 BASE = "as the spec is"

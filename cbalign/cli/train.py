@@ -47,7 +47,7 @@ def train(
     """
     from cbalign.engine.launch import end_with_launcher, is_launched, launch
     from cbalign.engine.run import is_run, open_run
-    from cbalign.spec.load import load_experiment
+    from cbalign.experiment.load import load_experiment
 
     if is_run(Path(target)):
         if name is not None or profiles:

@@ -23,9 +23,9 @@ def prepare(target: Path, repository: Path | None) -> None:
                 f"{target} is a bundle already", remedy="Add --triton DIR to make a Triton repository of it."
             )
         return
+    from cbalign.apps.serving.triton import require_new
     from cbalign.engine.run import open_run
-    from cbalign.serving.triton import require_new
-    from cbalign.spec.load import load_experiment
+    from cbalign.experiment.load import load_experiment
 
     require_new(repository)
     if is_bundle(target):
@@ -40,7 +40,7 @@ def prepare(target: Path, repository: Path | None) -> None:
 
 def write(bundle: Path, repository: Path | None, precision: str | None = None, *, as_json: bool | None = None) -> None:
     """Write the repository and say so; on stdout when it is all that was asked for (`as_json` says in which form)."""
-    from cbalign.serving.triton import write_triton
+    from cbalign.apps.serving.triton import write_triton
 
     assert repository is not None
     models = write_triton(bundle, repository, precision)

@@ -10,7 +10,7 @@ from cbalign.cli import console, offers
 from cbalign.cli.options import json_option, profile_option, set_option
 
 if TYPE_CHECKING:
-    from cbalign.spec.diagnostics import Diagnostic
+    from cbalign.experiment.diagnostics import Diagnostic
 
 
 @click.command()
@@ -60,8 +60,8 @@ def validate(
 
 def _mistakes(spec: str, overrides: tuple[str, ...], profiles: tuple[str, ...], check_files: bool) -> list[Diagnostic]:
     """Of a spec as it is asked for, and where nobody asks for a profile, with each of its profiles."""
-    from cbalign.spec.diagnostics import InvalidSpec
-    from cbalign.spec.load import load_experiment
+    from cbalign.experiment.diagnostics import InvalidSpec
+    from cbalign.experiment.load import load_experiment
 
     found: dict[str, Diagnostic] = {}
     waiting = [profiles]

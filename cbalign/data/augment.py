@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from cbalign.data.image import prepare
 from cbalign.encoders import PixelArray
-from cbalign.spec.data import AugmentationSection
+from cbalign.experiment.data import AugmentationSection
 
 Colour: TypeAlias = tuple[int, int, int]
 Operation: TypeAlias = Callable[[Image.Image, float, Colour], Image.Image]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import assert_never
 
-from cbalign.spec.data import (
+from cbalign.experiment.data import (
     ALBEFQuestionsSource,
     CsvSource,
     EasyVQASource,

@@ -22,8 +22,8 @@ from pydantic import TypeAdapter
 from cbalign.data.json_stream import stream_objects
 from cbalign.data.source import PairSource, open_source
 from cbalign.errors import DataError
-from cbalign.spec.data import Source, Split
-from cbalign.spec.document import Data
+from cbalign.experiment.data import Source, Split
+from cbalign.experiment.document import Data
 
 DEPTH = 3
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")

@@ -12,7 +12,7 @@ from cbalign.data.items import Item, ItemSource
 from cbalign.data.open_items import open_premises, open_questions, open_statements
 from cbalign.data.pairs import digest, number_by_appearance
 from cbalign.data.source import Entry, StoredSource, open_source
-from cbalign.spec.data import ItemKind, Source
+from cbalign.experiment.data import ItemKind, Source
 
 
 @runtime_checkable

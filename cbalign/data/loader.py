@@ -15,7 +15,7 @@ from cbalign.data.collate import Collation
 from cbalign.data.samples import Built, Sampler
 from cbalign.data.workers import call_in_worker, worker_processes
 from cbalign.errors import DataError
-from cbalign.spec.data import AugmentationSection
+from cbalign.experiment.data import AugmentationSection
 
 B = TypeVar("B", bound=TensorBatch)
 

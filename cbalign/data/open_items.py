@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cbalign.data.items import STATEMENT_LABELS, ItemSource, Labelled, Premise, Question, Statement
 from cbalign.data.source import other_items
-from cbalign.spec.data import (
+from cbalign.experiment.data import (
     ALBEFQuestionsSource,
     EasyVQASource,
     NLVR2Source,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import get_args
 
 from cbalign.data.discover import FoundPairs
-from cbalign.spec.data import Split
-from cbalign.spec.document import Data
-from cbalign.spec.dump import write_yaml
-from cbalign.spec.experiment import FORMAT
+from cbalign.experiment.data import Split
+from cbalign.experiment.document import Data
+from cbalign.experiment.dump import write_yaml
+from cbalign.experiment.experiment import FORMAT
 
 FEW = 50_000  # pairs; towers of the published size would learn so few by heart
 LEAST_STEPS = 2000

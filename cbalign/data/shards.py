@@ -26,7 +26,7 @@ from cbalign.data.json_stream import JsonObject
 from cbalign.data.pairs import PackedText, digest, number_by_appearance
 from cbalign.data.source import Entry
 from cbalign.errors import DataError
-from cbalign.spec.shard_names import expand
+from cbalign.experiment.shard_names import expand
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _TOGETHER = "The files of a sample follow one another in a shard: pack it with tar --sort=name."

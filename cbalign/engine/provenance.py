@@ -13,7 +13,7 @@ import torch
 
 from cbalign.engine.manifest import Attempt, now
 from cbalign.engine.precision import Precision
-from cbalign.machine import installed, processor
+from cbalign.runtime.machine import installed, processor
 
 PACKAGES = ("cbalign", "torch", "timm", "transformers", "tokenizers", "safetensors", "numpy", "Pillow")
 

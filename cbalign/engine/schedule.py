@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from cbalign.spec.duration import in_steps
-from cbalign.spec.training import CosineSection, ScheduleSection
+from cbalign.experiment.duration import in_steps
+from cbalign.experiment.training import CosineSection, ScheduleSection
 
 
 class Schedule(Protocol):

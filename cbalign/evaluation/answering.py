@@ -19,8 +19,8 @@ from cbalign.evaluation.answers import answer_type
 from cbalign.evaluation.items import Measured, measure_items
 from cbalign.evaluation.peers import ALONE, Peers
 from cbalign.evaluation.scored import ScoredResult, interval_of
-from cbalign.spec.data import Split
-from cbalign.spec.evaluation import AnswerProtocol, VQAEvaluation
+from cbalign.experiment.data import Split
+from cbalign.experiment.evaluation import AnswerProtocol, VQAEvaluation
 
 _NAMES: dict[AnswerProtocol, str] = {"rank": "accuracy", "generate": "generated_accuracy"}
 

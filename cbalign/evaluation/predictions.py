@@ -8,7 +8,7 @@ from cbalign.errors import UsageError
 from cbalign.evaluation.answering import results_json
 from cbalign.evaluation.result import Result
 from cbalign.evaluation.scored import ScoredResult
-from cbalign.spec.task import TaskSection, VQATask
+from cbalign.experiment.task import TaskSection, VQATask
 
 
 def predictions_file(task: TaskSection, results: Sequence[Result]) -> str:

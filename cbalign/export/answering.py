@@ -22,6 +22,7 @@ from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.evaluation.answering import evaluate_answers
 from cbalign.evaluation.result import Result
+from cbalign.experiment.evaluation import VQAEvaluation
 from cbalign.export.ladder import Ladder, Part
 from cbalign.export.parity import WHOLE, Feed, difference
 from cbalign.export.sample import BATCHES, batch_sizes, readable_items, texts_of_all_lengths
@@ -31,7 +32,6 @@ from cbalign.models.answer_graphs import TorchAnswerer
 from cbalign.runtime.answering import open_answerer
 from cbalign.runtime.golden import answering_outputs, write_golden
 from cbalign.runtime.session import Session
-from cbalign.spec.evaluation import VQAEvaluation
 
 _TASK_QUESTIONS = 512
 _CANDIDATES = 128

@@ -20,6 +20,10 @@ from cbalign.engine.files import new_folder, storage_errors
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import open_run
 from cbalign.errors import ParityError, UsageError
+from cbalign.experiment.dump import dump_yaml, fingerprint
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.export import ExportSection, Precision
+from cbalign.experiment.load import load_experiment
 from cbalign.export.card import model_card
 from cbalign.export.graph import write_graph
 from cbalign.export.open import describe_training, open_subject
@@ -28,7 +32,6 @@ from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.export.precision import require_precision, write_precision
 from cbalign.export.proof import prove
 from cbalign.export.subject import Exportable
-from cbalign.machine import installed
 from cbalign.runtime.bundle import (
     CARD,
     GOLDEN,
@@ -40,12 +43,9 @@ from cbalign.runtime.bundle import (
     is_bundle,
     list_files,
 )
+from cbalign.runtime.machine import installed
 from cbalign.runtime.session import Session
 from cbalign.runtime.signatures import SIGNATURES, required
-from cbalign.spec.dump import dump_yaml, fingerprint
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.export import ExportSection, Precision
-from cbalign.spec.load import load_experiment
 from cbalign.tasks.lineage import seen, to_facts
 
 _PACKAGES = (

@@ -21,6 +21,7 @@ from cbalign.data.text import Tokenizer
 from cbalign.encoders import Classifier, PixelArray
 from cbalign.evaluation.classification import evaluate_accuracy
 from cbalign.evaluation.result import Result
+from cbalign.experiment.evaluation import AccuracyEvaluation
 from cbalign.export.ladder import Ladder, Part
 from cbalign.export.parity import WHOLE, Feed, difference
 from cbalign.export.sample import batch_sizes, readable_items, texts_of_all_lengths
@@ -30,7 +31,6 @@ from cbalign.models.classifier import TorchClassifier
 from cbalign.runtime.classifying import LABELS_FILE, open_classifier
 from cbalign.runtime.golden import classifying_outputs, write_golden
 from cbalign.runtime.session import Session
-from cbalign.spec.evaluation import AccuracyEvaluation
 
 _TASK_ITEMS = 512
 _GOLDEN_ITEMS = 4

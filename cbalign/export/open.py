@@ -9,12 +9,12 @@ from typing import assert_never
 from cbalign.data.open_items import open_labelled, open_premises, open_questions, open_statements
 from cbalign.data.source import open_source
 from cbalign.engine.run import Run
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
 from cbalign.export.alignment import AlignmentSubject
 from cbalign.export.answering import AnsweringSubject
 from cbalign.export.classifying import ClassifyingSubject
 from cbalign.export.subject import Exportable
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
 from cbalign.tasks.load import load_answerer, load_classifier, load_encoder
 
 

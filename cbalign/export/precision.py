@@ -13,11 +13,11 @@ import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from cbalign.errors import DeviceError
+from cbalign.experiment.export import Precision
 from cbalign.export.graph import INLINE_LIMIT, save_graph
 from cbalign.export.half import to_half
 from cbalign.export.widen import widen_hidden
 from cbalign.runtime.placement import find_device, quiet
-from cbalign.spec.export import Precision
 
 KEPT = frozenset({"codebook"})
 """Graphs that are float32 in every precision: near ties between codes would fall the other way, for few bytes."""

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cbalign.experiment.architectures import BertConfig as BertConfig
 from cbalign.models.attention import attend
 from cbalign.models.padding import PADDED, Layout, Packed
-from cbalign.spec.architectures import BertConfig as BertConfig
 
 
 @dataclass(frozen=True)

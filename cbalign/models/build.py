@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from cbalign.data.items import ENTAILMENT_LABELS, STATEMENT_LABELS
 from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError, SpecError
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.model import ModelSection, SinkhornSection, TextSection, TransportSection, VisionSection
 from cbalign.models import names
 from cbalign.models.alignment import AlignmentModel, Temperature
 from cbalign.models.answering import AnswerDecoder, AnsweringNetwork
@@ -25,8 +27,6 @@ from cbalign.models.pretrained import bert_config, read_weights
 from cbalign.models.towers import Towers
 from cbalign.models.transport import IPOT, Sinkhorn, Solver
 from cbalign.models.vision import VisionTower
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.model import ModelSection, SinkhornSection, TextSection, TransportSection, VisionSection
 
 
 def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = True) -> AlignmentModel:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError
-from cbalign.spec.architectures import BERTS, BertConfig, read_bert_config
+from cbalign.experiment.architectures import BERTS, BertConfig, read_bert_config
 
 
 def bert_config(architecture: str) -> BertConfig:

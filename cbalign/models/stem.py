@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbalign.spec.architectures import stem_channels
+from cbalign.experiment.architectures import stem_channels
 
 POSITION_STD = 0.1
 """Of position embeddings behind a stem, at the start: about what its tokens of two images differ by.

@@ -25,8 +25,8 @@ from typing import Any, get_args
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError, UsageError
+from cbalign.experiment.export import Precision
 from cbalign.runtime.signatures import SIGNATURES
-from cbalign.spec.export import Precision
 
 FORMAT = 2
 KIND = "cbalign bundle"

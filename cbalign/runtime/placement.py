@@ -20,7 +20,7 @@ from typing import TypeAlias
 import onnxruntime
 
 from cbalign.errors import DeviceError, UsageError
-from cbalign.machine import installed
+from cbalign.runtime.machine import installed
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"

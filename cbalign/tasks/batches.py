@@ -8,7 +8,7 @@ from cbalign.data.batch import TensorBatch
 from cbalign.data.collate import Collation
 from cbalign.data.loader import Loader
 from cbalign.engine.distribution import World
-from cbalign.spec.experiment import Experiment
+from cbalign.experiment.experiment import Experiment
 
 B = TypeVar("B", bound=TensorBatch)
 

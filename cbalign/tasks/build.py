@@ -7,8 +7,8 @@ from typing import Any, assert_never
 
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
 from cbalign.tasks.start import Start, Tell
 
 

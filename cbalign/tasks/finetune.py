@@ -13,11 +13,11 @@ from cbalign.data.loader import Loader
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import ParameterGroup, Progress
+from cbalign.experiment.data import Source
+from cbalign.experiment.experiment import Experiment
 from cbalign.models.image_pairs import ImagePairNetwork
 from cbalign.models.image_text import ImageTextEncoder
 from cbalign.models.momentum import Distilled
-from cbalign.spec.data import Source
-from cbalign.spec.experiment import Experiment
 from cbalign.tasks.parameters import tower_groups
 
 B = TypeVar("B", bound=TensorBatch)

@@ -10,8 +10,8 @@ from cbalign.data.datasets import data_sets
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run
 from cbalign.errors import UsageError
-from cbalign.spec.data import Source
-from cbalign.spec.experiment import Experiment
+from cbalign.experiment.data import Source
+from cbalign.experiment.experiment import Experiment
 
 LINEAGE, TRAINED_ON, IMPORTED = "lineage", "trained_on", "imported_from"  # in a manifest's facts
 

@@ -15,13 +15,13 @@ from cbalign.engine.checkpoint import load_model as load_weights
 from cbalign.engine.device import choose_device
 from cbalign.engine.run import Run, open_run
 from cbalign.errors import UsageError
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.load import load_experiment
+from cbalign.experiment.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
 from cbalign.models.answer_graphs import TorchAnswerer
 from cbalign.models.build import build_answering, build_entailment, build_image_pairs, build_model
 from cbalign.models.classifier import TorchClassifier
 from cbalign.models.encoder import TorchEncoder
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.load import load_experiment
-from cbalign.spec.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
 
 TorchModel: TypeAlias = TorchEncoder | TorchClassifier | TorchAnswerer
 """A PyTorch model of a task, as evaluation sees it."""

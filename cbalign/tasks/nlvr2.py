@@ -14,12 +14,12 @@ from cbalign.data.open_items import open_statements
 from cbalign.data.source import captions_of, open_source, source_fingerprint
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress, StepOutput, Task
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.task import NLVR2Task
 from cbalign.models.build import build_image_pairs, build_text_assignment
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
 from cbalign.objectives.text_assignment import draw_assignments, text_assignment
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.task import NLVR2Task
 from cbalign.tasks.batches import make_loader
 from cbalign.tasks.classify import Classification
 from cbalign.tasks.finetune import FineTuning, Setup, data_facts, open_splits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from cbalign.engine.task import ParameterGroup, no_decay_for_vectors
-from cbalign.spec.training import AdamWSection
+from cbalign.experiment.training import AdamWSection
 
 
 def tower_groups(

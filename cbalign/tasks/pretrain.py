@@ -20,6 +20,8 @@ from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput
 from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.experiment.experiment import Experiment
 from cbalign.models.alignment import AlignmentModel, PairFeatures
 from cbalign.models.build import build_solver
 from cbalign.models.encoder import TorchEncoder
@@ -39,8 +41,6 @@ from cbalign.objectives.masked_language import (
     masked_language_over_positions,
 )
 from cbalign.objectives.matching import Negatives, draw_negatives, image_text_matching
-from cbalign.spec.evaluation import RetrievalEvaluation
-from cbalign.spec.experiment import Experiment
 from cbalign.tasks.parameters import tower_groups
 
 

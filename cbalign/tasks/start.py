@@ -14,13 +14,13 @@ from cbalign.engine.checkpoint import read_model
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run, open_run
 from cbalign.errors import CbalignError, CheckpointError
+from cbalign.experiment.data import Source
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.task import InitSection
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
 from cbalign.models.initial import Alias, start_from
 from cbalign.models.pretrained import read_weights
-from cbalign.spec.data import Source
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.task import InitSection
 from cbalign.tasks.lineage import LINEAGE, TRAINED_ON, Ancestor, descend, refuse_seen, to_facts, trained_on
 
 Tell = Callable[[str], None]

@@ -17,11 +17,11 @@ from cbalign.engine.manifest import Manifest
 from cbalign.engine.reporter import Reporter, Silent
 from cbalign.engine.run import Run, create_run, latest_checkpoint
 from cbalign.errors import UsageError
-from cbalign.spec.diff import compare
-from cbalign.spec.dump import dump_yaml, fingerprint, inline
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.load import LoadedExperiment, load_experiment
-from cbalign.spec.section import Effect
+from cbalign.experiment.diff import compare
+from cbalign.experiment.dump import dump_yaml, fingerprint, inline
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.load import LoadedExperiment, load_experiment
+from cbalign.experiment.section import Effect
 from cbalign.tasks.build import open_task
 from cbalign.tasks.start import pinned
 

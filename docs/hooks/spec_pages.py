@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 
 from cbalign.cli.explain import facts
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.fields import Choice, Found, Items, Leaf, Setting, settings
-from cbalign.spec.section import Effect, Section
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.fields import Choice, Found, Items, Leaf, Setting, settings
+from cbalign.experiment.section import Effect, Section
 
 FOLDER = "reference/spec"
 

@@ -18,7 +18,7 @@ from PIL import Image
 from cbalign.cli import main
 from cbalign.data.shards import Shards
 from cbalign.data.source import StoredSource, open_source
-from cbalign.spec.load import load_experiment
+from cbalign.experiment.load import load_experiment
 
 SPEC = """\
 cbalign: 1

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from cbalign.cli import main
+from cbalign.experiment.dump import dump_yaml
+from cbalign.experiment.load import load_experiment
 from cbalign.runtime.bundle import BundleFile, BundleManifest
-from cbalign.spec.dump import dump_yaml
-from cbalign.spec.load import load_experiment
 
 LISTED = {name: BundleFile("0" * 64, 1) for name in ("spec.yaml", "preprocessing.json", "tokenizer.json", "text.json")}
 

@@ -11,15 +11,15 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-import cbalign.comparison.bundles
+import cbalign.lab.comparison.bundles
 from cbalign.cli import main
 from cbalign.engine.manifest import Attempt, Manifest
 from cbalign.engine.run import create_run
 from cbalign.evaluation.metrics import Direction
 from cbalign.evaluation.result import Evaluation, RetrievalResult, file_name
+from cbalign.experiment.dump import dump_yaml, fingerprint
+from cbalign.experiment.load import load_experiment
 from cbalign.runtime.bundle import BundleManifest, list_files
-from cbalign.spec.dump import dump_yaml, fingerprint
-from cbalign.spec.load import load_experiment
 
 SPEC = """\
 cbalign: 1
@@ -302,7 +302,7 @@ def test_without_onnx_the_reader_is_told_what_to_install(monkeypatch):
     def refuse(path):
         raise ModuleNotFoundError(name="onnx")
 
-    monkeypatch.setattr(cbalign.comparison.bundles._Graph, "open", refuse)
+    monkeypatch.setattr(cbalign.lab.comparison.bundles._Graph, "open", refuse)
     result = diff(make_bundle("a"), make_bundle("b", scale=2))
     assert result.exit_code == 1
     assert "pip install onnx" in result.stdout

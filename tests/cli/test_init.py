@@ -12,7 +12,7 @@ from PIL import Image
 
 from cbalign.cli import main
 from cbalign.data.source import open_source
-from cbalign.spec.load import load_experiment
+from cbalign.experiment.load import load_experiment
 
 
 @pytest.fixture(autouse=True)

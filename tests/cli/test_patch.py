@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from cbalign.cli import main
-from cbalign.spec.load import load_experiment
+from cbalign.experiment.load import load_experiment
 
 A = "extends: quickstart\nname: a\ntrain: {batch_size: 64}\n"
 B = "extends: quickstart\nname: b\ntrain: {batch_size: 128, schedule: {kind: constant}}\n"

@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from cbalign.cli import main
-from cbalign.spec.load import load_experiment
+from cbalign.experiment.load import load_experiment
 
 HEAD = "cbalign: 1\nname: mine\ndata:\n  train: {source: openmoji, split: train}\n"
 

@@ -11,7 +11,7 @@ from PIL import Image
 from cbalign.data.augment import OPERATIONS, Augmentation, Operation
 from cbalign.data.image import prepare
 from cbalign.encoders import PixelArray
-from cbalign.spec.data import AugmentationSection
+from cbalign.experiment.data import AugmentationSection
 
 GREY = (128, 128, 128)
 

@@ -14,7 +14,7 @@ from cbalign.data.json_stream import stream_objects
 from cbalign.data.pairs import PackedText, PairFiles
 from cbalign.data.source import Entry, gallery, open_source
 from cbalign.errors import DataError
-from cbalign.spec.data import JsonSource
+from cbalign.experiment.data import JsonSource
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from cbalign.data.karpathy import open_karpathy
 from cbalign.data.pairs import PairFiles
 from cbalign.data.source import gallery, open_source
 from cbalign.errors import DataError
-from cbalign.spec.data import KarpathySource, Split
+from cbalign.experiment.data import KarpathySource, Split
 
 
 def image(name: str, split: str, captions: list[str], **more: object) -> dict[str, object]:

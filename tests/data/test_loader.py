@@ -24,7 +24,7 @@ from cbalign.data.loader import Loader
 from cbalign.data.source import Entry, PairSource
 from cbalign.data.text import Tokenizer
 from cbalign.errors import DataError
-from cbalign.spec.data import AugmentationSection
+from cbalign.experiment.data import AugmentationSection
 
 PAIRS = 23
 WORDS = ["red", "dog", "grass", "sky", "house", "cat", "blue"]

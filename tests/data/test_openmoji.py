@@ -12,7 +12,7 @@ from cbalign.data.image import decode
 from cbalign.data.openmoji import OpenMoji, split_of, words_of
 from cbalign.data.source import gallery, open_source
 from cbalign.errors import MissingExtraError
-from cbalign.spec.data import OpenMojiSource, Split
+from cbalign.experiment.data import OpenMojiSource, Split
 
 
 @pytest.fixture(scope="module")

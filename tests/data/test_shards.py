@@ -11,7 +11,7 @@ from PIL import Image
 from cbalign.data.shards import Shards
 from cbalign.data.source import Entry, open_source
 from cbalign.errors import DataError
-from cbalign.spec.data import ShardSource
+from cbalign.experiment.data import ShardSource
 
 
 def jpg(colour: str) -> bytes:

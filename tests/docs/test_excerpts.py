@@ -7,11 +7,11 @@ import pytest
 
 from cbalign.cli import main
 from cbalign.errors import CbalignError
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.fields import find
-from cbalign.spec.load import ROOT as LANGUAGE
-from cbalign.spec.load import load_experiment
-from cbalign.spec.overrides import parse_override
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.fields import find
+from cbalign.experiment.load import ROOT as LANGUAGE
+from cbalign.experiment.load import load_experiment
+from cbalign.experiment.overrides import parse_override
 from tests.docs.excerpts import PAGES, ROOT, commands, fences
 
 COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))

@@ -7,8 +7,8 @@ import click
 import pytest
 
 from cbalign.cli import VERBS, main
-from cbalign.spec.experiment import Experiment
-from cbalign.spec.fields import Leaf, every
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.fields import Leaf, every
 
 
 def test_every_setting_is_described(site):

@@ -11,7 +11,7 @@ from cbalign.engine.schedule import build_schedule
 from cbalign.engine.task import Progress
 from cbalign.engine.timetable import build_timetable
 from cbalign.errors import UsageError
-from cbalign.spec.training import ConstantSection, CosineSection
+from cbalign.experiment.training import ConstantSection, CosineSection
 
 RATES = st.floats(1e-7, 1.0)
 

@@ -24,7 +24,7 @@ from cbalign.engine.loop import Outcome, fit
 from cbalign.engine.reporter import Silent
 from cbalign.engine.run import Run, create_run
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
-from cbalign.spec.training import TrainSection
+from cbalign.experiment.training import TrainSection
 
 SAMPLES, WIDTH = 44, 6
 

@@ -10,7 +10,7 @@ from cbalign.errors import DataError
 from cbalign.evaluation.result import Evaluation, RetrievalResult, file_name, largest_difference
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.evaluation.table import format_table, markdown_table
-from cbalign.spec.evaluation import RetrievalEvaluation
+from cbalign.experiment.evaluation import RetrievalEvaluation
 
 from .conftest import NumberedSource, TableEncoder
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from cbalign.engine.reporter import Silent
+from cbalign.experiment.load import load_experiment
 from cbalign.export import Exported, export_run
-from cbalign.spec.load import load_experiment
 from cbalign.tasks.train import train_experiment
 
 SPEC = """\

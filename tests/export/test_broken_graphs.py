@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from cbalign.data.source import open_source
 from cbalign.errors import ParityError
+from cbalign.experiment.load import load_experiment
 from cbalign.export import Exported
 from cbalign.export import bundle as bundle_module
 from cbalign.export.alignment import AlignmentSubject
@@ -21,7 +22,6 @@ from cbalign.export.parity import PrecisionReport
 from cbalign.export.proof import prove
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.bundle import Bundle
-from cbalign.spec.load import load_experiment
 from cbalign.tasks.load import load_encoder
 
 

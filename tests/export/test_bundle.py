@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from cbalign.errors import BundleError, ParityError, UsageError
+from cbalign.experiment.export import ExportSection
+from cbalign.experiment.load import load_experiment
 from cbalign.export import Exported, export_run
 from cbalign.export import bundle as bundle_module
 from cbalign.export.bundle import chosen_graphs
 from cbalign.runtime.bundle import Bundle, is_bundle
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
-from cbalign.spec.export import ExportSection
-from cbalign.spec.load import load_experiment
 from cbalign.tasks.load import load_encoder
 
 GRAPHS = ("image", "text", "codebook", "match")

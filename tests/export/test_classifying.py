@@ -15,12 +15,12 @@ from cbalign.data.open_items import open_labelled
 from cbalign.errors import BundleError, ParityError
 from cbalign.evaluation.result import Evaluation
 from cbalign.evaluation.scored import ScoredResult
+from cbalign.experiment.load import load_experiment
 from cbalign.export.classifying import ClassifyingLadder, ClassifyingSubject
 from cbalign.runtime.bundle import Bundle
 from cbalign.runtime.classifying import open_classifier
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
-from cbalign.spec.load import load_experiment
 from cbalign.tasks.load import load_classifier
 from tests.cli.tiny import cbalign
 from tests.export.refusing import graph_of_other_inputs

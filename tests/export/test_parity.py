@@ -14,10 +14,10 @@ from cbalign.data.source import open_source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
 from cbalign.errors import ParityError
+from cbalign.experiment.load import load_experiment
 from cbalign.export.alignment_ladder import AlignmentLadder, Expected
 from cbalign.export.parity import ParityReport, PrecisionReport, difference, distance
 from cbalign.models.encoder import TorchEncoder
-from cbalign.spec.load import load_experiment
 from cbalign.tasks.load import load_encoder
 
 

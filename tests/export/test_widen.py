@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbalign.engine.reporter import Silent
+from cbalign.experiment.export import Precision
+from cbalign.experiment.load import load_experiment
 from cbalign.export import export_run
 from cbalign.export.graph import write_graph
 from cbalign.export.precision import write_precision
 from cbalign.export.widen import idle_bytes
 from cbalign.runtime.signatures import SIGNATURES
-from cbalign.spec.export import Precision
-from cbalign.spec.load import load_experiment
 from cbalign.tasks.train import train_experiment
 
 from .conftest import write_experiment

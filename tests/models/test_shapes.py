@@ -6,12 +6,12 @@ import pytest
 import timm
 import torch
 
-from cbalign.plan.memory import checkpoint_bytes, size_of
-from cbalign.plan.training import untrained
-from cbalign.spec.architectures import vit_config
-from cbalign.spec.derived import derived_quantities
-from cbalign.spec.load import load_experiment
-from cbalign.spec.shapes import UnknownSizes, teacher_parameters, tensor_shapes, trainable_parameters
+from cbalign.experiment.architectures import vit_config
+from cbalign.experiment.derived import derived_quantities
+from cbalign.experiment.load import load_experiment
+from cbalign.experiment.shapes import UnknownSizes, teacher_parameters, tensor_shapes, trainable_parameters
+from cbalign.lab.plan.memory import checkpoint_bytes, size_of
+from cbalign.lab.plan.training import untrained
 
 SPECS = {
     "quickstart": ("quickstart", []),

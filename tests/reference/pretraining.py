@@ -14,13 +14,13 @@ from torch import Tensor
 from cbalign.data.batch import Batch
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress
+from cbalign.experiment.experiment import Experiment
 from cbalign.models.albef import from_albef
 from cbalign.models.alignment import AlignmentModel, PairFeatures
 from cbalign.models.build import build_model
 from cbalign.models.vision import resize_positions
 from cbalign.objectives.masked_language import MaskedTokens
 from cbalign.objectives.matching import Negatives
-from cbalign.spec.experiment import Experiment
 from cbalign.tasks.pretrain import HardNegatives, PretrainTask
 from tests.reference.folder import GRADIENT_TOLERANCE, AnotherFormError, Reference
 from tests.reference.networks import DROPOUT, bert_layers, count, filled, tensor

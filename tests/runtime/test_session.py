@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from cbalign.errors import BundleError, DataError, DeviceError, UsageError
-from cbalign.machine import installed
 from cbalign.runtime import placement
 from cbalign.runtime.images import load_pixels
+from cbalign.runtime.machine import installed
 from cbalign.runtime.placement import Device, Placement, check_placement, find_device
 from cbalign.runtime.session import Session
 

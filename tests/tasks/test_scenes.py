@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cbalign.engine.run import Run
-from cbalign.spec.recipes import recipes_folder
+from cbalign.experiment.recipes import recipes_folder
 from tests.cli.tiny import Result, cbalign
 
 TINY = (

@@ -17,7 +17,7 @@ from cbalign.engine.run import list_checkpoints, open_run
 from cbalign.engine.task import Progress
 from cbalign.errors import DataError
 from cbalign.evaluation.result import Evaluation
-from cbalign.spec.experiment import Experiment
+from cbalign.experiment.experiment import Experiment
 from cbalign.tasks.build import open_task
 from cbalign.tasks.vqa import Answering
 from tests.cli.tiny import cbalign

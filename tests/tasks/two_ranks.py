@@ -31,11 +31,11 @@ from cbalign.engine.sharding import whole_tensor
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.peers import ALONE
 from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.experiment.experiment import Experiment
 from cbalign.models.alignment import PairFeatures
 from cbalign.models.encoder import TorchEncoder
 from cbalign.objectives.masked_language import MaskedTokens
 from cbalign.objectives.matching import Negatives
-from cbalign.spec.experiment import Experiment
 from cbalign.tasks.build import open_task
 from cbalign.tasks.pretrain import HardNegatives, PretrainTask
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cbalign.cli.diff_findings import Findings, Pairing
-from cbalign.spec.diff import Difference
-from cbalign.spec.dump import fingerprint
+from cbalign.experiment.diff import Difference
+from cbalign.experiment.dump import fingerprint
 
 
 def as_data(findings: Findings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 
 from cbalign.cli.diff_findings import Findings
 from cbalign.cli.diff_layouts.words import blocks, change, count, origins, shown
-from cbalign.spec.diff import Difference
+from cbalign.experiment.diff import Difference
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8885; --dim: #888; }

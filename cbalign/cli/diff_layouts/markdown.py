@@ -8,7 +8,7 @@ import click
 
 from cbalign.cli.diff_findings import Findings
 from cbalign.cli.diff_layouts.words import blocks, change, count, shown
-from cbalign.spec.diff import Difference
+from cbalign.experiment.diff import Difference
 
 
 def as_markdown(findings: Findings) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cbalign.spec.diff import patch_document
-from cbalign.spec.dump import write_yaml
-from cbalign.spec.operands import Operand
+from cbalign.experiment.diff import patch_document
+from cbalign.experiment.dump import write_yaml
+from cbalign.experiment.operands import Operand
 
 
 def as_patch(before: Operand, after: Operand) -> str:

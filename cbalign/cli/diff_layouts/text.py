@@ -10,9 +10,9 @@ import click
 from cbalign.cli.console import table
 from cbalign.cli.diff_findings import Findings
 from cbalign.cli.diff_layouts.words import Block, blocks, change, count, list_change, origins, shown
-from cbalign.spec.diff import Difference
-from cbalign.spec.section import Effect
-from cbalign.spec.verdicts import Verdict
+from cbalign.experiment.diff import Difference
+from cbalign.experiment.section import Effect
+from cbalign.experiment.verdicts import Verdict
 
 _COLOURS = {
     Effect.ARCHITECTURE: "red",

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import click
 
 from cbalign.cli.diff_findings import Findings, Pairing
-from cbalign.spec.derived import Quantity
-from cbalign.spec.diff import Cell, Difference
-from cbalign.spec.document import Data
-from cbalign.spec.operands import Operand
+from cbalign.experiment.derived import Quantity
+from cbalign.experiment.diff import Cell, Difference
+from cbalign.experiment.document import Data
+from cbalign.experiment.operands import Operand
 
 ABSENT = "–"
 WIDEST = 48
@@ -190,7 +190,7 @@ def _weights(pairing: Pairing, everything: bool) -> Block:
 
 
 def _tensor_rows(pairing: Pairing, weights: object, everything: bool) -> list[tuple[str, str, str]]:
-    from cbalign.comparison.weights import WeightChanges
+    from cbalign.lab.comparison.weights import WeightChanges
 
     assert isinstance(weights, WeightChanges)
     changed = weights.changed if everything else weights.changed[:SHOWN_TENSORS]
@@ -198,7 +198,7 @@ def _tensor_rows(pairing: Pairing, weights: object, everything: bool) -> list[tu
 
 
 def _tensor_notes(weights: object, everything: bool) -> Iterator[str]:
-    from cbalign.comparison.weights import WeightChanges, typical
+    from cbalign.lab.comparison.weights import WeightChanges, typical
 
     assert isinstance(weights, WeightChanges)
     if weights.same:

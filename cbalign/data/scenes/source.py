@@ -8,7 +8,7 @@ from cbalign.data.scenes.captions import CAPTIONS, captions_of
 from cbalign.data.scenes.drawing import draw, png
 from cbalign.data.scenes.graph import scene_of
 from cbalign.data.source import Entry
-from cbalign.spec.data import ScenesSplit
+from cbalign.experiment.data import ScenesSplit
 
 
 class Scenes:

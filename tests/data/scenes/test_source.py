@@ -12,7 +12,7 @@ from cbalign.data.scenes.drawing import draw
 from cbalign.data.scenes.graph import COLOURS, Figure, Scene
 from cbalign.data.scenes.source import Scenes
 from cbalign.data.source import gallery, open_source
-from cbalign.spec.data import ScenesSource
+from cbalign.experiment.data import ScenesSource
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Applications of a trained model: search, server, report."""

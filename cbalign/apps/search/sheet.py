@@ -1,0 +1,72 @@
+"""A contact sheet: what was found, as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from cbalign.apps.search.find import Hit
+from cbalign.errors import DataError
+from cbalign.runtime.images import decode_untrusted
+
+THUMBNAIL = 240
+
+_STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff; }
+h1 { font-size: 1.3rem; } p { color: #666; }
+main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); }
+figure { margin: 0; } img { width: 100%; height: 240px; object-fit: contain; background: #f4f4f4; }
+figcaption { overflow-wrap: anywhere; font-size: .85rem; } small { color: #666; }
+@media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; } img { background: #222; } }
+""".strip()
+
+
+def contact_sheet(title: str, about: str, folder: Path, hits: Sequence[Hit]) -> str:
+    """The page.
+
+    Args:
+        title: the query.
+        about: one line about bundle and index.
+        folder: that the hits' paths start from.
+        hits: best first.
+    """
+    figures = "\n".join(_figure(number, folder, hit) for number, hit in enumerate(hits, 1))
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{_safe(title)}</title>\n'
+        f'<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n'
+        f"<h1>{_safe(title)}</h1>\n<p>{_safe(about)}</p>\n<main>\n{figures}\n</main></html>\n"
+    )
+
+
+def thumbnail(path: Path, size: int = THUMBNAIL) -> bytes:
+    """A JPEG that fits into a square.
+
+    Raises:
+        DataError: the image is gone or damaged.
+    """
+    image = decode_untrusted(path)
+    image.thumbnail((size, size))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def _figure(number: int, folder: Path, hit: Hit) -> str:
+    path = folder / hit.path
+    try:
+        picture = f'<img src="data:image/jpeg;base64,{base64.b64encode(thumbnail(path)).decode()}" alt="">'
+    except DataError:
+        picture = "<p>gone since it was indexed</p>"
+    scores = f"cosine {hit.score:.3f}" + ("" if hit.match is None else f", match {hit.match:.2f}")
+    copies = f"<br><small>also {_safe(', '.join(hit.copies))}</small>" if hit.copies else ""
+    return (
+        f'<figure><a href="{escape(path.as_uri())}">{picture}</a>'
+        f"<figcaption>{number}. {_safe(hit.path)}<br><small>{scores}</small>{copies}</figcaption></figure>"
+    )
+
+
+def _safe(text: str) -> str:
+    return escape(text.encode("utf-8", "replace").decode())

@@ -1,0 +1,245 @@
+"""The index on disk: which file has which content, and each content's vector, once.
+
+<cache>/
+  index.sqlite     contents by SHA-256 with the row of their vector, files with the content that they had
+  vectors.f32      rows of float32, only ever appended to
+
+A row is written and synced before the transaction that names it, so that a process that is killed leaves at most rows
+that nobody names, which the next one writes over. Several processes may use an index at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbalign.apps.search.scan import Stamp
+from cbalign.encoders import FloatArray
+from cbalign.errors import DataError, StorageError
+
+DATABASE, VECTORS = "index.sqlite", "vectors.f32"
+_FORMAT = 1
+_WAIT = 60.0  # seconds for another process's transaction
+
+_SCHEMA = """
+CREATE TABLE contents (sha256 BLOB PRIMARY KEY, row INTEGER UNIQUE, problem TEXT) WITHOUT ROWID;
+CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, sha256 BLOB) WITHOUT ROWID;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file was found to hold: a picture's vector (d,), or the problem with it. Without both it is known."""
+
+    path: str
+    stamp: Stamp
+    sha256: bytes
+    vector: FloatArray | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The pictures that can be found.
+
+    `vectors` (N, d) is a memory map, `paths` the files that show the picture of a row, `shown` (N,) whether some do.
+    """
+
+    vectors: FloatArray
+    paths: Mapping[int, tuple[str, ...]]
+    shown: NDArray[np.bool_]
+
+
+class Store:
+    """An open index. Use it as a context.
+
+    Args:
+        folder: where it is, or is to be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with _errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(folder / DATABASE, timeout=_WAIT, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """The index in `folder`; a damaged one, or one of another version, is begun anew.
+
+        Raises:
+            StorageError: it cannot be written, or another process does not let go of it.
+        """
+        try:
+            return cls(folder)
+        except _Damaged:
+            with _errors(folder):
+                for name in (DATABASE, f"{DATABASE}-journal", VECTORS):
+                    (folder / name).unlink(missing_ok=True)
+            return cls(folder)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def files(self) -> dict[str, tuple[Stamp, bytes]]:
+        """Stamp and content of every file as it was last seen."""
+        rows = self._select("SELECT path, size, modified, changed, sha256 FROM files JOIN contents USING (sha256)")
+        return {os.fsdecode(path): (Stamp(*stamp), digest) for path, *stamp, digest in rows}
+
+    def digests(self) -> set[bytes]:
+        """SHA-256 of every content that is known."""
+        return {digest for (digest,) in self._select("SELECT sha256 FROM contents")}
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with the files that hold no picture, by path."""
+        rows = self._select(
+            "SELECT path, problem FROM files JOIN contents USING (sha256) WHERE problem IS NOT NULL ORDER BY path"
+        )
+        return {os.fsdecode(path): problem for path, problem in rows}
+
+    def contents(self) -> Contents:
+        """The pictures that can be found now."""
+        rows = self._select(
+            "SELECT row, path FROM files JOIN contents USING (sha256) WHERE row IS NOT NULL ORDER BY row"
+        )
+        paths: dict[int, list[str]] = {}
+        for row, path in rows:
+            paths.setdefault(row, []).append(os.fsdecode(path))
+        width, count = self._width(), self._rows()
+        if not count:
+            return Contents(np.empty((0, width), np.float32), {}, np.zeros(0, bool))
+        vectors = np.memmap(self.folder / VECTORS, np.float32, "r", shape=(count, width))
+        shown = np.zeros(count, bool)
+        shown[list(paths)] = True
+        return Contents(vectors, {row: tuple(sorted(names)) for row, names in paths.items()}, shown)
+
+    def forget_problems(self, decoder: str) -> None:
+        """Let files that could not be decoded be tried again when `decoder`, a name and version, is another one."""
+        with self._transaction():
+            if self._fact("decoder") != decoder:
+                self._database.execute(
+                    "DELETE FROM files WHERE sha256 IN (SELECT sha256 FROM contents WHERE row IS NULL)"
+                )
+                self._database.execute("DELETE FROM contents WHERE row IS NULL")
+                self._database.execute("INSERT OR REPLACE INTO facts VALUES ('decoder', ?)", (decoder,))
+
+    def add(self, found: Sequence[Content]) -> None:
+        """Remember what files hold, all of it or nothing."""
+        with self._transaction():
+            decided = {c.sha256: c for c in found if c.vector is not None or c.problem}
+            fresh = {digest: content for digest, content in decided.items() if not self._knows(digest)}
+            row = self._rows()
+            vectors = [c.vector for c in fresh.values() if c.vector is not None]
+            if vectors:
+                self._append(row, np.stack(vectors))
+            for content in fresh.values():
+                place = None if content.vector is None else row
+                row += content.vector is not None
+                self._database.execute(
+                    "INSERT INTO contents VALUES (?, ?, ?)", (content.sha256, place, content.problem)
+                )
+            self._database.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
+                [(os.fsencode(c.path), c.stamp.size, c.stamp.modified, c.stamp.changed, c.sha256) for c in found],
+            )
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget files that are gone; their contents stay, in case they were moved."""
+        with self._transaction():
+            self._database.executemany("DELETE FROM files WHERE path = ?", [(os.fsencode(path),) for path in paths])
+
+    def _prepare(self) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            with self._transaction():
+                if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    for statement in _SCHEMA.strip().split("\n"):
+                        self._database.execute(statement)
+                    self._database.execute(f"PRAGMA user_version = {_FORMAT}")
+        elif version != _FORMAT:
+            raise _Damaged(self.folder)
+        path, named = self.folder / VECTORS, self._rows() * self._width() * 4  # first: another process may append
+        if (path.stat().st_size if path.exists() else 0) < named:
+            raise _Damaged(self.folder)
+
+    def _append(self, row: int, vectors: FloatArray) -> None:
+        width = vectors.shape[1]
+        if row and width != self._width():
+            raise DataError(f"{self.folder} holds vectors of width {self._width()}, not {width}")
+        self._database.execute("INSERT OR REPLACE INTO facts VALUES ('width', ?)", (str(width),))
+        path = self.folder / VECTORS
+        with open(path, "r+b" if path.exists() else "w+b") as file:
+            file.truncate(row * width * 4)
+            file.seek(row * width * 4)
+            file.write(np.ascontiguousarray(vectors, np.float32).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _rows(self) -> int:
+        ((count,),) = self._select("SELECT COALESCE(MAX(row) + 1, 0) FROM contents")
+        return int(count)
+
+    def _knows(self, digest: bytes) -> bool:
+        return bool(self._select("SELECT 1 FROM contents WHERE sha256 = ?", digest))
+
+    def _width(self) -> int:
+        return int(self._fact("width") or 0)
+
+    def _fact(self, name: str) -> str | None:
+        rows = self._select("SELECT value FROM facts WHERE name = ?", name)
+        return None if not rows else str(rows[0][0])
+
+    def _select(self, statement: str, *values: str | bytes) -> list[tuple]:  # type: ignore[type-arg]
+        with _errors(self.folder):
+            return self._database.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _errors(self.folder):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+
+class _Damaged(StorageError):
+    """The index is not one of ours, or incomplete."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"the index in {folder} is damaged", remedy="Remove that folder and run the command again.")
+
+
+@contextmanager
+def _errors(folder: Path) -> Iterator[None]:
+    """Name the index in what the system and SQLite say."""
+    remedy = "Choose another place for the index with --cache."
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise StorageError(f"another process is writing {folder}", remedy="Try again when it has ended.") from error
+        raise StorageError(f"{folder}: cannot be used for the index ({error})", remedy=remedy) from error
+    except sqlite3.DatabaseError as error:
+        raise _Damaged(folder) from error
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})", remedy=remedy) from error

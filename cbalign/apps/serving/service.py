@@ -1,0 +1,216 @@
+"""What the server can do, without HTTP: items of all requests go through one queue per graph."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from cbalign.apps.search.find import Hit, find
+from cbalign.apps.search.index import Index
+from cbalign.apps.search.sheet import thumbnail
+from cbalign.apps.serving.batching import Batcher, BatchLimits
+from cbalign.apps.serving.metrics import Metrics
+from cbalign.apps.serving.pictures import array_pixels, file_pixels
+from cbalign.data.text import Tokens
+from cbalign.encoders import FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
+from cbalign.errors import DataError, DivergenceError, UsageError
+from cbalign.runtime.session import Session
+from cbalign.runtime.texts import check_text
+
+_DECODERS = 4
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One image: `tokens` (N, D), `embedding` (d,), and its code where the bundle has a codebook."""
+
+    tokens: FloatArray
+    embedding: FloatArray
+    code: int | None
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """One text: `tokens` (L, D), `mask` (L,), `embedding` (d,), its code, and what a caller should know about it."""
+
+    tokens: FloatArray
+    mask: IntArray
+    embedding: FloatArray
+    code: int | None
+    note: str | None
+
+
+class Service:
+    """A session behind queues. Use it as an async context.
+
+    Args:
+        session: the opened bundle.
+        index: of the folder that is searched, if any.
+        batches: of each graph's queue.
+        max_pixels: larger images are refused.
+        metrics: told of every run.
+    """
+
+    def __init__(
+        self, session: Session, index: Index | None, batches: BatchLimits, max_pixels: int, metrics: Metrics
+    ) -> None:
+        self.session = session
+        self.index = index
+        self.metrics = metrics
+        self._max_pixels = max_pixels
+        self._shown = {path for paths in index.contents.paths.values() for path in paths} if index else set()
+        self._images: Batcher[PixelArray, EncodedImage] = Batcher(
+            self._run_images, batches, metrics.batches_of("image")
+        )
+        self._texts: Batcher[tuple[str, str | None], EncodedText] = Batcher(
+            self._run_texts, batches, metrics.batches_of("text")
+        )
+        self._pairs: Batcher[tuple[EncodedImage, EncodedText], float] = Batcher(
+            self._run_pairs, batches, metrics.batches_of("match")
+        )
+
+    async def __aenter__(self) -> Service:
+        self._decoders = ThreadPoolExecutor(_DECODERS, "cbalign-decode")
+        self._open = AsyncExitStack()
+        for batcher in (self._images, self._texts, self._pairs):
+            await self._open.enter_async_context(batcher)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+        self._decoders.shutdown(cancel_futures=True)
+
+    async def encode_files(self, files: Sequence[bytes]) -> list[EncodedImage]:
+        """Encode the bytes of image files.
+
+        Raises:
+            DataError: one is no image, damaged or too large.
+            Busy: too many are waiting.
+        """
+        size, limit = self.session.image_size, self._max_pixels
+        names = [f"image {number}" if len(files) > 1 else "image" for number in range(1, len(files) + 1)]
+        jobs = [self._decode(partial(file_pixels, data, size, limit, name)) for data, name in zip(files, names)]
+        return await self._images.submit(await asyncio.gather(*jobs))
+
+    async def encode_array(self, data: bytes, most: int) -> list[EncodedImage]:
+        """Encode the images of a NumPy file, at most `most`.
+
+        Raises:
+            DataError: it is no array of images, or holds too many.
+            Busy: too many are waiting.
+        """
+        size = self.session.image_size
+        return await self._images.submit(await self._decode(partial(array_pixels, data, size, self._max_pixels, most)))
+
+    async def encode_texts(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Encode texts.
+
+        Raises:
+            UsageError: one has no words or is far too long.
+            Busy: too many are waiting.
+        """
+        notes = [check_text(text, self.session.tokenizer) for text in texts]
+        return await self._texts.submit(list(zip(texts, notes)))
+
+    async def match(self, images: Sequence[EncodedImage], texts: Sequence[EncodedText]) -> FloatArray:
+        """Match scores (I, T) of all images with all texts.
+
+        Raises:
+            UsageError: the bundle has no matcher.
+            Busy: too many are waiting.
+        """
+        if not self.session.has_matcher:
+            raise UsageError("this bundle has no match graph")
+        scores = await self._pairs.submit([(image, text) for image in images for text in texts])
+        return np.array(scores, np.float32).reshape(len(images), len(texts))
+
+    async def search(self, query: EncodedImage | EncodedText, top: int, reranked: int) -> list[Hit]:
+        """The pictures nearest to a query, the first of them in the matcher's order when it is a text.
+
+        Raises:
+            UsageError: the server has no folder to search.
+            Busy: too many are waiting.
+        """
+        if self.index is None:
+            raise UsageError("this server has no images to search", remedy="Start it with --images FOLDER.")
+        found = await asyncio.to_thread(find, self.index, query.embedding, max(top, reranked))
+        if isinstance(query, EncodedText) and reranked and self.session.has_matcher:
+            found = await self._rerank(self.index.folder, found, query, reranked)
+        return found[:top]
+
+    async def thumbnail(self, path: str) -> bytes:
+        """A small JPEG of an indexed picture.
+
+        Raises:
+            DataError: there is no such picture, or not any more.
+        """
+        if self.index is None or path not in self._shown:
+            raise DataError("there is no such picture")
+        return await self._decode(partial(thumbnail, self.index.folder / path))
+
+    async def _rerank(self, folder: Path, hits: list[Hit], text: EncodedText, count: int) -> list[Hit]:
+        jobs = [self._decode(partial(self._indexed_pixels, folder / hit.path)) for hit in hits[:count]]
+        loaded = await asyncio.gather(*jobs)
+        readable = [(hit, pixels) for hit, pixels in zip(hits, loaded) if pixels is not None]
+        images = await self._images.submit([pixels for _, pixels in readable])
+        scores = (await self.match(images, [text]))[:, 0].tolist() if images else []
+        scored = [replace(hit, match=score) for (hit, _), score in zip(readable, scores)]
+        return sorted(scored, key=lambda hit: -(hit.match or 0.0)) + hits[count:]
+
+    def _indexed_pixels(self, path: Path) -> PixelArray | None:
+        try:
+            return file_pixels(path.read_bytes(), self.session.image_size, self._max_pixels)
+        except (DataError, OSError):  # gone or damaged since it was indexed
+            return None
+
+    async def _decode(self, job: Callable[[], Made]) -> Made:
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, job)
+
+    def _run_images(self, pixels: list[PixelArray]) -> list[EncodedImage]:
+        features = self.session.encode_images(np.stack(pixels))
+        codes = self._codes(features.embedding)
+        return [EncodedImage(*parts) for parts in zip(features.tokens, features.embedding, codes)]
+
+    def _run_texts(self, texts: list[tuple[str, str | None]]) -> list[EncodedText]:
+        tokens: Tokens = self.session.tokenizer.encode([text for text, _ in texts])
+        features = self.session.encode_tokens(tokens)
+        codes = self._codes(features.embedding)
+        notes = [note for _, note in texts]
+        rows = zip(features.tokens, features.attention_mask, features.embedding, codes, notes)
+        return [EncodedText(*parts) for parts in rows]
+
+    def _run_pairs(self, pairs: list[tuple[EncodedImage, EncodedText]]) -> list[float]:
+        images = {id(image): image for image, _ in pairs}
+        position = {key: number for number, key in enumerate(images)}
+        length = max(len(text.mask) for _, text in pairs)
+        texts = TextFeatures(
+            np.stack([np.pad(text.tokens, ((0, length - len(text.mask)), (0, 0))) for _, text in pairs]),
+            np.stack([np.pad(text.mask, (0, length - len(text.mask))) for _, text in pairs]),
+            np.stack([text.embedding for _, text in pairs]),
+        )
+        features = ImageFeatures(
+            np.stack([image.tokens for image in images.values()]),
+            np.stack([image.embedding for image in images.values()]),
+        )
+        index = np.array([position[id(image)] for image, _ in pairs])
+        return _finite(self.session.match(features, texts, index)).tolist()
+
+    def _codes(self, embedding: FloatArray) -> list[int | None]:
+        _finite(embedding)
+        return self.session.assign(embedding).code.tolist() if self.session.has_codebook else [None] * len(embedding)
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    if not np.isfinite(values).all():
+        raise DivergenceError("the model's output is not a number", remedy="Serve another precision of the bundle.")
+    return values

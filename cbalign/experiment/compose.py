@@ -1,0 +1,324 @@
+"""From one file to the tree that counts: bases named by `extends`, the file itself, a profile.
+
+Mappings merge, lists and scalars replace. A section whose kind changes (`solver: sinkhorn` over `solver: ipot`)
+replaces the old one: settings of one kind mean nothing to another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
+from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, child, plain_data, same
+from cbalign.experiment.environment import interpolate_text
+from cbalign.experiment.fields import Choice, settings
+from cbalign.experiment.files import DISK, Files
+from cbalign.experiment.reader import read_node
+from cbalign.experiment.recipes import recipes
+from cbalign.experiment.suggestions import did_you_mean
+
+MAX_EXTENDS = 16
+EXTENDS, EXPECTS, PROFILES = "extends", "expects", "profiles"
+_EMPTY_HINT = "start from a recipe: cbalign cp quickstart my.yaml"
+_SomeNode = TypeVar("_SomeNode", bound=Node)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a patch was made for: settings that `below`, the tree it changes, is to have."""
+
+    expects: MapNode
+    below: MapNode
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A file with all that it extends.
+
+    `tree` lacks the keys of composition; `files` are all that were read, bases first.
+    """
+
+    tree: MapNode
+    profiles: MapNode
+    files: tuple[Path, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Conflict:
+    path: tuple[str, ...]
+    first: Node
+    second: Node
+
+
+def compose(path: Path, root: Choice, environment: Mapping[str, str], files: Files = DISK) -> Composition:
+    """Read a spec file and everything it extends.
+
+    Args:
+        path: the file; `-` is standard input.
+        root: the shape of a whole spec.
+        environment: for `${env:NAME}` inside `extends`.
+        files: where it is read from.
+
+    Raises:
+        InvalidSpec: a file is missing or no YAML, bases form a circle or contradict each other.
+    """
+    return _Composer(root, environment, files).file(path, ())
+
+
+def with_patch(composition: Composition, path: Path, root: Choice) -> Composition:
+    """A patch on top: a spec file whose `extends` does not count, because something else takes its place.
+
+    Raises:
+        InvalidSpec: the file is missing or no patch.
+    """
+    node = _read_spec(path, DISK)
+    body = node.without(EXTENDS, EXPECTS, PROFILES)
+    return Composition(
+        merge(composition.tree, body, root),
+        composition.profiles,
+        (*composition.files, path.resolve()),
+        (*composition.expectations, *_expectations(node, composition.tree)),
+    )
+
+
+def _read_spec(path: Path, files: Files) -> MapNode:
+    source = files.read(path)
+    node = read_node(source)
+    if node is None:
+        raise InvalidSpec([Diagnostic(f"{source.name} is empty: it describes no experiment", hint=_EMPTY_HINT)])
+    if not isinstance(node, MapNode):
+        what = "a list" if isinstance(node, ListNode) else "a single value"
+        raise InvalidSpec([Diagnostic(f"a spec is made of `name: value` entries, this is {what}", node.place)])
+    return node
+
+
+def _expectations(node: MapNode, below: MapNode) -> tuple[Expectation, ...]:
+    """What a file's `expects` says of the tree `below` it."""
+    value = node.get(EXPECTS)
+    if value is None:
+        return ()
+    place = node.entries[EXPECTS].key
+    if not isinstance(value, MapNode):
+        raise InvalidSpec([Diagnostic("`expects` is a section of settings as they were", place)])
+    if not below.entries:
+        hint = "name in `extends` what the patch is for, or apply it: cbalign show SPEC --patch FILE"
+        raise InvalidSpec([Diagnostic("`expects` in a file that extends nothing", place, hint=hint)])
+    return (Expectation(value, below),)
+
+
+def with_profile(composition: Composition, name: str, root: Choice) -> MapNode:
+    """The tree with a named overlay of the file on top.
+
+    Raises:
+        InvalidSpec: there is no profile of that name.
+    """
+    profile = composition.profiles.get(name)
+    if not isinstance(profile, MapNode):
+        names = list(composition.profiles.entries)
+        has = f"it has {', '.join(names)}" if names else "it has none"
+        raise InvalidSpec([Diagnostic(f"the spec has no profile `{name}`: {has}", hint=did_you_mean(name, names))])
+    return merge(composition.tree, profile, root)
+
+
+def merge(base: MapNode, overlay: MapNode, choice: Choice | None) -> MapNode:
+    """`overlay` on top of `base`.
+
+    Args:
+        choice: the shape of both, where it is known.
+    """
+    if choice is not None and variant_changes(base, overlay, choice):
+        base = written_by_options(base) if overlay.place.source.kind == "option" else MapNode({}, base.place)
+    entries = dict(base.entries)
+    section = choice.section(variant_of(overlay, choice) or variant_of(base, choice)) if choice else None
+    for name, entry in overlay.entries.items():
+        old = base.get(name)
+        if isinstance(old, MapNode) and isinstance(entry.value, MapNode):
+            shape = settings(section)[name].shape if section and name in settings(section) else None
+            inner = shape if isinstance(shape, Choice) else None
+            entries[name] = Entry(entry.key, merge(old, entry.value, inner))
+        else:
+            entries[name] = entry
+    return MapNode(entries, overlay.place)
+
+
+def variant_of(node: MapNode, choice: Choice) -> str | None:
+    """The kind that a section says it is, if it does."""
+    named = node.get(choice.discriminator) if choice.discriminator else None
+    return named.value if isinstance(named, ScalarNode) and isinstance(named.value, str) else None
+
+
+def variant_changes(base: MapNode, overlay: MapNode, choice: Choice) -> bool:
+    """Whether `overlay` makes another kind of section of `base`."""
+    new, old = variant_of(overlay, choice), variant_of(base, choice) or choice.default
+    return len(choice.variants) > 1 and None not in (new, old) and new != old
+
+
+def written_by_options(node: MapNode) -> MapNode:
+    """What the command line itself put into a section: it outlives a change of kind, in any order of options."""
+    kept = {name: entry for name, entry in node.entries.items() if entry.key.source.kind == "option"}
+    return MapNode(kept, node.place)
+
+
+@dataclass
+class _Composer:
+    root: Choice
+    environment: Mapping[str, str]
+    files: Files
+    _done: dict[Path, Composition] = field(default_factory=dict)
+
+    def file(self, path: Path, inside: tuple[Path, ...]) -> Composition:
+        """A file with all that it extends; what many others extend is composed once."""
+        node = _read_spec(path, self.files)
+        source = node.place.source
+        here = source.path.resolve() if source.path else Path("-")
+        if here not in self._done:
+            self._done[here] = self._composed(node, here, inside)
+        return self._done[here]
+
+    def _composed(self, node: MapNode, here: Path, inside: tuple[Path, ...]) -> Composition:
+        source = node.place.source
+        start = Place(source, 1, 1, 0)
+        bases = [
+            self._base(reference, place, source.folder, (*inside, here)) for reference, place in self._extends(node)
+        ]
+        profiles = self._profiles(node)
+        body = node.without(EXTENDS, EXPECTS, PROFILES)
+        conflicts: list[_Conflict] = []
+        tree, base_profiles = MapNode({}, start), MapNode({}, start)
+        read: tuple[Path, ...] = ()
+        expectations: tuple[Expectation, ...] = ()
+        for base in bases:
+            tree = self._join(tree, base.tree, (read, base.files), (), conflicts, self.root)
+            base_profiles = merge(base_profiles, base.profiles, None)
+            read = tuple(dict.fromkeys((*read, *base.files)))
+            expectations += base.expectations
+        open_conflicts = [conflict for conflict in conflicts if not _settles(body, conflict.path)]
+        if open_conflicts:
+            raise InvalidSpec([_conflict_message(conflict, node) for conflict in open_conflicts])
+        expectations += _expectations(node, tree)
+        merged = merge(tree, body, self.root), merge(base_profiles, profiles, None)
+        return Composition(*merged, (*read, here), expectations)
+
+    def _extends(self, node: MapNode) -> list[tuple[str, Place]]:
+        value = node.get(EXTENDS)
+        if value is None:
+            return []
+        items = value.items if isinstance(value, ListNode) else (value,)
+        names = []
+        for item in items:
+            if not isinstance(item, ScalarNode) or not isinstance(item.value, str):
+                raise InvalidSpec([Diagnostic("`extends` names a file, or is a list of files", item.place)])
+            text, mistakes = interpolate_text(item.value, item.place, self.environment)
+            if mistakes:
+                raise InvalidSpec(mistakes)
+            names.append((text, item.place))
+        return names
+
+    def _base(self, reference: str, place: Place, folder: Path, inside: tuple[Path, ...]) -> Composition:
+        path = self.files.locate(reference, folder)
+        if path is None:
+            known = [recipe.name for recipe in recipes()]
+            message = f"no file `{reference}` beside {place.source.name}, nor a recipe of that name"
+            raise InvalidSpec(
+                [
+                    Diagnostic(
+                        message, place, "extends", hint=did_you_mean(reference, self.files.specs_below(folder) + known)
+                    )
+                ]
+            )
+        if path.resolve() in inside:
+            circle = " → ".join(self.files.name(each) for each in (*inside[inside.index(path.resolve()) :], path))
+            raise InvalidSpec([Diagnostic(f"`extends` goes in a circle: {circle}", place, "extends")])
+        if len(inside) > MAX_EXTENDS:
+            raise InvalidSpec([Diagnostic(f"more than {MAX_EXTENDS} files extend each other", place, "extends")])
+        return self.file(path, inside)
+
+    def _profiles(self, node: MapNode) -> MapNode:
+        value = node.get(PROFILES)
+        if value is None:
+            return MapNode({}, node.place)
+        if not isinstance(value, MapNode):
+            raise InvalidSpec([Diagnostic("`profiles` is a section of named overlays", node.entries[PROFILES].key)])
+        wrong = [(name, entry) for name, entry in value.entries.items() if not isinstance(entry.value, MapNode)]
+        if wrong:
+            raise InvalidSpec(
+                [Diagnostic(f"profile `{name}` holds no settings", entry.key, PROFILES) for name, entry in wrong]
+            )
+        return value
+
+    def _join(
+        self,
+        first: MapNode,
+        second: MapNode,
+        files: tuple[tuple[Path, ...], tuple[Path, ...]],
+        path: tuple[str, ...],
+        conflicts: list[_Conflict],
+        choice: Choice | None,
+    ) -> MapNode:
+        """Two bases side by side. Neither is on top, except where one changed what both inherit."""
+        if choice and variant_of(first, choice) and variant_changes(first, second, choice):
+            return self._either(first, second, files, path, conflicts)
+        entries = dict(first.entries)
+        section = choice.section(variant_of(second, choice) or variant_of(first, choice)) if choice else None
+        for name, entry in second.entries.items():
+            old = first.get(name)
+            if old is None:
+                entries[name] = entry
+            elif isinstance(old, MapNode) and isinstance(entry.value, MapNode):
+                shape = settings(section)[name].shape if section and name in settings(section) else None
+                inner = shape if isinstance(shape, Choice) else None
+                joined = self._join(old, entry.value, files, (*path, name), conflicts, inner)
+                entries[name] = Entry(entry.key, joined)
+            elif not same(old, entry.value):
+                entries[name] = Entry(entry.key, self._either(old, entry.value, files, (*path, name), conflicts))
+        return MapNode(entries, second.place)
+
+    def _either(
+        self,
+        first: _SomeNode,
+        second: _SomeNode,
+        files: tuple[tuple[Path, ...], tuple[Path, ...]],
+        path: tuple[str, ...],
+        conflicts: list[_Conflict],
+    ) -> _SomeNode:
+        if _comes_from(second, files[0]):
+            return first
+        if not _comes_from(first, files[1]) and path != ("name",) and path != ("description",):
+            conflicts.append(_Conflict(path, first, second))
+        return second
+
+
+def _comes_from(node: Node, files: tuple[Path, ...]) -> bool:
+    return node.place.source.path is not None and node.place.source.path.resolve() in files
+
+
+def _settles(body: MapNode, path: tuple[str, ...]) -> bool:
+    node: Node | None = body
+    for step in path:
+        if not isinstance(node, MapNode):
+            return node is not None
+        node = child(node, step)
+    return node is not None
+
+
+def _conflict_message(conflict: _Conflict, node: MapNode) -> Diagnostic:
+    path = ".".join(conflict.path)
+    told = [
+        f"{_short(each)} ({each.place.source.name}:{each.place.line})" for each in (conflict.first, conflict.second)
+    ]
+    return Diagnostic(
+        f"two bases disagree about `{path}`: {told[0]} or {told[1]}",
+        node.entries[EXTENDS].key if EXTENDS in node.entries else None,
+        path,
+        hint=f"set `{path}` in this file",
+    )
+
+
+def _short(node: Node) -> str:
+    text = json.dumps(plain_data(node), ensure_ascii=False)
+    return text if len(text) <= 30 else f"{text[:29]}…"

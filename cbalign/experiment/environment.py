@@ -1,0 +1,64 @@
+"""`${env:NAME}` in a spec: the one thing that a spec takes from outside its files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cbalign.experiment.diagnostics import Diagnostic
+from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, ScalarNode
+from cbalign.experiment.reader import core_value
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}|\$\{[^}]*\}?")
+
+
+def interpolate(node: Node, environment: Mapping[str, str], mistakes: list[Diagnostic]) -> Node:
+    """The tree with every `${env:NAME}` replaced; what cannot be is added to `mistakes`.
+
+    A plain scalar that is nothing but a reference gets the type that its text has in YAML.
+    """
+    match node:
+        case ScalarNode(value=str(text)) if "${" in text:
+            replaced, found = interpolate_text(text, node.place, environment)
+            mistakes.extend(found)
+            whole = _REFERENCE.fullmatch(text)
+            typed = node.plain and whole is not None and whole[1] is not None
+            return replace(node, value=core_value(replaced) if typed else replaced)
+        case ListNode():
+            return replace(node, items=tuple(interpolate(item, environment, mistakes) for item in node.items))
+        case MapNode():
+            entries = {
+                name: Entry(entry.key, interpolate(entry.value, environment, mistakes))
+                for name, entry in node.entries.items()
+            }
+            return replace(node, entries=entries)
+        case _:
+            return node
+
+
+def interpolate_text(text: str, place: Place, environment: Mapping[str, str]) -> tuple[str, list[Diagnostic]]:
+    """`text` with references replaced, and the mistakes found in it.
+
+    `$${` stands for `${`; a variable that is not set leaves `$NAME`.
+    """
+    mistakes: list[Diagnostic] = []
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if match[0] == "$${":
+            return "${"
+        if name is None:
+            hint = "only ${env:NAME} is replaced; write $${ for a plain ${"
+            mistakes.append(Diagnostic(f"`{match[0]}` is no reference to an environment variable", place, hint=hint))
+        elif name not in environment:
+            hint = f"set it: {name}=… cbalign …"
+            mistakes.append(Diagnostic(f"the environment variable {name} is not set", place, hint=hint))
+        return environment.get(name or "", f"${name}")
+
+    return _REFERENCE.sub(value, text), mistakes
+
+
+def escape(text: str) -> str:
+    """`text` as a spec writes it so that nothing in it is replaced."""
+    return text.replace("${", "$${")

@@ -1,0 +1,173 @@
+"""From a file to an `Experiment`: read, compose, override, normalise, validate; every value knows where it was set."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cbalign.experiment.compose import compose, with_patch, with_profile
+from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
+from cbalign.experiment.document import MapNode, Node, Place, child, plain_data
+from cbalign.experiment.environment import interpolate
+from cbalign.experiment.expectations import unmet
+from cbalign.experiment.experiment import FORMAT, Experiment
+from cbalign.experiment.fields import Choice, leaves
+from cbalign.experiment.files import DISK, Files
+from cbalign.experiment.mistakes import explain_mistakes
+from cbalign.experiment.normalise import missing_files, normalise
+from cbalign.experiment.overrides import apply_override, parse_override
+from cbalign.experiment.recipes import display_name, find_spec, recipes
+from cbalign.experiment.suggestions import did_you_mean
+
+ROOT = Choice({"": Experiment})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was set; `place` is `None` for a default."""
+
+    place: Place | None = None
+
+    def __str__(self) -> str:
+        if self.place is None:
+            return "default"
+        if self.place.source.kind == "option":
+            return "--set"
+        return f"{self.place.source.name}:{self.place.line}"
+
+
+@dataclass(frozen=True)
+class LoadedExperiment:
+    """An experiment with its history.
+
+    `origins` has an entry for each dotted path of a value (`train.optimizer.lr`, `evaluate.0.top_k`); `path` is the
+    file it was asked for by; `files` are all that were read, bases first; `profiles` the names the spec offers.
+    """
+
+    experiment: Experiment
+    origins: Mapping[str, Origin]
+    path: Path
+    files: tuple[Path, ...] = ()
+    profiles: tuple[str, ...] = ()
+
+
+def load_experiment(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    profiles: Sequence[str] = (),
+    patches: Sequence[Path] = (),
+    check_files: bool = True,
+    environment: Mapping[str, str] | None = None,
+    files: Files = DISK,
+) -> LoadedExperiment:
+    """Load a spec with everything it extends.
+
+    Args:
+        path: a file, `-` for standard input, or the name of a recipe.
+        overrides: texts of `--set`: `a.b=value`, `+list=item`, `~a.b`; the last one of a path counts.
+        profiles: names of overlays in the spec, applied in this order.
+        patches: files of `cbalign diff --format patch`, applied after the profiles.
+        check_files: whether files and folders that the spec names have to exist, and the environment variables in
+            their names have to be set.
+        environment: what `${env:NAME}` reads; this process's by default.
+        files: where specs are read from; `path` is a file there unless they are those of the disk.
+
+    Raises:
+        SpecError: with every mistake found, each with file, line and column.
+    """
+    variables = os.environ if environment is None else environment
+    file = _file(path) if files is DISK else Path(path)
+    composition = compose(file, ROOT, variables, files)
+    for profile in profiles:
+        composition = replace(composition, tree=with_profile(composition, profile, ROOT))
+    for patch in patches:
+        composition = with_patch(composition, patch, ROOT)
+    for expectation in composition.expectations:
+        if mistakes := unmet(expectation, ROOT, lambda tree: _validated(tree, variables, False, ())[0], _origin):
+            raise InvalidSpec(mistakes)
+    tree, refused = _overridden(composition.tree, overrides)
+    experiment, tree = _validated(tree, variables, check_files, refused)
+    return LoadedExperiment(
+        experiment=experiment,
+        origins={dotted: _origin(tree, dotted) for dotted, _, _ in leaves(experiment)},
+        path=file,
+        files=composition.files,
+        profiles=tuple(composition.profiles.entries),
+    )
+
+
+def _file(path: str | Path) -> Path:
+    found = find_spec(str(path))
+    if found is not None:
+        return found
+    target = Path(path)
+    if target.is_dir():
+        raise InvalidSpec([Diagnostic(f"{display_name(target)} is a folder: name the spec file in it")])
+    near = [file.name for file in target.parent.glob("*.y*ml")] if target.parent.is_dir() else []
+    hint = did_you_mean(target.name, near) or did_you_mean(str(path), [recipe.name for recipe in recipes()])
+    message = f"no file {path}, and no recipe of that name"
+    raise InvalidSpec([Diagnostic(message, hint=hint or "`cbalign ls` lists the recipes")])
+
+
+def _overridden(tree: MapNode, overrides: Sequence[str]) -> tuple[MapNode, list[Diagnostic]]:
+    """The tree with the changes that can be made, and what is wrong with the others."""
+    mistakes: list[Diagnostic] = []
+    for text in overrides:
+        try:
+            tree = apply_override(tree, parse_override(text, ROOT), ROOT)
+        except InvalidSpec as error:
+            mistakes.extend(error.diagnostics)
+    return tree, mistakes
+
+
+def _validated(
+    tree: MapNode, variables: Mapping[str, str], check_files: bool, refused: Sequence[Diagnostic]
+) -> tuple[Experiment, MapNode]:
+    mistakes: list[Diagnostic] = []
+    interpolated = interpolate(tree, variables, mistakes)
+    assert isinstance(interpolated, MapNode), "interpolation keeps the shape of a tree"
+    tree, paths = normalise(interpolated, ROOT)
+    _refuse_other_format(tree)
+    if check_files:
+        unset = [mistake.place for mistake in mistakes]
+        mistakes.extend(mistake for mistake in missing_files(paths) if mistake.place not in unset)
+    else:
+        # Where data lie on some other machine does not matter here.
+        elsewhere = [named.node.place for named in paths]
+        mistakes = [mistake for mistake in mistakes if mistake.place not in elsewhere]
+    mistakes.extend(refused)
+    try:
+        experiment = Experiment.model_validate_json(json.dumps(plain_data(tree)))
+    except ValidationError as error:
+        said = {id(mistake.place) for mistake in mistakes}
+        wrong = explain_mistakes(error.errors(include_url=False), tree, ROOT)
+        mistakes.extend(mistake for mistake in wrong if id(mistake.place) not in said)
+        raise InvalidSpec(mistakes) from error
+    if mistakes:
+        raise InvalidSpec(mistakes)
+    return experiment, tree
+
+
+def _refuse_other_format(tree: MapNode) -> None:
+    """A spec of another format would fail in many places; the format is what is wrong with it."""
+    node = tree.get("cbalign")
+    version = plain_data(node) if node is not None else FORMAT
+    if isinstance(version, int) and not isinstance(version, bool) and version != FORMAT and node is not None:
+        message = f"a spec of format {version}; this cbalign reads format {FORMAT}"
+        hint = "install a newer cbalign" if version > FORMAT else None
+        raise InvalidSpec([Diagnostic(message, node.place, "cbalign", hint=hint)])
+
+
+def _origin(tree: MapNode, dotted: str) -> Origin:
+    node: Node | None = tree
+    for step in dotted.split("."):
+        node = child(node, step) if node is not None else None
+    if node is None or node.place.source.kind == "default":
+        return Origin()
+    return Origin(node.place)

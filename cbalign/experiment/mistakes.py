@@ -1,0 +1,312 @@
+"""pydantic's errors in words, each at the node that was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic_core import ErrorDetails
+
+from cbalign.experiment.diagnostics import Diagnostic
+from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
+from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find, settings
+from cbalign.experiment.section import RuleError, Section
+from cbalign.experiment.suggestions import did_you_mean, meant_setting
+
+Steps = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What an error is about: its path without pydantic's labels, and what the language says of it."""
+
+    steps: Steps
+    setting: Setting | None
+    leaf: Leaf | None
+    choice: Choice | None
+    owner: type[Section] | None
+
+    @property
+    def path(self) -> str:
+        return ".".join(map(str, self.steps))
+
+
+def explain_mistakes(errors: Iterable[ErrorDetails], tree: MapNode, root: Choice) -> list[Diagnostic]:
+    """One diagnostic for each mistake behind pydantic's errors.
+
+    Args:
+        errors: of `Experiment.model_validate_json` on `tree`.
+        tree: the composed and normalised spec.
+        root: the shape of a whole spec.
+    """
+    found = [(_target(error["loc"], root), error) for error in errors]
+    deepest: dict[Steps, int] = {}
+    for target, _ in found:
+        for count in range(len(target.steps) + 1):
+            prefix = target.steps[:count]
+            deepest[prefix] = max(deepest.get(prefix, 0), len(target.steps))
+    told: set[Steps] = set()
+    diagnostics = []
+    for target, error in found:
+        # A union reports every alternative: the one that got furthest is the one that was meant.
+        shallow = target.leaf is not None and deepest[target.steps] > len(target.steps)
+        if shallow or (target.steps in told and target.leaf is not None):
+            continue
+        told.add(target.steps)
+        diagnostics.append(_Explanation(target, error, tree, root).diagnostic())
+    return diagnostics
+
+
+def _target(loc: Steps, root: Choice) -> _Target:
+    shape: Choice | Items | Leaf | None = root
+    steps: list[str | int] = []
+    setting: Setting | None = None
+    owner: type[Section] | None = root.section()
+    variant: str | None = None
+    for step in loc:
+        if isinstance(shape, Choice):
+            if variant is None and len(shape.variants) > 1 and step in shape.variants:
+                variant = str(step)
+                continue
+            owner = shape.section(variant)
+            setting = settings(owner).get(str(step)) if owner else None
+            shape, variant = setting.shape if setting else None, None
+            steps.append(step)
+        elif isinstance(shape, Items):
+            steps.append(step)
+            shape = shape.item
+        elif isinstance(shape, Leaf):
+            if isinstance(step, int):
+                steps.append(step)
+                shape = shape.item or shape
+        else:
+            steps.append(step)
+    return _Target(
+        steps=tuple(steps),
+        setting=setting,
+        leaf=shape if isinstance(shape, Leaf) else None,
+        choice=shape if isinstance(shape, Choice) else None,
+        owner=owner,
+    )
+
+
+@dataclass(frozen=True)
+class _Explanation:
+    target: _Target
+    error: ErrorDetails
+    tree: MapNode
+    root: Choice
+
+    def diagnostic(self) -> Diagnostic:
+        kind = self.error["type"]
+        if kind == "extra_forbidden":
+            return self._unknown()
+        if kind == "missing":
+            return self._missing()
+        if kind == "value_error":
+            return self._rule()
+        if kind in ("union_tag_invalid", "union_tag_not_found"):
+            return self._kind()
+        if self.target.leaf is not None:
+            return self._value(self.target.leaf)
+        if self.target.choice is not None or kind in ("model_type", "dict_type", "tuple_type", "too_short", "too_long"):
+            return self._structure()
+        return self._say(self.error["msg"])
+
+    def _say(self, message: str, *, place: Place | None = None, hint: str | None = None) -> Diagnostic:
+        help = self.target.setting.help if self.target.setting else None
+        return Diagnostic(message, place or place_of(self.tree, self.target.steps), self.target.path, hint, help)
+
+    def _unknown(self) -> Diagnostic:
+        *above, name = self.target.steps
+        path = ".".join(map(str, above))
+        hint = None
+        whole = self.root.section()
+        if self.target.owner is not None and whole is not None:
+            hint = meant_setting(whole, self.target.owner, _without_positions(above), str(name))
+        where = f"`{path}` has" if path else "a spec has"
+        place = place_of(self.tree, self.target.steps, key=True)
+        return self._say(f"{where} no setting `{name}`", place=place, hint=hint)
+
+    def _missing(self) -> Diagnostic:
+        *above, name = self.target.steps
+        owner = ".".join(map(str, above))
+        leaf = self.target.leaf
+        if isinstance(name, int):
+            whole = self.target.setting.shape if self.target.setting else None
+            count = whole.length if isinstance(whole, Leaf) else None
+            return self._say(f"`{owner}` has too few items: it wants {count}", place=place_of(self.tree, tuple(above)))
+        hint = None
+        if leaf is not None and leaf.choices:
+            hint = f"add `{name}: {leaf.choices[0]}`" + (f", or {_or(leaf.choices[1:])}" if leaf.choices[1:] else "")
+        elif self.target.path in _STARTERS:
+            hint = f"add `{_STARTERS[self.target.path]}`"
+        place = place_of(self.tree, tuple(above), key=True)
+        return self._say(f"`{owner}` lacks `{name}`" if owner else f"`{name}` is missing", place=place, hint=hint)
+
+    def _rule(self) -> Diagnostic:
+        cause = (self.error.get("ctx") or {}).get("error")
+        message = str(cause) if cause is not None else self.error["msg"]
+        candidates: list[Steps] = []
+        if isinstance(cause, RuleError):
+            candidates = [(*self.target.steps, *at.split(".")) for at in cause.at]
+        written = [steps for steps in candidates if _is_written(self.tree, steps)]
+        steps = (written or [self.target.steps])[0]
+        path = ".".join(map(str, steps or (candidates or [()])[0]))
+        whole = self.root.section()
+        meant = find(whole, path) if whole is not None else []
+        return Diagnostic(message, place_of(self.tree, steps), path, help=meant[0].setting.help if meant else None)
+
+    def _kind(self) -> Diagnostic:
+        choice = self.target.choice
+        key = choice.discriminator if choice else None
+        names = list(choice.variants) if choice else []
+        if key is None:
+            return self._structure()
+        steps = (*self.target.steps, key)
+        node = _node(self.tree, steps)
+        if node is None:
+            place = place_of(self.tree, self.target.steps, key=True)
+            return self._say(f"`{self.target.path}` lacks `{key}`: {_or(names)}", place=place)
+        given = _given(node)
+        word = str(node.value) if isinstance(node, ScalarNode) else ""
+        hint = did_you_mean(word, names)
+        message = f"`{'.'.join(map(str, steps))}` is {_or(names)}, not {given}"
+        return self._say(message, place=place_of(self.tree, steps), hint=hint)
+
+    def _structure(self) -> Diagnostic:
+        node = _node(self.tree, self.target.steps)
+        shape = self.target.setting.shape if self.target.setting else None
+        is_item = bool(self.target.steps) and isinstance(self.target.steps[-1], int)
+        wants = "a list of sections" if isinstance(shape, Items) and not is_item else "a section"
+        if self.error["type"] == "too_short":
+            return self._say(f"`{self.target.path}` is an empty list")
+        if isinstance(node, ScalarNode) and node.value is None:
+            message = f"`{self.target.path}` is empty, it is {wants} with settings of its own"
+            return self._say(message, hint="remove the line to have its defaults")
+        hint = "put `- ` before each of its items" if wants.startswith("a list") and isinstance(node, MapNode) else None
+        return self._say(f"`{self.target.path}` is {wants}, not {_given(node)}", hint=hint)
+
+    def _value(self, leaf: Leaf) -> Diagnostic:
+        node = _node(self.tree, self.target.steps)
+        path = self.target.path
+        kind = self.error["type"]
+        if kind == "too_short" and leaf.item is not None and isinstance(node, ListNode):
+            return self._say(f"`{path}` is an empty list", hint=f"it takes {leaf.item.wording()}")
+        if kind == "too_long" and leaf.item is not None:
+            return self._say(f"`{path}` has too many items: it wants {leaf.length}")
+        if kind in ("string_too_long", "string_too_short"):
+            context = self.error.get("ctx") or {}
+            limit = context.get("max_length", context.get("min_length"))
+            return self._say(f"`{path}` is {limit} character{'s' * (limit != 1)} long, not {_given(node)}")
+        message = f"`{path}` is {leaf.wording()}, not {_given(node)}"
+        return self._say(message, hint=self._value_hint(leaf, node))
+
+    def _value_hint(self, leaf: Leaf, node: Node | None) -> str | None:
+        if not isinstance(node, ScalarNode):
+            return "remove the line to have its default" if node is None else None
+        value = node.value
+        if leaf.item is not None and not isinstance(value, bool | None):
+            near = did_you_mean(str(value), [str(choice) for choice in leaf.choices])
+            single = leaf.item.choices
+            return near or (f"write `[{value}]`" if not single or value in single else None)
+        if isinstance(value, str):
+            return self._text_hint(leaf, value, node.plain)
+        if value is None:
+            return "remove the line to have its default" if leaf.kinds != ("text",) else "write '' for no text"
+        if leaf.takes_only_text and leaf.kinds and not leaf.pattern:
+            return "quote it"
+        if leaf.examples and leaf.examples[0].endswith("steps") and isinstance(value, int):
+            return f"write `{value} steps` or `{value} epochs`"
+        if "whole number" in leaf.kinds and isinstance(value, float) and value.is_integer():
+            return f"write `{int(value)}`"
+        return None
+
+    def _text_hint(self, leaf: Leaf, value: str, plain: bool) -> str | None:
+        bare = value.strip()
+        if "true or false" in leaf.kinds and bare.lower() in ("yes", "on", "no", "off", "y", "n", "true", "false"):
+            return f"write `{'true' if bare.lower() in ('yes', 'on', 'y', 'true') else 'false'}`"
+        if {"number", "whole number"} & set(leaf.kinds):
+            if _number(bare) and not plain:
+                return f"write `{bare}` without quotes"
+            if _number(bare.replace("_", "").replace(",", "")):
+                return f"write `{bare.replace('_', '').replace(',', '')}`"
+        return did_you_mean(value, [str(choice) for choice in leaf.choices])
+
+
+_STARTERS = {
+    "cbalign": "cbalign: 1",
+    "name": "name: my-experiment",
+    "data": "data: {train: {source: openmoji, split: train}}",
+    "data.train": "train: {source: openmoji, split: train}",
+}
+
+
+def _without_positions(steps: Iterable[str | int]) -> str:
+    return ".".join(str(step) for step in steps if not isinstance(step, int))
+
+
+def _or(names: Iterable[object]) -> str:
+    *most, last = [str(name) for name in names]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _given(node: Node | None) -> str:
+    """What was written instead, in words."""
+    if node is None:
+        return "nothing"
+    if isinstance(node, ListNode):
+        return "a list" if node.items else "an empty list"
+    if isinstance(node, MapNode):
+        return "a section"
+    value = node.value
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        shown = value if len(value) <= 40 else f"{value[:39]}…"
+        return f"the text {shown!r}"
+    return str(value) if len(str(value)) <= 40 else f"{str(value)[:39]}…"
+
+
+def _node(tree: Node, steps: Iterable[str | int]) -> Node | None:
+    node: Node | None = tree
+    for step in steps:
+        node = child(node, step) if node is not None else None
+    return node
+
+
+def _is_written(tree: Node, steps: Steps) -> bool:
+    node = _node(tree, steps)
+    return node is not None and node.place is not DEFAULT
+
+
+def place_of(tree: MapNode, steps: Steps, *, key: bool = False) -> Place | None:
+    """Where a path was written: its value if that fits a line, else its key, else that of the nearest section.
+
+    Args:
+        key: prefer the key.
+    """
+    best: Place | None = Place(tree.place.source, 1, 1, 0)
+    node: Node | None = tree
+    for step in steps:
+        entry = node.entries.get(str(step)) if isinstance(node, MapNode) else None
+        node = child(node, step) if node is not None else None
+        if node is None:
+            break
+        place = entry.key if entry and (key or not isinstance(node, ScalarNode)) else node.place
+        if place is DEFAULT:
+            continue
+        if entry and isinstance(node, ScalarNode) and node.value is None:
+            place = entry.key
+        best = place
+    return best

@@ -1,0 +1,121 @@
+"""The last steps of the untyped tree: kinds that go without saying, and paths that mean the file that wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cbalign.experiment.compose import variant_of
+from cbalign.experiment.diagnostics import Diagnostic
+from cbalign.experiment.document import DEFAULT, Entry, ListNode, MapNode, Node, Place, ScalarNode
+from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, settings
+from cbalign.experiment.recipes import expand_home
+from cbalign.experiment.section import PathKind
+from cbalign.experiment.shard_names import expand
+from cbalign.experiment.suggestions import did_you_mean
+
+_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True)
+class NamedPath:
+    """A setting that names a file or folder, resolved."""
+
+    path: str
+    kind: PathKind
+    node: ScalarNode
+    written: str
+
+
+def normalise(tree: MapNode, root: Choice) -> tuple[MapNode, list[NamedPath]]:
+    """The tree with every kind named and every path absolute, and the paths found in it."""
+    paths: list[NamedPath] = []
+    normal = _section(tree, root, "", paths)
+    return normal, paths
+
+
+def missing_files(paths: list[NamedPath]) -> Iterator[Diagnostic]:
+    """What `paths` name and is not there."""
+    for named in paths:
+        target = Path(str(named.node.value))
+        place = None if named.node.place is DEFAULT else named.node.place
+        if named.kind == "shards":
+            yield from _missing_shards(named, place)
+        elif named.kind == "folder":
+            if not target.is_dir():
+                yield Diagnostic(f"no folder {named.written}", place, named.path, hint=_looked_for(target))
+        elif not target.exists():
+            what = "file or folder" if named.kind == "file or folder" else "file"
+            yield Diagnostic(f"no {what} {named.written}", place, named.path, hint=_looked_for(target))
+        elif named.kind == "file" and target.is_dir():
+            yield Diagnostic(f"{named.written} is a folder, not a file", place, named.path)
+
+
+def _missing_shards(named: NamedPath, place: Place | None) -> Iterator[Diagnostic]:
+    try:
+        shards = expand(str(named.node.value))
+    except ValueError as error:
+        yield Diagnostic(str(error).replace(str(named.node.value), named.written), place, named.path)
+        return
+    missing = [shard for shard in shards if not Path(shard).is_file()]
+    if len(shards) == 1 and missing:
+        yield Diagnostic(f"no file {named.written}", place, named.path, hint=_looked_for(Path(missing[0])))
+    elif missing:
+        message = f"{named.written}: {len(missing)} of {len(shards)} shards are missing"
+        yield Diagnostic(message, place, named.path, hint=f"the first is {missing[0]}")
+
+
+def _looked_for(target: Path) -> str:
+    looked = f"looked for {target}"
+    try:
+        siblings = [path.name for path in target.parent.iterdir()] if target.parent.is_dir() else []
+    except OSError:
+        siblings = []
+    near = did_you_mean(target.name, siblings)
+    return f"{looked}; {near}" if near else looked
+
+
+def _section(node: MapNode, choice: Choice, path: str, paths: list[NamedPath]) -> MapNode:
+    entries = dict(node.entries)
+    key = choice.discriminator
+    if key and key not in entries and choice.default and len(choice.variants) > 1:
+        entries = {key: Entry(DEFAULT, ScalarNode(choice.default, DEFAULT)), **entries}
+    section = choice.section(variant_of(MapNode(entries, node.place), choice))
+    for name, setting in (settings(section) if section else {}).items():
+        below = f"{path}{name}"
+        if name in entries:
+            entry = entries[name]
+            entries[name] = Entry(entry.key, _value(entry.value, setting.shape, setting, below, paths))
+        elif setting.path_kind == "folder" and isinstance(setting.default, str):
+            folder = (node.place.source.folder / setting.default).resolve()
+            entries[name] = Entry(DEFAULT, ScalarNode(str(folder), DEFAULT))
+    return replace(node, entries=entries)
+
+
+def _value(node: Node, shape: Shape, setting: Setting, path: str, paths: list[NamedPath]) -> Node:
+    if isinstance(shape, Choice) and isinstance(node, MapNode):
+        return _section(node, shape, f"{path}.", paths)
+    if isinstance(node, ListNode):
+        inner = shape.item if isinstance(shape, Items | Leaf) else None
+        if inner is None:
+            return node
+        items = (_value(item, inner, setting, f"{path}.{i}", paths) for i, item in enumerate(node.items))
+        return replace(node, items=tuple(items))
+    if isinstance(node, ScalarNode) and setting.path_kind and isinstance(shape, Leaf):
+        return _absolute(node, setting.path_kind, path, paths)
+    return node
+
+
+def _absolute(node: ScalarNode, kind: PathKind, path: str, paths: list[NamedPath]) -> ScalarNode:
+    text = node.value
+    if not isinstance(text, str) or not text or "\0" in text:
+        return node
+    target = node.place.source.folder / expand_home(text)
+    if kind == "maybe":
+        says_path = text.startswith(("./", "../", "/", "~")) or text.endswith(_WEIGHTS)
+        if not says_path and not ("/" in text and target.exists()):
+            return node
+    resolved = replace(node, value=str(target.resolve()))
+    paths.append(NamedPath(path, kind, resolved, text))
+    return resolved

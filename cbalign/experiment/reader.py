@@ -1,0 +1,278 @@
+"""Strict YAML 1.2: a text becomes a tree of nodes that know their places, or a list of mistakes.
+
+PyYAML scans and parses; what plain scalars mean (`1e-4` is a number, `no` is text), what keys may be and what is too
+much is decided here, on its event stream. Nothing executable, no tags.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
+from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText, Value
+from cbalign.experiment.yaml_errors import explain_yaml_error
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 40
+MAX_NODES = 20_000
+MAX_DIGITS = 40  # of a whole number; more could cost minutes to read and to print
+
+_NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
+_TRUE = re.compile(r"(?:true|True|TRUE)\Z")
+_FALSE = re.compile(r"(?:false|False|FALSE)\Z")
+_DECIMAL = re.compile(r"[-+]?[0-9]+\Z")
+_OCTAL = re.compile(r"0o[0-7]+\Z")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+_INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)\Z")
+_NAN = re.compile(r"\.(?:nan|NaN|NAN)\Z")
+
+
+def core_value(text: str) -> Value:
+    """What a plain scalar means in YAML 1.2's core schema.
+
+    Raises:
+        ValueError: a whole number of more than `MAX_DIGITS` digits.
+    """
+    if _NULL.match(text):
+        return None
+    if _TRUE.match(text) or _FALSE.match(text):
+        return bool(_TRUE.match(text))
+    for pattern, start, base in ((_DECIMAL, 0, 10), (_OCTAL, 2, 8), (_HEXADECIMAL, 2, 16)):
+        if pattern.match(text):
+            if len(text) > MAX_DIGITS:
+                raise ValueError(f"a whole number of {len(text)} digits")
+            return int(text[start:], base)
+    if _FLOAT.match(text):
+        return float(text)
+    if infinite := _INFINITE.match(text):
+        return float(infinite[1] + "inf")
+    return float("nan") if _NAN.match(text) else text
+
+
+def read_file(path: Path, name: str) -> SourceText:
+    """The text of a file, `-` for standard input.
+
+    Raises:
+        InvalidSpec: missing, unreadable, too long or not UTF-8.
+    """
+    try:
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with open(path, "rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidSpec([Diagnostic(f"cannot read {name}: {reason[:1].lower()}{reason[1:]}")]) from error
+    return decode(raw, name, None if str(path) == "-" else path.absolute())
+
+
+def decode(raw: bytes, name: str, path: Path | None) -> SourceText:
+    """The text of a file's content.
+
+    Args:
+        raw: the content.
+        name: what messages call the file.
+        path: where the file is, if it is one.
+
+    Raises:
+        InvalidSpec: too long or not UTF-8.
+    """
+    if len(raw) > MAX_BYTES:
+        raise InvalidSpec([Diagnostic(f"{name} is longer than {MAX_BYTES // 1024} KiB: this is not a spec")])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        like = " (it looks like UTF-16)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        message = f"{name}:{line}: not UTF-8{like}: byte 0x{raw[error.start]:02x}"
+        raise InvalidSpec([Diagnostic(message, hint="save the file as UTF-8")]) from error
+    return SourceText(name, text, path)
+
+
+def read_node(source: SourceText, *, first_column: int = 1) -> Node | None:
+    """Parse a whole text; `None` when it holds nothing but comments.
+
+    Args:
+        source: the text.
+        first_column: skip what lies before it on the first line (for `--set path=value`).
+
+    Raises:
+        InvalidSpec: not YAML, or more than the spec language allows of it.
+    """
+    return _Reader(source, first_column).document()
+
+
+class _Reader:
+    """One pass over the events of one text."""
+
+    def __init__(self, source: SourceText, first_column: int) -> None:
+        self._source = source
+        self._offset = first_column - 1
+        self._mistakes: list[Diagnostic] = []
+        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._open_anchors: set[str] = set()
+        self._nodes = 0
+
+    def document(self) -> Node | None:
+        text = self._source.text[self._offset :]
+        try:
+            node = self._documents(yaml.parse(text, Loader=yaml.SafeLoader))
+        except yaml.YAMLError as error:
+            message, hint, line, column = explain_yaml_error(error, text)
+            self._mistakes.append(Diagnostic(message, self._at(line, column), hint=hint))
+            node = None
+        if self._mistakes:
+            raise InvalidSpec(self._mistakes)
+        return node
+
+    def _documents(self, events: Iterator[Event]) -> Node | None:
+        node: Node | None = None
+        documents = 0
+        for event in events:
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._mistake(event, "a second document begins here: one file is one spec")
+                    return node
+            elif isinstance(event, NodeEvent):
+                node = self._node(event, events, depth=0)
+            elif isinstance(event, StreamEndEvent):
+                break
+        if isinstance(node, ScalarNode) and node.value is None and node.place.length <= 1:
+            return None
+        return node
+
+    def _node(self, event: Event, events: Iterator[Event], depth: int) -> Node:
+        assert isinstance(event, NodeEvent), "the parser nests its events properly"
+        if isinstance(event, AliasEvent):
+            return self._alias(event)
+        self._count(event, 1)
+        if depth > MAX_DEPTH:
+            self._stop(event, f"nested deeper than {MAX_DEPTH} levels")
+        tag: str | None = getattr(event, "tag", None)
+        if tag is not None:
+            self._mistake(
+                event,
+                f"tags such as `{tag.replace('tag:yaml.org,2002:', '!!')}` are not part of the spec language",
+                hint="remove the tag",
+            )
+        before, anchor = self._nodes, event.anchor
+        if anchor:
+            self._open_anchors.add(anchor)
+        match event:
+            case ScalarEvent():
+                node: Node = self._scalar(event)
+            case SequenceStartEvent():
+                node = self._list(event, events, depth)
+            case _:
+                node = self._mapping(event, events, depth)
+        if anchor:
+            self._open_anchors.discard(anchor)
+            self._anchors[anchor] = (node, self._nodes - before + 1)
+        return node
+
+    def _alias(self, event: AliasEvent) -> Node:
+        if event.anchor in self._open_anchors:
+            self._stop(event, f"`*{event.anchor}` stands inside what it names")
+        if event.anchor not in self._anchors:
+            self._mistake(event, f"`*{event.anchor}` names no earlier anchor `&{event.anchor}`")
+            return ScalarNode(None, self._place(event))
+        node, size = self._anchors[event.anchor]
+        self._count(event, size)
+        return node
+
+    def _scalar(self, event: ScalarEvent) -> ScalarNode:
+        place = self._place(event)
+        if event.style is not None:
+            return ScalarNode(self._whole_characters(event), place, plain=False)
+        try:
+            value = core_value(event.value)
+        except ValueError:
+            self._mistake(event, "a number of this many digits is no setting")
+            return ScalarNode(None, place)
+        if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+            self._mistake(event, f"`{event.value}` is not a number that a setting can have")
+        return ScalarNode(value, place)
+
+    def _whole_characters(self, event: ScalarEvent) -> str:
+        """The text with the two halves of `"\\ud83d\\ude00"` made one character, as JSON writes them."""
+        try:
+            return str(event.value).encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._mistake(event, "an escape that is half a character")
+            return ""
+
+    def _list(self, event: Event, events: Iterator[Event], depth: int) -> ListNode:
+        items = []
+        for inner in events:
+            if isinstance(inner, SequenceEndEvent):
+                break
+            items.append(self._node(inner, events, depth + 1))
+        return ListNode(tuple(items), self._place(event))
+
+    def _mapping(self, event: Event, events: Iterator[Event], depth: int) -> MapNode:
+        entries: dict[str, Entry] = {}
+        for inner in events:
+            if isinstance(inner, MappingEndEvent):
+                break
+            key = self._node(inner, events, depth + 1)
+            value = self._node(next(events), events, depth + 1)
+            if not isinstance(key, ScalarNode):
+                self._mistakes.append(Diagnostic("a key has to be a name", key.place))
+                continue
+            name = key.value if isinstance(key.value, str) else str(getattr(inner, "value", key.value))
+            if name == "<<" and key.plain:
+                hint = "name the other file in `extends`, or repeat the values"
+                self._mistakes.append(Diagnostic("`<<` merges nothing in YAML 1.2", key.place, hint=hint))
+            elif name in entries:
+                first = entries[name].key.line
+                where = f"first on line {first}" if first != key.place.line else "before on this line"
+                message = f"`{name}` is set twice, {where}: which one counts?"
+                self._mistakes.append(Diagnostic(message, key.place, hint="remove one of the two"))
+            else:
+                entries[name] = Entry(key.place, value)
+        return MapNode(entries, self._place(event))
+
+    def _count(self, event: Event, size: int) -> None:
+        self._nodes += size
+        if self._nodes > MAX_NODES:
+            self._stop(event, f"more than {MAX_NODES} values, aliases written out: this is not a spec")
+
+    def _mistake(self, event: Event, message: str, hint: str | None = None) -> None:
+        self._mistakes.append(Diagnostic(message, self._place(event), hint=hint))
+
+    def _stop(self, event: Event, message: str) -> None:
+        self._mistake(event, message)
+        raise InvalidSpec(self._mistakes)
+
+    def _place(self, event: Event) -> Place:
+        start, end = event.start_mark, event.end_mark
+        assert start, "events of a text have marks"
+        assert end, "events of a text have marks"
+        one_line = start.line == end.line
+        return self._at(start.line, start.column, end.column - start.column if one_line else None)
+
+    def _at(self, line: int, column: int, length: int | None = 1) -> Place:
+        """A place from a mark of PyYAML, which counts from 0 and from `first_column`."""
+        column += self._offset if line == 0 else 0
+        if length is None:
+            length = len(self._source.lines[line].split(" #")[0].rstrip()) - column
+        return Place(self._source, line + 1, column + 1, max(1, length))

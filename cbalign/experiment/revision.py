@@ -1,0 +1,141 @@
+"""Specs as a git revision has them: `REV:path`, with everything they extend."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cbalign.errors import UsageError
+from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
+from cbalign.experiment.document import SourceText
+from cbalign.experiment.files import Files
+from cbalign.experiment.reader import decode
+from cbalign.experiment.recipes import SUFFIXES
+from cbalign.experiment.suggestions import closest
+
+
+@dataclass(frozen=True)
+class Revision(Files):
+    """The files of a git revision under the paths that they have when it is checked out.
+
+    `root` is the working tree. Files outside of it are those of the disk: recipes of an installed cbalign.
+    """
+
+    revision: str
+    root: Path
+
+    def read(self, path: Path) -> SourceText:
+        """The text of a file, as the revision has it."""
+        inside = self._inside(path)
+        if inside is None:
+            return super().read(path)
+        kind, content = self._object(inside)
+        if kind != "blob":
+            reason = "it is a folder" if kind == "tree" else "no such file"
+            raise InvalidSpec([Diagnostic(f"cannot read {self.name(path)}: {reason}")])
+        return decode(content, self.name(path), path)
+
+    def exists(self, path: Path) -> bool:
+        """Whether the revision has that file."""
+        inside = self._inside(path)
+        return super().exists(path) if inside is None else self._object(inside)[0] == "blob"
+
+    def name(self, path: Path) -> str:
+        """`REV:path`, the path from the root of the working tree."""
+        inside = self._inside(path)
+        return super().name(path) if inside is None else f"{self.revision}:{inside}"
+
+    def specs_below(self, folder: Path) -> list[str]:
+        """Files that the revision has in a folder, by name."""
+        inside = self._inside(folder)
+        if inside is None:
+            return super().specs_below(folder)
+        place = "./" if inside == "." else f"{inside}/"
+        listed = git(["ls-tree", "--name-only", self.revision or "HEAD", "--", place], self.root)[1]
+        return [line.rpartition("/")[2] for line in listed.decode("utf-8", "replace").splitlines()]
+
+    def _inside(self, path: Path) -> str | None:
+        whole = Path(os.path.normpath(path.absolute()))
+        return whole.relative_to(self.root).as_posix() if whole.is_relative_to(self.root) else None
+
+    def _object(self, inside: str) -> tuple[str, bytes]:
+        """What stands at a path from the root: `blob` and its content, `tree`, or an empty word for nothing."""
+        if "\n" in inside:
+            return "", b""
+        query = f"{self.revision}:{inside}\n".encode("utf-8", "surrogateescape")
+        command = ["cat-file", "--batch", *(["--follow-symlinks"] if self.revision else [])]
+        _, answer, _ = git(command, self.root, query)
+        head, _, content = answer.partition(b"\n")
+        _, kind, size, *_ = (*head.split(), b"", b"", b"")
+        return (kind.decode(), content[: int(size)]) if kind in (b"blob", b"tree") else ("", b"")
+
+
+def open_revision(name: str) -> tuple[Revision, Path]:
+    """What `REV:path` means: the revision's files, and the path of that file in the working tree.
+
+    As in git, the path is from the root of the working tree, or with a leading `./` from here; an empty REV is the
+    index.
+
+    Raises:
+        UsageError: no git, not in a repository, no such revision, or the revision has no such file.
+    """
+    revision, _, inside = name.partition(":")
+    here = Path.cwd()
+    code, up, said = git(["rev-parse", "--show-cdup"], here)
+    if code:
+        reason = said.decode("utf-8", "replace").partition("\n")[0].removeprefix("fatal: ")
+        raise UsageError(f"{name}: no file of that name, and no git revision: {reason}.")
+    root = Path(os.path.normpath(here / up.decode().strip()))
+    known = git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}"], root)
+    if revision and known[0]:
+        refs = git(["for-each-ref", "--format=%(refname:short)"], root)[1].decode("utf-8", "replace").split()
+        near = closest(revision, [*refs, "HEAD"])
+        remedy = f"Did you mean `{near}`?" if near else None
+        raise UsageError(f"{name}: git knows no revision `{revision}`.", remedy=remedy)
+    if not inside:
+        raise UsageError(f"{name} names no file.", remedy=f"Write {revision}:path/of/spec.yaml, from the root.")
+    files = Revision(revision, root)
+    start = here if inside.startswith(("./", "../")) else root
+    path = Path(os.path.normpath(start / inside))
+    spelt = (path.with_name(f"{path.name}{suffix}") for suffix in ("", *SUFFIXES))
+    found = next((each for each in spelt if each.is_relative_to(root) and files.exists(each)), None)
+    if found is None:
+        raise UsageError(f"{name}: {_why_not(files, path)}.", remedy=_what_instead(files, inside, path))
+    return files, found
+
+
+def _why_not(files: Revision, path: Path) -> str:
+    if not path.is_relative_to(files.root):
+        return f"the path leads out of the working tree {files.root}"
+    inside = path.relative_to(files.root).as_posix()
+    where = f"revision {files.revision}" if files.revision else "the index"
+    if files._object(inside)[0] == "tree":
+        return f"{inside} is a folder in {where}: name the spec file in it"
+    return f"{where} has no file {inside}"
+
+
+def _what_instead(files: Revision, inside: str, path: Path) -> str | None:
+    if not path.is_relative_to(files.root):
+        return None
+    from_here = Path(os.path.normpath(Path.cwd() / inside))
+    if from_here != path and files.exists(from_here):
+        return f"A path from here begins with a dot: {files.revision}:./{inside}"
+    near = closest(path.name, [name for name in files.specs_below(path.parent) if name != path.name])
+    return f"Did you mean `{inside.removesuffix(path.name)}{near}`?" if near else None
+
+
+def git(arguments: list[str], folder: Path, given: bytes = b"") -> tuple[int, bytes, bytes]:
+    """Exit code, output and messages of a git command run in `folder`.
+
+    Raises:
+        UsageError: git is not installed.
+    """
+    import subprocess
+
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, input=given, capture_output=True, env=environment)
+    except FileNotFoundError as error:
+        raise UsageError("This needs git, which is not installed.") from error
+    return done.returncode, done.stdout, done.stderr

@@ -1,0 +1,105 @@
+"""The JSON Schema of spec files, for editors.
+
+It describes files, not resolved experiments: a file may leave out whatever its bases say, and may name `extends`,
+`expects` and `profiles`, which no resolved experiment has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cbalign.experiment.experiment import FORMAT, Experiment
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+IDENTIFIER = f"urn:cbalign:experiment:{FORMAT}"
+
+Schema = dict[str, Any]
+
+_VALUES = ("integer", "number", "boolean")
+
+_EXTENDS: Schema = {
+    "description": "Specs that this one builds on: files relative to this one, or recipes.",
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+}
+_REFERENCE: Schema = {
+    "description": "The value of an environment variable.",
+    "type": "string",
+    "pattern": r"^\$\{env:[A-Za-z_][A-Za-z0-9_]*\}$",
+}
+_EXPECTS: Schema = {
+    "description": "Settings as they were when this patch was made; where they are others now, it is refused.",
+    "$ref": "#/$defs/Overlay",
+}
+_PROFILES: Schema = {
+    "description": "Named overlays, chosen by --profile.",
+    "type": "object",
+    "additionalProperties": {"$ref": "#/$defs/Overlay"},
+}
+
+
+def json_schema() -> Schema:
+    """JSON Schema 2020-12 of a spec file."""
+    schema: Schema = Experiment.model_json_schema(mode="validation")
+    definitions = {name: _loosened(part) for name, part in schema.pop("$defs").items()}
+    whole = _loosened(schema)
+    properties = whole["properties"]
+    overlay = {"type": "object", "additionalProperties": False, "properties": properties}
+    required = schema["required"]
+    return {
+        "$schema": DIALECT,
+        "$id": IDENTIFIER,
+        "title": "cbalign experiment",
+        "description": "One YAML file is one experiment.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"extends": _EXTENDS, "expects": _EXPECTS, **properties, "profiles": _PROFILES},
+        "if": {"not": {"required": ["extends"]}},
+        "then": {"required": required},
+        "$defs": {**definitions, "Overlay": overlay, "Reference": _REFERENCE},
+    }
+
+
+def _loosened(part: Any) -> Any:
+    """Nothing below the top is required, since a base may say it; what a value does is part of its description."""
+    if isinstance(part, list):
+        return [_loosened(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    loose: Schema = {}
+    for key, value in part.items():
+        if key in ("required", "discriminator", "effect", "paper", "path", "switch") and not isinstance(
+            value, dict | bool
+        ):
+            continue
+        if key == "discriminator":
+            continue
+        if key == "prefixItems":
+            # Editors know one kind of item, and all pairs of the language are of one.
+            loose["items"] = _loosened(value[0])
+        elif key == "properties":
+            loose[key] = {name: _property(field) for name, field in value.items()}
+        else:
+            loose["anyOf" if key == "oneOf" else key] = _loosened(value)
+    return loose
+
+
+def _property(field: Schema) -> Schema:
+    sentences = [field.get("description", "")]
+    if "paper" in field:
+        sentences.append(f"Published: {field['paper']}.")
+    if "effect" in field:
+        sentences.append(f"Effect: {field['effect']}.")
+    loose: Schema = _loosened(field)
+    loose.pop("title", None)
+    description = " ".join(filter(None, sentences))
+    return _or_reference({**loose, "description": description} if description else loose)
+
+
+def _or_reference(field: Schema) -> Schema:
+    """The same where `${env:NAME}` may stand instead of what would not be text, or not any text."""
+    outside: Schema = {key: field[key] for key in ("default", "description", "examples") if key in field}
+    inside = {key: value for key, value in field.items() if key not in outside}
+    choices = inside["anyOf"] if inside.keys() == {"anyOf"} else [inside]
+    if not any(choice.get("type") in _VALUES or {"enum", "pattern"} & choice.keys() for choice in choices):
+        return field
+    return {"anyOf": [*choices, {"$ref": "#/$defs/Reference"}], **outside}

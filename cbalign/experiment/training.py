@@ -1,0 +1,148 @@
+"""The `train` section: length, batch, optimiser, schedule, precision, checkpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cbalign.experiment.duration import Duration, amount_and_unit
+from cbalign.experiment.section import Effect, RuleError, Section, setting, subsection
+
+TRAINING, RUNTIME = Effect.TRAINING, Effect.RUNTIME
+
+
+class AdamWSection(Section):
+    """AdamW."""
+
+    kind: Literal["adamw"] = setting("adamw", effect=TRAINING, help="Which optimiser.")
+    lr: float = setting(1e-4, gt=0, effect=TRAINING, help="Peak learning rate.", paper="1e-4 (ALBEF)")
+    weight_decay: float = setting(
+        0.02,
+        ge=0,
+        effect=TRAINING,
+        help="Decay of matrices; vectors, scalars and prototypes have none.",
+        paper="0.02 (ALBEF)",
+    )
+    vision_lr_scale: float = setting(1.0, gt=0, effect=TRAINING, help="Factor on the learning rate of the image tower.")
+    text_lr_scale: float = setting(
+        1.0,
+        gt=0,
+        effect=TRAINING,
+        help="Factor on the learning rate of the text tower; small where it is pretrained and the rest is not.",
+    )
+    betas: tuple[float, float] = setting((0.9, 0.999), effect=TRAINING, help="Moment coefficients.")
+    eps: float = setting(1e-8, gt=0, effect=TRAINING, help="Term added to the denominator.")
+
+    @model_validator(mode="after")
+    def _betas_below_one(self) -> AdamWSection:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise RuleError(f"betas {list(self.betas)} are not both at least 0 and below 1", at=("betas",))
+        return self
+
+
+class CosineSection(Section):
+    """Linear warm-up, then half a cosine, both step by step."""
+
+    kind: Literal["cosine"] = setting("cosine", effect=TRAINING, help="Which schedule.")
+    warmup: Duration = setting(
+        "2000 steps", effect=TRAINING, help="Length of the warm-up.", paper="2000 steps (ALBEF's code)"
+    )
+    warmup_lr: float = setting(
+        1e-5, ge=0, effect=TRAINING, help="Learning rate of the first step.", paper="1e-5 (ALBEF)"
+    )
+    final_lr: float = setting(1e-5, ge=0, effect=TRAINING, help="Learning rate of the last step.", paper="1e-5 (ALBEF)")
+
+
+class ConstantSection(Section):
+    """Linear warm-up, then constant."""
+
+    kind: Literal["constant"] = setting(effect=TRAINING, help="Which schedule.")
+    warmup: Duration = setting("0 steps", effect=TRAINING, help="Length of the warm-up.")
+    warmup_lr: float = setting(0.0, ge=0, effect=TRAINING, help="Learning rate of the first step.")
+
+
+ScheduleSection = Annotated[CosineSection | ConstantSection, Field(discriminator="kind")]
+
+
+class TrainSection(Section):
+    """How the model is trained."""
+
+    duration: Duration = setting(
+        "30 epochs", effect=TRAINING, help="Length of the training.", paper="30 epochs (ALBEF)"
+    )
+    batch_size: int = setting(
+        64, ge=1, effect=TRAINING, help="Pairs per device and forward pass.", paper="64 on 8 GPUs (ALBEF)"
+    )
+    global_batch_size: int | None = setting(
+        None,
+        ge=1,
+        effect=TRAINING,
+        help="Pairs per optimiser step over all devices; gradients are accumulated to reach it. Null: no accumulation.",
+        paper="512 (ALBEF)",
+    )
+    optimizer: AdamWSection = subsection(AdamWSection, help="The optimiser.")
+    schedule: ScheduleSection = subsection(CosineSection, help="The learning rate over time.")
+    clip_norm: float | None = setting(
+        None,
+        gt=0,
+        effect=TRAINING,
+        help="Clip gradients to this global norm; null: no clipping.",
+        paper="none (ALBEF)",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "auto",
+        effect=TRAINING,
+        help="Precision of forward and backward (autocast); `auto`: bf16 where the hardware has it, else fp32.",
+    )
+    seed: int = setting(
+        0, ge=0, lt=2**31, effect=TRAINING, help="Seed of initial values, order, augmentation and dropout."
+    )
+    device: str = setting(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        examples=["auto", "cpu", "cuda", "cuda:1"],
+        effect=RUNTIME,
+        help="`auto` takes a GPU when there is one; `cuda` fails without.",
+    )
+    parallel: Literal["ddp", "fsdp2"] = setting(
+        "ddp",
+        effect=RUNTIME,
+        help="How several processes divide the work: each holds the whole model, or (fsdp2) a share of the weights, "
+        "gradients and moments, for models that are too large otherwise.",
+    )
+    log_every: Duration = setting("10 steps", effect=RUNTIME, help="How often a line of metrics is written.")
+    evaluate_every: Duration | None = setting(
+        "1 epoch", effect=RUNTIME, help="How often the validation split is evaluated; null: at the end only."
+    )
+    checkpoint_every: Duration = setting("1 epoch", effect=RUNTIME, help="How often a checkpoint is written.")
+    keep_checkpoints: int = setting(2, ge=1, effect=RUNTIME, help="Checkpoints kept; older ones are removed.")
+
+    @model_validator(mode="after")
+    def _whole_accumulation(self) -> TrainSection:
+        total, each = self.global_batch_size, self.batch_size
+        if total is not None and total % each:
+            nearest = max(1, round(total / each)) * each
+            raise RuleError(
+                f"global_batch_size {total} is not a multiple of batch_size {each}; nearest {nearest}",
+                at=("global_batch_size", "batch_size"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _durations_make_sense(self) -> TrainSection:
+        for name in ("duration", "log_every", "evaluate_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and amount_and_unit(value)[0] == 0:
+                raise RuleError(f"{name} is {value!r}: nothing would ever happen", at=(name,))
+        (length, unit), (warmup, warmup_unit) = amount_and_unit(self.duration), amount_and_unit(self.schedule.warmup)
+        if unit == "%":
+            raise RuleError(
+                f"duration is {self.duration!r}, a share of itself: write steps or epochs", at=("duration",)
+            )
+        if warmup > (100 if warmup_unit == "%" else length) and warmup_unit in (unit, "%"):
+            raise RuleError(
+                f"the warm-up of {self.schedule.warmup} is longer than the training of {self.duration}",
+                at=("schedule.warmup", "schedule", "duration"),
+            )
+        return self

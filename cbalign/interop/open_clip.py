@@ -1,0 +1,333 @@
+"""open_clip: the `params.txt` of a run, a command line with its flags, or a JSON model configuration."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+
+from cbalign.experiment.document import Data, Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText
+from cbalign.interop.albef import adamw, epochs
+from cbalign.interop.rules import Migration, Rule, Unfit
+
+TOOL = "open_clip"
+
+# Names of its built-in configurations: patch size, layers, width, image size of the vision transformer.
+_NAMED_VIT = re.compile(r"ViT-(?P<size>[SBLHgG])-(?P<patch>\d+)(?:-(?P<image>\d+))?(?:-quickgelu)?\Z")
+_SIZES = {"S": (12, 384), "B": (12, 768), "L": (24, 1024), "H": (32, 1280)}
+_TEXTS = {"S": (12, 384), "B": (12, 512), "L": (12, 768), "H": (24, 1024)}
+_LINE = re.compile(r"(?P<name>[a-z][a-z0-9_]*): (?P<value>.*)\Z")
+
+_LAUNCH = "how a run is launched and logged is not part of a spec"
+_LAUNCHING = (
+    *("logs", "log_local", "log_path", "log_level", "report_to", "tensorboard", "tensorboard_path", "checkpoint_path"),
+    *("wandb", "wandb_notes", "wandb_project_name", "debug", "copy_codebase", "rank", "local_rank", "distributed"),
+    *("dist_url", "dist_backend", "horovod", "no_set_device_rank", "ddp_static_graph", "save_most_recent", "save_logs"),
+    *("delete_previous_checkpoint", "remote_sync", "remote_sync_frequency", "remote_sync_protocol", "trace"),
+    *("torchcompile", "torchcompile_strategy", "zeroshot_frequency", "cache_dir", "train_num_samples"),
+    *("nproc_per_node", "nnodes", "node_rank", "master_addr", "master_port"),
+    *("val_num_samples", "local_loss", "gather_with_grad", "log_metric_every_n_steps", "train_loss_ema_samples"),
+)
+
+
+def read_params(source: SourceText) -> MapNode | None:
+    """The lines `name: value` of a params.txt; None where the text is none."""
+    entries: dict[str, Entry] = {}
+    for number, line in enumerate(source.lines, 1):
+        if not line.strip():
+            continue
+        match = _LINE.match(line)
+        if match is None:
+            return None
+        value = Place(source, number, match.start("value") + 1, max(1, len(match["value"])))
+        entries[match["name"]] = Entry(Place(source, number, 1, len(match["name"])), _node(match["value"], value))
+    known = {"lr", "wd", "warmup", "train_data", "model", "batch_size"}
+    return MapNode(entries, Place(source, 1, 1, 0)) if len(known & entries.keys()) >= 4 else None
+
+
+def read_flags(source: SourceText) -> MapNode | None:
+    """The flags of a command line, which may be spread over lines; None where the text is none."""
+    entries: dict[str, Entry] = {}
+    name: str | None = None
+    for number, line in enumerate(source.lines, 1):
+        try:
+            words = shlex.split(line.rstrip().removesuffix("\\"), comments=True)
+        except ValueError:
+            return None
+        for word in words:
+            place = Place(source, number, line.find(word) + 1 or 1, len(word))
+            if word.startswith("--"):
+                flag, equals, value = word[2:].partition("=")
+                name = flag.replace("-", "_")
+                entries[name] = Entry(place, _node(value, place) if equals else ScalarNode(True, place))
+            elif name is not None:
+                entries[name] = Entry(entries[name].key, _node(word, place))
+                name = None
+    known = {"lr", "wd", "warmup", "train_data", "model", "batch_size", "precision", "epochs"}
+    return MapNode(entries, Place(source, 1, 1, 0)) if len(known & entries.keys()) >= 2 else None
+
+
+def recognises(tree: MapNode) -> bool:
+    """Whether this is a model configuration."""
+    return {"vision_cfg", "text_cfg"} <= tree.entries.keys()
+
+
+def _node(text: str, place: Place) -> Node:
+    """What Python printed: a literal, or else text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = text
+    return _tree(value, place)
+
+
+def _tree(value: object, place: Place) -> Node:
+    match value:
+        case dict():
+            entries = {str(name): Entry(place, _tree(inner, place)) for name, inner in value.items()}
+            return MapNode(entries, place)
+        case list() | tuple():
+            return ListNode(tuple(_tree(item, place) for item in value), place)
+        case str() | int() | float() | None:
+            return ScalarNode(value, place)
+        case _:
+            return ScalarNode(str(value), place)
+
+
+def _precision(name: Data) -> Data:
+    kinds = {"amp_bf16": "bf16", "amp_bfloat16": "bf16", "amp": "bf16", "fp32": "fp32"}
+    if name not in kinds:
+        raise Unfit("cbalign trains in fp32, or with autocast to bf16, which is set")
+    return kinds[str(name)]
+
+
+def _schedule(name: Data) -> Data:
+    kinds = {"cosine": "cosine", "const": "constant"}
+    if name not in kinds:
+        raise Unfit("cbalign has cosine and constant schedules; cosine is set")
+    return kinds[str(name)]
+
+
+def _steps(count: Data) -> Data:
+    return f"{count} steps"
+
+
+def _crop(scale: Data) -> Data:
+    if not (isinstance(scale, list) and len(scale) == 2):
+        raise Unfit("not a range of two shares")
+    return [float(str(share)) for share in scale]
+
+
+RULES = (
+    Rule("batch_size", "train.batch_size", remark="per GPU"),
+    Rule("epochs", "train.duration", epochs),
+    Rule("lr", "train.optimizer.lr"),
+    Rule("eps", "train.optimizer.eps"),
+    Rule("wd", "train.optimizer.weight_decay"),
+    Rule("opt", "train.optimizer.kind", adamw),
+    Rule("lr_scheduler", "train.schedule.kind", _schedule),
+    Rule("warmup", "train.schedule.warmup", _steps),
+    Rule("lr_cooldown_end", unless=0.0, remark="cbalign has no cool-down"),
+    Rule("lr_cooldown_power", unless=1.0, remark="cbalign has no cool-down"),
+    Rule("grad_clip_norm", "train.clip_norm", unless=None),
+    Rule("precision", "train.precision", _precision),
+    Rule("seed", "train.seed"),
+    Rule("device", "train.device", lambda name: "cuda" if str(name).startswith("cuda") else "cpu"),
+    Rule("workers", "data.workers"),
+    Rule("log_every_n_steps", "train.log_every", _steps),
+    Rule("save_frequency", "train.checkpoint_every", epochs),
+    Rule("val_frequency", "train.evaluate_every", epochs),
+    Rule("aug_cfg.scale", "data.augmentation.crop_scale", _crop),
+    Rule("skip_scheduler", unless=False, remark="set train.schedule to {kind: constant}"),
+    Rule("train_data_upsampling_factors", unless=None, remark="every source counts once"),
+    Rule("siglip", unless=False, remark="cbalign's contrastive loss is a softmax"),
+    Rule("pretrained", unless="", remark="weights do not come with a spec"),
+    *(Rule(name, remark=_LAUNCH, unless=None) for name in _LAUNCHING),
+)
+
+
+def migrate(tree: MapNode) -> Migration:
+    """open_clip's settings as a spec: its towers and its one loss. What cbalign does not have is told."""
+    migration = Migration(TOOL, tree)
+    migration.put("name", "open-clip")
+    if (given := migration.value("name")) is not None:
+        migration.carry("name", "name", re.sub(r"[^A-Za-z0-9._-]+", "-", str(given)).strip("-._") or "open-clip")
+    migration.apply(RULES)
+    _vision(migration)
+    _text(migration)
+    _data(migration)
+    _objectives(migration)
+    if not recognises(tree):
+        _training(migration)
+    migration.drop_the_rest("nothing in cbalign corresponds to it")
+    return migration
+
+
+def _betas(migration: Migration) -> None:
+    first, second = migration.value("beta1"), migration.value("beta2")
+    if first is not None and second is not None:
+        migration.carry("beta1", "train.optimizer.betas", [first, second])
+        migration.carry("beta2", "train.optimizer.betas", [first, second])
+    is_transformer = "vit" in str(migration.value("model")).lower()
+    migration.assume("train.optimizer.betas", [0.9, 0.98 if is_transformer else 0.999], "get_default_params")
+    migration.assume("train.optimizer.eps", 1e-6 if is_transformer else 1e-8, "get_default_params")
+
+
+def _accumulation(migration: Migration) -> None:
+    each, world, times = (migration.value(key) for key in ("batch_size", "world_size", "accum_freq"))
+    if isinstance(each, int) and isinstance(world, int):
+        total = each * world * (times if isinstance(times, int) else 1)
+        migration.carry("world_size", "train.global_batch_size", total, "batch_size × world_size × accum_freq")
+        migration.apply([Rule("accum_freq", "train.global_batch_size", lambda _: total)])
+    migration.apply([Rule("accum_freq", unless=1, remark="set train.global_batch_size: pairs over all GPUs")])
+
+
+def _vision(migration: Migration) -> None:
+    architecture = "vit_base_patch16_224"
+    if (named := migration.value("vision_cfg.timm_model_name")) is not None:
+        migration.carry("vision_cfg.timm_model_name", "model.vision.architecture", named)
+        if migration.value("vision_cfg.timm_model_pretrained") is True:
+            migration.carry("vision_cfg.timm_model_pretrained", "model.vision.init", "pretrained")
+    elif isinstance(migration.value("vision_cfg.layers"), list):
+        migration.drop("vision_cfg.layers", "a ResNet; cbalign's image tower is a vision transformer")
+    elif migration.node("vision_cfg") is not None:
+        migration.apply(
+            [
+                Rule("vision_cfg.layers", "model.vision.layers"),
+                Rule("vision_cfg.width", "model.vision.width"),
+                Rule("vision_cfg.patch_size", "model.vision.patch_size"),
+            ]
+        )
+        _heads(migration)
+    elif (match := _NAMED_VIT.match(str(migration.value("model")))) and match["size"] in _SIZES:
+        layers, width = _SIZES[match["size"]]
+        for name, value in (("layers", layers), ("width", width), ("patch_size", int(match["patch"]))):
+            migration.carry("model", f"model.vision.{name}", value)
+        migration.assume("model.vision.heads", width // 64, "heads of width 64")
+        migration.assume("model.vision.image_size", int(match["image"] or 224), "image_size of that model")
+    elif migration.node("model") is not None:
+        migration.drop("model", "migrate its JSON model configuration to have its towers")
+    forced = migration.value("force_image_size")
+    size = forced[0] if isinstance(forced, list) and forced else forced
+    if isinstance(size, int):
+        migration.carry("force_image_size", "model.vision.image_size", size)
+    migration.apply([Rule("vision_cfg.image_size", "model.vision.image_size")])
+    migration.assume("model.vision.architecture", architecture, "a vision transformer")
+    migration.assume("model.vision.image_size", 224, "image_size")
+    migration.assume("model.vision.init", "random", "trained from scratch")
+
+
+def _heads(migration: Migration) -> None:
+    width, each = migration.value("vision_cfg.width"), migration.value("vision_cfg.head_width") or 64
+    if isinstance(width, int) and isinstance(each, int) and each > 0 and width % each == 0:
+        migration.assume("model.vision.heads", width // each, "heads of width 64 unless head_width says another")
+    migration.apply([Rule("vision_cfg.head_width", unless=64, remark="counted in model.vision.heads")])
+
+
+def _text(migration: Migration) -> None:
+    named = migration.value("text_cfg.hf_model_name")
+    if named is not None and "bert" in str(named).lower() and "roberta" not in str(named).lower():
+        migration.carry("text_cfg.hf_model_name", "model.text.architecture", named)
+        migration.assume("model.text.layers", 12, "all layers of a BERT")
+    else:
+        if named is not None:
+            migration.drop("text_cfg.hf_model_name", "cbalign's text tower is a BERT")
+        migration.apply(
+            [
+                Rule("text_cfg.layers", "model.text.layers"),
+                Rule("text_cfg.width", "model.text.width"),
+                Rule("text_cfg.heads", "model.text.heads"),
+            ]
+        )
+        match = _NAMED_VIT.match(str(migration.value("model")))
+        if match and match["size"] in _TEXTS:
+            layers, width = _TEXTS[match["size"]]
+            for name, value in (("layers", layers), ("width", width), ("heads", width // 64)):
+                migration.assume(f"model.text.{name}", value, f"the text tower of {match[0]}")
+            migration.assume("model.joint_dim", width, f"embed_dim of {match[0]}")
+        across = migration.written("model.text.width")
+        if isinstance(across, int):
+            migration.assume("model.text.intermediate", 4 * across, "mlp_ratio 4")
+        migration.assume("model.text.init", "random", "trained from scratch")
+        migration.lack("the text tower", "it reads byte pairs from left to right; ours is a BERT of the same size")
+    migration.apply(
+        [
+            Rule("force_context_length", "model.text.max_tokens", unless=None),
+            Rule("text_cfg.context_length", "model.text.max_tokens"),
+            Rule("text_cfg.vocab_size", remark="the vocabulary is that of model.text.tokenizer"),
+            Rule("embed_dim", "model.joint_dim"),
+        ]
+    )
+    migration.assume("model.text.max_tokens", 77, "context_length")
+    migration.assume("model.text.architecture", "bert-base-uncased", "a transformer")
+
+
+def _data(migration: Migration) -> None:
+    kind = migration.value("dataset_type")
+    for key, split in (("train_data", "train"), ("val_data", "validation")):
+        given = migration.value(key)
+        if not isinstance(given, str) or not given:
+            continue
+        is_csv = kind == "csv" or (kind in (None, "auto") and given.endswith((".csv", ".tsv")))
+        if is_csv:
+            migration.carry(key, f"data.{split}.files", [given])
+            migration.assume(f"data.{split}.source", "csv", "dataset_type")
+            for option, ours, usual in (
+                ("csv_img_key", "image", "filepath"),
+                ("csv_caption_key", "caption", "title"),
+                ("csv_separator", "delimiter", "\t"),
+            ):
+                if (told := migration.value(option)) is not None:
+                    migration.carry(option, f"data.{split}.{ours}", told)
+                migration.assume(f"data.{split}.{ours}", usual, f"--{option.replace('_', '-')}")
+        elif given.startswith("pipe:"):
+            migration.drop(key, "cbalign reads shards from files, not from a command")
+        else:
+            migration.carry(key, f"data.{split}.shards", list(given.split("::")))
+            migration.assume(f"data.{split}.source", "webdataset", "dataset_type")
+    migration.settle("csv_img_key", "csv_caption_key", "csv_separator")
+    if kind in ("csv", "webdataset", "auto"):
+        migration.settle("dataset_type")
+    migration.assume("data.train.source", "webdataset", "the configuration names no data")
+    if migration.data()["data"] == {"train": {"source": "webdataset"}}:
+        migration.assume("data.train.shards", ["data/00000.tar"], "the configuration names no data")
+    if isinstance(migration.value("val_data"), str) and migration.value("val_data"):
+        migration.assume(
+            "evaluate", [{"kind": "retrieval", "on": "validation", "protocols": ["dual"]}], "its validation"
+        )
+
+
+def _objectives(migration: Migration) -> None:
+    migration.assume("objectives.contrastive.intra_modal", False, "image with text only")
+    migration.assume("objectives.contrastive.positives", "pair", "the diagonal of the batch")
+    for term in ("codebook", "matching", "masked_language"):
+        migration.assume(f"objectives.{term}.weight", 0.0, "one loss")
+    migration.assume("model.queue.length", 0, "no queue")
+    migration.assume("model.teacher.momentum", 0.0, "no momentum teacher: it is the model itself")
+    migration.assume("model.teacher.distillation", 0.0, "no distillation")
+    migration.lack(
+        "the contrastive loss", "its gradients flow through both sides of a pair, ours through the student's"
+    )
+
+
+def _training(migration: Migration) -> None:
+    """What a run does, and the defaults of the flags that were not given."""
+    _betas(migration)
+    _accumulation(migration)
+    for path, value, flag in (
+        ("train.batch_size", 64, "batch-size"),
+        ("train.duration", "32 epochs", "epochs"),
+        ("train.optimizer.lr", 5e-4, "lr"),
+        ("train.optimizer.weight_decay", 0.2, "wd"),
+        ("train.schedule.warmup", "10000 steps", "warmup"),
+        ("data.workers", 4, "workers"),
+    ):
+        migration.assume(path, value, f"the default of --{flag}")
+    migration.assume("model.temperature.minimum", 0.01, "logit_scale is at most 100")
+    migration.assume("data.augmentation.crop_scale", [0.9, 1.0], "image_transform")
+    migration.assume("data.augmentation.flip", False, "image_transform")
+    migration.assume("data.augmentation.randaugment.operations", 0, "image_transform")
+    migration.assume("data.augmentation.two_views", False, "one view")
+    migration.assume("train.schedule.warmup_lr", 0.0, "cosine_lr")
+    if migration.value("lr_scheduler") != "const":
+        migration.assume("train.schedule.final_lr", 0.0, "cosine_lr")

@@ -1,0 +1,1 @@
+"""Everything around one training: run folders, comparison, plans, sweeps and benchmarks."""

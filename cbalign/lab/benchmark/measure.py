@@ -1,0 +1,136 @@
+"""One benchmark: every subject in turns, then its memory and its recall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cbalign.data.source import PairSource
+from cbalign.encoders import Encoder, ImageFeatures, TextFeatures
+from cbalign.errors import CbalignError
+from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.lab.benchmark.inputs import Inputs
+from cbalign.lab.benchmark.memory import peak_memory
+from cbalign.lab.benchmark.result import Row, Timing
+from cbalign.lab.benchmark.subject import Subject, open_all
+from cbalign.lab.benchmark.timing import Speed, interleaved
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: rounds at batch 1, rounds of each of the larger batches."""
+
+    rounds: int
+    batch_rounds: int
+    batches: tuple[int, ...]
+
+
+QUICK = Effort(rounds=10, batch_rounds=5, batches=(2, 8))
+THOROUGH = Effort(rounds=100, batch_rounds=10, batches=(2, 8, 32))
+
+
+def measure(
+    subjects: Sequence[Subject],
+    bundle: Path,
+    effort: Effort,
+    *,
+    source: PairSource | None = None,
+    report: Report = lambda stage: None,
+) -> tuple[Row, ...]:
+    """Measure subjects beside each other; one that cannot run says why in its row.
+
+    Args:
+        subjects: what to measure, the one that others are compared with first.
+        bundle: where the inputs come from.
+        effort: how often, and which batches.
+        source: pictures and captions for the recall; None leaves it out.
+        report: told of progress.
+
+    Raises:
+        BundleError: the bundle is damaged.
+    """
+    inputs = Inputs.of(bundle, max(1, *effort.batches))
+    encoders, notes = _open(subjects, inputs.first(1), report)
+    timings: dict[str, dict[str, Timing]] = {name: {} for name in encoders}
+    for part in ("image", "text", "match"):
+        able = {name: encoder for name, encoder in encoders.items() if part != "match" or encoder.has_matcher}
+        if not able:
+            continue
+        report(f"timing {part}")
+        for name, timing in _time(part, able, inputs, effort).items():
+            timings[name][part] = timing
+    rows = []
+    for subject in subjects:
+        if subject.name in notes:
+            rows.append(Row(subject.name, subject.device, {}, None, None, subject.size(), None, notes[subject.name]))
+            continue
+        report(f"memory and recall of {subject.name}")
+        best = timings[subject.name]["image"].best.batch
+        recall = None if source is None else _recall(encoders[subject.name], source)
+        memory = peak_memory(subject, best, bundle)
+        taken = (memory.resident, memory.gpu, subject.size())
+        rows.append(Row(subject.name, subject.device, timings[subject.name], *taken, recall, None))
+    return tuple(rows)
+
+
+def _open(subjects: Sequence[Subject], one: Inputs, report: Report) -> tuple[dict[str, Encoder], dict[str, str]]:
+    """The encoders that run, by name, and what keeps the others from it."""
+    encoders: dict[str, Encoder] = {}
+    notes: dict[str, str] = {}
+    for subject, encoder in zip(subjects, open_all(subjects), strict=True):
+        report(f"warming up {subject.name}")
+        try:
+            images, texts = encoder.encode_images(one.pixels), encoder.encode_texts(one.texts)
+            if encoder.has_matcher:
+                encoder.match(images, texts, np.zeros(1, np.int64))
+        except CbalignError:
+            raise
+        except Exception as error:  # a compiler's own: missing, too old, or defeated by the model
+            notes[subject.name] = f"does not run here: {' '.join(str(error).split())[:200]}"
+            continue
+        encoders[subject.name] = encoder
+    return encoders, notes
+
+
+def _time(part: str, encoders: Mapping[str, Encoder], inputs: Inputs, effort: Effort) -> dict[str, Timing]:
+    one = interleaved(_calls(part, encoders, inputs.first(1)), effort.rounds)
+    speeds = {name: [Speed.of(1, seconds)] for name, seconds in one.items()}
+    for batch in effort.batches:
+        many = interleaved(_calls(part, encoders, inputs.first(batch)), effort.batch_rounds, warmup=1)
+        for name, seconds in many.items():
+            speeds[name].append(Speed.of(batch, seconds))
+    return {
+        name: Timing(found[0], max(found, key=lambda speed: speed.per_second), tuple(found))
+        for name, found in speeds.items()
+    }
+
+
+def _calls(part: str, encoders: Mapping[str, Encoder], inputs: Inputs) -> dict[str, Callable[[], object]]:
+    """What is timed: images or texts embedded, or texts matched with one image."""
+    if part == "image":
+        return {name: lambda e=encoder: e.embed_images(inputs.pixels) for name, encoder in encoders.items()}  # type: ignore[misc]
+    if part == "text":
+        return {name: lambda e=encoder: e.embed_texts(inputs.texts) for name, encoder in encoders.items()}  # type: ignore[misc]
+    index = np.zeros(len(inputs.texts), np.int64)
+
+    def matching(encoder: Encoder) -> Callable[[], object]:
+        images: ImageFeatures = encoder.encode_images(inputs.pixels[:1])
+        texts: TextFeatures = encoder.encode_texts(inputs.texts)
+        return lambda: encoder.match(images, texts, index)
+
+    return {name: matching(encoder) for name, encoder in encoders.items()}
+
+
+def _recall(encoder: Encoder, source: PairSource) -> dict[str, float]:
+    section = RetrievalEvaluation(protocols=("dual",), bootstrap=0)
+    (result,) = evaluate_retrieval(encoder, source, section, corrupt_limit=1.0)
+    return {
+        "image_to_text_r1": result.image_to_text.metrics.r1,
+        "text_to_image_r1": result.text_to_image.metrics.r1,
+    }

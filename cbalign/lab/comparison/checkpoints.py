@@ -1,0 +1,132 @@
+"""Reading checkpoints without torch: their counters, the shapes of their tensors, and the tensors themselves."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbalign.errors import CheckpointError
+from cbalign.experiment.shapes import Shape, Shapes
+from cbalign.lab.comparison.weights import WeightChanges, compare_tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MODEL, STATE = "model.safetensors", "state.json"
+_LONGEST_HEADER = 100_000_000  # bytes, as the format says
+_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
+
+
+@dataclass(frozen=True)
+class Counters:
+    """How far a training was, and how far it goes."""
+
+    step: int
+    total_steps: int
+    steps_per_epoch: int
+
+
+def read_counters(checkpoint: Path) -> Counters:
+    """The counters of a checkpoint folder.
+
+    Raises:
+        CheckpointError: they are missing or damaged.
+    """
+    path = checkpoint / STATE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Counters(*(int(values[name]) for name in ("step", "total_steps", "steps_per_epoch")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"Cannot read the counters in {path}: {error}.") from error
+
+
+def read_shapes(checkpoint: Path) -> Shapes | None:
+    """The shapes of all tensors of a checkpoint folder by name, from the header of its file; `None` without a file.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    if not (checkpoint / MODEL).is_file():
+        return None
+    file = TensorFile.open(checkpoint / MODEL)
+    return {name: entry.shape for name, entry in file.entries.items()}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    kind: str
+    shape: Shape
+    start: int  # of its values in the file
+    stop: int
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A file of the safetensors format, its header read. Tied names are entries of their own."""
+
+    path: Path
+    entries: Mapping[str, _Entry]
+
+    @classmethod
+    def open(cls, path: Path) -> TensorFile:
+        """Read the header.
+
+        Raises:
+            CheckpointError: the file is missing, cut off or something else.
+        """
+        try:
+            with open(path, "rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                if length > _LONGEST_HEADER:
+                    raise ValueError("no header of the safetensors format")
+                header = json.loads(file.read(length))
+                size = file.seek(0, 2) - 8 - length
+            tied = json.loads(header.pop("__metadata__", {}).get("tied", "{}"))
+            entries = {name: _entry(value, 8 + length, size) for name, value in header.items()}
+            return cls(path, entries | {name: entries[kept] for name, kept in tied.items()})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"Cannot read the weights in {path}: {error}.") from error
+
+    def read(self, name: str) -> NDArray[np.generic]:
+        """One tensor; only its part of the file is read.
+
+        Raises:
+            CheckpointError: numbers of a kind that numpy lacks.
+        """
+        import numpy as np
+
+        entry = self.entries[name]
+        if entry.kind == "BF16":  # the upper half of a float32
+            halves = np.fromfile(self.path, "<u2", math.prod(entry.shape), offset=entry.start)
+            return (halves.astype("<u4") << 16).view("<f4").reshape(entry.shape)
+        if entry.kind not in _TYPES:
+            raise CheckpointError(f"{self.path}: {name} holds {entry.kind} numbers, which numpy cannot read.")
+        count = math.prod(entry.shape)
+        return np.fromfile(self.path, _TYPES[entry.kind], count, offset=entry.start).reshape(entry.shape)
+
+
+def _entry(value: Mapping[str, object], first: int, size: int) -> _Entry:
+    kind, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(shape, list) or not isinstance(offsets, list):
+        raise ValueError("a tensor without shape")
+    start, stop = map(int, offsets)
+    if not 0 <= start <= stop <= size:
+        raise ValueError("the file is cut off")
+    return _Entry(str(kind), tuple(map(int, shape)), first + start, first + stop)
+
+
+def compare_checkpoints(before: Path, after: Path) -> WeightChanges | None:
+    """The tensors of two checkpoint folders; `None` where one keeps them in another form.
+
+    Raises:
+        CheckpointError: a file is damaged.
+    """
+    if not (before / MODEL).is_file() or not (after / MODEL).is_file():
+        return None
+    first, second = TensorFile.open(before / MODEL), TensorFile.open(after / MODEL)
+    return compare_tensors(MODEL, (first.entries, second.entries), (first.read, second.read))

@@ -1,0 +1,159 @@
+"""What runs, checkpoints and bundles record of themselves: environment, code, data, export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cbalign.engine.manifest import Attempt, Manifest
+from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.experiment.derived import NOTHING, Known
+from cbalign.experiment.diff import Cell, Difference
+from cbalign.experiment.document import Data
+from cbalign.experiment.operands import Operand
+from cbalign.experiment.section import Effect
+from cbalign.lab.comparison.checkpoints import read_counters, read_shapes
+
+UNKNOWN = "not recorded"
+FAMILIES = ("run", "bundle")  # first parts of the paths of facts
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One recorded value, what another one means, and a sentence about it."""
+
+    value: Data
+    effect: Effect
+    help: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that an operand records. `source` is the file; `values` are by path (`run.versions.torch`)."""
+
+    source: str = ""
+    values: Mapping[str, Fact] = field(default_factory=dict)
+    known: Known = NOTHING
+
+    def has(self, family: str) -> bool:
+        """Whether anything of a family is recorded."""
+        return any(path.startswith(f"{family}.") for path in self.values)
+
+
+def read_facts(operand: Operand) -> Facts:
+    """The facts of an operand; a spec, or a run without a manifest, has none.
+
+    Raises:
+        CheckpointError: the manifest or checkpoint of a run is damaged.
+        BundleError: the manifest of a bundle is damaged.
+    """
+    if operand.kind == "bundle" and operand.folder is not None:
+        return _of_bundle(operand.folder)
+    if operand.run is not None and operand.folder is not None and Run(operand.run).manifest.is_file():
+        checkpoint = operand.folder if operand.kind == "checkpoint" else None
+        return _of_run(Run(operand.run), checkpoint)
+    return Facts()
+
+
+def surroundings(facts: Sequence[Facts]) -> list[Difference]:
+    """What differs between what operands record; nothing that only one of them records at all.
+
+    Args:
+        facts: one for each operand.
+    """
+    found = []
+    for family in FAMILIES:
+        having = [each.has(family) for each in facts]
+        if sum(having) < 2:
+            continue
+        paths = dict.fromkeys(path for each in facts for path in each.values if path.startswith(f"{family}."))
+        for path in paths:
+            given = [each.values.get(path) for each in facts]
+            told = next(fact for fact in given if fact)
+            values = {json.dumps(fact.value if fact else None) for fact, has in zip(given, having) if has}
+            if len(values) > 1:
+                cells = tuple(Cell(f.value, each.source) if f else None for f, each in zip(given, facts))
+                found.append(Difference(path, told.effect, cells, told.help))
+    return found
+
+
+def _of_run(run: Run, checkpoint: Path | None) -> Facts:
+    manifest = Manifest.read(run.manifest)
+    own = checkpoint or latest_checkpoint(run.checkpoints)
+    counters = read_counters(own) if own else None
+    values: dict[str, Fact] = {}
+    if counters is not None:
+        step = counters.step
+        values["run.step"] = Fact(step, Effect.TRAINING, "Optimiser steps behind the checkpoint.")
+    if checkpoint is None:
+        values["run.status"] = Fact(manifest.status, Effect.LABEL, "How the training ended, or that it did not.")
+    values |= _of_attempts(manifest.attempts)
+    values |= _of_data(manifest.facts)
+    vocabulary = _number(manifest.facts.get("vocabulary"))
+    if vocabulary is not None:
+        values["run.vocabulary"] = Fact(vocabulary, Effect.ARCHITECTURE, "Tokens that the tokenizer knows.")
+    parameters = manifest.facts.get("parameters")
+    counts = parameters if isinstance(parameters, Mapping) else {}
+    known = Known(
+        vocabulary=vocabulary,
+        processes=manifest.attempts[-1].processes if manifest.attempts else None,
+        steps_per_epoch=counters.steps_per_epoch if counters else None,
+        total_steps=counters.total_steps if counters else None,
+        trainable=_number(counts.get("trainable")),
+        teacher=_number(counts.get("teacher")),
+        shapes=read_shapes(own) if own else None,
+    )
+    return Facts(str(run.manifest), values, known)
+
+
+def _of_attempts(attempts: Sequence[Attempt]) -> dict[str, Fact]:
+    """Code and machine; a run that went on elsewhere has been on several."""
+    if not attempts:
+        return {}
+
+    def every(value: Callable[[Attempt], str | None]) -> str:
+        return ", then ".join(dict.fromkeys(value(attempt) or UNKNOWN for attempt in attempts))
+
+    facts = {
+        "run.code": Fact(every(lambda a: a.revision), Effect.TRAINING, "Git revision of cbalign's code."),
+        "run.processes": Fact(every(lambda a: str(a.processes)), Effect.TRAINING, "Processes that trained together."),
+        "run.device": Fact(every(lambda a: a.device), Effect.RUNTIME, "What the training ran on."),
+    }
+    for name in dict.fromkeys(name for attempt in attempts for name in attempt.versions):
+        version = every(lambda a, n=name: a.versions.get(n))  # type: ignore[misc]
+        facts[f"run.versions.{name}"] = Fact(version, Effect.RUNTIME, f"Version of {name}.")
+    return facts
+
+
+def _of_data(recorded: Mapping[str, object]) -> dict[str, Fact]:
+    """Description and fingerprint of each split."""
+    lines, marks = (recorded.get(name) for name in ("data", "fingerprints"))
+    facts = {}
+    for split, line in lines.items() if isinstance(lines, Mapping) else ():
+        mark = marks.get(split) if isinstance(marks, Mapping) else None
+        effect = Effect.DATA if split == "train" else Effect.EVALUATION
+        text = f"{line} #{mark}" if mark else str(line)
+        facts[f"run.data[{split}]"] = Fact(text, effect, "What the data were: a description, and # a fingerprint.")
+    return facts
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _of_bundle(folder: Path) -> Facts:
+    from cbalign.runtime.bundle import Bundle
+
+    manifest = Bundle.open(folder).manifest
+    values = {
+        "bundle.graphs": Fact(list(manifest.graphs), Effect.EXPORT, "Graphs in it."),
+        "bundle.precisions": Fact(list(manifest.precisions), Effect.EXPORT, "Number formats in it."),
+        "bundle.opset": Fact(manifest.opset, Effect.EXPORT, "ONNX operator set."),
+        "bundle.step": Fact(manifest.step, Effect.TRAINING, "Optimiser steps behind it."),
+        "bundle.run": Fact(manifest.run, Effect.LABEL, "The run that it was exported from."),
+    }
+    for name, version in manifest.versions.items():
+        values[f"bundle.versions.{name}"] = Fact(version, Effect.RUNTIME, f"Version of {name} that exported it.")
+    return Facts(str(folder / "manifest.json"), values)

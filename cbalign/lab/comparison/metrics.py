@@ -1,0 +1,239 @@
+"""Numbers that evaluations of runs left behind, side by side, with paired intervals where the queries are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cbalign.engine.manifest import Manifest
+from cbalign.engine.run import Run
+from cbalign.errors import DataError
+from cbalign.evaluation.metrics import RetrievalMetrics, mean_interval, paired_difference
+from cbalign.evaluation.result import Evaluation, Result, RetrievalResult
+from cbalign.evaluation.scored import ScoredResult
+from cbalign.experiment.operands import Operand
+
+RESAMPLES = 1000
+_NAMES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean rank"}
+_RANKS = ("mean rank", "mean_rank", "median_rank")
+_LOWER_IS_BETTER = ("mean_rank", "median_rank", "loss")
+_DIRECTIONS = {"image_to_text": "image → text", "text_to_image": "text → image"}
+Judgement = Literal["better", "worse", "not a clear change", "the same", ""]
+
+
+@dataclass(frozen=True)
+class Change:
+    """From the first run to another: the difference, and its interval where one can be told."""
+
+    delta: float
+    interval: tuple[float, float] | None
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One number of each run, `None` where a run lacks it, and the change from the first run to each other one."""
+
+    name: str  # `validation rerank top 16, text → image R@1`
+    values: tuple[float | None, ...]
+    changes: tuple[Change | None, ...]  # one fewer than values
+
+    @property
+    def is_minor(self) -> bool:
+        """Whether a short table can do without it: ranks beside recalls, the codebook's statistics."""
+        return self.name.endswith(_RANKS) or "/codebook/" in self.name
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """All numbers that at least two runs have, and sentences about what could not be told."""
+
+    rows: tuple[MetricRow, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What an operand's evaluations measured: the newest result of each split and protocol."""
+
+    name: str
+    results: Mapping[str, tuple[int | None, Result]]
+    training: Mapping[str, float]
+    unread: tuple[str, ...] = ()
+
+
+def compare_metrics(operands: Sequence[Operand]) -> MetricTable:
+    """The numbers of runs or checkpoints; others count as without numbers.
+
+    For a run its newest results count, for a checkpoint those of its step. Ranks that `cbalign evaluate` kept are
+    compared query by query; what only the training measured has no ranks and gets no interval.
+
+    Raises:
+        CheckpointError: a manifest is damaged.
+    """
+    kept = [_read(operand) for operand in operands]
+    keys = [key for key in dict.fromkeys(k for each in kept for k in each.results) if _in_two(kept, key)]
+    rows: list[MetricRow] = []
+    remarks = [
+        f"{each.name}: {file} is no evaluation that this cbalign reads." for each in kept for file in each.unread
+    ]
+    for key in keys:
+        found = [each.results.get(key) for each in kept]
+        rows += _rows(key, [result for _, result in (f or (None, None) for f in found)])
+        remarks += _remarks(key, kept, found)
+    if not keys:
+        rows = _of_trainings(kept)
+        if rows:
+            lacking = [each.name for each in kept if not each.results] or ["each of them"]
+            remarks.append(
+                f"No intervals: these numbers are of the trainings' own evaluations, which keep no ranks. "
+                f"`cbalign evaluate` keeps them; run it on {' and '.join(lacking)}."
+            )
+    return MetricTable(tuple(rows), tuple(dict.fromkeys(remarks)))
+
+
+def _in_two(kept: Sequence[_Kept], key: str) -> bool:
+    return sum(key in each.results for each in kept) > 1
+
+
+def _read(operand: Operand) -> _Kept:
+    if operand.run is None:
+        return _Kept(operand.name, {}, {})
+    run = Run(operand.run)
+    wanted = None
+    if operand.kind == "checkpoint" and operand.folder is not None:
+        wanted = int(operand.folder.absolute().name.rpartition("-")[2])
+    results: dict[str, tuple[int | None, Result]] = {}
+    unread = []
+    for path in sorted(run.evaluation.glob("*.json")):
+        evaluation = _evaluation(path)
+        if evaluation is None:
+            unread.append(path.name)
+            continue
+        if wanted is not None and evaluation.step != wanted:
+            continue
+        for result in evaluation.results:
+            key = f"{result.split} {result.protocol_name}"
+            if key not in results or (results[key][0] or 0) <= (evaluation.step or 0):
+                results[key] = (evaluation.step, result)
+    training: Mapping[str, float] = {}
+    if wanted is None and run.manifest.is_file():
+        training = Manifest.read(run.manifest).metrics
+    return _Kept(operand.name, results, training, tuple(unread))
+
+
+def _evaluation(path: Path) -> Evaluation | None:
+    try:
+        return Evaluation.from_json(path.read_text(encoding="utf-8"), name=str(path))
+    except (OSError, UnicodeDecodeError, DataError):
+        return None
+
+
+def _rows(key: str, results: Sequence[Result | None]) -> list[MetricRow]:
+    """The rows of one split and protocol, by the kind of results."""
+    if any(isinstance(result, ScoredResult) for result in results):
+        return _scored_rows(key, [result if isinstance(result, ScoredResult) else None for result in results])
+    return _ranked_rows(key, [result if isinstance(result, RetrievalResult) else None for result in results])
+
+
+def _scored_rows(key: str, results: Sequence[ScoredResult | None]) -> list[MetricRow]:
+    """The headline with an interval of its change where the same items were scored, and the other metrics."""
+    flat = [result.flat() if result else {} for result in results]
+    rows = []
+    for name in dict.fromkeys(n for each in flat for n in each):
+        row = _unpaired(f"{key}, {name}", [each.get(name) for each in flat])
+        if all(result is None or result.headline == name for result in results):
+            changes = tuple(
+                change and _scored_change(change.delta, results[0], result)
+                for change, result in zip(row.changes, results[1:])
+            )
+            row = MetricRow(row.name, row.values, changes)
+        rows.append(row)
+    return rows
+
+
+def _scored_change(delta: float, first: ScoredResult | None, other: ScoredResult | None) -> Change:
+    if first is None or other is None or first.gallery != other.gallery or first.items != other.items:
+        return Change(delta, None, "")
+    low, high = mean_interval(100 * (other.scores - first.scores), RESAMPLES)
+    return Change(delta, (low, high), judge("accuracy", delta, low, high))
+
+
+def _ranked_rows(key: str, results: Sequence[RetrievalResult | None]) -> list[MetricRow]:
+    """Both directions with intervals, and without them whatever else was measured, such as the codebook's use."""
+    rows = []
+    for direction, words in _DIRECTIONS.items():
+        sides = [getattr(result, direction, None) for result in results]
+        if not any(sides):
+            continue
+        pairs = [_paired(results[0], result, direction) for result in results[1:]]
+        for field, name in _NAMES.items():
+            values = tuple(getattr(side.metrics, field) if side else None for side in sides)
+            changes = tuple(
+                None if value is None or values[0] is None else _change(field, value - values[0], pair)
+                for value, pair in zip(values[1:], pairs)
+            )
+            rows.append(MetricRow(f"{key}, {words} {name}", values, changes))
+    flat = [result.flat() if result else {} for result in results]
+    others = [
+        name for name in dict.fromkeys(n for each in flat for n in each) if not any(d in name for d in _DIRECTIONS)
+    ]
+    return [*rows, *(_unpaired(f"{key}, {name}", [each.get(name) for each in flat]) for name in others)]
+
+
+def _unpaired(name: str, values: Sequence[float | None]) -> MetricRow:
+    first = values[0]
+    changes = tuple(None if v is None or first is None else _change(name, v - first, None) for v in values[1:])
+    return MetricRow(name, tuple(values), changes)
+
+
+def _paired(
+    first: RetrievalResult | None, other: RetrievalResult | None, direction: str
+) -> tuple[RetrievalMetrics, RetrievalMetrics] | None:
+    """Ends of the interval of each difference, where both ranked the same queries."""
+    if first is None or other is None or first.gallery != other.gallery:
+        return None
+    mine, theirs = getattr(first, direction).ranks, getattr(other, direction).ranks
+    if len(mine) != len(theirs):
+        return None
+    interval = paired_difference(mine, theirs, RESAMPLES)
+    return interval.low, interval.high
+
+
+def _change(field: str, delta: float, ends: tuple[RetrievalMetrics, RetrievalMetrics] | None) -> Change:
+    if ends is None:
+        return Change(delta, None, "")
+    low, high = getattr(ends[0], field), getattr(ends[1], field)
+    return Change(delta, (low, high), judge(field, delta, low, high))
+
+
+def judge(field: str, delta: float, low: float, high: float) -> Judgement:
+    """What a difference with its interval says; not clear as long as the interval holds 0."""
+    if delta == low == high == 0:
+        return "the same"
+    if low <= 0 <= high:
+        return "not a clear change"
+    rises = delta > 0
+    return "worse" if rises == field.endswith(_LOWER_IS_BETTER) else "better"
+
+
+def _remarks(key: str, kept: Sequence[_Kept], found: Sequence[tuple[int | None, Result] | None]) -> list[str]:
+    """Why there is no interval, and which steps were measured where they differ."""
+    said = []
+    present = [(each.name, *f) for each, f in zip(kept, found) if f]
+    if len({getattr(result, "gallery", "") for _, _, result in present}) > 1:
+        said.append(f"{key}: no interval, because other images or texts were measured and cannot be paired.")
+    steps = [step for _, step, _ in present]
+    if len(set(steps)) > 1:
+        measured = ", ".join(f"{name} at step {step}" for name, step, _ in present)
+        said.append(f"Measured: {measured}.")
+    return said
+
+
+def _of_trainings(kept: Sequence[_Kept]) -> list[MetricRow]:
+    """The numbers of the trainings' own evaluations."""
+    names = dict.fromkeys(name for each in kept for name in each.training)
+    rows = [_unpaired(name, [each.training.get(name) for each in kept]) for name in names]
+    return [row for row in rows if sum(value is not None for value in row.values) > 1]

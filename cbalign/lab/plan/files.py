@@ -1,0 +1,75 @@
+"""What a training reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cbalign.experiment.architectures import MINILM
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.fields import Leaf, settings
+from cbalign.experiment.load import LoadedExperiment
+from cbalign.experiment.section import Section
+
+WRITTEN = (
+    "spec.yaml, resolved.yaml, manifest.json",
+    "metrics.jsonl, tensorboard/",
+    "assets/ (tokenizer)",
+    "checkpoints/step-N/ (weights, moments, counters)",
+    "evaluation/",
+)
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """A file or folder that the training reads, and whether it is on this machine."""
+
+    path: str
+    what: str
+    here: bool
+
+
+def files_read(loaded: LoadedExperiment) -> list[ReadFile]:
+    """Specs, data and initial weights, in this order; names on a hub count as not here."""
+    specs = [ReadFile(str(path), "spec", True) for path in loaded.files]
+    return [*specs, *_data(loaded.experiment), *_weights(loaded.experiment)]
+
+
+def _data(experiment: Experiment) -> Iterator[ReadFile]:
+    for split in ("train", "validation", "test"):
+        section = getattr(experiment.data, split)
+        if section is None:
+            continue
+        found = list(_paths(section))
+        for path in found:
+            yield ReadFile(_shown(path), f"{split} data", Path(path).exists())
+        if not found:
+            yield ReadFile(section.source, f"{split} data, built in", True)
+
+
+def _paths(section: Section) -> Iterator[str]:
+    for name, setting in settings(type(section)).items():
+        if setting.path_kind and isinstance(setting.shape, Leaf):
+            value = getattr(section, name)
+            yield from (path for path in (value if isinstance(value, tuple) else (value,)) if path is not None)
+
+
+def _weights(experiment: Experiment) -> Iterator[ReadFile]:
+    vision, text = experiment.model.vision, experiment.model.text
+    if experiment.init is not None:
+        path = experiment.init.run or experiment.init.checkpoint or ""
+        yield ReadFile(_shown(path), "model to start from, tokenizer", Path(path).exists())
+        return
+    if vision.init == "pretrained":
+        yield ReadFile(f"timm's {vision.architecture}", "initial weights", False)
+    elif vision.init != "random":
+        yield ReadFile(vision.init, "initial weights", Path(vision.init).exists())
+    if text.init == "pretrained" or text.tokenizer == "pretrained":
+        what = "initial weights, tokenizer" if text.init == "pretrained" else "tokenizer"
+        yield ReadFile(text.architecture, what, Path(text.architecture).exists() or text.architecture == MINILM)
+
+
+def _shown(path: str) -> str:
+    """A path whose variable is not set starts with it."""
+    return path[path.index("$") :] if "/$" in path else path

@@ -1,0 +1,247 @@
+"""All that can be told about a training before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from cbalign.data.text import Tokenizer
+from cbalign.data.vocabulary import tokenizer_at_hand
+from cbalign.engine.precision import Precision
+from cbalign.engine.schedule import Schedule
+from cbalign.errors import CbalignError
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.load import LoadedExperiment
+from cbalign.lab.plan.captions import CaptionLengths, measure_captions
+from cbalign.lab.plan.files import ReadFile, files_read
+from cbalign.lab.plan.gpus import GPU, UTILISATION
+from cbalign.lab.plan.memory import Memory, account, checkpoint_bytes
+from cbalign.lab.plan.step import StepCost, measure_step, planned_precision
+from cbalign.lab.plan.timing import Length, learning_rate, training_length
+from cbalign.lab.plan.training import Model, TrainingTexts, training_texts, untrained
+from cbalign.models.pretrained import bert_config
+from cbalign.tasks.start import inherited_tokenizer
+
+RATES = 50  # points of the learning-rate curve in JSON
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of parameters, by part; the teacher's are not trained."""
+
+    image_tower: int
+    text_tower: int
+    fusion: int
+    heads: int  # projections, masked-language head, match head, temperature; classifier or answer decoder
+    codebook: int
+    teacher: int
+
+    @property
+    def trainable(self) -> int:
+        """What the optimiser moves."""
+        return self.image_tower + self.text_tower + self.fusion + self.heads + self.codebook
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes that checkpoints take: one of them, and all that lie there at once while one more is written."""
+
+    checkpoint: int
+    peak: int
+
+
+@dataclass(frozen=True)
+class OnGPU:
+    """A training on so many GPUs of one kind; hours are None where the number of steps is not known."""
+
+    gpu: GPU
+    fits: bool
+    hours: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a training on `devices` devices. `step` and `memory` are of one device."""
+
+    experiment: Experiment
+    devices: int
+    sizes: Sizes
+    captions: CaptionLengths
+    step: StepCost
+    memory: Memory
+    length: Length
+    schedule: Schedule | None
+    disk: Disk
+    gpus: tuple[OnGPU, ...]
+    reads: tuple[ReadFile, ...]
+    why_unknown: str | None  # why the data were not looked at
+
+    @property
+    def precision(self) -> Precision:
+        """What forward and backward compute in."""
+        return planned_precision(self.experiment)
+
+    @property
+    def step_operations(self) -> int:
+        """Floating-point operations of an optimiser step, over all devices."""
+        return self.step.operations * self.length.micro_steps * self.devices
+
+    def to_json(self) -> dict[str, object]:
+        """The same as plain data, with derived numbers."""
+        length = self.length
+        return {
+            "name": self.experiment.name,
+            "devices": self.devices,
+            "parameters": {"trainable": self.sizes.trainable, **asdict(self.sizes)},
+            "captions": asdict(self.captions),
+            "operations": {
+                "per_step": self.step_operations,
+                "per_pair": self.step.operations / self.experiment.train.batch_size,
+                "per_pass": {name: value for name, value in asdict(self.step).items() if name != "working_bytes"},
+            },
+            "memory_bytes": {**asdict(self.memory), "total": self.memory.total},
+            "length": {**asdict(length), "samples": length.samples},
+            "learning_rate": None if self.schedule is None else self._rates(self.schedule),
+            "checkpoint_bytes": self.disk.checkpoint,
+            "disk_bytes": self.disk.peak,
+            "utilisation": UTILISATION,
+            "gpus": [
+                {
+                    "name": each.gpu.name,
+                    "memory_bytes": each.gpu.memory,
+                    "usable_bytes": each.gpu.usable,
+                    "fits": each.fits,
+                    "hours": each.hours,
+                }
+                for each in self.gpus
+            ],
+            "reads": [asdict(file) for file in self.reads],
+            "unknown": self.why_unknown,
+        }
+
+    def _rates(self, schedule: Schedule) -> list[tuple[int, float]]:
+        """The learning rate at steps spread over the training, first, last and peak included."""
+        last = max(0, (self.length.total_steps or 1) - 1)
+        steps = {round(i * last / (RATES - 1)) for i in range(RATES)} | {min(schedule.warmup_steps, last)}
+        return [(step, schedule(step)) for step in sorted(steps)]
+
+
+def make_plan(loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1, pairs: int | None = None) -> Plan:
+    """Plan the training that a spec describes, with its model on the meta device.
+
+    Args:
+        loaded: the spec.
+        gpus: for each of these, whether the training fits and how long it takes.
+        devices: how many train together.
+        pairs: size of the training data; None counts them where they are at hand.
+
+    Raises:
+        CbalignError: sizes that do not go together, or a text architecture that is not known here.
+    """
+    return Planner(loaded, devices=devices, pairs=pairs).plan(gpus)
+
+
+class Planner:
+    """Plans one spec, with its own or another batch size; looks at the data once.
+
+    Args:
+        loaded: the spec.
+        devices: how many train together.
+        pairs: size of the training data; None counts them where they are at hand.
+    """
+
+    def __init__(self, loaded: LoadedExperiment, *, devices: int = 1, pairs: int | None = None) -> None:
+        self.experiment = loaded.experiment
+        self.devices = devices
+        self._loaded = loaded
+        self._texts, self._why = _texts(self.experiment)
+        self._tokenizer = _tokenizer(self.experiment, self._texts)
+        self.pairs = self._texts.count if pairs is None and self._texts is not None else pairs
+
+    def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> Plan:
+        """The plan, with `batch_size` pairs per device in place of the spec's.
+
+        Raises:
+            CbalignError: sizes that do not go together, or a text architecture that is not known here.
+        """
+        experiment = self.experiment
+        if batch_size is not None:
+            train = experiment.train.model_copy(update={"batch_size": batch_size})
+            experiment = experiment.model_copy(update={"train": train})
+        captions = self._captions(experiment.train.batch_size)
+        length = training_length(experiment.train, pairs=self.pairs, devices=self.devices)
+        with torch.device("meta"):
+            model = untrained(experiment, _vocabulary(experiment, self._tokenizer))
+        sizes = _sizes(model)
+        checkpoint = checkpoint_bytes(model)
+        step = measure_step(experiment, model, captions, processes=self.devices, accumulates=length.micro_steps > 1)
+        made = Plan(
+            experiment=experiment,
+            devices=self.devices,
+            sizes=sizes,
+            captions=captions,
+            step=step,
+            memory=account(model, step, processes=self.devices),
+            length=length,
+            schedule=learning_rate(experiment.train, length),
+            disk=Disk(checkpoint, checkpoint * (experiment.train.keep_checkpoints + 1)),
+            gpus=(),
+            reads=tuple(files_read(self._loaded)),
+            why_unknown=self._why if length.pairs is None else None,
+        )
+        return _on_gpus(made, gpus)
+
+    def _captions(self, batch_size: int) -> CaptionLengths:
+        if self._texts is None or self._tokenizer is None:
+            return CaptionLengths.assumed(self.experiment.model.text.max_tokens)
+        return measure_captions(self._texts.count, self._texts.text, self._tokenizer, batch_size)
+
+
+def _on_gpus(plan: Plan, gpus: Sequence[GPU]) -> Plan:
+    steps, precision = plan.length.total_steps, plan.precision
+
+    def on(gpu: GPU) -> OnGPU:
+        hours = None if steps is None else gpu.hours(plan.step_operations * steps / plan.devices, precision)
+        return OnGPU(gpu, plan.memory.total <= gpu.usable, hours)
+
+    return replace(plan, gpus=tuple(map(on, gpus)))
+
+
+def _texts(experiment: Experiment) -> tuple[TrainingTexts | None, str | None]:
+    try:
+        return training_texts(experiment.data, experiment.task.items), None
+    except CbalignError as error:
+        return None, error.message
+
+
+def _tokenizer(experiment: Experiment, texts: TrainingTexts | None) -> Tokenizer | None:
+    if (inherited := inherited_tokenizer(experiment)) is not None:
+        return inherited
+    return None if texts is None else tokenizer_at_hand(experiment.model.text, texts.all)
+
+
+def _vocabulary(experiment: Experiment, tokenizer: Tokenizer | None) -> int:
+    if tokenizer is not None:
+        return tokenizer.vocabulary_size
+    section = experiment.model.text
+    return section.vocabulary if section.tokenizer == "captions" else bert_config(section.architecture).vocabulary
+
+
+def _sizes(model: Model) -> Sizes:
+    student, codebook = model.student, getattr(model, "codebook", None)
+
+    def count(module: torch.nn.Module | None) -> int:
+        return 0 if module is None else sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+    vision, text, fusion = count(student.vision), count(student.text), count(student.fusion)
+    teacher, codes = sum(p.numel() for p in model.teacher.parameters()), count(codebook)
+    return Sizes(
+        image_tower=vision,
+        text_tower=text,
+        fusion=fusion,
+        heads=count(model) - vision - text - fusion - codes,
+        codebook=codes,
+        teacher=teacher,
+    )

@@ -1,0 +1,63 @@
+"""How many steps a training has, and how its learning rate runs over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cbalign.engine.schedule import Schedule, build_schedule
+from cbalign.engine.timetable import build_timetable
+from cbalign.experiment.duration import amount_and_unit
+from cbalign.experiment.training import TrainSection
+
+
+@dataclass(frozen=True)
+class Length:
+    """The steps of a training; what depends on the size of unknown data is None."""
+
+    global_batch_size: int
+    micro_steps: int
+    pairs: int | None
+    steps_per_epoch: int | None
+    total_steps: int | None
+
+    @property
+    def samples(self) -> int | None:
+        """Pairs seen, with repetition."""
+        return None if self.total_steps is None else self.total_steps * self.global_batch_size
+
+
+def training_length(train: TrainSection, *, pairs: int | None, devices: int) -> Length:
+    """The length of a training on so many pairs.
+
+    Raises:
+        UsageError: the global batch is no multiple of what all devices take at once.
+        DataError: the pairs do not fill one global batch.
+    """
+    at_once = train.batch_size * devices
+    table = build_timetable(
+        train,
+        # Without data an epoch is as long as one step: only what does not depend on it is read.
+        batches_per_epoch=max(1, (train.global_batch_size or 0) // at_once) if pairs is None else pairs // at_once,
+        processes=devices,
+    )
+    amount, unit = amount_and_unit(train.duration)
+    known = pairs is not None
+    return Length(
+        global_batch_size=table.global_batch_size,
+        micro_steps=table.micro_steps,
+        pairs=pairs,
+        steps_per_epoch=table.steps_per_epoch if known else None,
+        total_steps=table.total_steps if known else round(amount) if unit == "steps" else None,
+    )
+
+
+def learning_rate(train: TrainSection, length: Length) -> Schedule | None:
+    """The schedule, where the length of the training is known."""
+    if length.total_steps is None or length.steps_per_epoch is None:
+        return None
+    return build_schedule(
+        train.schedule,
+        peak_lr=train.optimizer.lr,
+        steps_per_epoch=length.steps_per_epoch,
+        total_steps=length.total_steps,
+    )

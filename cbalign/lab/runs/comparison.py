@@ -1,0 +1,79 @@
+"""Runs side by side: the settings and the metrics in which they differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cbalign.engine.manifest import Manifest, Status
+from cbalign.engine.run import Run, summarise
+from cbalign.experiment.diff import Comparison, compare
+from cbalign.experiment.load import LoadedExperiment, load_experiment
+from cbalign.lab.runs.metrics import choose, measured, smaller_is_better
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a comparison."""
+
+    run: Run
+    manifest: Manifest
+    status: Status
+    step: int
+    loaded: LoadedExperiment
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Runs in their order. `settings` are those that differ, by effect class; `metrics` those that differ.
+
+    `sorted_by` is the metric whose best run comes first, None where they are in the order that was asked for.
+    """
+
+    entries: tuple[Entry, ...]
+    settings: Comparison
+    metrics: tuple[str, ...]
+    sorted_by: str | None
+
+
+def open_entry(run: Run) -> Entry:
+    """Read what a comparison needs of a run.
+
+    Raises:
+        CheckpointError: its manifest or its metrics cannot be read.
+        SpecError: this version reads its resolved spec no more.
+        DataError: a file of results is damaged.
+    """
+    manifest, summary = Manifest.read(run.manifest), summarise(run)
+    loaded = load_experiment(run.resolved, check_files=False)
+    return Entry(run, manifest, summary.status, summary.step, loaded, measured(run, manifest))
+
+
+def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparison:
+    """Compare two or more runs, best first where a metric to sort by is named; runs without it come last.
+
+    Raises:
+        UsageError: no run has that metric.
+        CbalignError: whatever `open_entry` raises.
+    """
+    entries = [open_entry(run) for run in runs]
+    names = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
+    metric = None if sort_by is None else choose(names, [sort_by])[0]
+    if metric is not None:
+        entries.sort(key=_order(metric))
+    return RunComparison(
+        tuple(entries),
+        compare([entry.loaded for entry in entries]),
+        tuple(name for name in names if len({entry.metrics.get(name) for entry in entries}) > 1),
+        metric,
+    )
+
+
+def _order(metric: str) -> Callable[[Entry], tuple[bool, float]]:
+    def key(entry: Entry) -> tuple[bool, float]:
+        value = entry.metrics.get(metric, math.nan)
+        return math.isnan(value), value if smaller_is_better(metric) else -value
+
+    return key

@@ -1,0 +1,52 @@
+"""All that a run directory says about one run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cbalign.engine.manifest import Manifest
+from cbalign.engine.records import read_records
+from cbalign.engine.run import Run, list_checkpoints
+from cbalign.evaluation.result import Evaluation
+from cbalign.experiment.diff import Comparison, compare
+from cbalign.experiment.load import load_experiment
+from cbalign.experiment.operands import DEFAULTS, open_operand
+from cbalign.lab.runs.metrics import Course, course, evaluated, evaluations
+from cbalign.lab.runs.overview import Overview, overview, size_on_disk
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One run. `settings` compares the defaults with its spec; `losses` are those of the last log line."""
+
+    overview: Overview
+    manifest: Manifest
+    settings: Comparison
+    metrics: tuple[Course, ...]
+    losses: Mapping[str, float]
+    checkpoints: Mapping[str, int]  # bytes by name
+    evaluations: Mapping[str, Evaluation]
+
+
+def open_detail(run: Run) -> Detail:
+    """Read everything.
+
+    Raises:
+        CheckpointError: its manifest or its metrics cannot be read.
+        SpecError: this version reads its resolved spec no more.
+        DataError: a file of results is damaged.
+    """
+    records = read_records(run.metrics)
+    trained = [record.values for record in records if record.kind == "train"]
+    courses = (course(records, name) for name in evaluated(records))
+    return Detail(
+        overview=overview(run),
+        manifest=Manifest.read(run.manifest),
+        settings=compare([open_operand(DEFAULTS).loaded, load_experiment(run.resolved, check_files=False)]),
+        metrics=tuple(each for each in courses if each is not None),
+        losses={name: value for name, value in trained[-1].items() if math.isfinite(value)} if trained else {},
+        checkpoints={path.name: size_on_disk(path) for path in list_checkpoints(run.checkpoints)},
+        evaluations=evaluations(run),
+    )

@@ -1,0 +1,95 @@
+"""Every training of a sweep, checked, and the run that it has already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cbalign.engine.manifest import Manifest
+from cbalign.engine.run import Run, find_runs, summarise
+from cbalign.errors import SpecError
+from cbalign.experiment.dump import fingerprint
+from cbalign.experiment.load import LoadedExperiment, load_experiment
+from cbalign.lab.sweep.space import SEED, Change
+
+State = Literal["missing", "begun", "running", "finished", "diverged", "failed"]
+_STATES: dict[str, State] = {"finished": "finished", "diverged": "diverged", "running": "running"}
+_PREFERRED: tuple[State, ...] = ("finished", "running", "begun", "diverged")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training. `run` is where it is kept, `state` how far it is, `message` why it failed."""
+
+    changes: tuple[Change, ...]
+    loaded: LoadedExperiment
+    fingerprint: str
+    state: State = "missing"
+    run: Run | None = None
+    message: str = ""
+
+    @property
+    def setting(self) -> tuple[Change, ...]:
+        """The changes without the seed: what results are averaged for."""
+        return tuple(change for change in self.changes if change[0] != SEED)
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return self.loaded.experiment.train.seed
+
+
+def build_matrix(
+    spec: str, overrides: Sequence[str], profiles: Sequence[str], changes: Sequence[tuple[Change, ...]]
+) -> list[Cell]:
+    """Check the spec with each of the changes; what comes to the same training is there once.
+
+    Raises:
+        SpecError: the mistakes of all combinations, each told once.
+    """
+    cells: dict[str, Cell] = {}
+    mistakes: dict[str, str] = {}
+    for each in changes:
+        try:
+            loaded = load_experiment(
+                spec, [*overrides, *(f"{path}={value}" for path, value in each)], profiles=profiles
+            )
+        except SpecError as error:
+            mistakes.setdefault(str(error), named(each))
+            continue
+        mark = fingerprint(loaded.experiment)
+        cells.setdefault(mark, Cell(each, loaded, mark))
+    if len(mistakes) == 1 and not cells:  # the spec itself is wrong, whatever is swept
+        raise SpecError(next(iter(mistakes)))
+    if mistakes:
+        raise SpecError("\n\n".join(f"with {where}:\n{text}" for text, where in mistakes.items()))
+    return list(cells.values())
+
+
+def look_up(cells: Sequence[Cell], runs: Path) -> list[Cell]:
+    """The cells with the runs of the folder that train the same: a finished one before one that can go on.
+
+    Raises:
+        CheckpointError: a manifest is damaged.
+    """
+    found: dict[str, list[Run]] = {}
+    for run in find_runs(runs):
+        found.setdefault(Manifest.read(run.manifest).spec_fingerprint, []).append(run)
+    return [_with_run(cell, found.get(cell.fingerprint, [])) for cell in cells]
+
+
+def _with_run(cell: Cell, runs: Sequence[Run]) -> Cell:
+    states: dict[State, Run] = {}
+    for run in runs:  # of several in one state the newest counts
+        states[_STATES.get(summarise(run).status, "begun")] = run
+    state = next((state for state in _PREFERRED if state in states), None)
+    if state is None:
+        return cell
+    return Cell(cell.changes, cell.loaded, cell.fingerprint, state, states[state])
+
+
+def named(changes: Sequence[Change]) -> str:
+    """`train.optimizer.lr=1e-4 train.seed=0`."""
+    return " ".join(f"{path}={value}" for path, value in changes)

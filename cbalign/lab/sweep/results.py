@@ -1,0 +1,62 @@
+"""What a sweep found: each setting's metrics, averaged over its seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cbalign.engine.manifest import Manifest
+from cbalign.lab.runs.metrics import measured
+from cbalign.lab.sweep.matrix import Cell
+from cbalign.lab.sweep.space import Change
+
+
+@dataclass(frozen=True)
+class Average:
+    """Mean and standard deviation (of a sample, n − 1) of `count` runs; no deviation of one run."""
+
+    mean: float
+    sd: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Average:
+        """The average of at least one value."""
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting: its cells, one a seed, and the averages of those that are finished."""
+
+    setting: tuple[Change, ...]
+    cells: tuple[Cell, ...]
+    metrics: Mapping[str, Average]
+
+    @property
+    def finished(self) -> int:
+        """How many of its cells are."""
+        return sum(cell.state == "finished" for cell in self.cells)
+
+
+def collect(cells: Sequence[Cell]) -> list[Row]:
+    """The rows of a sweep, in its order.
+
+    Raises:
+        CheckpointError: a run cannot be read.
+        DataError: a file of results is damaged.
+    """
+    settings: dict[tuple[Change, ...], list[Cell]] = {}
+    for cell in cells:
+        settings.setdefault(cell.setting, []).append(cell)
+    return [Row(setting, tuple(members), _averages(members)) for setting, members in settings.items()]
+
+
+def _averages(cells: Sequence[Cell]) -> dict[str, Average]:
+    values: dict[str, list[float]] = {}
+    for cell in cells:
+        if cell.state == "finished" and cell.run is not None:
+            for name, value in measured(cell.run, Manifest.read(cell.run.manifest)).items():
+                values.setdefault(name, []).append(value)
+    return {name: Average.of(each) for name, each in values.items()}

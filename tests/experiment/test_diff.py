@@ -1,0 +1,268 @@
+"""What tells two experiments apart."""
+
+import json
+import random
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cbalign.experiment.derived import Known, derived_quantities
+from cbalign.experiment.diff import compare, patch, patch_document
+from cbalign.experiment.dump import as_data, dump_yaml, fingerprint, write_yaml
+from cbalign.experiment.environment import escape
+from cbalign.experiment.fields import leaves
+from cbalign.experiment.load import load_experiment
+from cbalign.experiment.section import Effect
+from cbalign.experiment.verdicts import verdicts
+from tests.experiment.strategies import experiments, loaded
+
+VALIDATED = "  validation: {source: openmoji, split: validation}\n"
+
+
+@given(experiment=experiments())
+def test_an_experiment_does_not_differ_from_itself(experiment):
+    assert compare([loaded(experiment), loaded(experiment)]).differences == ()
+    assert patch(experiment, experiment) == {}
+
+
+@given(a=experiments(), b=experiments())
+def test_no_difference_means_equal(a, b):
+    assert (compare([loaded(a), loaded(b)]).differences == ()) == (a == b)
+
+
+@given(a=experiments(), b=experiments())
+def test_a_with_the_patch_is_b(a, b, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("patched")
+    a, b = (in_folder(experiment, folder) for experiment in (a, b))
+    (folder / "a.yaml").write_text(dump_yaml(a), encoding="utf-8")
+    overlay = write_yaml(patch_document(a, b, "a.yaml"))
+    (folder / "b.yaml").write_text(overlay, encoding="utf-8")
+    assert load_experiment(folder / "b.yaml", check_files=False).experiment == b
+
+
+@given(a=experiments(), b=experiments())
+def test_the_diff_of_b_and_a_mirrors_that_of_a_and_b(a, b):
+    there = compare([loaded(a), loaded(b)]).differences
+    back = compare([loaded(b), loaded(a)]).differences
+    assert {d.path: (d.effect, d.cells) for d in there} == {d.path: (d.effect, d.cells[::-1]) for d in back}
+
+
+@given(a=experiments(), b=experiments())
+def test_each_changed_value_is_in_some_difference(a, b):
+    """Checked against the flattened values, which know nothing of sections, kinds or named items."""
+    first, second = ({path: value for path, value, _ in leaves(e) if "evaluate" not in path} for e in (a, b))
+    changed = {path for path in first | second if first.get(path, "-") != second.get(path, "-")}
+    told = {d.path for d in compare([loaded(a), loaded(b)]).differences}
+    assert all(any(path == each or path.startswith(f"{each}.") for each in told) for path in changed)
+
+
+def in_folder(experiment, folder):
+    (folder / "first.yaml").write_text(dump_yaml(experiment), encoding="utf-8")
+    return load_experiment(folder / "first.yaml", check_files=False).experiment
+
+
+@given(experiment=experiments(), seed=st.integers(0, 2**32))
+def test_another_way_to_write_an_experiment_is_no_difference(experiment, seed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("respelt")
+    experiment = in_folder(experiment, folder)
+    entries = Respelt(random.Random(seed)).entries(as_data(experiment))
+    (folder / "other.yaml").write_text(
+        "# a comment\n" + "".join(f"{e}  # another\n" for e in entries), encoding="utf-8"
+    )
+    other = load_experiment(folder / "other.yaml", check_files=False)
+    assert compare([loaded(experiment), other]).differences == ()
+    assert fingerprint(experiment) == fingerprint(other.experiment)
+
+
+class Respelt:
+    """Data as YAML with keys in any order and numbers, texts and keys spelt in any way."""
+
+    def __init__(self, chance):
+        self.chance = chance
+
+    def entries(self, data):
+        names = list(data)
+        self.chance.shuffle(names)
+        return [f"{self.chance.choice([name, json.dumps(name)])}: {self.value(data[name])}" for name in names]
+
+    def value(self, data):
+        if isinstance(data, dict):
+            return f"{{{', '.join(self.entries(data))}}}"
+        if isinstance(data, list):
+            return f"[{', '.join(map(self.value, data))}]"
+        if isinstance(data, str):
+            return json.dumps(escape(data), ensure_ascii=not data.isprintable() or self.chance.random() < 0.5)
+        if isinstance(data, bool) or data is None:
+            return self.chance.choice({True: ["true", "True"], False: ["false", "FALSE"], None: ["null", "~"]}[data])
+        if isinstance(data, int):
+            return self.chance.choice([str(data), f"+{data}", hex(data), f"0o{data:o}"])
+        return self.chance.choice([repr(data), f"{data:.17e}", f"{data:.17E}", f"+{data!r}"])
+
+
+def test_comments_key_order_quotes_and_number_spelling_change_nothing(load):
+    one = load("train:\n  optimizer: {lr: 1e-4, eps: 1e-8}\n  seed: 12\n")
+    other = load("# a comment\ntrain: {'seed': 0xC, optimizer: {eps: 0.00000001, lr: 0.00010}}  # another\n")
+    assert compare([one, other]).differences == ()
+
+
+def test_a_default_written_out_is_no_difference(load):
+    assert compare([load(), load("train: {seed: 0}\n")]).differences == ()
+
+
+def test_differences_come_worst_first_with_both_origins_delta_and_ratio(load):
+    a = load("train: {batch_size: 64}\nmodel: {codebook: {size: 100}}\n")
+    b = load("extends: base.yaml\nmodel: {codebook: {size: 300}}\ntrain: {duration: 3 epochs}\n",
+             base="cbalign: 1\nname: small\ndata: {train: {source: openmoji, split: train}}\n")  # fmt: skip
+    size, duration = compare([a, b]).differences
+    assert (size.path, size.effect, size.delta, size.ratio) == ("model.codebook.size", Effect.ARCHITECTURE, 200, 3)
+    assert [str(cell.origin) for cell in size.cells] == ["spec.yaml:6", "spec.yaml:2"]
+    assert (duration.path, duration.effect, duration.delta, duration.ratio) == (
+        "train.duration",
+        Effect.TRAINING,
+        -27,
+        0.1,
+    )
+    assert [str(cell.origin) for cell in duration.cells] == ["default", "spec.yaml:3"]
+
+
+def test_list_items_are_told_apart_by_what_they_are_and_not_by_where_they_stand(load):
+    a = load(VALIDATED + "evaluate: [{on: train}, {on: validation, top_k: 5}]\n")
+    b = load(VALIDATED + "evaluate: [{on: validation, top_k: 7}]\n")
+    assert {d.path: d.cells[1] is None for d in compare([a, b]).differences} == {
+        "evaluate[retrieval validation].top_k": False,
+        "evaluate[retrieval train]": True,
+    }
+
+
+def test_the_order_of_evaluations_is_a_label(load):
+    a = load(VALIDATED + "evaluate: [{on: train}, {on: validation}]\n")
+    b = load(VALIDATED + "evaluate: [{on: validation}, {on: train}]\n")
+    assert [(d.path, d.effect) for d in compare([a, b]).differences] == [("evaluate (order)", Effect.LABEL)]
+
+
+def test_another_kind_is_told_with_what_only_one_kind_has(load):
+    a, b = load(), load("train: {schedule: {kind: constant, warmup: 2000 steps, warmup_lr: 1e-5}}\n")
+    told = {d.path: [cell and cell.value for cell in d.cells] for d in compare([a, b]).differences}
+    assert told == {"train.schedule.kind": ["cosine", "constant"], "train.schedule.final_lr": [1e-5, None]}
+
+
+def test_switching_a_term_off_is_architecture_and_weighing_it_is_training(load):
+    normal, half, off = (load(f"objectives: {{codebook: {{weight: {w}}}}}\n") for w in (1, 0.5, 0))
+    assert compare([normal, half]).worst is Effect.TRAINING
+    assert compare([normal, off]).worst is Effect.ARCHITECTURE
+
+
+def test_the_role_of_data_decides_what_a_change_of_it_does(load):
+    sizes = [load(f"  test: {{source: openmoji, split: test, render_size: {size}}}\n") for size in (64, 96)]
+    assert compare(sizes).worst is Effect.EVALUATION
+
+
+def test_three_experiments_make_three_cells(load):
+    comparison = compare([load(f"train: {{seed: {seed}}}\n") for seed in (1, 1, 2)])
+    assert [cell.value for cell in comparison.differences[0].cells] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "answers"),
+    [
+        ("", "", ("yes", "yes", "yes", "yes")),
+        ("", "train: {device: cpu}\n", ("yes", "yes", "yes", "yes")),
+        ("", "train: {seed: 1}\n", ("yes", "no", "yes", "no")),
+        ("", "model: {codebook: {size: 10}}\n", ("partly", "no", "yes", "no")),
+        ("", "export: {opset: 18}\n", ("yes", "partly", "yes", "no")),
+    ],
+)
+def test_verdicts_follow_from_what_changed(load, a, b, answers):
+    evaluated = VALIDATED + "evaluate: [{on: validation}]\n"
+    found = verdicts(compare([load(evaluated + a), load(evaluated + b)]))
+    assert tuple(verdict.answer for verdict in found) == answers
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "answer"),
+    [
+        ("{on: validation}", "{on: validation, bootstrap: 5}", "yes"),
+        ("{on: validation}", "{on: validation, top_k: 5}", "yes"),
+        ("{on: validation, protocols: [rerank]}", "{on: validation, protocols: [rerank], top_k: 5}", "no"),
+        ("{on: validation}", "{on: validation, protocols: [dual, code]}", "partly"),
+        ("{on: validation}", "{on: validation, protocols: [code]}", "no"),
+        ("{on: validation}", "{on: train}", "no"),
+        ("{on: validation}", "{on: validation}, {on: train}", "partly"),
+    ],
+)
+def test_numbers_compare_where_the_same_is_measured(load, a, b, answer):
+    comparison = compare([load(f"{VALIDATED}evaluate: [{text}]\n") for text in (a, b)])
+    assert verdicts(comparison)[2].answer == answer
+
+
+def test_the_verdict_on_weights_names_the_tensors_that_do_not_load(load):
+    verdict = verdicts(compare([load(), load("model: {codebook: {size: 10}, queue: {length: 64}}\n")]))[0]
+    assert "the codebook (2 reshaped, first codebook.prototypes 4000×256 → 10×256)" in verdict.reason
+    assert "queues, which refill by themselves" in verdict.reason
+    assert set(verdict.details) == {
+        "reshaped: codebook.prototypes 4000×256 → 10×256",
+        "reshaped: codebook.last_used 2×4000 → 2×10",
+        *(f"reshaped: {q}_queue.features 65536×256 → 64×256" for q in ("image", "text")),
+        *(f"reshaped: {q}_queue.image_ids 65536 → 64" for q in ("image", "text")),
+    }
+
+
+def test_where_sizes_are_not_known_the_verdict_on_weights_names_settings_and_says_why(load):
+    tower = "vision: {architecture: vit_base_patch16_siglip_256}"
+    verdict = verdicts(compare([load(f"model: {{{tower}}}\n"), load(f"model: {{{tower}, joint_dim: 8}}\n")]))[0]
+    assert verdict.answer == "partly"
+    assert "(model.joint_dim)" in verdict.reason
+    assert "vit_base_patch16_siglip_256 are not known without timm" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "reason"),
+    [
+        ("", "optimiser steps", "30 epochs of data that a spec does not count"),
+        ("model: {text: {architecture: some/bert}}\n", "trainable parameters", "sizes of some/bert"),
+        ("model: {text: {init: random, tokenizer: captions}}\n", "checkpoint", "at most 8,000 tokens"),
+    ],
+)
+def test_what_a_spec_alone_does_not_tell_is_not_guessed(load, text, name, reason):
+    quantity = next(q for q in derived_quantities(load(text).experiment) if q.name == name)
+    assert quantity.value is None
+    assert reason in quantity.unknown
+
+
+def test_what_a_run_knows_completes_the_quantities(load):
+    text = "model: {text: {init: random, tokenizer: captions}}\ntrain: {duration: 3 epochs, batch_size: 8}\n"
+    known = Known(vocabulary=100, processes=2, steps_per_epoch=7)
+    found = {q.name: q.value for q in derived_quantities(load(text).experiment, known)}
+    assert found["optimiser steps"] == 21
+    assert found["pairs seen"] == 21 * 16
+    assert found["trainable parameters"] > 0
+
+
+def test_settings_that_are_the_same_are_listed_on_request(load):
+    a, b = load(), load("train: {seed: 1}\n")
+    assert compare([a, b]).same == ()
+    comparison = compare([a, b], keep_same=True)
+    paths = {d.path for d in comparison.same}
+    assert "train.batch_size" in paths
+    assert {d.path for d in comparison.differences} == {"train.seed"}
+    assert paths == {path for path, _, _ in leaves(a.experiment)} - {"train.seed"} | {"data.test", "data.validation"}
+
+
+def test_quantities_follow_from_the_settings(load):
+    train = "train: {duration: 5000 steps, batch_size: 16, global_batch_size: 64}\n"
+    text = "model: {vision: {image_size: 64, patch_size: 8}}\n" + train
+    found = {q.name: q.value for q in derived_quantities(load(text).experiment)}
+    assert found["pairs per optimiser step"] == 64
+    assert found["forward passes per step on one device"] == 4
+    assert found["pairs seen"] == 320_000
+    assert found["image tokens"] == 65
+    assert found["queue length in steps"] == 1024
+    assert found["entropic epsilon of the transport"] == pytest.approx(0.01)
+    assert found["half-life of the teacher in steps"] == pytest.approx(138.28, abs=0.01)
+
+
+def test_a_patch_is_yaml_that_says_only_what_differs(load):
+    overlay = patch(load().experiment, load("train: {optimizer: {lr: 2e-4}}\n").experiment)
+    assert yaml.safe_load(write_yaml(overlay)) == {"train": {"optimizer": {"lr": 2e-4}}}

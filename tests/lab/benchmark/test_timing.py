@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from cbalign.lab.benchmark.result import Benchmark, Row, Timing
+from cbalign.lab.benchmark.subject import Subject
+from cbalign.lab.benchmark.timing import Speed, interleaved
+
+
+def test_everyone_has_a_turn_in_every_round_and_nobody_is_always_first() -> None:
+    order: list[str] = []
+    seconds = interleaved({name: lambda n=name: order.append(n) for name in "abc"}, rounds=4, warmup=1)  # type: ignore[misc]
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab" + "abc"
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 4, "b": 4, "c": 4}
+
+
+def test_a_speed_is_percentiles_and_items_per_second_of_the_median() -> None:
+    speed = Speed.of(8, [0.001 * milliseconds for milliseconds in range(1, 102)])
+    assert (speed.p50, speed.p90, speed.p99) == pytest.approx((51, 91, 100))
+    assert speed.per_second == pytest.approx(8 / 0.051)
+
+
+def timing(per_call: float) -> Timing:
+    one, many = Speed.of(1, [per_call]), Speed.of(8, [4 * per_call])
+    return Timing(one, many, (one, many))
+
+
+def test_throughput_is_compared_with_the_first_row() -> None:
+    rows = (
+        Row("torch eager fp32", "cpu", {"image": timing(0.4)}, 100, None, 10, None, None),
+        Row("onnxruntime int8", "cpu", {"image": timing(0.1)}, 100, None, 10, {"text_to_image_r1": 50.0}, None),
+        Row("torch compiled fp32", "cpu", {}, None, None, 10, None, "does not run here"),
+    )
+    result = Benchmark("b", "f", 23, 2, 10, 3, None, {"processor": "p", "cores": 2}, {}, "now", rows)
+    assert [result.ratio(row, "image") for row in rows] == [1.0, pytest.approx(4.0), None]
+    document = result.to_data()["rows"]
+    assert isinstance(document, list)
+    assert document[1]["timings"]["image"]["best"] == {
+        **{"batch": 8, "p50_ms": 400.0, "p90_ms": 400.0, "p99_ms": 400.0, "per_second": 20.0},
+        "times_first_row": pytest.approx(4.0),
+    }
+
+
+def test_a_subject_travels_to_another_process() -> None:
+    subject = Subject("torch", "autocast", "run", "cpu", 2, "run/checkpoints/step-4")
+    assert Subject.from_json(subject.to_json()) == subject
+    assert subject.name == "torch autocast bf16"
+    assert Subject("onnxruntime", "int8", "bundle", "cpu", 2).name == "onnxruntime int8"
