@@ -52,6 +52,12 @@ class MissingExtraError(CbalignError):
     exit_code = 2
 
 
+class PartError(CbalignError):
+    """A part of an installed distribution cannot be built as its section describes."""
+
+    exit_code = 2
+
+
 class DataError(CbalignError):
     """Images, captions or the files that list them cannot be used."""
 

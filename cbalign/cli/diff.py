@@ -94,7 +94,7 @@ def diff(
         raise click.UsageError("a patch is between two experiments.")
     from cbalign.cli.diff_findings import gather
     from cbalign.experiment.operands import open_operand
-    from cbalign.experiment.section import Effect
+    from cbalign.parts.section import Effect
 
     opened = [open_operand(name) for name in operands]
     try:

@@ -12,7 +12,7 @@ from cbalign.experiment.diff import Cell, Comparison, Difference, compare
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import every
 from cbalign.experiment.operands import Operand
-from cbalign.experiment.section import Effect
+from cbalign.parts.section import Effect
 from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.verdicts import Verdict, verdicts
 

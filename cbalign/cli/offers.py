@@ -74,7 +74,7 @@ def values(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 
 def effects_and_paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Effect classes, and dotted paths of settings and sections."""
-    from cbalign.experiment.section import Effect
+    from cbalign.parts.section import Effect
 
     effects = [CompletionItem(effect.value, help=effect.meaning) for effect in Effect]
     return [*(each for each in effects if each.value.startswith(incomplete)), *paths(ctx, parameter, incomplete)]

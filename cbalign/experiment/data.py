@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cbalign.experiment.section import Effect, RuleError, Section, setting, subsection
+from cbalign.parts.section import Effect, RuleError, Section, setting, subsection
 
 DATA = Effect.DATA
 _IMAGE_PATTERN = re.compile(r"(?:[^{}]|\{subset\}|\{id(?::0\d{1,2})?\})+")

@@ -16,7 +16,7 @@ from cbalign.experiment.duration import amount_and_unit
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Items, Setting, settings
 from cbalign.experiment.load import LoadedExperiment, Origin
-from cbalign.experiment.section import Effect, Section
+from cbalign.parts.section import Effect, Section
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from cbalign.experiment.document import Data
 from cbalign.experiment.environment import escape
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import leaves
-from cbalign.experiment.section import Effect
+from cbalign.parts.section import Effect
 
 REMARK_COLUMN = 60  # longer lines do not push everyone's remarks to the right
 _UNCOUNTED = (Effect.RUNTIME, Effect.LABEL)

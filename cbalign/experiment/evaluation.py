@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from cbalign.experiment.data import Split
-from cbalign.experiment.section import Effect, Section, setting
+from cbalign.parts.section import Effect, Section, setting
 
 Protocol = Literal["dual", "rerank", "code"]
 

@@ -12,7 +12,7 @@ from cbalign.experiment.export import ExportSection
 from cbalign.experiment.legacy import LegacySection
 from cbalign.experiment.model import ModelSection
 from cbalign.experiment.objectives import ObjectivesSection
-from cbalign.experiment.section import Effect, RuleError, Section, setting, subsection
+from cbalign.parts.section import Effect, RuleError, Section, setting, subsection
 from cbalign.experiment.task import InitSection, PretrainTask, RetrievalTask, TaskSection
 from cbalign.experiment.training import TrainSection
 

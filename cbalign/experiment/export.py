@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from cbalign.experiment.section import Effect, RuleError, Section, setting
+from cbalign.parts.section import Effect, RuleError, Section, setting
 
 Graph = Literal["image", "text", "codebook", "match"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]

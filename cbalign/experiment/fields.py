@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from cbalign.experiment.section import Effect, PathKind, Section
+from cbalign.parts.section import Effect, PathKind, Section
 
 
 @dataclass(frozen=True)

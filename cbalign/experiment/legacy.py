@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cbalign.experiment.section import Effect, Section, setting
+from cbalign.parts.section import Effect, Section, setting
 
 
 class LegacySection(Section):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cbalign.experiment.section import Effect, RuleError, Section, setting, subsection
+from cbalign.parts.section import Effect, RuleError, Section, setting, subsection
 
 ARCHITECTURE, INITIALISATION, TRAINING = Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.TRAINING
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cbalign.experiment.section import Effect, Section, setting, subsection
+from cbalign.parts.section import Effect, Section, setting, subsection
 
 TRAINING = Effect.TRAINING
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from cbalign.experiment.fields import Leaf, every, settings
-from cbalign.experiment.section import Section
+from cbalign.parts.section import Section
 
 # What other tools call our settings.
 SYNONYMS = {

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cbalign.experiment.data import ItemKind
-from cbalign.experiment.section import Effect, RuleError, Section, setting
+from cbalign.parts.section import Effect, RuleError, Section, setting
 
 ARCHITECTURE = Effect.ARCHITECTURE
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cbalign.experiment.duration import Duration, amount_and_unit
-from cbalign.experiment.section import Effect, RuleError, Section, setting, subsection
+from cbalign.parts.section import Effect, RuleError, Section, setting, subsection
 
 TRAINING, RUNTIME = Effect.TRAINING, Effect.RUNTIME
 

@@ -10,7 +10,7 @@ from cbalign.experiment.derived import NOTHING, Known, shapes_of
 from cbalign.experiment.diff import Comparison, Difference
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fitting import misfits, summarise
-from cbalign.experiment.section import Effect
+from cbalign.parts.section import Effect
 
 Answer = Literal["yes", "partly", "no"]
 

@@ -21,7 +21,7 @@ from cbalign.experiment.diff import compare
 from cbalign.experiment.dump import dump_yaml, fingerprint, inline
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment, load_experiment
-from cbalign.experiment.section import Effect
+from cbalign.parts.section import Effect
 from cbalign.tasks.build import open_task
 from cbalign.tasks.start import pinned
 

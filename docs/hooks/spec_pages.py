@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cbalign.cli.explain import facts
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Choice, Found, Items, Leaf, Setting, settings
-from cbalign.experiment.section import Effect, Section
+from cbalign.parts.section import Effect, Section
 
 FOLDER = "reference/spec"
 

@@ -4,7 +4,7 @@ import pytest
 
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Leaf, every, find, leaves
-from cbalign.experiment.section import Effect
+from cbalign.parts.section import Effect
 from cbalign.experiment.suggestions import SYNONYMS
 
 SETTINGS = {f"{found.path}:{found.variant}": found for found in every(Experiment)}

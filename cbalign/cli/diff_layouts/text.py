@@ -11,7 +11,7 @@ from cbalign.cli.console import table
 from cbalign.cli.diff_findings import Findings
 from cbalign.cli.diff_layouts.words import Block, blocks, change, count, list_change, origins, shown
 from cbalign.experiment.diff import Difference
-from cbalign.experiment.section import Effect
+from cbalign.parts.section import Effect
 from cbalign.experiment.verdicts import Verdict
 
 _COLOURS = {

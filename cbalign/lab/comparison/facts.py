@@ -13,7 +13,7 @@ from cbalign.experiment.derived import NOTHING, Known
 from cbalign.experiment.diff import Cell, Difference
 from cbalign.experiment.document import Data
 from cbalign.experiment.operands import Operand
-from cbalign.experiment.section import Effect
+from cbalign.parts.section import Effect
 from cbalign.lab.comparison.checkpoints import read_counters, read_shapes
 
 UNKNOWN = "not recorded"

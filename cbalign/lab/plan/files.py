@@ -10,7 +10,7 @@ from cbalign.experiment.architectures import MINILM
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Leaf, settings
 from cbalign.experiment.load import LoadedExperiment
-from cbalign.experiment.section import Section
+from cbalign.parts.section import Section
 
 WRITTEN = (
     "spec.yaml, resolved.yaml, manifest.json",

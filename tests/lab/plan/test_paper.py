@@ -10,7 +10,7 @@ from cbalign.lab.plan.gpus import GPUS
 from cbalign.lab.plan.plan import make_plan
 from cbalign.models.build import build_model
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "paper"
+FOLDER = Path(__file__).parents[3] / "experiments" / "paper"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 PAIRS = 5_114_489
 GPU = GPUS["a100-40gb"]

@@ -1,0 +1,42 @@
+"""What a distribution needs to add to cbalign: base classes of parts, settings, and the registry that finds them.
+
+A part is a torch-free section of the spec language that names what it builds. See docs/how-to/extend.md.
+"""
+
+from cbalign.parts.kinds import (
+    EvaluationSection,
+    ItemKind,
+    ObjectiveSection,
+    PrecisionSection,
+    ScheduleSection,
+    SolverSection,
+    SourceSection,
+    TargetSection,
+    TaskSection,
+    TextTowerSection,
+    TrackerSection,
+    VisionTowerSection,
+)
+from cbalign.parts.part import Part
+from cbalign.parts.section import Effect, RuleError, Section, setting, subsection
+
+__all__ = [
+    "Effect",
+    "EvaluationSection",
+    "ItemKind",
+    "ObjectiveSection",
+    "Part",
+    "PrecisionSection",
+    "RuleError",
+    "ScheduleSection",
+    "Section",
+    "SolverSection",
+    "SourceSection",
+    "TargetSection",
+    "TaskSection",
+    "TextTowerSection",
+    "TrackerSection",
+    "VisionTowerSection",
+    "setting",
+    "subsection",
+]

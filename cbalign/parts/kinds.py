@@ -1,0 +1,196 @@
+"""The kinds of parts: what a spec can vary, and what everybody may know of any part of a kind.
+
+Each base class documents how `builds` is called for its kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from cbalign.parts.part import Part
+from cbalign.parts.section import Effect, Section, setting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ItemKind = Literal["pairs", "questions", "statements", "premises"]
+"""What a task learns from: captions of images, questions, statements about two images, or premises and hypotheses."""
+
+Split = Literal["train", "validation", "test"]
+
+
+class ObjectiveSection(Part):
+    """A term of the loss, under its `name` in `objectives`.
+
+    `builds` is called with (section, `cbalign.objectives.objective.ObjectiveContext`) and returns a
+    `cbalign.objectives.objective.Objective`. `provides` lists what the model can do because of it (`codebook`,
+    `matching`, `masked_language`). Terms with `by_default` are part of a spec that does not name them.
+    """
+
+    name: ClassVar[str]
+    provides: ClassVar[frozenset[str]] = frozenset()
+    by_default: ClassVar[bool] = False
+
+    weight: float = setting(
+        1.0,
+        ge=0,
+        effect=Effect.TRAINING,
+        switch=Effect.ARCHITECTURE,
+        help="Factor of the term in the loss; 0 switches it off.",
+    )
+
+    @classmethod
+    def part_name(cls) -> str:
+        """The key below `objectives`."""
+        return cls.name
+
+
+class SourceSection(Part):
+    """A source of data.
+
+    `builds` is called with (section, kind of items) and returns a `cbalign.data.source.Source` of these items.
+    `items` lists the kinds of items it has, `more_splits` the splits it has beyond train, validation and test.
+    """
+
+    items: ClassVar[tuple[ItemKind, ...]] = ("pairs",)
+    more_splits: ClassVar[tuple[str, ...]] = ()
+
+    def data_sets(self) -> tuple[str, ...]:
+        """Names of the data sets that the source is made of, such as `coco`; splits of one data set share a name."""
+        return (self.part_name(),)
+
+    @classmethod
+    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
+        """The source for one file of such items with the images in its folder, or None if it reads no such files."""
+        return None
+
+
+class SolverSection(Part):
+    """A solver of the optimal transport problem.
+
+    `builds` is called with (section) and returns a `cbalign.models.transport.Solver`.
+    """
+
+    @property
+    def entropic_epsilon(self) -> tuple[float, str] | None:
+        """The entropic regularisation that it amounts to, with its formula; None if it has none."""
+        return None
+
+
+class VisionTowerSection(Part):
+    """An image tower.
+
+    `builds` is called with (section, `initialise`: whether to load the weights that the section names) and returns a
+    `cbalign.models.tower.VisionTower`.
+    """
+
+    image_size: int = setting(
+        256, ge=8, effect=Effect.ARCHITECTURE, help="Side of the square input, in pixels.", paper="256 (ALBEF)"
+    )
+
+    @property
+    def starts_from_weights(self) -> bool:
+        """Whether the section names weights to start from."""
+        return False
+
+    def token_count(self) -> int | None:
+        """Number of tokens of an image, where the section tells."""
+        return None
+
+
+class TextTowerSection(Part):
+    """A text tower with its tokenizer.
+
+    `builds` is called with (section, number of tokens that the tokenizer knows, `initialise`) and returns a
+    `cbalign.models.tower.TextTower`.
+    """
+
+
+class ScheduleSection(Part):
+    """A learning-rate schedule.
+
+    `builds` is called with (section, peak rate, steps per epoch, total steps) and returns a function from the number
+    of completed steps to the rate of the next step.
+    """
+
+
+class EvaluationSection(Part):
+    """A kind of evaluation; a task says which kind measures it.
+
+    `builds` is called with (section) and returns a `cbalign.evaluation.evaluator.Evaluator`.
+    """
+
+    identity: ClassVar[tuple[str, ...]] = ("kind", "on")
+
+    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """Names of the numbers it gives: those of two specs are comparable where both give them."""
+        return frozenset({type(self).__name__})
+
+    def counts(self, name: str, measured: frozenset[str]) -> bool:
+        """Whether another value of the setting `name` gives other numbers, of those in `measured`."""
+        return name != "bootstrap"
+
+    @property
+    def needs(self) -> dict[str, str]:
+        """What the model has to be able to do, by the setting value that asks for it (`rerank`: `matching`)."""
+        return {}
+
+
+class TaskSection(Part):
+    """A task: what is learned.
+
+    `builds` is called with (section) and returns a `cbalign.tasks.kit.TaskKit`; `runtime`, in the same form, is called
+    with (section) and returns the torch-free half, a `cbalign.runtime.task.TaskRuntime`. `items` says what it learns
+    from, `evaluation` which kind of evaluation measures it (`none`: no kind does).
+    """
+
+    runtime: ClassVar[str]
+    items: ClassVar[ItemKind]
+    evaluation: ClassVar[str]
+    aligns: ClassVar[bool] = False
+    """Whether the task learns by `objectives`."""
+
+
+class TargetSection(Part):
+    """What else an export writes: another layout or format made from the finished bundle.
+
+    `builds` is called with (section, folder of the bundle, folder to write) and returns nothing.
+    """
+
+
+class TrackerSection(Part):
+    """Where metrics are logged.
+
+    `builds` is called with (section, `cbalign.engine.tracker.RunInfo`) and returns a `cbalign.engine.tracker.Tracker`.
+    """
+
+
+class PrecisionSection(Part):
+    """A number format of exported graphs, by its `name` in `export.precisions`.
+
+    `builds` names a function that is called with (float32 graph as an `onnx_ir.Model` factory, see
+    `cbalign.export.precision`) and returns the graph in this format. The limits are those of the parity checks.
+    """
+
+    name: ClassVar[str]
+    purpose: ClassVar[str]
+    """What it is for, in a few words, for the model card."""
+
+    tolerance: ClassVar[float]
+    """Greatest relative difference of a recorded computation that is repeated on another machine."""
+
+    @classmethod
+    def part_name(cls) -> str:
+        """The name in `export.precisions`."""
+        return cls.name
+
+
+def names(sections: Sequence[type[Part]]) -> tuple[str, ...]:
+    """Names of parts."""
+    return tuple(section.part_name() for section in sections)
+
+

@@ -1,0 +1,98 @@
+"""A part: a section of the spec language that names what it builds, which is imported when it is built."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any, ClassVar, Literal, get_args, get_origin
+
+from cbalign.errors import PartError
+from cbalign.parts.section import Section
+
+
+class Part(Section):
+    """A section that an installed distribution can add to the spec language.
+
+    `builds` names what the section describes as `module:attribute`, so that reading a spec imports no torch. The
+    attribute is called with the section first; what follows depends on the kind of part.
+    """
+
+    builds: ClassVar[str]
+
+    @classmethod
+    def part_name(cls) -> str:
+        """The name that a spec uses: the single choice of the first field (`kind: Literal["cosine"]`)."""
+        name, info = next(iter(cls.model_fields.items()))
+        choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+        if len(choices) != 1 or not isinstance(choices[0], str):
+            raise TypeError(f"the first field of {cls.__qualname__}, `{name}`, is not a Literal of one text")
+        return choices[0]
+
+    def build(self, *arguments: Any) -> Any:
+        """What the section describes.
+
+        Raises:
+            PartError: `builds` cannot be imported, or does not take what this kind of part is built with.
+        """
+        return call_part(type(self), self.builds, self, *arguments)
+
+
+def call_part(part: type[Part], reference: str, *arguments: Any) -> Any:
+    """Call what a part names.
+
+    Args:
+        part: the part, for messages.
+        reference: `module:attribute`.
+        arguments: passed on.
+
+    Raises:
+        PartError: it cannot be imported, or does not take these arguments.
+    """
+    target = import_reference(part, reference)
+    try:
+        inspect.signature(target).bind(*arguments)
+    except TypeError as error:
+        raise PartError(
+            f"{describe(part)} builds {reference}, which cannot be called with "
+            f"({', '.join(type(each).__name__ for each in arguments)}): {error}",
+            remedy=_REMEDY,
+        ) from error
+    except ValueError:
+        pass  # a builtin without a signature
+    return target(*arguments)
+
+
+def import_reference(part: type[Part], reference: str) -> Any:
+    """What `module:attribute` names.
+
+    Raises:
+        PartError: it cannot be imported.
+    """
+    module, _, attribute = reference.partition(":")
+    try:
+        found: Any = import_module(module)
+        for name in attribute.split("."):
+            found = getattr(found, name)
+    except Exception as error:  # a module of somebody else can raise anything
+        if not _is_foreign(part):
+            raise
+        raise PartError(
+            f"{describe(part)} builds {reference}, which cannot be imported: {type(error).__name__}: {error}",
+            remedy=_REMEDY,
+        ) from error
+    return found
+
+
+def describe(part: type[Part]) -> str:
+    """A part with the distribution that it comes from, for messages."""
+    from cbalign.parts.registry import origin_of
+
+    origin = origin_of(part)
+    return f"{part.part_name()} ({origin})" if origin is not None else part.part_name()
+
+
+def _is_foreign(part: type[Part]) -> bool:
+    return not part.__module__.startswith("cbalign.")
+
+
+_REMEDY = "Update or uninstall that distribution, or report this to its authors."
