@@ -12,9 +12,9 @@ from cbalign.experiment.diff import Cell, Comparison, Difference, compare
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import every
 from cbalign.experiment.operands import Operand
-from cbalign.parts.section import Effect
 from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.verdicts import Verdict, verdicts
+from cbalign.parts.section import Effect
 
 if TYPE_CHECKING:
     from cbalign.lab.comparison.bundles import GraphChanges

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from cbalign.experiment.duration import amount_and_unit
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.model import IPOTSection, SinkhornSection, VisionSection
 from cbalign.experiment.shapes import (
     Shapes,
     UnknownSizes,
@@ -18,6 +16,9 @@ from cbalign.experiment.shapes import (
     tensor_shapes,
     trainable_parameters,
 )
+from cbalign.models.sections.solvers import IPOTSection, SinkhornSection
+from cbalign.models.sections.towers import VisionSection
+from cbalign.parts.duration import amount_and_unit
 
 MOMENTS_AND_GRADIENTS = 3  # of AdamW, as many float32 numbers for each trainable parameter
 _FLOAT = 4

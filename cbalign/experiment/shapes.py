@@ -12,8 +12,10 @@ from pathlib import Path
 from cbalign.errors import CheckpointError
 from cbalign.experiment.architectures import BERTS, BertConfig, read_bert_config, stem_channels, vit_config
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.model import ModelSection, TextSection, VisionSection
-from cbalign.experiment.task import NLVR2Task, VQATask
+from cbalign.experiment.model import ModelSection
+from cbalign.models.sections.towers import TextSection, VisionSection
+from cbalign.tasks.nlvr2.section import NLVR2Task
+from cbalign.tasks.vqa.section import VQATask
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]

@@ -14,8 +14,8 @@ from cbalign.experiment.dump import as_data, dump_yaml, fingerprint, write_yaml
 from cbalign.experiment.environment import escape
 from cbalign.experiment.fields import leaves
 from cbalign.experiment.load import load_experiment
-from cbalign.parts.section import Effect
 from cbalign.experiment.verdicts import verdicts
+from cbalign.parts.section import Effect
 from tests.experiment.strategies import experiments, loaded
 
 VALIDATED = "  validation: {source: openmoji, split: validation}\n"

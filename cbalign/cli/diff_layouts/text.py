@@ -11,8 +11,8 @@ from cbalign.cli.console import table
 from cbalign.cli.diff_findings import Findings
 from cbalign.cli.diff_layouts.words import Block, blocks, change, count, list_change, origins, shown
 from cbalign.experiment.diff import Difference
-from cbalign.parts.section import Effect
 from cbalign.experiment.verdicts import Verdict
+from cbalign.parts.section import Effect
 
 _COLOURS = {
     Effect.ARCHITECTURE: "red",

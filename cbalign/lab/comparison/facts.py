@@ -13,8 +13,8 @@ from cbalign.experiment.derived import NOTHING, Known
 from cbalign.experiment.diff import Cell, Difference
 from cbalign.experiment.document import Data
 from cbalign.experiment.operands import Operand
-from cbalign.parts.section import Effect
 from cbalign.lab.comparison.checkpoints import read_counters, read_shapes
+from cbalign.parts.section import Effect
 
 UNKNOWN = "not recorded"
 FAMILIES = ("run", "bundle")  # first parts of the paths of facts

@@ -20,7 +20,6 @@ from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
 from cbalign.experiment.data import DataSection
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
 from cbalign.models.alignment import AlignmentModel
 from cbalign.models.answering import AnsweringNetwork
 from cbalign.models.build import (
@@ -33,11 +32,15 @@ from cbalign.models.build import (
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
-from cbalign.tasks import pretrain
+from cbalign.tasks.align import learner as pretrain
+from cbalign.tasks.align.section import PretrainTask, RetrievalTask
 from cbalign.tasks.classify import Classification
+from cbalign.tasks.entailment.section import EntailmentTask
 from cbalign.tasks.finetune import Setup
-from cbalign.tasks.nlvr2 import TextAssignment
-from cbalign.tasks.vqa import Answering
+from cbalign.tasks.nlvr2.learner import TextAssignment
+from cbalign.tasks.nlvr2.section import NLVR2Task
+from cbalign.tasks.vqa.learner import Answering
+from cbalign.tasks.vqa.section import VQATask
 
 Model: TypeAlias = (
     AlignmentModel

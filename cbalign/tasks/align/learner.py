@@ -20,7 +20,7 @@ from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput
 from cbalign.evaluation.retrieval import evaluate_retrieval
-from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.alignment import AlignmentModel, PairFeatures
 from cbalign.models.build import build_solver

@@ -15,7 +15,6 @@ from cbalign.data.source import captions_of, open_source, source_fingerprint
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress, StepOutput, Task
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.task import NLVR2Task
 from cbalign.models.build import build_image_pairs, build_text_assignment
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
@@ -23,6 +22,7 @@ from cbalign.objectives.text_assignment import draw_assignments, text_assignment
 from cbalign.tasks.batches import make_loader
 from cbalign.tasks.classify import Classification
 from cbalign.tasks.finetune import FineTuning, Setup, data_facts, open_splits
+from cbalign.tasks.nlvr2.section import NLVR2Task
 from cbalign.tasks.start import Start
 
 FROM_FUSION = (("fusion.first.", "fusion.layers."), ("fusion.second.", "fusion.layers."))

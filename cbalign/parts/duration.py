@@ -25,7 +25,7 @@ def amount_and_unit(duration: str) -> tuple[float, str]:
     return float(match[1]), unit if unit == "%" else f"{unit.rstrip('s')}s"
 
 
-def in_steps(duration: str, *, steps_per_epoch: int, total_steps: int | None = None) -> int:
+def in_steps(duration: str, steps_per_epoch: int, total_steps: int | None = None) -> int:
     """The whole number of optimiser steps that `duration` names.
 
     Args:

@@ -8,10 +8,10 @@ from cbalign.data.batch import Batch
 from cbalign.data.collate import PairCollation
 from cbalign.data.source import PairSource, captions_of, open_source
 from cbalign.engine.distribution import World
-from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.models.build import build_model
+from cbalign.tasks.align.learner import PretrainTask
 from cbalign.tasks.batches import make_loader
-from cbalign.tasks.pretrain import PretrainTask
 from cbalign.tasks.start import Start
 
 

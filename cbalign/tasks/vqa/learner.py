@@ -16,8 +16,7 @@ from cbalign.data.question_batch import QuestionBatch, QuestionCollation
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.answering import evaluate_answers
-from cbalign.experiment.evaluation import VQAEvaluation
-from cbalign.experiment.task import VQATask
+from cbalign.evaluation.sections.evaluations import VQAEvaluation
 from cbalign.models.answer_graphs import TorchAnswerer
 from cbalign.models.answering import AnsweringNetwork
 from cbalign.models.build import build_answering
@@ -25,6 +24,7 @@ from cbalign.objectives.answering import answer_losses, weighted_answers
 from cbalign.tasks.batches import make_loader
 from cbalign.tasks.finetune import FineTuning, Setup, data_facts, open_splits
 from cbalign.tasks.start import Start
+from cbalign.tasks.vqa.section import VQATask
 
 DECODER_FROM = (
     ("decoder.embeddings.", "text.embeddings."),
