@@ -24,10 +24,9 @@ from cbalign.models.image_pairs import ImagePairNetwork, PairFusionEncoder, Text
 from cbalign.models.image_text import ClassificationHead
 from cbalign.models.momentum import Distilled
 from cbalign.models.pretrained import bert_config, read_weights
-from cbalign.models.sections.solvers import SinkhornSection
 from cbalign.models.sections.towers import TextSection, VisionSection
 from cbalign.models.towers import Towers
-from cbalign.models.transport import IPOT, Sinkhorn, Solver
+from cbalign.models.transport import Solver
 from cbalign.models.vision import VisionTower
 from cbalign.parts import SolverSection
 
@@ -113,9 +112,8 @@ def _doubled(section: ModelSection, vocabulary: int, pretrained: bool) -> tuple[
 
 def build_solver(section: SolverSection) -> Solver:
     """The transport solver that a codebook section names."""
-    if isinstance(section, SinkhornSection):
-        return Sinkhorn(section.epsilon, section.iterations, section.tolerance)
-    return IPOT(section.beta, section.iterations, section.inner)
+    solver: Solver = section.build()
+    return solver
 
 
 @dataclass(frozen=True)
