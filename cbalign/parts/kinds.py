@@ -197,6 +197,7 @@ class TargetSection(Part):
     if TYPE_CHECKING:
         kind: str
 
+    identity: ClassVar[tuple[str, ...]] = ("kind",)
     needs_graphs: ClassVar[tuple[str, ...]] = ()
     """Graphs without which it cannot be made."""
 
@@ -205,10 +206,12 @@ class TargetSection(Part):
 
 
 class TrackerSection(Part):
-    """Where metrics are logged.
+    """A place where metrics are logged.
 
     `builds` is called with (section, `cbalign.engine.tracker.RunInfo`) and returns a `cbalign.engine.tracker.Tracker`.
     """
+
+    identity: ClassVar[tuple[str, ...]] = ("kind",)
 
     if TYPE_CHECKING:
         kind: str
