@@ -111,6 +111,10 @@ class VisionSection(VisionTowerSection):
         named = _NAMED_PATCH.search(self.architecture)
         return self.patch_size or (int(named[1]) or None if named else None)
 
+    def token_count(self) -> int | None:
+        """Number of tokens of an image: one per patch and [CLS]; None if the size of a patch is not known."""
+        return (self.image_size // self.patch) ** 2 + 1 if self.patch else None
+
 
 class TextSection(TextTowerSection):
     """The text tower: the first layers of a BERT."""
