@@ -66,9 +66,9 @@ class _Request:
 
     @classmethod
     def of(cls, experiment: Experiment, known: Known) -> Self:
-        text = experiment.model.text
-        assumed = known.vocabulary is None and text.tokenizer == "captions"
-        vocabulary = text.vocabulary if assumed else known.vocabulary
+        largest = experiment.model.text.largest_vocabulary
+        assumed = known.vocabulary is None and largest is not None
+        vocabulary = largest if assumed else known.vocabulary
         return cls(experiment, vocabulary, assumed, _key(experiment, vocabulary))
 
     @property

@@ -18,6 +18,7 @@ from cbalign.data.source import captions_of, open_source
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
+from cbalign.errors import UsageError
 from cbalign.experiment.data import DataSection
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.alignment import AlignmentModel
@@ -33,6 +34,7 @@ from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
 from cbalign.models.pretrained import bert_config
+from cbalign.models.sections.towers import TextSection
 from cbalign.tasks.align import learner as pretrain
 from cbalign.tasks.align.section import PretrainTask, RetrievalTask
 from cbalign.tasks.classify import Classification
@@ -111,8 +113,11 @@ def on_meta(experiment: Experiment, vocabulary: int | None = None) -> Model:
     """
     text = experiment.model.text
     if vocabulary is None:
-        captions = text.tokenizer == "captions"
-        vocabulary = text.vocabulary if captions else bert_config(text.architecture).vocabulary
+        vocabulary = text.largest_vocabulary
+    if vocabulary is None:
+        if not isinstance(text, TextSection):
+            raise UsageError("the size of the vocabulary is not known before the tokenizer is opened")
+        vocabulary = bert_config(text.architecture).vocabulary
     with torch.device("meta"):
         return untrained(experiment, vocabulary)
 

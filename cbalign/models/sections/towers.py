@@ -179,6 +179,11 @@ class TextSection(TextTowerSection):
         paper="cls (ALBEF)",
     )
 
+    @property
+    def largest_vocabulary(self) -> int | None:
+        """The limit on a vocabulary that is trained on the captions; None for the architecture's own."""
+        return self.vocabulary if self.tokenizer == "captions" else None
+
     @model_validator(mode="after")
     def _init_fits_the_rest(self) -> TextSection:
         _check_heads(self.width, self.heads)
