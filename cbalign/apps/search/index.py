@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from cbalign.apps.search.scan import Scan, Stamp, scan
 from cbalign.apps.search.store import Content, Contents, Store
 from cbalign.data.image import prepare
 from cbalign.encoders import FloatArray, PixelArray
+from cbalign.engine.user_cache import user_cache
 from cbalign.errors import DataError
 from cbalign.runtime.images import decode_untrusted
 from cbalign.runtime.session import Session
@@ -92,7 +92,7 @@ def index_folder(
         StorageError: the index cannot be written.
     """
     found = scan(folder)
-    place = (cache or user_cache()) / _key(identity, found.folder)
+    place = (cache or user_cache("search")) / _key(identity, found.folder)
     with Store.open(place) as store:
         store.forget_problems(f"Pillow {PIL.__version__}")
         changes = _update(store, model, found, report)
@@ -104,19 +104,6 @@ def open_index(
 ) -> Index:
     """Bring the index of a folder for a bundle up to date and open it; see `index_folder`."""
     return index_folder(session, identity_of(session), folder, cache, report)
-
-
-def user_cache() -> Path:
-    """Where indexes are kept: the folder for caches that the system has for each user."""
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        base = Path(given)
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path.home() / ".cache"
-    return base / "cbalign" / "search"
 
 
 def identity_of(session: Session) -> str:
