@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import cast
 
 from cbalign.data.scenes.items import SceneQuestions
+from cbalign.data.sections.drawings import ScenesSplit
 from cbalign.evaluation.result import Evaluation
 from cbalign.evaluation.scored import ScoredResult
-from cbalign.experiment.data import ScenesSplit
 
 
 def by_topic(result: ScoredResult) -> dict[str, list[float]]:

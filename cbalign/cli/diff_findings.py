@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,15 +59,21 @@ class Findings:
 
 
 def gather(
-    operands: Sequence[Operand], *, only: Sequence[str] = (), ignore: Sequence[str] = (), everything: bool = False
+    operands: Sequence[Operand],
+    *,
+    only: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    everything: bool = False,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Findings:
     """Compare operands by everything that they record.
 
     Args:
         operands: two or more.
         only: keep only differences of these effect classes or below these paths.
-        ignore: drop differences of these effect classes or below these paths.
+        ignore: leave out differences of these effect classes or below these paths.
         everything: also list equal settings.
+        report: called with a line before something takes seconds.
 
     Raises:
         UsageError: `only` or `ignore` contain a name that these operands do not have.
@@ -96,6 +102,10 @@ def gather(
             shown = shown.keep(lambda d, n=names, k=keep: is_among(d, n) is k)  # type: ignore[misc]
     if only:  # everything else describes the whole comparison
         return Findings(tuple(operands), shown, (), (), None, (), everything)
+    if everything or Effect.ARCHITECTURE in specs.by_effect:
+        from cbalign.lab.comparison.tensors import with_tensors
+
+        known = with_tensors([operand.experiment for operand in operands], known, report)
     rows = zip(*(derived_quantities(o.experiment, k) for o, k in zip(operands, known)))
     return Findings(
         operands=tuple(operands),

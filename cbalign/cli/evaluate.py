@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cbalign.evaluation.published import Beside
     from cbalign.evaluation.result import Evaluation, Result
     from cbalign.experiment.data import Source
-    from cbalign.experiment.evaluation import EvaluationSection
     from cbalign.experiment.experiment import Experiment
+    from cbalign.parts import EvaluationSection
 
 _PROTOCOLS = ("dual", "rerank", "code")
 _OF_KIND = {"retrieval": _PROTOCOLS, "vqa": ("rank", "generate")}
@@ -142,7 +142,7 @@ def _changed(section: EvaluationSection, changes: Mapping[str, Any]) -> Evaluati
 
 def _sections(experiment: Experiment, model: Model, on: str | None, *, explicit: bool) -> tuple[EvaluationSection, ...]:
     """Choose what to measure: the spec's list, its entries for one split, or its first entry on another split."""
-    from cbalign.experiment.data import Split
+    from cbalign.parts.kinds import Split
 
     if on is None:
         if not experiment.evaluate:
@@ -160,7 +160,7 @@ def _default_section(experiment: Experiment, model: Model, split: str, *, explic
     """Everything that can be measured of a model whose spec lists no evaluation."""
     from cbalign.answering import Answerer
     from cbalign.encoders import Encoder
-    from cbalign.experiment.evaluation import AccuracyEvaluation, RetrievalEvaluation, VQAEvaluation
+    from cbalign.evaluation.sections.evaluations import AccuracyEvaluation, RetrievalEvaluation, VQAEvaluation
 
     if isinstance(model, Answerer):
         return VQAEvaluation.model_validate({"kind": "vqa", "on": split})
@@ -173,7 +173,7 @@ def _default_section(experiment: Experiment, model: Model, split: str, *, explic
 
 def _measure(opened: OpenedModel, section: EvaluationSection, on: str | None) -> tuple[Result, ...]:
     from cbalign.evaluation.measure import measure
-    from cbalign.experiment.evaluation import RetrievalEvaluation
+    from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
     from cbalign.tasks.lineage import refuse_seen
 
     data, name = _data(opened.experiment, section, on)
@@ -189,7 +189,7 @@ def _measure(opened: OpenedModel, section: EvaluationSection, on: str | None) ->
 
 def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[Source, str]:
     """Return the section's source and its name in reports."""
-    from cbalign.experiment.data import Split
+    from cbalign.parts.kinds import Split
 
     if on is not None and on not in get_args(Split):
         if (further := _further_split(experiment, on)) is not None:
@@ -215,7 +215,9 @@ def _further_split(experiment: Experiment, on: str) -> Source | None:
 
 def _file(path: Path, experiment: Experiment) -> Source:
     """Read a file as a source of the task's items, with images below its folder."""
-    from cbalign.experiment.data import ALBEFQuestionsSource, CsvSource, JsonSource, NLVR2Source, SNLIVESource
+    from cbalign.data.sections.labelled import NLVR2Source, SNLIVESource
+    from cbalign.data.sections.pairs import CsvSource, JsonSource
+    from cbalign.data.sections.questions import ALBEFQuestionsSource
 
     files, root = (str(path.resolve()),), str(path.resolve().parent)
     match experiment.task.items:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("path", metavar="[a.b.c]", default="", shell_complete=completions.paths)
 @json_option
 def explain(path: str, as_json: bool) -> None:
-    """Describe a setting: type, range, default, effect, published value, and the code that reads it.
+    """Describe a setting: type, range, default, effect and published value.
 
     For a section, list its settings; without an argument, list the sections.
     """
@@ -67,7 +67,6 @@ def _title(found: Found) -> str:
 def facts(found: Found) -> list[tuple[str, str]]:
     """List facts of a setting except its help, by name; an empty name continues the previous fact."""
     from cbalign.experiment.fields import Choice, Items, Leaf
-    from cbalign.experiment.usage import readers
 
     setting = found.setting
     known: list[tuple[str, str]] = []
@@ -88,8 +87,6 @@ def facts(found: Found) -> list[tuple[str, str]]:
         known.append(("", f"{setting.switch.value} if it changes from or to 0"))
     if setting.paper:
         known.append(("published", setting.paper))
-    if isinstance(setting.shape, Leaf) and (used := readers(found)):
-        known.append(("used in", ", ".join(used)))
     return known
 
 
@@ -128,7 +125,6 @@ def _listing(choice: Choice, prefix: str) -> Table:
 
 def _data(found: Found) -> dict[str, object]:
     from cbalign.experiment.fields import Leaf
-    from cbalign.experiment.usage import readers
 
     setting = found.setting
     leaf = setting.shape if isinstance(setting.shape, Leaf) else None
@@ -141,6 +137,5 @@ def _data(found: Found) -> dict[str, object]:
         "default": setting.default,
         "effect": found.effect.value if found.effect else None,
         "published": setting.paper,
-        "used_in": list(readers(found)) if leaf else [],
         "help": setting.help,
     }

@@ -13,7 +13,7 @@ from cbalign.errors import UsageError
 from cbalign.experiment.export import Precision
 
 if TYPE_CHECKING:
-    from cbalign.export import Exported
+    from cbalign.export.bundle import Exported
 
 
 @click.command()
@@ -55,7 +55,7 @@ def export(
             )
         write(run, triton, *precisions, as_json=as_json)
         return
-    from cbalign.export import export_run
+    from cbalign.export.bundle import export_run
 
     exported = export_run(run, output, precisions=precisions, force=force, report=console.note)
     if triton is not None:

@@ -15,21 +15,6 @@ if TYPE_CHECKING:
     from cbalign.interop.import_albef import Imported
     from cbalign.models.albef_import import Taken
 
-PARTS = (
-    ("image tower", "student.vision."),
-    ("text tower", "student.text."),
-    ("fusion", "student.fusion."),
-    ("masked-language head", "student.masked_language_head."),
-    ("projections", "student."),
-    ("teacher", "teacher."),
-    ("match head", "match_head."),
-    ("temperature", "temperature."),
-    ("queues", "image_queue."),
-    ("queues", "text_queue."),
-    ("queues", "queues:"),
-    ("codebook", "codebook."),
-)
-
 
 @click.group("import")
 def import_() -> None:
@@ -98,24 +83,26 @@ def albef(
         console.document(_document(made))
         return
     lists = ["\n".join([f"{title}:", *(f"  {each}" for each in names)]) for title, names in _lists(made.taken)]
-    console.note_blocks(_table(made.taken), *lists)
+    console.note_blocks(_table(made), *lists)
     console.note(f"\n{made.parameters / 1e6:.1f} M trainable parameters; next: cbalign evaluate {made.run.folder}")
     console.result(str(made.run.folder))
 
 
-def _table(taken: Taken) -> Table:
-    """Count the tensors of each part that were loaded, copied, reshaped or initialised."""
-    outcomes = (taken.loaded, taken.copied, taken.reshaped, taken.new)
-    rows = []
-    for part in dict.fromkeys(name for name, _ in PARTS):
-        counts = [sum(_part(name) == part for name in names) for names in outcomes]
-        if any(counts):
-            rows.append([part, *(str(count) if count else "" for count in counts)])
+def _table(made: Imported) -> Table:
+    """The number of tensors of each part that were loaded, copied, reshaped or left at their initial values."""
+    taken = made.taken
+    named = (taken.loaded, taken.copied, taken.reshaped, taken.new)
+    outcomes = [[_part(made, name) for name in names] for names in named]
+    parts = dict.fromkeys(_part(made, name) for name in made.tensors.tensors)
+    counts = {part: [outcome.count(part) for outcome in outcomes] for part in parts}
+    rows = [[part, *(str(count or "") for count in each)] for part, each in counts.items() if any(each)]
     return Table.of(["part", "loaded", "from student", "reshaped", "missing"], rows, right=(1, 2, 3, 4))
 
 
-def _part(name: str) -> str:
-    return next(part for part, prefix in PARTS if name.startswith(prefix))
+def _part(made: Imported, line: str) -> str:
+    """The part of the tensor that a line of the report begins with."""
+    tensor = made.tensors.tensors[line.partition(":")[0]]
+    return "teacher" if tensor.teacher else tensor.part
 
 
 def _lists(taken: Taken) -> list[tuple[str, tuple[str, ...]]]:

@@ -32,7 +32,7 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
     from cbalign.apps.report.gallery import draw, find
     from cbalign.cli.open_model import open_model
     from cbalign.data.source import open_source
-    from cbalign.experiment.data import Split
+    from cbalign.parts.kinds import Split
 
     Image.init()
     if output.suffix.lower() not in Image.registered_extensions():

@@ -7,20 +7,11 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import assert_never
 
-from cbalign.experiment.data import (
-    ALBEFQuestionsSource,
-    CsvSource,
-    EasyVQASource,
-    JsonSource,
-    KarpathySource,
-    NLVR2Source,
-    OpenMojiSource,
-    ScenesSource,
-    ShardSource,
-    SNLIVESource,
-    Source,
-    VQAv2Source,
-)
+from cbalign.data.sections.drawings import EasyVQASource, OpenMojiSource, ScenesSource
+from cbalign.data.sections.labelled import NLVR2Source, SNLIVESource
+from cbalign.data.sections.pairs import CsvSource, JsonSource, KarpathySource, ShardSource
+from cbalign.data.sections.questions import ALBEFQuestionsSource, VQAv2Source
+from cbalign.experiment.data import Source
 
 # Words of file names that tell splits of a data set apart, or that it is one.
 _WORDS = "dataset|train|training|val|valid|validation|dev|test|test1|restval|karpathy"

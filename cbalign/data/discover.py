@@ -22,8 +22,9 @@ from pydantic import TypeAdapter
 from cbalign.data.json_stream import stream_objects
 from cbalign.data.source import PairSource, open_source
 from cbalign.errors import DataError
-from cbalign.experiment.data import Source, Split
+from cbalign.experiment.data import Source
 from cbalign.experiment.document import Data
+from cbalign.parts.kinds import Split
 
 DEPTH = 3
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")

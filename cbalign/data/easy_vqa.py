@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cbalign.data.questions import QuestionBuilder, QuestionFiles
 from cbalign.errors import DataError, MissingExtraError
-from cbalign.experiment.data import Split
+from cbalign.parts.kinds import Split
 
 
 def open_easy_vqa(*, split: Split, held_out: int) -> QuestionFiles:

@@ -12,7 +12,8 @@ from cbalign.data.items import Item, ItemSource
 from cbalign.data.open_items import open_premises, open_questions, open_statements
 from cbalign.data.pairs import digest, number_by_appearance
 from cbalign.data.source import Entry, StoredSource, open_source
-from cbalign.experiment.data import ItemKind, Source
+from cbalign.experiment.data import Source
+from cbalign.parts import ItemKind
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from typing import Literal
 from cbalign.data.json_stream import JsonObject, stream_objects
 from cbalign.data.pairs import PairBuilder, PairFiles
 from cbalign.errors import DataError
-from cbalign.experiment.data import Split
+from cbalign.parts.kinds import Split
 
 _SPLITS: dict[Split, tuple[str, ...]] = {
     # COCO's restval are validation images that retrieval trains on: 113,287 in all.

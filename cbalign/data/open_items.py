@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from cbalign.data.items import STATEMENT_LABELS, ItemSource, Labelled, Premise, Question, Statement
+from cbalign.data.sections.drawings import EasyVQASource, ScenesSource
+from cbalign.data.sections.labelled import NLVR2Source, SNLIVESource
+from cbalign.data.sections.questions import ALBEFQuestionsSource, VQAv2Source
 from cbalign.data.source import other_items
-from cbalign.experiment.data import (
-    ALBEFQuestionsSource,
-    EasyVQASource,
-    NLVR2Source,
-    ScenesSource,
-    SNLIVESource,
-    Source,
-    VQAv2Source,
-)
+from cbalign.experiment.data import Source
 
 
 def open_questions(section: Source) -> ItemSource[Question]:

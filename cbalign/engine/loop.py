@@ -27,7 +27,7 @@ from cbalign.engine.precision import agree_precision, autocast, check_precision,
 from cbalign.engine.records import Record, Window
 from cbalign.engine.reporter import Reporter
 from cbalign.engine.run import Run, latest_checkpoint
-from cbalign.engine.schedule import build_schedule, explain_warmup
+from cbalign.engine.schedule import Schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.task import BatchT, Progress, StepOutput, Task
@@ -126,12 +126,8 @@ class _Training(Generic[BatchT]):
         self.task, self.train, self.run, self.world = task, train, run, world
         self.reporter, self.signals, self.journal, self.stack = reporter, signals, journal, stack
         self.timetable = build_timetable(train, batches_per_epoch=task.batches_per_epoch, processes=world.size)
-        self.schedule = build_schedule(
-            train.schedule,
-            peak_lr=train.optimizer.lr,
-            steps_per_epoch=self.timetable.steps_per_epoch,
-            total_steps=self.timetable.total_steps,
-        )
+        table = self.timetable
+        self.schedule: Schedule = train.schedule.build(train.optimizer.lr, table.steps_per_epoch, table.total_steps)
         groups = task.parameter_groups(train.optimizer.weight_decay)
         self.forward = StepModule(task, world, groups, train.parallel)
         self.optimizer = build_adamw(self.forward.groups, train.optimizer)

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from cbalign.experiment.duration import in_steps
-from cbalign.experiment.training import CosineSection, ScheduleSection
+from cbalign.engine.sections.schedules import ConstantSection, CosineSection
+from cbalign.parts.duration import in_steps
 
 
 class Schedule(Protocol):
@@ -29,6 +29,11 @@ class Constant:
     warmup_lr: float
     warmup_steps: int
 
+    @classmethod
+    def from_section(cls, section: ConstantSection, peak_lr: float, steps_per_epoch: int, total_steps: int) -> Constant:
+        """The schedule of a training of `total_steps` steps."""
+        return cls(peak_lr, section.warmup_lr, in_steps(section.warmup, steps_per_epoch, total_steps))
+
     def __call__(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""
         if step >= self.warmup_steps:
@@ -49,6 +54,12 @@ class Cosine:
     warmup_steps: int
     total_steps: int
 
+    @classmethod
+    def from_section(cls, section: CosineSection, peak_lr: float, steps_per_epoch: int, total_steps: int) -> Cosine:
+        """The schedule of a training of `total_steps` steps."""
+        warmup = in_steps(section.warmup, steps_per_epoch, total_steps)
+        return cls(peak_lr, section.warmup_lr, section.final_lr, warmup, total_steps)
+
     def __call__(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""
         if step < self.warmup_steps:
@@ -61,20 +72,6 @@ class Cosine:
 def _between(first: float, last: float, share: float) -> float:
     """The rate `share` of the way from `first` to `last`: exactly `first` at 0 and `last` at 1."""
     return (1 - share) * first + share * last
-
-
-def build_schedule(section: ScheduleSection, *, peak_lr: float, steps_per_epoch: int, total_steps: int) -> Schedule:
-    """The schedule that a spec's `train.schedule` describes, for a training of `total_steps` steps."""
-    warmup = in_steps(section.warmup, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    if isinstance(section, CosineSection):
-        return Cosine(
-            peak_lr=peak_lr,
-            warmup_lr=section.warmup_lr,
-            final_lr=section.final_lr,
-            warmup_steps=warmup,
-            total_steps=total_steps,
-        )
-    return Constant(peak_lr=peak_lr, warmup_lr=section.warmup_lr, warmup_steps=warmup)
 
 
 def explain_warmup(schedule: Schedule, total_steps: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cbalign.errors import DataError, UsageError
-from cbalign.experiment.duration import in_steps
 from cbalign.experiment.training import TrainSection
+from cbalign.parts.duration import in_steps
 
 
 @dataclass(frozen=True)

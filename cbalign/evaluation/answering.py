@@ -18,8 +18,8 @@ from cbalign.evaluation.answers import answer_type
 from cbalign.evaluation.items import Measured, measure_items
 from cbalign.evaluation.peers import ALONE, Peers
 from cbalign.evaluation.scored import ScoredResult, interval_of
-from cbalign.experiment.data import Split
-from cbalign.experiment.evaluation import AnswerProtocol, VQAEvaluation
+from cbalign.evaluation.sections.evaluations import AnswerProtocol, VQAEvaluation
+from cbalign.parts.kinds import Split
 from cbalign.runtime.document import json_line
 
 _NAMES: dict[AnswerProtocol, str] = {"rank": "accuracy", "generate": "generated_accuracy"}

@@ -14,7 +14,7 @@ from cbalign.errors import DivergenceError
 from cbalign.evaluation.items import measure_items
 from cbalign.evaluation.peers import ALONE, Peers
 from cbalign.evaluation.scored import Confusion, ScoredResult, interval_of
-from cbalign.experiment.evaluation import AccuracyEvaluation
+from cbalign.evaluation.sections.evaluations import AccuracyEvaluation
 
 
 def evaluate_accuracy(

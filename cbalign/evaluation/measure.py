@@ -14,8 +14,9 @@ from cbalign.evaluation.answering import evaluate_answers
 from cbalign.evaluation.classification import evaluate_accuracy
 from cbalign.evaluation.result import Result
 from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.evaluation.sections.evaluations import AccuracyEvaluation, RetrievalEvaluation, VQAEvaluation
 from cbalign.experiment.data import Source
-from cbalign.experiment.evaluation import AccuracyEvaluation, EvaluationSection, RetrievalEvaluation, VQAEvaluation
+from cbalign.parts import EvaluationSection
 
 Model: TypeAlias = Encoder | Classifier | Answerer
 """What can be measured: a model of a run, or of a bundle."""

@@ -8,7 +8,8 @@ from cbalign.errors import UsageError
 from cbalign.evaluation.answering import results_json
 from cbalign.evaluation.result import Result
 from cbalign.evaluation.scored import ScoredResult
-from cbalign.experiment.task import TaskSection, VQATask
+from cbalign.parts import TaskSection
+from cbalign.tasks.vqa.section import VQATask
 
 
 def predictions_file(task: TaskSection, results: Sequence[Result]) -> str:

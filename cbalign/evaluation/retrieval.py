@@ -27,7 +27,7 @@ from cbalign.evaluation.peers import ALONE, Peers
 from cbalign.evaluation.ranking import Ranking, Relevance, rank, rank_candidates
 from cbalign.evaluation.rerank import score_pairs
 from cbalign.evaluation.result import RetrievalResult
-from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TypeGuard
 
 from cbalign.experiment.document import Data
-from cbalign.experiment.duration import amount_and_unit
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Items, Setting, settings
 from cbalign.experiment.load import LoadedExperiment, Origin
+from cbalign.parts.duration import amount_and_unit
 from cbalign.parts.section import Effect, Section
 
 

@@ -2,112 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field
+from cbalign.experiment.unions import union
+from cbalign.parts import EvaluationSection
+from cbalign.parts.registry import EVALUATIONS
 
-from cbalign.experiment.data import Split
-from cbalign.parts.section import Effect, Section, setting
-
-Protocol = Literal["dual", "rerank", "code"]
-
-
-class EvaluationBase(Section):
-    """The base of every kind of evaluation, one of each kind on a split."""
-
-    identity: ClassVar[tuple[str, ...]] = ("kind", "on")
-
-    @property
-    def measured(self) -> frozenset[str]:
-        """What numbers it gives: those of two specs compare where both give them."""
-        return frozenset({type(self).__name__})
-
-    def counts(self, name: str, measured: frozenset[str]) -> bool:
-        """Whether another value of the setting `name` gives other numbers, of those that are measured."""
-        return name != "bootstrap"
-
-
-class RetrievalEvaluation(EvaluationBase):
-    """Image-text retrieval, both ways."""
-
-    kind: Literal["retrieval"] = setting("retrieval", effect=Effect.EVALUATION, help="Which evaluation.")
-    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
-    protocols: tuple[Protocol, ...] = setting(
-        ("dual",),
-        min_length=1,
-        effect=Effect.EVALUATION,
-        help="`dual`: cosine of embeddings; `rerank`: match scores of the top k; `code`: overlap of codes.",
-    )
-    top_k: int = setting(
-        128,
-        ge=1,
-        effect=Effect.EVALUATION,
-        help="Candidates that `rerank` scores per query.",
-        paper="128 Flickr30k, 256 COCO (ALBEF)",
-    )
-    zero_shot: bool = setting(
-        False,
-        effect=Effect.EVALUATION,
-        help="Call the result zero-shot; refused where the model, or one that it started from, was trained on this "
-        "data set.",
-    )
-    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
-    batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
-
-    @property
-    def measured(self) -> frozenset[str]:
-        """The protocols."""
-        return frozenset(self.protocols)
-
-    def counts(self, name: str, measured: frozenset[str]) -> bool:
-        """All settings but the resamples; `top_k` where both sides re-rank."""
-        return name != "bootstrap" and (name != "top_k" or "rerank" in measured)
-
-
-class AccuracyEvaluation(EvaluationBase):
-    """How often a classifier is right (NLVR2, SNLI-VE), with its confusions, and consistency where texts repeat."""
-
-    kind: Literal["accuracy"] = setting(effect=Effect.EVALUATION, help="Which evaluation.")
-    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
-    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
-    batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
-
-
-AnswerProtocol = Literal["rank", "generate"]
-
-
-class VQAEvaluation(EvaluationBase):
-    """How right answers are: the official VQA accuracy, exact match where one person answered."""
-
-    kind: Literal["vqa"] = setting(effect=Effect.EVALUATION, help="Which evaluation.")
-    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
-    protocols: tuple[AnswerProtocol, ...] = setting(
-        ("rank",),
-        min_length=1,
-        effect=Effect.EVALUATION,
-        help="`rank`: the likeliest answer of a closed list; `generate`: greedy decoding.",
-        paper="rank (ALBEF)",
-    )
-    top_k: int = setting(
-        128,
-        ge=1,
-        effect=Effect.EVALUATION,
-        help="Answers that `rank` scores whole, by their first token.",
-        paper="128 (ALBEF)",
-    )
-    max_tokens: int = setting(10, ge=1, effect=Effect.EVALUATION, help="Longest answer that `generate` writes.")
-    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
-    batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Questions per forward pass.")
-
-    @property
-    def measured(self) -> frozenset[str]:
-        """The protocols."""
-        return frozenset(self.protocols)
-
-    def counts(self, name: str, measured: frozenset[str]) -> bool:
-        """`top_k` where both sides rank, `max_tokens` where both generate."""
-        needs = {"top_k": "rank", "max_tokens": "generate"}
-        return name != "bootstrap" and (name not in needs or needs[name] in measured)
-
-
-EvaluationSection = Annotated[RetrievalEvaluation | AccuracyEvaluation | VQAEvaluation, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    Evaluation = EvaluationSection
+else:
+    Evaluation = union(EVALUATIONS)

@@ -7,14 +7,18 @@ from typing import Literal
 from pydantic import model_validator
 
 from cbalign.experiment.data import DataSection
-from cbalign.experiment.evaluation import EvaluationSection, RetrievalEvaluation
+from cbalign.experiment.evaluation import Evaluation
 from cbalign.experiment.export import ExportSection
 from cbalign.experiment.legacy import LegacySection
+from cbalign.experiment.log import LogSection
 from cbalign.experiment.model import ModelSection
-from cbalign.experiment.objectives import ObjectivesSection
-from cbalign.parts.section import Effect, RuleError, Section, setting, subsection
-from cbalign.experiment.task import InitSection, PretrainTask, RetrievalTask, TaskSection
+from cbalign.experiment.objectives import ObjectivesSection, providers
+from cbalign.experiment.task import InitSection, Task
 from cbalign.experiment.training import TrainSection
+from cbalign.experiment.unions import usable
+from cbalign.parts import Effect, RuleError, Section, setting
+from cbalign.parts.registry import TASKS
+from cbalign.parts.section import subsection
 
 FORMAT = 1
 
@@ -30,7 +34,13 @@ class Experiment(Section):
         help="Names runs and bundles: letters, digits, . _ -",
     )
     description: str = setting("", effect=Effect.LABEL, help="What the experiment is for, in a sentence.")
-    task: TaskSection = subsection(PretrainTask, help="What is learned.")
+    task: Task = subsection(usable(TASKS)["pretrain"], help="What is learned.")
+    requires: tuple[str, ...] = setting(
+        (),
+        effect=Effect.LABEL,
+        examples=["cbalign-sigmoid>=1.0"],
+        help="Distributions whose parts the spec uses, as pip names them; runs and bundles list theirs.",
+    )
     init: InitSection | None = setting(
         None,
         effect=Effect.INITIALISATION,
@@ -42,36 +52,41 @@ class Experiment(Section):
     )
     data: DataSection = subsection(help="Where the data come from.")
     train: TrainSection = subsection(TrainSection, help="How the model is trained.")
-    evaluate: tuple[EvaluationSection, ...] = setting((), effect=Effect.EVALUATION, help="What is measured.")
+    evaluate: tuple[Evaluation, ...] = setting((), effect=Effect.EVALUATION, help="What is measured.")
+    log: LogSection = subsection(LogSection, help="Where metrics are logged.")
     export: ExportSection = subsection(ExportSection, help="What is exported.")
 
     legacy: LegacySection = subsection(LegacySection, help="Quirks of the published code, to reproduce its numbers.")
 
     @property
+    def capabilities(self) -> frozenset[str]:
+        """What the model can do because of its objectives: `codebook`, `matching`, `masked_language`, …"""
+        return self.objectives.provides if self.task.aligns else frozenset()
+
+    # Transitional: consumers ask `capabilities` and `task.aligns`; these go when the last one does.
+    @property
     def aligns(self) -> bool:
-        """Whether the task is to align images and texts, by `objectives`."""
-        return isinstance(self.task, PretrainTask | RetrievalTask)
+        """See `TaskSection.aligns`."""
+        return self.task.aligns
 
     @property
     def needs_codebook(self) -> bool:
-        """Whether the model has a codebook."""
-        return self.aligns and self.objectives.codebook.weight > 0
+        """See `capabilities`."""
+        return "codebook" in self.capabilities
 
     @property
     def needs_matching(self) -> bool:
-        """Whether the model has a match head."""
-        return self.aligns and self.objectives.matching.weight > 0
+        """See `capabilities`."""
+        return "matching" in self.capabilities
 
     @property
     def needs_masked_language(self) -> bool:
-        """Whether the model has a masked-language head."""
-        return self.aligns and self.objectives.masked_language.weight > 0
+        """See `capabilities`."""
+        return "masked_language" in self.capabilities
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Experiment:
-        terms = self.objectives
-        weights = (terms.contrastive.weight, terms.codebook.weight, terms.matching.weight, terms.masked_language.weight)
-        if self.aligns and not any(weights):
+        if self.task.aligns and not self.objectives.active():
             raise RuleError("every objective has weight 0: nothing would be learned", at=("objectives",))
         return self
 
@@ -101,35 +116,19 @@ class Experiment(Section):
                 raise RuleError(
                     f"evaluate[{i}] is on {evaluation.on}, but data.{evaluation.on} is not set", at=(f"{item}.on", item)
                 )
-            if isinstance(evaluation, RetrievalEvaluation):
-                self._check_protocols(evaluation, i)
+            for protocol, capability in evaluation.needs.items():
+                self._require(f"evaluate[{i}] lists {protocol}", capability, (f"{item}.protocols", item))
         return self
-
-    def _check_protocols(self, evaluation: RetrievalEvaluation, i: int) -> None:
-        item = f"evaluate.{i}"
-        if "rerank" in evaluation.protocols and not self.needs_matching:
-            raise RuleError(
-                f"evaluate[{i}] asks for rerank, but objectives.matching.weight is 0: no match head",
-                at=(f"{item}.protocols", item),
-            )
-        if "code" in evaluation.protocols and not self.needs_codebook:
-            raise RuleError(
-                f"evaluate[{i}] asks for code, but objectives.codebook.weight is 0: no codebook",
-                at=(f"{item}.protocols", item),
-            )
 
     @model_validator(mode="after")
     def _exports_exist(self) -> Experiment:
-        graphs = self.export.graphs
-        if graphs != "all" and self.aligns:
-            if "codebook" in graphs and not self.needs_codebook:
-                raise RuleError(
-                    "export.graphs lists codebook, but objectives.codebook.weight is 0: no codebook",
-                    at=("export.graphs",),
-                )
-            if "match" in graphs and not self.needs_matching:
-                raise RuleError(
-                    "export.graphs lists match, but objectives.matching.weight is 0: no match head",
-                    at=("export.graphs",),
-                )
+        if self.export.graphs != "all":
+            for graph, capability in self.task.graph_needs.items():
+                if graph in self.export.graphs:
+                    self._require(f"export.graphs lists {graph}", capability, ("export.graphs",))
         return self
+
+    def _require(self, asked: str, capability: str, at: tuple[str, ...]) -> None:
+        if capability not in self.capabilities:
+            weights = " or ".join(f"objectives.{name}.weight" for name in providers(capability))
+            raise RuleError(f"{asked}, which needs {weights} above 0", at=at)

@@ -1,15 +1,23 @@
-"""The `export` section: which graphs, in which precision and opset."""
+"""The `export` section: which graphs, in which precisions and opset, and which other layouts."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from cbalign.parts.section import Effect, RuleError, Section, setting
+from cbalign.experiment.unions import union, usable
+from cbalign.parts import Effect, RuleError, Section, TargetSection, setting
+from cbalign.parts.registry import PRECISIONS, TARGETS
 
 Graph = Literal["image", "text", "codebook", "match"]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+if TYPE_CHECKING:
+    Precision = str
+    Target = TargetSection
+else:
+    Precision = Literal[tuple(usable(PRECISIONS))]
+    Target = union(TARGETS)
 
 
 class ExportSection(Section):
@@ -29,10 +37,17 @@ class ExportSection(Section):
         effect=Effect.EXPORT,
         help="ONNX operator set; `auto` is the newest that the installed onnxruntime runs well, by trying.",
     )
+    targets: tuple[Target, ...] = setting(
+        (),
+        effect=Effect.EXPORT,
+        help="Other layouts made from the bundle, each in a folder `<bundle>-<kind>`.",
+    )
 
     @model_validator(mode="after")
-    def _each_precision_once(self) -> ExportSection:
-        if len(set(self.precisions)) < len(self.precisions):
-            twice = next(name for name in self.precisions if self.precisions.count(name) > 1)
-            raise RuleError(f"precisions names {twice} twice", at=("precisions",))
+    def _each_once(self) -> ExportSection:
+        kinds = tuple(target.kind for target in self.targets)
+        for name, values in (("precisions", self.precisions), ("targets", kinds)):
+            if len(set(values)) < len(values):
+                twice = next(value for value in values if values.count(value) > 1)
+                raise RuleError(f"{name} lists {twice} twice", at=(name,))
         return self

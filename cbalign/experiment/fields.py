@@ -119,6 +119,12 @@ class Setting:
     switch: Effect | None  # what going to or from 0 does, where that is worse
     required: bool
     default: object
+    absent: bool = False  # a part that most specs do not have: no value at all unless it is named
+
+    @property
+    def has_sections(self) -> bool:
+        """Whether its value is made of sections."""
+        return isinstance(self.shape, Choice | Items)
 
 
 @cache
@@ -146,6 +152,7 @@ def _setting(name: str, info: FieldInfo) -> Setting:
         switch=Effect(switch) if isinstance(switch, str) else None,
         required=required,
         default=default,
+        absent=extra.get("absent") is True,
     )
 
 
@@ -288,6 +295,8 @@ def leaves(section: Section, prefix: str = "", effect: Effect | None = None) -> 
         value = getattr(section, name)
         path = f"{prefix}{name}"
         own = effect or setting.effect
+        if setting.absent and value is None:
+            continue
         if isinstance(value, Section):
             yield from leaves(value, f"{path}.", own)
         elif isinstance(setting.shape, Items):

@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find, settings
-from cbalign.parts.section import RuleError, Section
 from cbalign.experiment.suggestions import did_you_mean, meant_setting
+from cbalign.parts.section import RuleError, Section
 
 Steps = tuple[str | int, ...]
 

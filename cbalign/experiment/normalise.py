@@ -11,9 +11,9 @@ from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, Entry, ListNode, MapNode, Node, Place, ScalarNode
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, settings
 from cbalign.experiment.recipes import expand_home
-from cbalign.parts.section import PathKind
 from cbalign.experiment.shard_names import expand
 from cbalign.experiment.suggestions import did_you_mean
+from cbalign.parts.section import PathKind
 
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 

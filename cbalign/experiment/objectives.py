@@ -1,106 +1,66 @@
-"""The `objectives` section: the four terms of the loss. Weight 0 switches a term and its cost off."""
+"""The `objectives` section: one setting for each installed objective. Weight 0 switches one and its cost off."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from cbalign.parts.section import Effect, Section, setting, subsection
+from pydantic import SerializerFunctionWrapHandler, create_model, model_serializer
 
-TRAINING = Effect.TRAINING
+from cbalign.experiment.unions import usable
+from cbalign.parts import ObjectiveSection, Section
+from cbalign.parts.registry import OBJECTIVES
+from cbalign.parts.section import part_setting, subsection
 
 
-class ContrastiveSection(Section):
-    """Instance alignment L_ica (CODIS eq. 4-5)."""
+class Objectives(Section):
+    """The terms of the loss. Those that a spec does not name and that are not on by default are None."""
 
-    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (CODIS)")
-    intra_modal: bool = setting(
-        True,
-        effect=TRAINING,
-        help="Also align image with image and text with text.",
-        paper="yes (CODIS), no (ALBEF)",
+    def named(self) -> Iterator[tuple[str, ObjectiveSection]]:
+        """The objectives that the spec has, whatever their weights, by name."""
+        for name in type(self).model_fields:
+            section = getattr(self, name)
+            if section is not None:
+                yield name, section
+
+    def active(self) -> dict[str, ObjectiveSection]:
+        """The objectives with a weight above 0."""
+        return {name: section for name, section in self.named() if section.weight > 0}
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What a model can do because of the active objectives."""
+        return frozenset().union(*(section.provides for section in self.active().values()))
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def providers(capability: str) -> tuple[str, ...]:
+    """Names of the installed objectives that make a model able to do something."""
+    return tuple(name for name, section in usable(OBJECTIVES).items() if capability in _objective(section).provides)
+
+
+def _field(section: type[ObjectiveSection]) -> tuple[Any, Any]:
+    help = (section.__doc__ or "").strip().split("\n")[0]
+    if section.by_default:
+        return section, subsection(section, help=help)
+    return section | None, part_setting(help=help)
+
+
+def _objective(section: type[Any]) -> type[ObjectiveSection]:
+    assert issubclass(section, ObjectiveSection), "the registry checks it"
+    return section
+
+
+if TYPE_CHECKING:
+    ObjectivesSection = Objectives
+else:
+    ObjectivesSection = create_model(
+        "ObjectivesSection",
+        __base__=Objectives,
+        __doc__="The terms of the loss.",
+        **{name: _field(section) for name, section in usable(OBJECTIVES).items()},
     )
-    reduction: Literal["mean", "sum"] = setting(
-        "mean",
-        effect=TRAINING,
-        help="Average the cross-entropies or sum them.",
-        paper="sum in print, mean in its siblings",
-    )
-    positives: Literal["image", "pair"] = setting(
-        "image",
-        effect=TRAINING,
-        help="All captions of an image are positives of it and share the target, or only the pair itself.",
-        paper="pair (ALBEF pretraining), image (ALBEF retrieval)",
-    )
-
-
-class CodebookObjectiveSection(Section):
-    """Codebook loss L_code (CODIS section 3.1)."""
-
-    weight: float = setting(
-        1.0,
-        ge=0,
-        effect=TRAINING,
-        switch=Effect.ARCHITECTURE,
-        help="Factor of the term in the loss.",
-        paper="1 (CODIS)",
-    )
-    target: Literal["cross", "same", "both"] = setting(
-        "cross",
-        effect=TRAINING,
-        help="Whose plan teaches whom: the other modality's teacher, the same modality's, or both averaged.",
-        paper="cross in the text, same in the pseudo-code",
-    )
-
-
-class MatchingSection(Section):
-    """Image-text matching L_itm."""
-
-    weight: float = setting(
-        1.0,
-        ge=0,
-        effect=TRAINING,
-        switch=Effect.ARCHITECTURE,
-        help="Factor of the term in the loss.",
-        paper="1 (ALBEF)",
-    )
-    hardness: float = setting(
-        1.0,
-        ge=0,
-        le=1,
-        effect=TRAINING,
-        help="Factor on the similarities that negatives are drawn by: 1 as published, 0 all alike.",
-        paper="1 (ALBEF)",
-    )
-    ramp_epochs: float = setting(
-        0.0,
-        ge=0,
-        effect=TRAINING,
-        help="Epochs over which the hardness grows from 0; a match head that meets only the hardest negatives from "
-        "the start may stay at chance for thousands of steps.",
-        paper="0 (ALBEF)",
-    )
-
-
-class MaskedLanguageSection(Section):
-    """Masked language modelling L_mlm."""
-
-    weight: float = setting(
-        1.0,
-        ge=0,
-        effect=TRAINING,
-        switch=Effect.ARCHITECTURE,
-        help="Factor of the term in the loss.",
-        paper="1 (ALBEF)",
-    )
-    probability: float = setting(
-        0.15, gt=0, lt=1, effect=TRAINING, help="Share of tokens that are predicted.", paper="0.15 (ALBEF)"
-    )
-
-
-class ObjectivesSection(Section):
-    """The terms of the loss."""
-
-    contrastive: ContrastiveSection = subsection(ContrastiveSection, help="Instance alignment.")
-    codebook: CodebookObjectiveSection = subsection(CodebookObjectiveSection, help="Codebook alignment.")
-    matching: MatchingSection = subsection(MatchingSection, help="Image-text matching.")
-    masked_language: MaskedLanguageSection = subsection(MaskedLanguageSection, help="Masked language modelling.")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from cbalign.experiment.duration import Duration, amount_and_unit
-from cbalign.parts.section import Effect, RuleError, Section, setting, subsection
+from cbalign.experiment.unions import union, usable
+from cbalign.parts import Effect, RuleError, ScheduleSection, Section, setting
+from cbalign.parts.duration import Duration, amount_and_unit
+from cbalign.parts.registry import SCHEDULES
+from cbalign.parts.section import subsection
 
 TRAINING, RUNTIME = Effect.TRAINING, Effect.RUNTIME
+
+if TYPE_CHECKING:
+    Schedule = ScheduleSection
+else:
+    Schedule = union(SCHEDULES)
 
 
 class AdamWSection(Section):
@@ -41,30 +49,6 @@ class AdamWSection(Section):
         return self
 
 
-class CosineSection(Section):
-    """Linear warm-up, then half a cosine, both step by step."""
-
-    kind: Literal["cosine"] = setting("cosine", effect=TRAINING, help="Which schedule.")
-    warmup: Duration = setting(
-        "2000 steps", effect=TRAINING, help="Length of the warm-up.", paper="2000 steps (ALBEF's code)"
-    )
-    warmup_lr: float = setting(
-        1e-5, ge=0, effect=TRAINING, help="Learning rate of the first step.", paper="1e-5 (ALBEF)"
-    )
-    final_lr: float = setting(1e-5, ge=0, effect=TRAINING, help="Learning rate of the last step.", paper="1e-5 (ALBEF)")
-
-
-class ConstantSection(Section):
-    """Linear warm-up, then constant."""
-
-    kind: Literal["constant"] = setting(effect=TRAINING, help="Which schedule.")
-    warmup: Duration = setting("0 steps", effect=TRAINING, help="Length of the warm-up.")
-    warmup_lr: float = setting(0.0, ge=0, effect=TRAINING, help="Learning rate of the first step.")
-
-
-ScheduleSection = Annotated[CosineSection | ConstantSection, Field(discriminator="kind")]
-
-
 class TrainSection(Section):
     """How the model is trained."""
 
@@ -82,7 +66,7 @@ class TrainSection(Section):
         paper="512 (ALBEF)",
     )
     optimizer: AdamWSection = subsection(AdamWSection, help="The optimiser.")
-    schedule: ScheduleSection = subsection(CosineSection, help="The learning rate over time.")
+    schedule: Schedule = subsection(usable(SCHEDULES)["cosine"], help="The learning rate over time.")
     clip_norm: float | None = setting(
         None,
         gt=0,

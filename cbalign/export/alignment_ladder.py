@@ -19,7 +19,7 @@ from cbalign.encoders import CodeAssignment, Encoder, FloatArray, ImageFeatures,
 from cbalign.evaluation.features import load_images
 from cbalign.evaluation.result import RetrievalResult, largest_difference, surest_loss
 from cbalign.evaluation.retrieval import evaluate_retrieval
-from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.export.ladder import Ladder, Part
 from cbalign.export.parity import CODEBOOK, SAME_VECTORS, WHOLE, difference
 from cbalign.export.sample import Sample, batch_sizes

@@ -22,7 +22,7 @@ from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.evaluation.answering import evaluate_answers
 from cbalign.evaluation.result import Result
-from cbalign.experiment.evaluation import VQAEvaluation
+from cbalign.evaluation.sections.evaluations import VQAEvaluation
 from cbalign.export.ladder import Ladder, Part
 from cbalign.export.parity import WHOLE, Feed, difference
 from cbalign.export.sample import BATCHES, batch_sizes, readable_items, texts_of_all_lengths

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from cbalign.evaluation.table import markdown_table
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.task import NLVR2Task
 from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.runtime.bundle import BundleManifest
 from cbalign.runtime.signatures import SIGNATURES, Port
 from cbalign.runtime.table import Table
+from cbalign.tasks.nlvr2.section import NLVR2Task
 
 _LICENCES = {
     "openmoji": "OpenMoji's drawings: CC BY-SA 4.0, by the OpenMoji project",

@@ -21,7 +21,7 @@ from cbalign.data.text import Tokenizer
 from cbalign.encoders import Classifier, PixelArray
 from cbalign.evaluation.classification import evaluate_accuracy
 from cbalign.evaluation.result import Result
-from cbalign.experiment.evaluation import AccuracyEvaluation
+from cbalign.evaluation.sections.evaluations import AccuracyEvaluation
 from cbalign.export.ladder import Ladder, Part
 from cbalign.export.parity import WHOLE, Feed, difference
 from cbalign.export.sample import batch_sizes, readable_items, texts_of_all_lengths

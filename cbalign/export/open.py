@@ -10,12 +10,15 @@ from cbalign.data.open_items import open_labelled, open_premises, open_questions
 from cbalign.data.source import open_source
 from cbalign.engine.run import Run
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
 from cbalign.export.alignment import AlignmentSubject
 from cbalign.export.answering import AnsweringSubject
 from cbalign.export.classifying import ClassifyingSubject
 from cbalign.export.subject import Exportable
+from cbalign.tasks.align.section import PretrainTask, RetrievalTask
+from cbalign.tasks.entailment.section import EntailmentTask
 from cbalign.tasks.load import load_answerer, load_classifier, load_encoder
+from cbalign.tasks.nlvr2.section import NLVR2Task
+from cbalign.tasks.vqa.section import VQATask
 
 
 def open_subject(run: Run, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]) -> Exportable:

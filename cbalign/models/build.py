@@ -13,7 +13,7 @@ from cbalign.data.items import ENTAILMENT_LABELS, STATEMENT_LABELS
 from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.model import ModelSection, SinkhornSection, TextSection, TransportSection, VisionSection
+from cbalign.experiment.model import ModelSection
 from cbalign.models import names
 from cbalign.models.alignment import AlignmentModel, Temperature
 from cbalign.models.answering import AnswerDecoder, AnsweringNetwork
@@ -24,9 +24,11 @@ from cbalign.models.image_pairs import ImagePairNetwork, PairFusionEncoder, Text
 from cbalign.models.image_text import ClassificationHead
 from cbalign.models.momentum import Distilled
 from cbalign.models.pretrained import bert_config, read_weights
+from cbalign.models.sections.towers import TextSection, VisionSection
 from cbalign.models.towers import Towers
-from cbalign.models.transport import IPOT, Sinkhorn, Solver
+from cbalign.models.transport import Solver
 from cbalign.models.vision import VisionTower
+from cbalign.parts import SolverSection
 
 
 def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = True) -> AlignmentModel:
@@ -108,11 +110,10 @@ def _doubled(section: ModelSection, vocabulary: int, pretrained: bool) -> tuple[
     return parts, fusion
 
 
-def build_solver(section: TransportSection) -> Solver:
+def build_solver(section: SolverSection) -> Solver:
     """The transport solver that a codebook section names."""
-    if isinstance(section, SinkhornSection):
-        return Sinkhorn(section.epsilon, section.iterations, section.tolerance)
-    return IPOT(section.beta, section.iterations, section.inner)
+    solver: Solver = section.build()
+    return solver
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from cbalign.models.sections.solvers import IPOTSection, SinkhornSection
+
 # Below this β (costs are at most 2) exp(-D/β) underflows float32 for whole columns; logarithms do not.
 SMALLEST_SCALING_BETA = 0.03
 
@@ -59,6 +61,11 @@ class IPOT:
     beta: float = 0.5
     iterations: int = 50
     inner: int = 1
+
+    @classmethod
+    def from_section(cls, section: IPOTSection) -> IPOT:
+        """The solver that a spec describes."""
+        return cls(section.beta, section.iterations, section.inner)
 
     @torch.no_grad()
     def __call__(self, costs: Tensor) -> TransportPlan:
@@ -105,6 +112,11 @@ class Sinkhorn:
     epsilon: float = 0.05
     iterations: int = 100
     tolerance: float = 1e-6
+
+    @classmethod
+    def from_section(cls, section: SinkhornSection) -> Sinkhorn:
+        """The solver that a spec describes."""
+        return cls(section.epsilon, section.iterations, section.tolerance)
 
     @torch.no_grad()
     def __call__(self, costs: Tensor) -> TransportPlan:

@@ -5,11 +5,12 @@ Each base class documents how `builds` is called for its kind.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from cbalign.parts.part import Part
-from cbalign.parts.section import Effect, Section, setting
+from cbalign.parts.section import Effect, setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,9 @@ class SourceSection(Part):
     `items` lists the kinds of items it has, `more_splits` the splits it has beyond train, validation and test.
     """
 
+    if TYPE_CHECKING:
+        source: str
+
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs",)
     more_splits: ClassVar[tuple[str, ...]] = ()
 
@@ -72,6 +76,9 @@ class SolverSection(Part):
     `builds` is called with (section) and returns a `cbalign.models.transport.Solver`.
     """
 
+    if TYPE_CHECKING:
+        solver: str
+
     @property
     def entropic_epsilon(self) -> tuple[float, str] | None:
         """The entropic regularisation that it amounts to, with its formula; None if it has none."""
@@ -85,9 +92,9 @@ class VisionTowerSection(Part):
     `cbalign.models.tower.VisionTower`.
     """
 
-    image_size: int = setting(
-        256, ge=8, effect=Effect.ARCHITECTURE, help="Side of the square input, in pixels.", paper="256 (ALBEF)"
-    )
+    if TYPE_CHECKING:
+        kind: str
+        image_size: int
 
     @property
     def starts_from_weights(self) -> bool:
@@ -106,6 +113,16 @@ class TextTowerSection(Part):
     `cbalign.models.tower.TextTower`.
     """
 
+    if TYPE_CHECKING:
+        kind: str
+        max_tokens: int
+        max_words: int
+
+    @property
+    def largest_vocabulary(self) -> int | None:
+        """Largest number of tokens, if the vocabulary is trained on the captions; None if it is known beforehand."""
+        return None
+
 
 class ScheduleSection(Part):
     """A learning-rate schedule.
@@ -113,6 +130,10 @@ class ScheduleSection(Part):
     `builds` is called with (section, peak rate, steps per epoch, total steps) and returns a function from the number
     of completed steps to the rate of the next step.
     """
+
+    if TYPE_CHECKING:
+        kind: str
+        warmup: str
 
 
 class EvaluationSection(Part):
@@ -123,7 +144,11 @@ class EvaluationSection(Part):
 
     identity: ClassVar[tuple[str, ...]] = ("kind", "on")
 
-    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
+    if TYPE_CHECKING:
+        kind: str
+        on: Split
+        batch_size: int
+        bootstrap: int
 
     @property
     def measured(self) -> frozenset[str]:
@@ -148,11 +173,23 @@ class TaskSection(Part):
     from, `evaluation` which kind of evaluation measures it (`none`: no kind does).
     """
 
+    if TYPE_CHECKING:
+        kind: str
+
+        @property
+        def items(self) -> ItemKind:  # noqa: D102
+            ...
+
+        @property
+        def evaluation(self) -> str:  # noqa: D102
+            ...
+
     runtime: ClassVar[str]
-    items: ClassVar[ItemKind]
-    evaluation: ClassVar[str]
     aligns: ClassVar[bool] = False
     """Whether the task learns by `objectives`."""
+
+    graph_needs: ClassVar[dict[str, str]] = {}
+    """What the model has to be able to do for a graph to exist, by the name of the graph."""
 
 
 class TargetSection(Part):
@@ -161,6 +198,9 @@ class TargetSection(Part):
     `builds` is called with (section, folder of the bundle, folder to write) and returns nothing.
     """
 
+    if TYPE_CHECKING:
+        kind: str
+
 
 class TrackerSection(Part):
     """Where metrics are logged.
@@ -168,12 +208,32 @@ class TrackerSection(Part):
     `builds` is called with (section, `cbalign.engine.tracker.RunInfo`) and returns a `cbalign.engine.tracker.Tracker`.
     """
 
+    if TYPE_CHECKING:
+        kind: str
+
+
+@dataclass(frozen=True)
+class ParityLimits:
+    """How far the graphs of a precision may be off from PyTorch.
+
+    `measure` applies to tokens and embeddings: `difference`, the largest absolute difference relative to the largest
+    expected value where that is above 1, or `distance`, the relative distance of the worst item. Scores are always
+    measured by `difference`.
+    """
+
+    measure: Literal["difference", "distance"]
+    tokens: float
+    embedding: float
+    scores: float
+    codes: float  # share of vectors whose code differs, computed from pixels and texts
+    recall: float  # points of the task's metric
+
 
 class PrecisionSection(Part):
-    """A number format of exported graphs, by its `name` in `export.precisions`.
+    """A number format of exported graphs, by its `name` in `export.precisions`; it has no settings.
 
-    `builds` names a function that is called with (float32 graph as an `onnx_ir.Model` factory, see
-    `cbalign.export.precision`) and returns the graph in this format. The limits are those of the parity checks.
+    `builds` is called with (section, path of the float32 graph as PyTorch exported it) and returns the graph in this
+    format as an `onnx_ir.Model`, with the same inputs and outputs.
     """
 
     name: ClassVar[str]
@@ -182,6 +242,9 @@ class PrecisionSection(Part):
 
     tolerance: ClassVar[float]
     """Greatest relative difference of a recorded computation that is repeated on another machine."""
+
+    limits: ClassVar[ParityLimits]
+    """Limits of the parity checks."""
 
     @classmethod
     def part_name(cls) -> str:
@@ -192,5 +255,3 @@ class PrecisionSection(Part):
 def names(sections: Sequence[type[Part]]) -> tuple[str, ...]:
     """Names of parts."""
     return tuple(section.part_name() for section in sections)
-
-

@@ -21,11 +21,11 @@ class Part(Section):
 
     @classmethod
     def part_name(cls) -> str:
-        """The name that a spec uses: the single choice of the first field (`kind: Literal["cosine"]`)."""
-        name, info = next(iter(cls.model_fields.items()))
-        choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+        """The name that a spec uses: the single choice of the first setting (`kind: Literal["cosine"]`)."""
+        name, info = next(iter(cls.model_fields.items()), ("", None))
+        choices = get_args(info.annotation) if info and get_origin(info.annotation) is Literal else ()
         if len(choices) != 1 or not isinstance(choices[0], str):
-            raise TypeError(f"the first field of {cls.__qualname__}, `{name}`, is not a Literal of one text")
+            raise TypeError(f"the first setting of {cls.__qualname__}, `{name}`, is not a Literal of one text")
         return choices[0]
 
     def build(self, *arguments: Any) -> Any:

@@ -1,6 +1,6 @@
 """Which parts there are: those of cbalign itself and those of installed distributions.
 
-cbalign's own parts are the modules in the `sections` packages below and the `section` modules of their subpackages. Others
+cbalign's own parts are in the modules of the `sections` packages and in the `section` modules of subpackages. Others
 are found by entry points (`cbalign.objectives`, `cbalign.sources`, …), whose name is that of the part. A part that
 cannot be used is left out and reported; the others work.
 """
@@ -32,25 +32,30 @@ class Kind:
         name: of the entry points' group, behind `cbalign.`, and for messages.
         base: the class that its sections derive from.
         package: where cbalign's own are.
+        noun: what messages call one.
+        key: the setting that tells the parts of the kind apart; empty where the name of a part is a key or an item.
+        required: settings that every part of the kind has.
     """
 
     name: str
     base: type[Part]
     package: str
     noun: str
+    key: str = ""
+    required: tuple[str, ...] = ()
 
 
 OBJECTIVES = Kind("objectives", kinds.ObjectiveSection, "cbalign.objectives", "objective")
-SOURCES = Kind("sources", kinds.SourceSection, "cbalign.data", "source")
-TASKS = Kind("tasks", kinds.TaskSection, "cbalign.tasks", "task")
-EVALUATIONS = Kind("evaluations", kinds.EvaluationSection, "cbalign.evaluation", "evaluation")
-VISION_TOWERS = Kind("towers", kinds.VisionTowerSection, "cbalign.models", "image tower")
-TEXT_TOWERS = Kind("towers", kinds.TextTowerSection, "cbalign.models", "text tower")
-SOLVERS = Kind("solvers", kinds.SolverSection, "cbalign.models", "solver")
-SCHEDULES = Kind("schedules", kinds.ScheduleSection, "cbalign.engine", "schedule")
+SOURCES = Kind("sources", kinds.SourceSection, "cbalign.data", "source", "source")
+TASKS = Kind("tasks", kinds.TaskSection, "cbalign.tasks", "task", "kind")
+EVALUATIONS = Kind("evaluations", kinds.EvaluationSection, "cbalign.evaluation", "evaluation", "kind", ("on",))
+VISION_TOWERS = Kind("towers", kinds.VisionTowerSection, "cbalign.models", "image tower", "kind", ("image_size",))
+TEXT_TOWERS = Kind("towers", kinds.TextTowerSection, "cbalign.models", "text tower", "kind")
+SOLVERS = Kind("solvers", kinds.SolverSection, "cbalign.models", "solver", "solver")
+SCHEDULES = Kind("schedules", kinds.ScheduleSection, "cbalign.engine", "schedule", "kind", ("warmup",))
 PRECISIONS = Kind("precisions", kinds.PrecisionSection, "cbalign.export", "precision")
-TARGETS = Kind("targets", kinds.TargetSection, "cbalign.export", "export target")
-TRACKERS = Kind("trackers", kinds.TrackerSection, "cbalign.engine", "tracker")
+TARGETS = Kind("targets", kinds.TargetSection, "cbalign.export", "export target", "kind")
+TRACKERS = Kind("trackers", kinds.TrackerSection, "cbalign.engine", "tracker", "kind")
 
 KINDS = (
     OBJECTIVES,
@@ -167,7 +172,7 @@ def _own(kind: Kind) -> Iterator[type[Part]]:
         for section in vars(import_module(name)).values()
         if inspect.isclass(section) and issubclass(section, kind.base) and section.__module__ == name
     ]
-    yield from sorted((s for s in declared if "builds" in vars(s)), key=lambda s: (not getattr(s, "first", False)))
+    yield from (section for section in declared if "builds" in vars(section))
 
 
 @cache
@@ -211,19 +216,24 @@ def _load(point: metadata.EntryPoint, of_group: tuple[Kind, ...]) -> InstalledPa
     if kind is None:
         bases = " or ".join(each.base.__name__ for each in of_group)
         return broken(f"{point.value} is no class derived from {bases}")
-    return _checked(point, kind, section, origin, broken)
+    if (flaw := _flaw(point.name, point.value, kind, section)) is not None:
+        return broken(flaw)
+    return InstalledPart(kind, point.name, section, origin)
 
 
-def _checked(point, kind, section, origin, broken):  # type: ignore[no-untyped-def]
+def _flaw(name: str, value: str, kind: Kind, section: type[Part]) -> str | None:
+    """What is wrong with a section that an entry point names."""
     try:
-        name = section.part_name()
+        own_name = section.part_name()
     except (TypeError, AttributeError, StopIteration) as error:
-        return broken(f"{point.value} has no name: {error}")
-    if name != point.name:
-        return broken(f"{point.value} is called `{name}`, its entry point `{point.name}`; both have to agree")
+        return f"{value} has no name: {error}"
+    if own_name != name:
+        return f"{value} is called `{own_name}`, its entry point `{name}`; both have to agree"
     if not isinstance(getattr(section, "builds", None), str) or ":" not in section.builds:
-        return broken(f"{point.value} does not say what it builds: set `builds` to 'module:attribute'")
-    return InstalledPart(kind, name, section, origin)
+        return f"{value} does not say what it builds: set `builds` to 'module:attribute'"
+    if missing := [each for each in (kind.key, *kind.required) if each and each not in section.model_fields]:
+        return f"{value} lacks the setting{'s' * (len(missing) > 1)} {', '.join(missing)} that every {kind.noun} has"
+    return None
 
 
 def _other_version(distribution: metadata.Distribution | None) -> str | None:

@@ -111,3 +111,8 @@ def subsection(factory: Any = None, *, help: str, effect: Effect | None = None, 
     if factory is None:
         return Field(description=help, json_schema_extra=extra, **constraints)
     return Field(default_factory=factory, description=help, json_schema_extra=extra, **constraints)
+
+
+def part_setting(*, help: str) -> Any:
+    """A nested section of a part that most specs do not have: None, and left out of what is written, unless named."""
+    return Field(default=None, description=help, json_schema_extra={"absent": True})

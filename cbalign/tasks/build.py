@@ -8,8 +8,11 @@ from typing import Any, assert_never
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
+from cbalign.tasks.align.section import PretrainTask, RetrievalTask
+from cbalign.tasks.entailment.section import EntailmentTask
+from cbalign.tasks.nlvr2.section import NLVR2Task
 from cbalign.tasks.start import Start, Tell
+from cbalign.tasks.vqa.section import VQATask
 
 
 def open_task(
@@ -27,19 +30,19 @@ def open_task(
     start = Start.of(experiment, assets, tell)
     match experiment.task:
         case PretrainTask() | RetrievalTask():
-            from cbalign.tasks.alignment import open_alignment
+            from cbalign.tasks.align.open import open_alignment
 
             return open_alignment(start, world)
         case EntailmentTask():
-            from cbalign.tasks.entailment import open_entailment
+            from cbalign.tasks.entailment.learner import open_entailment
 
             return open_entailment(start, world)
         case NLVR2Task():
-            from cbalign.tasks.nlvr2 import open_nlvr2
+            from cbalign.tasks.nlvr2.learner import open_nlvr2
 
             return open_nlvr2(start, experiment.task, world)
         case VQATask():
-            from cbalign.tasks.vqa import open_vqa
+            from cbalign.tasks.vqa.learner import open_vqa
 
             return open_vqa(start, experiment.task, world)
         case _:

@@ -12,7 +12,7 @@ from cbalign.data.batch import LabelledBatch
 from cbalign.data.items import ItemSource, Labelled
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.classification import evaluate_accuracy
-from cbalign.experiment.evaluation import AccuracyEvaluation
+from cbalign.evaluation.sections.evaluations import AccuracyEvaluation
 from cbalign.models.classifier import TorchClassifier
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork

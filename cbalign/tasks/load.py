@@ -17,11 +17,14 @@ from cbalign.engine.run import Run, open_run
 from cbalign.errors import UsageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment
-from cbalign.experiment.task import EntailmentTask, NLVR2Task, PretrainTask, RetrievalTask, VQATask
 from cbalign.models.answer_graphs import TorchAnswerer
 from cbalign.models.build import build_answering, build_entailment, build_image_pairs, build_model
 from cbalign.models.classifier import TorchClassifier
 from cbalign.models.encoder import TorchEncoder
+from cbalign.tasks.align.section import PretrainTask, RetrievalTask
+from cbalign.tasks.entailment.section import EntailmentTask
+from cbalign.tasks.nlvr2.section import NLVR2Task
+from cbalign.tasks.vqa.section import VQATask
 
 TorchModel: TypeAlias = TorchEncoder | TorchClassifier | TorchAnswerer
 """A PyTorch model of a task, as evaluation sees it."""

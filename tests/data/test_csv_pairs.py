@@ -7,9 +7,9 @@ from PIL import Image
 
 from cbalign.data.csv_pairs import open_csv
 from cbalign.data.pairs import PairFiles
+from cbalign.data.sections.pairs import CsvSource
 from cbalign.data.source import Entry, open_source
 from cbalign.errors import DataError
-from cbalign.experiment.data import CsvSource
 
 
 def opened(folder: Path, content: str, *, delimiter: str = ",") -> PairFiles:

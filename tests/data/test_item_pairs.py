@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cbalign.data.item_pairs import open_as_pairs
-from cbalign.experiment.data import NLVR2Source
+from cbalign.data.sections.labelled import NLVR2Source
 from tests.cli.tiny import cbalign
 from tests.tasks.tiny_tasks import write_tasks
 

@@ -12,9 +12,9 @@ from PIL import Image
 from cbalign.data.json_pairs import open_json
 from cbalign.data.json_stream import stream_objects
 from cbalign.data.pairs import PackedText, PairFiles
+from cbalign.data.sections.pairs import JsonSource
 from cbalign.data.source import Entry, gallery, open_source
 from cbalign.errors import DataError
-from cbalign.experiment.data import JsonSource
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from PIL import Image
 
 from cbalign.data.karpathy import open_karpathy
 from cbalign.data.pairs import PairFiles
+from cbalign.data.sections.pairs import KarpathySource
 from cbalign.data.source import gallery, open_source
 from cbalign.errors import DataError
-from cbalign.experiment.data import KarpathySource, Split
+from cbalign.parts.kinds import Split
 
 
 def image(name: str, split: str, captions: list[str], **more: object) -> dict[str, object]:

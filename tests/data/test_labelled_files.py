@@ -11,9 +11,9 @@ from PIL import Image
 from cbalign.data.datasets import data_sets
 from cbalign.data.items import Premise, Statement
 from cbalign.data.nlvr2 import open_nlvr2
+from cbalign.data.sections.pairs import CsvSource, JsonSource, ShardSource
 from cbalign.data.snli_ve import open_snli_ve
 from cbalign.errors import DataError
-from cbalign.experiment.data import CsvSource, JsonSource, ShardSource
 
 # One line of each published file, shortened by fields that nothing reads.
 NLVR2_TRAIN = {

@@ -10,9 +10,10 @@ import pytest
 
 from cbalign.data.image import decode
 from cbalign.data.openmoji import OpenMoji, split_of, words_of
+from cbalign.data.sections.drawings import OpenMojiSource
 from cbalign.data.source import gallery, open_source
 from cbalign.errors import MissingExtraError
-from cbalign.experiment.data import OpenMojiSource, Split
+from cbalign.parts.kinds import Split
 
 
 @pytest.fixture(scope="module")

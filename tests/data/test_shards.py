@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cbalign.data.sections.pairs import ShardSource
 from cbalign.data.shards import Shards
 from cbalign.data.source import Entry, open_source
 from cbalign.errors import DataError
-from cbalign.experiment.data import ShardSource
 
 
 def jpg(colour: str) -> bytes:

@@ -7,18 +7,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_task import settings
 
-from cbalign.engine.schedule import build_schedule
+from cbalign.engine.sections.schedules import ConstantSection, CosineSection
 from cbalign.engine.task import Progress
 from cbalign.engine.timetable import build_timetable
 from cbalign.errors import UsageError
-from cbalign.experiment.training import ConstantSection, CosineSection
 
 RATES = st.floats(1e-7, 1.0)
 
 
 def cosine(warmup, total, peak=1e-4, first=1e-5, last=2e-5, per_epoch=10):
     section = CosineSection(warmup=warmup, warmup_lr=first, final_lr=last)
-    return build_schedule(section, peak_lr=peak, steps_per_epoch=per_epoch, total_steps=total)
+    return section.build(peak, per_epoch, total)
 
 
 def is_monotonic(rates, towards):
@@ -56,7 +55,7 @@ def test_warmup_takes_steps_epochs_and_per_cent(warmup, steps):
 
 def test_constant_stays_at_its_peak():
     section = ConstantSection(kind="constant", warmup="4 steps", warmup_lr=0.0)
-    schedule = build_schedule(section, peak_lr=0.2, steps_per_epoch=10, total_steps=100)
+    schedule = section.build(0.2, 10, 100)
     assert [schedule(s) for s in (0, 1, 2, 4, 99)] == pytest.approx([0.0, 0.05, 0.1, 0.2, 0.2])
 
 

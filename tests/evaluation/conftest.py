@@ -10,7 +10,7 @@ from PIL import Image
 from cbalign.data.source import Entry
 from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
 from cbalign.errors import DataError
-from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 
 
 @dataclass

@@ -13,8 +13,8 @@ from cbalign.data.items import Answer, Question
 from cbalign.errors import DataError, DivergenceError, MissingImageError
 from cbalign.evaluation.answering import evaluate_answers, results_json
 from cbalign.evaluation.result import Evaluation, file_name
+from cbalign.evaluation.sections.evaluations import VQAEvaluation
 from cbalign.evaluation.table import format_table, markdown_table
-from cbalign.experiment.evaluation import VQAEvaluation
 
 ANSWERS = ("yes", "no", "red", "2")
 

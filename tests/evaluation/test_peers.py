@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cbalign.errors import DataError
 from cbalign.evaluation.peers import Peers, each_once
 from cbalign.evaluation.retrieval import evaluate_retrieval
-from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 
 from .conftest import NumberedSource, TableEncoder
 

@@ -9,8 +9,8 @@ import pytest
 from cbalign.errors import DataError
 from cbalign.evaluation.result import Evaluation, RetrievalResult, file_name, largest_difference
 from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.evaluation.table import format_table, markdown_table
-from cbalign.experiment.evaluation import RetrievalEvaluation
 
 from .conftest import NumberedSource, TableEncoder
 

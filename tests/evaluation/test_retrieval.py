@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from cbalign.errors import DataError, DivergenceError, UsageError
 from cbalign.evaluation.retrieval import evaluate_retrieval
-from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 
 from .conftest import NumberedSource, TableEncoder
 

@@ -4,8 +4,8 @@ import pytest
 
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Leaf, every, find, leaves
-from cbalign.parts.section import Effect
 from cbalign.experiment.suggestions import SYNONYMS
+from cbalign.parts.section import Effect
 
 SETTINGS = {f"{found.path}:{found.variant}": found for found in every(Experiment)}
 

@@ -4,7 +4,7 @@ import pytest
 
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Leaf, every, find
-from cbalign.experiment.usage import readers
+from tests.experiment.usage import readers
 
 VALUES = {
     f"{found.path}:{found.variant}": found
@@ -25,7 +25,7 @@ def test_each_setting_that_can_be_chosen_is_read_by_something(name):
         ("data.train.delimiter", ["cbalign.data.source"]),  # behind a `case`
         ("evaluate.0.top_k", ["cbalign.evaluation.retrieval"]),  # an item of a list
         ("train.optimizer.betas", ["cbalign.engine.optimizer"]),  # handed over as an argument
-        ("model.teacher.ramp_epochs", ["cbalign.tasks.pretrain"]),  # kept in an attribute of an object
+        ("model.teacher.ramp_epochs", ["cbalign.tasks.align.learner"]),  # kept in an attribute of an object
         ("cbalign", []),
     ],
 )

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from cbalign.data.source import open_source
 from cbalign.errors import ParityError
 from cbalign.experiment.load import load_experiment
-from cbalign.export import Exported
 from cbalign.export import bundle as bundle_module
 from cbalign.export.alignment import AlignmentSubject
+from cbalign.export.bundle import Exported
 from cbalign.export.parity import PrecisionReport
 from cbalign.export.proof import prove
 from cbalign.models.encoder import TorchEncoder

@@ -5,7 +5,7 @@ from collections import Counter
 import onnx
 import pytest
 
-from cbalign.export import Exported
+from cbalign.export.bundle import Exported
 from cbalign.export.opset import ATTENTION_OPSET, attention_problem, resolve_opset
 from cbalign.runtime.placement import CPU, Device
 from cbalign.runtime.session import Session

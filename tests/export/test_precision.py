@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from onnx.reference import ReferenceEvaluator
 
 from cbalign.cli import main
-from cbalign.export import Exported
+from cbalign.export.bundle import Exported
 from cbalign.export.half import Half, to_half
 from cbalign.export.precision import require_precision, write_precision
 from cbalign.runtime import placement

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cbalign.engine.reporter import Silent
 from cbalign.experiment.export import Precision
 from cbalign.experiment.load import load_experiment
-from cbalign.export import export_run
+from cbalign.export.bundle import export_run
 from cbalign.export.graph import write_graph
 from cbalign.export.precision import write_precision
 from cbalign.export.widen import idle_bytes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cbalign.export import Exported
+from cbalign.export.bundle import Exported
 from tests.export.conftest import exported, run
 
 __all__ = ["exported", "run"]

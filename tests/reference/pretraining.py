@@ -21,7 +21,7 @@ from cbalign.models.build import build_model
 from cbalign.models.vision import resize_positions
 from cbalign.objectives.masked_language import MaskedTokens
 from cbalign.objectives.matching import Negatives
-from cbalign.tasks.pretrain import HardNegatives, PretrainTask
+from cbalign.tasks.align.learner import HardNegatives, PretrainTask
 from tests.reference.folder import GRADIENT_TOLERANCE, AnotherFormError, Reference
 from tests.reference.networks import DROPOUT, bert_layers, count, filled, tensor
 

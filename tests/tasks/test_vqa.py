@@ -19,7 +19,7 @@ from cbalign.errors import DataError
 from cbalign.evaluation.result import Evaluation
 from cbalign.experiment.experiment import Experiment
 from cbalign.tasks.build import open_task
-from cbalign.tasks.vqa import Answering
+from cbalign.tasks.vqa.learner import Answering
 from tests.cli.tiny import cbalign
 
 COLOURS = {"red": (220, 30, 30), "dark green": (20, 90, 20), "blue": (40, 40, 230), "white": (250, 250, 250)}

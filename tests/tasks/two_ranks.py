@@ -36,8 +36,8 @@ from cbalign.models.alignment import PairFeatures
 from cbalign.models.encoder import TorchEncoder
 from cbalign.objectives.masked_language import MaskedTokens
 from cbalign.objectives.matching import Negatives
+from cbalign.tasks.align.learner import HardNegatives, PretrainTask
 from cbalign.tasks.build import open_task
-from cbalign.tasks.pretrain import HardNegatives, PretrainTask
 
 PAIRS, STEPS, GLOBAL_BATCH = 22, 5, 8
 Draws = dict[str, Tensor]

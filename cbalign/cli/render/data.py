@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from cbalign.data.check import DataFindings, Found, SplitFindings
     from cbalign.data.distribution import Distribution
     from cbalign.data.stats import SplitStatistics
-    from cbalign.experiment.data import ItemKind
-    from cbalign.experiment.model import TextSection
+    from cbalign.models.sections.towers import TextSection
+    from cbalign.parts import ItemKind
 
 _SHOWN = 3  # examples of a kind; --json has more
 _TEXTS: dict[ItemKind, tuple[str, str]] = {

@@ -17,7 +17,7 @@ from cbalign.data.scenes.facts import Kind, Verdict, judge
 from cbalign.data.scenes.graph import DIRECTIONS, Figure, Scene, scene_of
 from cbalign.data.scenes.language import NUMBERS, direction, figure, in_passing, listing, number_of, sentence
 from cbalign.data.scenes.proposals import propose_claim
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 
 CAPTIONS = 3
 """Captions of each scene."""

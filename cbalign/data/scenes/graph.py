@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 
 Shape = Literal["circle", "square", "triangle", "star", "cross", "heart"]
 Colour = Literal["red", "orange", "yellow", "green", "blue", "purple", "pink"]

@@ -21,7 +21,7 @@ from cbalign.data.scenes.facts import Claim, Verdict, form, judge
 from cbalign.data.scenes.graph import Scene, draw_palette, draw_scene
 from cbalign.data.scenes.language import sentence
 from cbalign.data.scenes.proposals import propose_claim
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 
 Label = Literal["entailment", "neutral", "contradiction"]
 

@@ -13,7 +13,7 @@ from cbalign.data.scenes.graph import Scene, scene_of
 from cbalign.data.scenes.hypotheses import hypothesis_of
 from cbalign.data.scenes.questions import QUESTIONS, questions_of
 from cbalign.data.scenes.statements import statement_of
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 
 _ItemT = TypeVar("_ItemT", bound=Item)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from cbalign.data.scenes.draws import Draws
 from cbalign.data.scenes.facts import NONE, SOME, Claim, Count, Each, HowMany, Kind, Place
 from cbalign.data.scenes.graph import DIRECTIONS, FULL, MATERIALS, SIZES, Figure, Palette, Scene, Size
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 
 
 def propose_kind(figure: Figure, draws: Draws, split: ScenesSplit, palette: Palette = FULL) -> Kind:

@@ -26,7 +26,7 @@ from cbalign.data.scenes.graph import (
 )
 from cbalign.data.scenes.language import a, direction, noun
 from cbalign.data.scenes.proposals import propose_kind
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 
 Topic = Literal["colour", "shape", "material", "size", "count", "existence", "relation", "neighbour", "comparison"]
 

@@ -7,8 +7,8 @@ from PIL import Image
 from cbalign.data.scenes.captions import CAPTIONS, captions_of
 from cbalign.data.scenes.drawing import draw, png
 from cbalign.data.scenes.graph import scene_of
+from cbalign.data.sections.drawings import ScenesSplit
 from cbalign.data.source import Entry
-from cbalign.experiment.data import ScenesSplit
 
 
 class Scenes:

@@ -18,7 +18,7 @@ from cbalign.data.scenes.facts import Claim, Kind, Verdict, bounds, judge
 from cbalign.data.scenes.graph import MOST_FIGURES, Palette, Scene, draw_palette, draw_scene
 from cbalign.data.scenes.language import NUMBERS, noun, sentence
 from cbalign.data.scenes.proposals import propose_claim, propose_kind
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 
 Side = Literal["left", "right"]
 Which = Literal["left", "right", "both", "exactly one", "at least one"]

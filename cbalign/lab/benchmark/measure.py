@@ -12,7 +12,7 @@ from cbalign.data.source import PairSource
 from cbalign.encoders import Encoder, ImageFeatures, TextFeatures
 from cbalign.errors import CbalignError
 from cbalign.evaluation.retrieval import evaluate_retrieval
-from cbalign.experiment.evaluation import RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.lab.benchmark.inputs import Inputs
 from cbalign.lab.benchmark.memory import peak_memory
 from cbalign.lab.benchmark.result import Row, Timing

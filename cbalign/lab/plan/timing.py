@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cbalign.engine.schedule import Schedule, build_schedule
+from cbalign.engine.schedule import Schedule
 from cbalign.engine.timetable import build_timetable
-from cbalign.experiment.duration import amount_and_unit
 from cbalign.experiment.training import TrainSection
+from cbalign.parts.duration import amount_and_unit
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,5 @@ def learning_rate(train: TrainSection, length: Length) -> Schedule | None:
     """The schedule, where the length of the training is known."""
     if length.total_steps is None or length.steps_per_epoch is None:
         return None
-    return build_schedule(
-        train.schedule,
-        peak_lr=train.optimizer.lr,
-        steps_per_epoch=length.steps_per_epoch,
-        total_steps=length.total_steps,
-    )
+    schedule: Schedule = train.schedule.build(train.optimizer.lr, length.steps_per_epoch, length.total_steps)
+    return schedule

@@ -16,7 +16,7 @@ from cbalign.data.scenes.language import sentence
 from cbalign.data.scenes.proposals import propose_claim
 from cbalign.data.scenes.questions import questions_of
 from cbalign.data.scenes.statements import Statement, statement_of
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 from tests.data.scenes.probe import WordCounts, accuracy
 
 TRAIN, TEST = 1800, 900

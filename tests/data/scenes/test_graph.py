@@ -14,7 +14,7 @@ from cbalign.data.scenes.graph import COLOURS, HELD_OUT, MATERIALS, SHAPES, SIZE
 from cbalign.data.scenes.hypotheses import hypothesis_of
 from cbalign.data.scenes.questions import questions_of
 from cbalign.data.scenes.statements import statement_of
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 
 SPLITS = get_args(ScenesSplit)
 FAMILIAR = tuple(split for split in SPLITS if split != "compositions")

@@ -10,8 +10,8 @@ from cbalign.data.image import decode
 from cbalign.data.items import ItemSource, item_fingerprint, texts_of
 from cbalign.data.open_items import open_labelled, open_premises, open_questions, open_statements
 from cbalign.data.scenes.questions import ANSWERS
+from cbalign.data.sections.drawings import ScenesSource
 from cbalign.data.source import open_source
-from cbalign.experiment.data import ScenesSource
 
 SECTION = ScenesSource(source="scenes", split="test", size=36, render_size=32)
 OPENERS = [open_questions, open_statements, open_premises]

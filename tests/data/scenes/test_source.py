@@ -11,8 +11,8 @@ from cbalign.data.image import decode
 from cbalign.data.scenes.drawing import draw
 from cbalign.data.scenes.graph import COLOURS, Figure, Scene
 from cbalign.data.scenes.source import Scenes
+from cbalign.data.sections.drawings import ScenesSource
 from cbalign.data.source import gallery, open_source
-from cbalign.experiment.data import ScenesSource
 
 
 @pytest.fixture(scope="module")

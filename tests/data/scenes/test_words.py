@@ -17,7 +17,7 @@ from cbalign.data.scenes.language import sentence
 from cbalign.data.scenes.proposals import propose_claim
 from cbalign.data.scenes.questions import ANSWERS, questions_of
 from cbalign.data.scenes.statements import statement_of
-from cbalign.experiment.data import ScenesSplit
+from cbalign.data.sections.drawings import ScenesSplit
 from tests.data.scenes import reader
 
 SPLITS = get_args(ScenesSplit)

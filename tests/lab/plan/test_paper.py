@@ -124,7 +124,7 @@ def test_a_full_size_step_really_runs(recipe):
     from cbalign.engine.distribution import World
     from cbalign.engine.optimizer import build_adamw, set_learning_rate
     from cbalign.engine.task import Progress
-    from cbalign.tasks.pretrain import PretrainTask
+    from cbalign.tasks.align.learner import PretrainTask
 
     experiment = load(recipe).experiment
     torch.manual_seed(0)

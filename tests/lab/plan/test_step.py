@@ -19,7 +19,7 @@ from cbalign.lab.plan.step import measure_step
 from cbalign.lab.plan.training import planned as planned_task
 from cbalign.lab.plan.training import untrained
 from cbalign.models.build import build_model
-from cbalign.tasks.pretrain import PretrainTask
+from cbalign.tasks.align.learner import PretrainTask
 
 WORDS, QUEUE, TOKENS = 1000, 256, 16
 LATER = Progress(step=1000, total_steps=1001, steps_per_epoch=1, logged=False)

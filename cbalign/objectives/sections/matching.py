@@ -1,0 +1,43 @@
+"""Image-text matching in a spec."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cbalign.parts import Effect, ObjectiveSection, setting
+
+TRAINING = Effect.TRAINING
+
+
+class MatchingSection(ObjectiveSection):
+    """Image-text matching L_itm."""
+
+    name = "matching"
+    builds = "cbalign.objectives.matching:Matching"
+    provides: ClassVar[frozenset[str]] = frozenset({"matching"})
+    by_default: ClassVar[bool] = True
+
+    weight: float = setting(
+        1.0,
+        ge=0,
+        effect=TRAINING,
+        switch=Effect.ARCHITECTURE,
+        help="Factor of the term in the loss.",
+        paper="1 (ALBEF)",
+    )
+    hardness: float = setting(
+        1.0,
+        ge=0,
+        le=1,
+        effect=TRAINING,
+        help="Factor on the similarities that negatives are drawn by: 1 as published, 0 all alike.",
+        paper="1 (ALBEF)",
+    )
+    ramp_epochs: float = setting(
+        0.0,
+        ge=0,
+        effect=TRAINING,
+        help="Epochs over which the hardness grows from 0; a match head that meets only the hardest negatives from "
+        "the start may stay at chance for thousands of steps.",
+        paper="0 (ALBEF)",
+    )

@@ -1,0 +1,46 @@
+"""Lengths of training in steps, epochs or per cent of the whole: `2000 steps`, `0.5 epochs`, `5 %`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import Field
+
+PATTERN = r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|%)\s*$"
+
+Duration = Annotated[str, Field(pattern=PATTERN, examples=["2000 steps", "1 epoch", "5 %"])]
+
+
+def amount_and_unit(duration: str) -> tuple[float, str]:
+    """A duration taken apart: `("2000 steps")` is `(2000.0, "steps")`; the unit is `steps`, `epochs` or `%`.
+
+    Raises:
+        ValueError: not of the form.
+    """
+    match = re.match(PATTERN, duration)
+    if match is None:
+        raise ValueError(f"{duration!r} is not a duration: write '2000 steps', '1 epoch' or '5 %'")
+    unit = match[2]
+    return float(match[1]), unit if unit == "%" else f"{unit.rstrip('s')}s"
+
+
+def in_steps(duration: str, steps_per_epoch: int, total_steps: int | None = None) -> int:
+    """The whole number of optimiser steps that `duration` names.
+
+    Args:
+        duration: a string of the `Duration` form.
+        steps_per_epoch: optimiser steps in one pass over the training data.
+        total_steps: length of the training, needed for per cent.
+
+    Raises:
+        ValueError: not of the form, or per cent without a total.
+    """
+    amount, unit = amount_and_unit(duration)
+    if unit == "steps":
+        return round(amount)
+    if unit == "epochs":
+        return round(amount * steps_per_epoch)
+    if total_steps is None:
+        raise ValueError(f"{duration!r} is a share of the training, whose length is not known here")
+    return round(amount / 100 * total_steps)

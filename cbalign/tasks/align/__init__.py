@@ -1,0 +1,1 @@
+"""Pretraining and retrieval: aligning images and texts."""

@@ -1,0 +1,37 @@
+"""The task in a spec."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from cbalign.parts import Effect, ItemKind, TaskSection, setting
+
+ARCHITECTURE = Effect.ARCHITECTURE
+
+
+class PretrainTask(TaskSection):
+    """Pretraining: align, match and predict masked words."""
+
+    builds = "cbalign.tasks.align.kit:Kit"
+    runtime = "cbalign.tasks.align.runtime:Runtime"
+
+    items: ClassVar[ItemKind] = "pairs"
+    evaluation: ClassVar[str] = "retrieval"
+    aligns: ClassVar[bool] = True
+    graph_needs: ClassVar[dict[str, str]] = {"codebook": "codebook", "match": "matching"}
+
+    kind: Literal["pretrain"] = setting("pretrain", effect=ARCHITECTURE, help="Which task.")
+
+
+class RetrievalTask(TaskSection):
+    """Image-text retrieval, fine-tuned: the objectives of pretraining on the pairs of one data set."""
+
+    builds = "cbalign.tasks.align.kit:Kit"
+    runtime = "cbalign.tasks.align.runtime:Runtime"
+
+    items: ClassVar[ItemKind] = "pairs"
+    evaluation: ClassVar[str] = "retrieval"
+    aligns: ClassVar[bool] = True
+    graph_needs: ClassVar[dict[str, str]] = {"codebook": "codebook", "match": "matching"}
+
+    kind: Literal["retrieval"] = setting(effect=ARCHITECTURE, help="Which task.")
