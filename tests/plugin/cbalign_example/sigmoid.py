@@ -6,7 +6,8 @@ import math
 
 import torch
 import torch.nn.functional as F
-from cbalign.objectives.objective import Objective, ObjectiveContext, Step, Term
+from cbalign.objectives.objective import Objective, ObjectiveContext, Term
+from cbalign.objectives.step import Step
 from cbalign_example.sections import SigmoidSection
 from torch import nn
 
