@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from cbalign.data.check import DataFindings, Found, SplitFindings
     from cbalign.data.distribution import Distribution
     from cbalign.data.stats import SplitStatistics
-    from cbalign.models.sections.towers import TextSection
-    from cbalign.parts import ItemKind
+    from cbalign.parts import ItemKind, TextTowerSection
 
 _SHOWN = 3  # examples of a kind; --json has more
 _TEXTS: dict[ItemKind, tuple[str, str]] = {
@@ -26,7 +25,7 @@ _TEXTS: dict[ItemKind, tuple[str, str]] = {
 """What the texts of a kind of items are called: one, and several."""
 
 
-def check_text(findings: DataFindings, limits: TextSection, items: ItemKind) -> str:
+def check_text(findings: DataFindings, limits: TextTowerSection, items: ItemKind) -> str:
     """What `check` found: the sources, a table, examples, and whether the data can be used."""
     splits = findings.splits
     rows = [_check_row(found, limits, _TEXTS[items][1]) for found in splits.values()]
@@ -53,7 +52,7 @@ def stats_text(found: Mapping[str, SplitStatistics], image_size: int, items: Ite
     return "\n\n".join([_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)])
 
 
-def _check_row(found: SplitFindings, limits: TextSection, texts: str) -> dict[str, str]:
+def _check_row(found: SplitFindings, limits: TextTowerSection, texts: str) -> dict[str, str]:
     captions = found.captions
     tokens = captions.cut_by_max_tokens
     return {

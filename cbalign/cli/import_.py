@@ -12,7 +12,7 @@ from cbalign.cli.options import json_option, profile_option, set_option
 
 if TYPE_CHECKING:
     from cbalign.interop.import_albef import Imported
-    from cbalign.models.albef_import import Taken
+    from cbalign.models.weights import WeightReport
 
 PARTS = (
     ("image tower", "student.vision."),
@@ -25,7 +25,6 @@ PARTS = (
     ("temperature", "temperature."),
     ("queues", "image_queue."),
     ("queues", "text_queue."),
-    ("queues", "queues:"),
     ("codebook", "codebook."),
 )
 
@@ -92,16 +91,16 @@ def albef(
     if as_json:
         console.document(_document(made))
         return
-    console.note(_table(made.taken))
-    for title, names in _lists(made.taken):
+    console.note(_table(made.report))
+    for title, names in _lists(made.report):
         console.note("\n".join([f"\n{title}:", *(f"  {each}" for each in names)]))
     console.note(f"\n{made.parameters / 1e6:.1f} M trainable parameters; next: cbalign evaluate {made.run.folder}")
     console.result(str(made.run.folder))
 
 
-def _table(taken: Taken) -> str:
-    """How many tensors of each part were taken over, copied, reshaped or made anew."""
-    outcomes = (taken.loaded, taken.copied, taken.reshaped, taken.new)
+def _table(report: WeightReport) -> str:
+    """The number of tensors of each part that were loaded, copied, reshaped or missing."""
+    outcomes = (report.loaded, report.copied, report.reshaped, report.missing)
     rows = []
     for part in dict.fromkeys(name for name, _ in PARTS):
         counts = [sum(_part(name) == part for name in names) for names in outcomes]
@@ -114,25 +113,25 @@ def _part(name: str) -> str:
     return next(part for part, prefix in PARTS if name.startswith(prefix))
 
 
-def _lists(taken: Taken) -> list[tuple[str, tuple[str, ...]]]:
+def _lists(report: WeightReport) -> list[tuple[str, tuple[str, ...]]]:
     titled = [
-        ("reshaped", taken.reshaped),
-        ("missing in the file, new here", taken.new),
-        ("unexpected in the file, left out", taken.unexpected),
-        ("left out because they repeat others", taken.redundant),
+        ("reshaped", report.reshaped),
+        ("missing in the file, at their initial values", report.missing),
+        ("unexpected in the file, not loaded", report.unexpected),
+        ("redundant in the file, not loaded", report.redundant),
     ]
     return [(title, names) for title, names in titled if names]
 
 
 def _document(made: Imported) -> dict[str, object]:
-    taken = made.taken
+    report = made.report
     return {
         "run": str(made.run.folder),
         "parameters": made.parameters,
-        "loaded": list(taken.loaded),
-        "from_student": list(taken.copied),
-        "reshaped": list(taken.reshaped),
-        "missing": list(taken.new),
-        "unexpected": list(taken.unexpected),
-        "redundant": list(taken.redundant),
+        "loaded": list(report.loaded),
+        "from_student": list(report.copied),
+        "reshaped": list(report.reshaped),
+        "missing": list(report.missing),
+        "unexpected": list(report.unexpected),
+        "redundant": list(report.redundant),
     }

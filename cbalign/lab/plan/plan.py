@@ -21,7 +21,7 @@ from cbalign.lab.plan.memory import Memory, account, checkpoint_bytes
 from cbalign.lab.plan.step import StepCost, measure_step, planned_precision
 from cbalign.lab.plan.timing import Length, learning_rate, training_length
 from cbalign.lab.plan.training import Model, TrainingTexts, training_texts, untrained
-from cbalign.models.pretrained import bert_config
+from cbalign.models.pretrained import vocabulary_size
 from cbalign.tasks.start import inherited_tokenizer
 
 RATES = 50  # points of the learning-rate curve in JSON
@@ -223,10 +223,7 @@ def _tokenizer(experiment: Experiment, texts: TrainingTexts | None) -> Tokenizer
 
 
 def _vocabulary(experiment: Experiment, tokenizer: Tokenizer | None) -> int:
-    if tokenizer is not None:
-        return tokenizer.vocabulary_size
-    section = experiment.model.text
-    return section.vocabulary if section.tokenizer == "captions" else bert_config(section.architecture).vocabulary
+    return vocabulary_size(experiment.model.text) if tokenizer is None else tokenizer.vocabulary_size
 
 
 def _sizes(model: Model) -> Sizes:

@@ -110,7 +110,7 @@ class Planned:
 
 def planned(experiment: Experiment, model: Model, length: int, world: World) -> Planned:
     """The task of an experiment around `model`, with a batch of texts of `length` tokens."""
-    tokenizer = cast(Tokenizer, _Vocabulary(model.student.text.embeddings.words.num_embeddings))
+    tokenizer = cast(Tokenizer, _Vocabulary(model.student.text.vocabulary))
     kind = experiment.task
     if isinstance(model, AlignmentModel):
         loader = cast(Loader[Batch], None)  # the batch is given
