@@ -39,8 +39,8 @@ class WeightReport:
         )
         for title, names in (
             ("reshaped", self.reshaped),
-            ("missing, at their initial values", parts_of(self.missing)),
-            ("unexpected, not loaded", parts_of(self.unexpected)),
+            ("missing", parts_of(self.missing)),
+            ("unexpected", parts_of(self.unexpected)),
         ):
             if names:
                 yield f"{title}: {', '.join(names)}"
