@@ -10,7 +10,7 @@ from cbalign.answering import Answerer
 from cbalign.data.text import TextSettings, Tokenizer
 from cbalign.models.answer_graphs import TorchAnswerGraphs
 from cbalign.models.answering import AnswerDecoder, AnsweringNetwork
-from cbalign.models.bert import BertConfig, FusionEncoder, BertTextTower
+from cbalign.models.bert import BertConfig, BertTextTower, FusionEncoder
 from cbalign.models.vision import TimmVisionTower
 
 ANSWERS = ("yes", "no", "a red ball", "red", "red blocks", "two", "(2)")

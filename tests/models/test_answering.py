@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cbalign.models.answering import AnswerDecoder
-from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead, BertTextTower
+from cbalign.models.bert import BertConfig, BertTextTower, FusionEncoder, MaskedLanguageHead
 
 SIZES = BertConfig(vocabulary=30, width=16, layers=3, heads=2, intermediate=20, positions=12)
 CLS, SEP = 1, 2

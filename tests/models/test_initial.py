@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cbalign.errors import CheckpointError
-from cbalign.models.bert import BertConfig, FusionEncoder, BertTextTower
+from cbalign.models.bert import BertConfig, BertTextTower, FusionEncoder
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, PairFusionEncoder
 from cbalign.models.image_text import ClassificationHead
@@ -31,7 +31,9 @@ def entailment(side: int = 16, layers: int = 1, text_layers: int = 1) -> Distill
 
 def statements(side: int = 16) -> Distilled[ImagePairNetwork]:
     fusion = PairFusionEncoder(BERT, 1, 12, 0.0)
-    return Distilled(ImagePairNetwork(vision(side), BertTextTower(BERT, 1, 0.0), fusion, ClassificationHead(16, 2)), 0.9)
+    return Distilled(
+        ImagePairNetwork(vision(side), BertTextTower(BERT, 1, 0.0), fusion, ClassificationHead(16, 2)), 0.9
+    )
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from cbalign.models.bert import FusionEncoder, BertTextTower
+from cbalign.models.bert import BertTextTower, FusionEncoder
 from cbalign.models.vision import TimmVisionTower
 from tests.reference.folder import AnotherFormError, Sizes
 
