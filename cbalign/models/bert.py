@@ -234,6 +234,8 @@ class BertTextTower(TextTower):
 class FusionEncoder(nn.Module):
     """BERT layers in which text tokens attend to image tokens."""
 
+    part_name = "fusion layers"
+
     def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(BertLayer(config, dropout, image_width) for _ in range(layers))
@@ -263,6 +265,8 @@ class FusionEncoder(nn.Module):
 
 class MaskedLanguageHead(nn.Module):
     """BERT's head over the vocabulary; the output matrix is the word embedding itself."""
+
+    part_name = "masked-language head"
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()

@@ -19,6 +19,8 @@ class Towers(nn.Module):
         joint_dim: dimension d of the joint space.
     """
 
+    part_name = "projections"
+
     def __init__(
         self,
         vision: VisionTower,

@@ -97,3 +97,8 @@ class TextTowerSection(TowerSection):
     def trains_vocabulary(self) -> bool:
         """Whether the vocabulary is trained on the training texts."""
         return self.tokenizer_settings().pretrained is None
+
+    @property
+    def largest_vocabulary(self) -> int | None:
+        """Largest number of tokens, if the vocabulary is trained on the captions; None if it is known beforehand."""
+        return self.tokenizer_settings().vocabulary if self.trains_vocabulary else None

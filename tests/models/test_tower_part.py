@@ -171,9 +171,9 @@ def test_it_adapts_weights_of_another_image_size(toy: Experiment) -> None:
 
 
 def test_a_trunk_without_class_token_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"model\.vision\.architecture: 'vit_base_patch16_siglip_256' has no class"):
-        with torch.device("meta"):
-            TimmVisionTower("vit_base_patch16_siglip_256", 256)
+    refused = pytest.raises(SpecError, match=r"model\.vision\.architecture: 'vit_base_patch16_siglip_256' has no class")
+    with refused, torch.device("meta"):
+        TimmVisionTower("vit_base_patch16_siglip_256", 256)
 
 
 def test_registers_are_neither_patches_nor_interpolated() -> None:
