@@ -242,7 +242,7 @@ def _ruler(experiment: Experiment, sources: Mapping[str, StoredSource]) -> Capti
 
     section = experiment.model.text
     tokenizer = None
-    if section.tokenizer == "pretrained" or "train" in sources:
+    if not section.trains_vocabulary or "train" in sources:
         tokenizer = tokenizer_at_hand(section, lambda: captions_of(sources["train"]))
     if tokenizer is None:
         console.note("tokens are not counted: the spec's tokenizer is not available")

@@ -13,7 +13,7 @@ from cbalign.runtime.table import Table
 
 if TYPE_CHECKING:
     from cbalign.interop.import_albef import Imported
-    from cbalign.models.albef_import import Taken
+    from cbalign.models.weights import WeightReport
 
 
 @click.group("import")
@@ -82,7 +82,7 @@ def albef(
     if as_json:
         console.document(_document(made))
         return
-    lists = ["\n".join([f"{title}:", *(f"  {each}" for each in names)]) for title, names in _lists(made.taken)]
+    lists = ["\n".join([f"{title}:", *(f"  {each}" for each in names)]) for title, names in _lists(made.report)]
     console.note_blocks(_table(made), *lists)
     console.note(f"\n{made.parameters / 1e6:.1f} M trainable parameters; next: cbalign evaluate {made.run.folder}")
     console.result(str(made.run.folder))
@@ -90,8 +90,8 @@ def albef(
 
 def _table(made: Imported) -> Table:
     """The number of tensors of each part that were loaded, copied, reshaped or left at their initial values."""
-    taken = made.taken
-    named = (taken.loaded, taken.copied, taken.reshaped, taken.new)
+    report = made.report
+    named = (report.loaded, report.copied, report.reshaped, report.missing)
     outcomes = [[_part(made, name) for name in names] for names in named]
     parts = dict.fromkeys(_part(made, name) for name in made.tensors.tensors)
     counts = {part: [outcome.count(part) for outcome in outcomes] for part in parts}
@@ -105,25 +105,25 @@ def _part(made: Imported, line: str) -> str:
     return "teacher" if tensor.teacher else tensor.part
 
 
-def _lists(taken: Taken) -> list[tuple[str, tuple[str, ...]]]:
+def _lists(report: WeightReport) -> list[tuple[str, tuple[str, ...]]]:
     titled = [
-        ("reshaped", taken.reshaped),
-        ("missing in the file, initialised", taken.new),
-        ("unexpected in the file, skipped", taken.unexpected),
-        ("skipped duplicates", taken.redundant),
+        ("reshaped", report.reshaped),
+        ("missing in the file, initialised", report.missing),
+        ("unexpected in the file, skipped", report.unexpected),
+        ("skipped duplicates", report.redundant),
     ]
     return [(title, names) for title, names in titled if names]
 
 
 def _document(made: Imported) -> dict[str, object]:
-    taken = made.taken
+    report = made.report
     return {
         "run": str(made.run.folder),
         "parameters": made.parameters,
-        "loaded": list(taken.loaded),
-        "from_student": list(taken.copied),
-        "reshaped": list(taken.reshaped),
-        "missing": list(taken.new),
-        "unexpected": list(taken.unexpected),
-        "redundant": list(taken.redundant),
+        "loaded": list(report.loaded),
+        "from_student": list(report.copied),
+        "reshaped": list(report.reshaped),
+        "missing": list(report.missing),
+        "unexpected": list(report.unexpected),
+        "redundant": list(report.redundant),
     }

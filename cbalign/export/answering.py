@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cbalign.answering import Answerer
 from cbalign.data.answer_list import write_answers
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import FirstItems, ItemSource, Question
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
@@ -82,9 +82,9 @@ class AnsweringSubject:
         return self.answerer.tokenizer
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.answerer.image_size
+    def preprocessing(self) -> Preprocessing:
+        """Input size and pixel statistics of the image tower."""
+        return self.answerer.network.vision.preprocessing
 
     @property
     def weights(self) -> int:
@@ -149,7 +149,7 @@ class AnsweringLadder(Ladder):
         self._subject = subject
         self._model = subject.answerer
         self._exported = exported
-        self._image_size = subject.image_size if session is None else session.image_size
+        self._image_size = subject.preprocessing.size if session is None else session.image_size
 
     def _parts(self) -> Iterable[Part]:
         return (

@@ -109,9 +109,8 @@ def _usage(manifest: BundleManifest, experiment: Experiment) -> str:
 
 
 def _licences(experiment: Experiment) -> str:
-    text, vision = experiment.model.text, experiment.model.vision
-    origins: list[str] = [experiment.data.train.source]
-    origins += [tower.architecture for tower in (text, vision) if tower.init == "pretrained"]
+    weights = (experiment.model.text.weights_source, experiment.model.vision.weights_source)
+    origins = [experiment.data.train.source, *(source.model for source in weights if source and source.model)]
     known = [f"- {_LICENCES[name]}" for name in origins if name in _LICENCES]
     unknown = [f"- {name}: not known here, look where it came from" for name in origins if name not in _LICENCES]
     return "\n".join(["The licences of what it was made from apply to the model too:", "", *known, *unknown])

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, TextTower, initialise, key_mask
+from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, initialise, key_mask
+from cbalign.models.tower import TextTower, VisionTower
 from cbalign.models.towers import unit
-from cbalign.models.vision import VisionTower
 
 ASSIGNMENTS = 3  # a text belongs to the first image, the second, or neither
 
@@ -128,4 +128,4 @@ class TextAssignmentNetwork(ImagePairNetwork):
     @torch.no_grad()
     def embed_images(self, image_tokens: Tensor) -> Tensor:
         """Image tokens (B, N, D) to unit vectors (B, d) in float32."""
-        return unit(self.image_projection(image_tokens[:, 0].detach()))
+        return unit(self.image_projection(self.vision.pool(image_tokens.detach())))

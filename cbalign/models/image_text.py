@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cbalign.models.bert import FusionEncoder, TextTower
-from cbalign.models.vision import VisionTower
+from cbalign.models.bert import FusionEncoder
+from cbalign.models.tower import TextTower, VisionTower
 
 
 class ImageTextEncoder(nn.Module):

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from cbalign.data.check import DataFindings, Found, SplitFindings
     from cbalign.data.distribution import Distribution
     from cbalign.data.stats import SplitStatistics
-    from cbalign.models.sections.towers import TextSection
-    from cbalign.parts import ItemKind
+    from cbalign.parts import ItemKind, TextTowerSection
 
 _SHOWN = 3  # examples of a kind; --json has more
 _TEXTS: dict[ItemKind, tuple[str, str]] = {
@@ -26,7 +25,7 @@ _TEXTS: dict[ItemKind, tuple[str, str]] = {
 """What the texts of a kind of items are called, in singular and plural."""
 
 
-def check_blocks(findings: DataFindings, limits: TextSection, items: ItemKind) -> list[Block]:
+def check_blocks(findings: DataFindings, limits: TextTowerSection, items: ItemKind) -> list[Block]:
     """Report a check: the sources, a table of counts, examples, and the problems."""
     splits = findings.splits
     rows = [_check_row(found, limits, _TEXTS[items][1]) for found in splits.values()]
@@ -56,7 +55,7 @@ def stats_blocks(found: Mapping[str, SplitStatistics], image_size: int, items: I
     return [_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)]
 
 
-def _check_row(found: SplitFindings, limits: TextSection, texts: str) -> dict[str, str]:
+def _check_row(found: SplitFindings, limits: TextTowerSection, texts: str) -> dict[str, str]:
     captions = found.captions
     tokens = captions.cut_by_max_tokens
     return {

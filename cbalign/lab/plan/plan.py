@@ -19,10 +19,10 @@ from cbalign.lab.plan.memory import Memory, account, checkpoint_bytes
 from cbalign.lab.plan.step import StepCost, measure_step, planned_precision
 from cbalign.lab.plan.timing import Length, learning_rate, training_length
 from cbalign.lab.plan.training import Model, TrainingTexts, on_meta, training_texts
-from cbalign.models.bert import FusionEncoder, TextTower
+from cbalign.models.bert import FusionEncoder
 from cbalign.models.codebook import Codebook
 from cbalign.models.recorded import tensor_table
-from cbalign.models.vision import VisionTower
+from cbalign.models.tower import TextTower, VisionTower
 from cbalign.tasks.start import inherited_tokenizer
 
 RATES = 50  # points of the learning-rate curve in JSON

@@ -17,8 +17,8 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.lab.plan.captions import CaptionLengths
 from cbalign.lab.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch, OperationsByOwner
 from cbalign.lab.plan.training import Model, planned
-from cbalign.models.bert import FusionEncoder, TextTower
-from cbalign.models.vision import VisionTower
+from cbalign.models.bert import FusionEncoder
+from cbalign.models.tower import TextTower, VisionTower
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from cbalign.data.source import captions_of, open_source
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
-from cbalign.errors import UsageError
 from cbalign.experiment.data import DataSection
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.alignment import AlignmentModel
@@ -33,8 +32,7 @@ from cbalign.models.build import (
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
-from cbalign.models.pretrained import bert_config
-from cbalign.models.sections.towers import TextSection
+from cbalign.models.pretrained import vocabulary_size
 from cbalign.tasks.align import learner as pretrain
 from cbalign.tasks.align.section import PretrainTask, RetrievalTask
 from cbalign.tasks.classify import Classification
@@ -111,13 +109,8 @@ def on_meta(experiment: Experiment, vocabulary: int | None = None) -> Model:
         vocabulary: number of tokens that the tokenizer knows; None takes the largest that captions may give, or that of
             the text architecture.
     """
-    text = experiment.model.text
     if vocabulary is None:
-        vocabulary = text.largest_vocabulary
-    if vocabulary is None:
-        if not isinstance(text, TextSection):
-            raise UsageError("the size of the vocabulary is not known before the tokenizer is opened")
-        vocabulary = bert_config(text.architecture).vocabulary
+        vocabulary = vocabulary_size(experiment.model.text)
     with torch.device("meta"):
         return untrained(experiment, vocabulary)
 
@@ -132,7 +125,7 @@ class Planned:
 
 def planned(experiment: Experiment, model: Model, length: int, world: World) -> Planned:
     """The task of an experiment around `model`, with a batch of texts of `length` tokens."""
-    tokenizer = cast(Tokenizer, _Vocabulary(model.student.text.embeddings.words.num_embeddings))
+    tokenizer = cast(Tokenizer, _Vocabulary(model.student.text.vocabulary))
     kind = experiment.task
     if isinstance(model, AlignmentModel):
         loader = cast(Loader[Batch], None)  # the batch is given

@@ -103,5 +103,5 @@ def _model(start: Start, vocabulary: int) -> Distilled[ImagePairNetwork]:
 
 def _untrained(experiment: Experiment, vocabulary: int) -> Distilled[ImagePairNetwork]:
     """The model as ALBEF's NLVR.py has it before it loads a checkpoint: BERT's weights, the rest at random."""
-    vision = experiment.model.vision.model_copy(update={"init": "random"})
+    vision = experiment.model.vision.without_weights()
     return build_image_pairs(experiment.model.model_copy(update={"vision": vision}), vocabulary)
