@@ -83,7 +83,10 @@ def pairs_from(data: Pairs, name: str, *, image: str | None = None, text: str | 
     """
     columns = getattr(data, "column_names", None)
     if isinstance(columns, list):  # a Hugging Face dataset: captions without decoding images
-        text_key, image_key = _column(columns, text, TEXT_COLUMNS, "text"), _column(columns, image, IMAGE_COLUMNS, "image")
+        text_key, image_key = (
+            _column(columns, text, TEXT_COLUMNS, "text"),
+            _column(columns, image, IMAGE_COLUMNS, "image"),
+        )
         texts = data[text_key]
         return _pairs(name, [_captions(each, name, i) for i, each in enumerate(texts)], lambda i: data[i][image_key])
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
@@ -98,7 +101,10 @@ def _from_items(data: Any, name: str, image: str | None, text: str | None) -> Py
     first = data[0]
     if isinstance(first, Mapping):
         columns = [str(key) for key in first]
-        text_key, image_key = _column(columns, text, TEXT_COLUMNS, "text"), _column(columns, image, IMAGE_COLUMNS, "image")
+        text_key, image_key = (
+            _column(columns, text, TEXT_COLUMNS, "text"),
+            _column(columns, image, IMAGE_COLUMNS, "image"),
+        )
         captions = [_captions(data[i][text_key], name, i) for i in range(len(data))]
         return _pairs(name, captions, lambda i: data[i][image_key])
     if not isinstance(first, tuple | list) or len(first) != 2:

@@ -79,6 +79,11 @@ def note_blocks(*parts: Block) -> None:
     note(as_text(parts, width(sys.stderr)))
 
 
+def warning(message: str) -> None:
+    """Print a warning on stderr."""
+    note(f"{click.style('warning:', fg='yellow', bold=True)} {message}")
+
+
 def error(message: str, remedy: str | None = None) -> None:
     """Print an error and its remedy on stderr."""
     note(f"{click.style('error:', fg='red', bold=True)} {message}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cbalign.data.source import Source
 from cbalign.data.items import Pair
 from cbalign.data.sections.memory import MemorySource
+from cbalign.data.source import Source
 from cbalign.errors import DataError
 from cbalign.parts import ItemKind
 

@@ -17,22 +17,24 @@ from typing import Generic
 
 import torch
 
+from cbalign.engine.averages import Averages
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from cbalign.engine.distribution import World, losses_explained
 from cbalign.engine.divergence import StepNumbers, explain_gradient, explain_losses
-from cbalign.engine.journal import Journal
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
 from cbalign.engine.parallel import StepModule
 from cbalign.engine.precision import agree_precision, autocast, check_precision, explain_emulation
-from cbalign.engine.records import Record, Window
 from cbalign.engine.reporter import Reporter
 from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.engine.run_log import RunLog
 from cbalign.engine.schedule import Schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.task import BatchT, Progress, StepOutput, Task
 from cbalign.engine.timetable import build_timetable
+from cbalign.engine.tracker import Record
 from cbalign.errors import CbalignError, DeviceError, DivergenceError, Interrupted
+from cbalign.experiment.log import LogSection
 from cbalign.experiment.training import TrainSection
 
 
@@ -52,6 +54,7 @@ def fit(
     world: World,
     reporter: Reporter,
     *,
+    log: LogSection | None = None,
     argv: tuple[str, ...] = (),
     resume_command: str | None = None,
 ) -> Outcome:
@@ -63,8 +66,9 @@ def fit(
         run: a run directory, this process's alone.
         world: the processes that train together.
         reporter: where progress is shown.
+        log: the spec's `log` section; None for its defaults.
         argv: the command, for the manifest.
-        resume_command: what to type to go on after an interruption.
+        resume_command: the command that resumes the training after an interruption.
 
     Raises:
         Interrupted: a signal arrived; the step was finished and a checkpoint written.
@@ -79,8 +83,8 @@ def fit(
         if world.is_main:
             stack.enter_context(run.lock())
         signals = stack.enter_context(StopSignals())
-        journal = stack.enter_context(Journal(run, world))
-        training = _Training(task, train, run, world, reporter, signals, journal, stack)
+        run_log = stack.enter_context(RunLog(run, world, log or LogSection(), reporter.note))
+        training = _Training(task, train, run, world, reporter, signals, run_log, stack)
         training.resume()
         training.begin(argv)
         try:
@@ -88,22 +92,22 @@ def fit(
             with losses_explained(command):
                 metrics = training.complete(command)
         except Interrupted as stop:
-            journal.end("interrupted", step=training.done, message=stop.message)
+            run_log.end("interrupted", step=training.done, message=stop.message)
             raise
         except DivergenceError as error:
-            journal.end("diverged", step=training.done, message=error.message)
+            run_log.end("diverged", step=training.done, message=error.message)
             raise
         except torch.OutOfMemoryError as error:
-            journal.end("failed", step=training.done, message=str(error))
+            run_log.end("failed", step=training.done, message=str(error))
             raise DeviceError(
                 f"{world.device} ran out of memory: {str(error).splitlines()[0]}",
                 remedy="Make train.batch_size smaller; train.global_batch_size keeps the optimiser's batch.",
             ) from error
         except BaseException as error:
             with suppress(CbalignError):  # a full disk must not hide what happened
-                journal.end("failed", step=training.done, message=str(error) or type(error).__name__)
+                run_log.end("failed", step=training.done, message=str(error) or type(error).__name__)
             raise
-        journal.end("finished", step=training.done, metrics=metrics)
+        run_log.end("finished", step=training.done, metrics=metrics)
         return Outcome(training.timetable.total_steps, metrics, time.monotonic() - started)
 
 
@@ -118,13 +122,13 @@ class _Training(Generic[BatchT]):
         world: World,
         reporter: Reporter,
         signals: StopSignals,
-        journal: Journal,
+        run_log: RunLog,
         stack: ExitStack,
     ) -> None:
-        self.precision = agree_precision(train.precision, journal.precision, world)
+        self.precision = agree_precision(train.precision, run_log.precision, world)
         check_precision(world.device, self.precision)
         self.task, self.train, self.run, self.world = task, train, run, world
-        self.reporter, self.signals, self.journal, self.stack = reporter, signals, journal, stack
+        self.reporter, self.signals, self.run_log, self.stack = reporter, signals, run_log, stack
         self.timetable = build_timetable(train, batches_per_epoch=task.batches_per_epoch, processes=world.size)
         table = self.timetable
         self.schedule: Schedule = train.schedule.build(train.optimizer.lr, table.steps_per_epoch, table.total_steps)
@@ -132,22 +136,22 @@ class _Training(Generic[BatchT]):
         self.forward = StepModule(task, world, groups, train.parallel)
         self.optimizer = build_adamw(self.forward.groups, train.optimizer)
         self.done = 0
-        self.window = Window()
+        self.averages = Averages()
         self.busy = 0.0  # seconds spent in steps since the last log line
         self.timed = 0  # steps since then
 
     def resume(self) -> None:
-        """Take up the newest checkpoint, if there is one, and cut the records to it."""
+        """Load the newest checkpoint, if there is one, and cut the metrics to it."""
         checkpoint = self.world.share(latest_checkpoint(self.run.checkpoints))
         if checkpoint is not None:
             state = load_checkpoint(checkpoint, self.task.model, self.optimizer)
             state.require_same_length(self.timetable, str(self.run.folder))
-            self.done, self.window = state.step, Window(state.window)
-        self.journal.resume(self.done)
+            self.done, self.averages = state.step, Averages(state.window)
+        self.run_log.resume(self.done)
 
     def begin(self, argv: tuple[str, ...]) -> None:
         """Write down who works on the run, and show it."""
-        self.journal.begin(from_step=self.done, argv=argv, precision=self.precision)
+        self.run_log.begin(from_step=self.done, argv=argv, precision=self.precision)
         total = self.timetable.total_steps
         notes = (
             explain_warmup(self.schedule, total),
@@ -165,7 +169,7 @@ class _Training(Generic[BatchT]):
         metrics: Mapping[str, float] = {}
         try:
             if self.timetable.evaluates(self.done):  # a kill may have come between checkpoint and evaluation
-                metrics = self.journal.evaluation(self.done) or self._evaluate()
+                metrics = self.run_log.evaluation(self.done) or self._evaluate()
             batches = self._batches()
             while self.done < self.timetable.total_steps:
                 self._stop_if_asked()
@@ -247,7 +251,7 @@ class _Training(Generic[BatchT]):
         return output
 
     def _check_finite(self, numbers: StepNumbers, batch: list[BatchT]) -> None:
-        """Add the step's numbers to the window if all processes can make the step.
+        """Add the step's numbers to the averages if all processes can make the step.
 
         Raises:
             DivergenceError: the loss or the gradient of some process is not finite.
@@ -258,7 +262,7 @@ class _Training(Generic[BatchT]):
             losses = [text for text in self.world.collect(explain_losses(numbers.measured, indices)) if text]
             raise self._diverged(losses[0] if losses else explain_gradient(self.task.model, indices))
         for values in numbers.logged():
-            self.window.add(values)
+            self.averages.add(values)
 
     def _diverged(self, found: str) -> DivergenceError:
         newest = latest_checkpoint(self.run.checkpoints)
@@ -271,23 +275,23 @@ class _Training(Generic[BatchT]):
         )
 
     def _log(self, rate: float) -> None:
-        means = self._reduced_window().means()
+        means = self._reduced_averages().means()
         samples = self.timed * self.timetable.global_batch_size
         values = {"loss": means.pop("loss"), "lr": rate, **means, "samples_per_second": samples / self.busy}
-        self.window.clear()
+        self.averages.clear()
         self.busy, self.timed = 0.0, 0
         self._write(Record("train", self.done, self._progress().epoch, values))
 
-    def _reduced_window(self) -> Window:
-        """The window averaged over ranks, so that all of them hold, and save, the same."""
+    def _reduced_averages(self) -> Averages:
+        """The averages over all ranks, so that each rank has, and saves, the same."""
         if self.world.size > 1:
-            totals = self.window.totals()
+            totals = self.averages.totals()
             sums = torch.tensor([total for total, _ in totals.values()], device=self.world.device, dtype=torch.float64)
-            self.window.replace(dict(zip(totals, self.world.mean(sums).tolist())))
-        return self.window
+            self.averages.replace(dict(zip(totals, self.world.mean(sums).tolist())))
+        return self.averages
 
     def _write(self, record: Record) -> None:
-        self.journal.write(record)
+        self.run_log.log(record)
         self.reporter.record(record)
 
     def _evaluate(self) -> Mapping[str, float]:
@@ -305,8 +309,8 @@ class _Training(Generic[BatchT]):
 
     def _save(self) -> Path:
         """Write a checkpoint of what is done."""
-        state = TrainingState.of(self.done, self.timetable, self._reduced_window().totals())
-        self.journal.sync()
+        state = TrainingState.of(self.done, self.timetable, self._reduced_averages().totals())
+        self.run_log.sync()
         keep, writes = self.train.keep_checkpoints, self.world.is_main
         path = save_checkpoint(self.run.checkpoints, state, self.task.model, self.optimizer, keep=keep, writes=writes)
         self.world.barrier()

@@ -18,6 +18,7 @@ from cbalign.export.alignment_ladder import AlignmentLadder, Expected
 from cbalign.export.subject import bytes_of
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.golden import alignment_outputs, write_golden
+from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
 
 _GOLDEN_PAIRS = 4
@@ -99,4 +100,4 @@ class AlignmentSubject:
         sample = self.expected.sample
         pixels, texts = sample.pixels[:_GOLDEN_PAIRS], sample.texts[:_GOLDEN_PAIRS]
         outputs = {name: alignment_outputs(side, pixels, texts) for name, side in sessions.items()}
-        write_golden({"fp32": alignment_outputs(self.encoder, pixels, texts)} | outputs, pixels, texts, path)
+        write_golden({REFERENCE: alignment_outputs(self.encoder, pixels, texts)} | outputs, pixels, texts, path)

@@ -23,6 +23,7 @@ from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.export.ladder import Ladder, Part
 from cbalign.export.parity import CODEBOOK, SAME_VECTORS, WHOLE, difference
 from cbalign.export.sample import Sample, batch_sizes
+from cbalign.runtime.precisions import REFERENCE
 
 _TASK_IMAGES = 512
 _TASK_CANDIDATES = 16
@@ -87,7 +88,7 @@ class AlignmentLadder(Ladder):
         self,
         expected: Expected,
         exported: TextEncoder,
-        precision: str = "fp32",
+        precision: str = REFERENCE,
         report: Callable[[str], None] = lambda stage: None,
     ) -> None:
         super().__init__(precision, report)
@@ -207,7 +208,7 @@ class AlignmentLadder(Ladder):
             results = self._results = _evaluate(self.exported, self.expected.encoder, self.expected.source)
             protocols = {result.protocol for result in results}
             wanted = tuple(result for result in self.expected.results if result.protocol in protocols)
-            if self.precision != "fp32":
+            if self.precision != REFERENCE:
                 name, loss = surest_loss(wanted, results)
                 self._add("task", WHOLE, f"{name}: points that are surely lost", loss, self.limits.recall)
                 return

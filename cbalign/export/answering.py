@@ -31,6 +31,7 @@ from cbalign.export.subject import bytes_of
 from cbalign.models.answer_graphs import TorchAnswerer
 from cbalign.runtime.answering import open_answerer
 from cbalign.runtime.golden import answering_outputs, write_golden
+from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
 
 _TASK_QUESTIONS = 512
@@ -123,7 +124,7 @@ class AnsweringSubject:
         """A few questions."""
         pixels, texts = self.pixels[:_GOLDEN_QUESTIONS], self.texts[:_GOLDEN_QUESTIONS]
         outputs = {name: answering_outputs(open_answerer(side), pixels, texts) for name, side in sessions.items()}
-        write_golden({"fp32": answering_outputs(self.answerer, pixels, texts)} | outputs, pixels, texts, path)
+        write_golden({REFERENCE: answering_outputs(self.answerer, pixels, texts)} | outputs, pixels, texts, path)
 
 
 class AnsweringLadder(Ladder):
@@ -142,7 +143,7 @@ class AnsweringLadder(Ladder):
         subject: AnsweringSubject,
         exported: Answerer,
         session: Session | None = None,
-        precision: str = "fp32",
+        precision: str = REFERENCE,
         report: Callable[[str], None] = lambda stage: None,
     ) -> None:
         super().__init__(precision, report)

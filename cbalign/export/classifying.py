@@ -30,6 +30,7 @@ from cbalign.export.subject import bytes_of
 from cbalign.models.classifier import TorchClassifier
 from cbalign.runtime.classifying import LABELS_FILE, open_classifier
 from cbalign.runtime.golden import classifying_outputs, write_golden
+from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
 
 _TASK_ITEMS = 512
@@ -119,7 +120,7 @@ class ClassifyingSubject:
         """A few items."""
         pixels, texts = self.pixels[:_GOLDEN_ITEMS], self.texts[:_GOLDEN_ITEMS]
         outputs = {name: classifying_outputs(open_classifier(side), pixels, texts) for name, side in sessions.items()}
-        write_golden({"fp32": classifying_outputs(self.classifier, pixels, texts)} | outputs, pixels, texts, path)
+        write_golden({REFERENCE: classifying_outputs(self.classifier, pixels, texts)} | outputs, pixels, texts, path)
 
 
 class ClassifyingLadder(Ladder):
@@ -138,7 +139,7 @@ class ClassifyingLadder(Ladder):
         subject: ClassifyingSubject,
         exported: Classifier,
         tokenizer: Tokenizer,
-        precision: str = "fp32",
+        precision: str = REFERENCE,
         report: Callable[[str], None] = lambda stage: None,
     ) -> None:
         super().__init__(precision, report)

@@ -16,6 +16,7 @@ from cbalign.engine.run import Run, open_run
 from cbalign.errors import CbalignError, CheckpointError
 from cbalign.experiment.data import Source
 from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.requirements import with_requirements
 from cbalign.experiment.task import InitSection
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
@@ -119,7 +120,11 @@ class Start:
 
 
 def pinned(experiment: Experiment) -> Experiment:
-    """The experiment with the run that `init` means now in place of `runs/latest`, which will mean another."""
+    """The experiment as a run records it.
+
+    `requires` lists the distributions of its parts, and `init` names the run that `runs/latest` is at this time.
+    """
+    experiment = with_requirements(experiment)
     if experiment.init is None or experiment.init.run is None:
         return experiment
     folder = open_run(Path(experiment.init.run)).folder

@@ -149,7 +149,7 @@ def test_what_embeds_is_refused(place: Path, bundle: Path, words: tuple[str, ...
 def test_triton_refuses_a_classifier_before_anything_is_exported(place: Path, run: Path) -> None:
     result = cbalign(place, "export", str(run), "--triton", "models", "--output", "none")
     assert result.code == 2, result.stderr
-    assert "Triton serves models of pretraining and retrieval" in result.stderr
+    assert "the export target triton needs the graphs image and text" in result.stderr
     assert not (place / "none").exists()
 
 

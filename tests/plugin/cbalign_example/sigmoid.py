@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from cbalign.objectives.objective import Objective, ObjectiveContext, Term
 from cbalign.objectives.step import Step
-from cbalign_example.sections import SigmoidSection
 from torch import nn
+
+from cbalign_example.sections import SigmoidSection
 
 
 class Sigmoid(Objective):

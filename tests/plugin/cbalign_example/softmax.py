@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from cbalign.models.transport import TransportPlan
 from cbalign_example.sections import SoftmaxSection
-from torch import Tensor
 
 
 @dataclass(frozen=True)
