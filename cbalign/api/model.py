@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ class Model:
     """A trained model with one contract, whether PyTorch or onnxruntime computes. Make it with `cbalign.load`.
 
     Images are paths, bytes of image files, Pillow images or RGB arrays (H, W, 3), one or many; an array (B, H, W, 3) is
-    many. They are resized and normalised as the model was trained. One image or text gives one vector (d,), a collection
-    of n gives (n, d).
+    many. They are resized and normalised as in training. One image or text gives one vector (d,), a collection of n
+    gives (n, d).
 
     Args:
         model: what computes.
@@ -40,10 +40,17 @@ class Model:
     """
 
     def __init__(
-        self, model: Any, experiment: Experiment, path: Path, step: int | None, backend: str, *, lineage: Any = ()
+        self,
+        model: Any,
+        experiment: Experiment,
+        path: Path,
+        step: int | None,
+        backend: str,
+        *,
+        identity: Callable[[], str] = lambda: "",
     ) -> None:
         self._model = model
-        self._lineage = lineage
+        self._identity = identity  # equal for models that give the same vectors
         self.experiment = experiment
         self.path = path
         self.step = step

@@ -98,7 +98,7 @@ def diff(
 
     opened = [open_operand(name) for name in operands]
     try:
-        findings = gather(opened, only=only, ignore=ignore, everything=everything)
+        findings = gather(opened, only=only, ignore=ignore, everything=everything, report=console.note)
     except (CheckpointError, BundleError) as error:
         raise UsageError(error.message, remedy=error.remedy) from error
     _print(findings, "json" if as_json else layout)

@@ -1,8 +1,8 @@
-"""Everything that tells operands apart, gathered once for every layout."""
+"""All differences between operands, gathered once for every layout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ _FAMILIES = {"run": "runs and checkpoints", "bundle": "bundles"}  # what only th
 
 @dataclass(frozen=True)
 class Pairing:
-    """What became of the first operand's graphs or tensors in another operand."""
+    """The changes of graphs or tensors from the first operand to another one."""
 
     first: str
     other: str
@@ -37,7 +37,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a layout shows. `derived` has the quantities of every operand, row by row, that are not the same in all."""
+    """What a layout shows. Each row of `derived` is one quantity of all operands, which differs between them."""
 
     operands: tuple[Operand, ...]
     comparison: Comparison
@@ -45,11 +45,11 @@ class Findings:
     verdicts: tuple[Verdict, ...]
     metrics: MetricTable | None
     pairings: tuple[Pairing, ...]
-    everything: bool  # whether what is the same, and every tensor, is to be shown
+    everything: bool  # whether equal settings and all tensors are shown
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the user calls the operands."""
+        """Names of the operands as the user gave them."""
         return tuple(operand.name for operand in self.operands)
 
     @property
@@ -59,15 +59,21 @@ class Findings:
 
 
 def gather(
-    operands: Sequence[Operand], *, only: Sequence[str] = (), ignore: Sequence[str] = (), everything: bool = False
+    operands: Sequence[Operand],
+    *,
+    only: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    everything: bool = False,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Findings:
-    """Compare operands by all that they are.
+    """Compare operands by their settings and by what they record.
 
     Args:
         operands: two or more.
-        only: nothing but differences of these effect classes or below these paths.
-        ignore: leave out those of these.
-        everything: list what is the same, too.
+        only: keep only differences of these effect classes or below these paths.
+        ignore: leave out differences of these effect classes or below these paths.
+        everything: also list equal settings.
+        report: called with a line before something takes seconds.
 
     Raises:
         UsageError: `only` or `ignore` name something that these operands do not have.
@@ -96,6 +102,10 @@ def gather(
             shown = shown.keep(lambda d, n=names, k=keep: is_among(d, n) is k)  # type: ignore[misc]
     if only:  # the rest is about the whole
         return Findings(tuple(operands), shown, (), (), None, (), everything)
+    if everything or Effect.ARCHITECTURE in specs.by_effect:
+        from cbalign.lab.comparison.tensors import with_tensors
+
+        known = with_tensors([operand.experiment for operand in operands], known, report)
     rows = zip(*(derived_quantities(o.experiment, k) for o, k in zip(operands, known)))
     return Findings(
         operands=tuple(operands),
@@ -118,14 +128,14 @@ def is_among(difference: Difference, names: Sequence[str]) -> bool:
 
 
 def _differ(row: Sequence[Quantity]) -> bool:
-    """Whether what is known of a quantity differs, or else why it is not; known beside unknown tells nothing."""
+    """Whether the known values of a quantity differ, or the reasons why it is not known."""
     return (
         len({q.value for q in row if q.value is not None}) > 1 or len({q.unknown for q in row if q.value is None}) > 1
     )
 
 
 def _refuse_unknown(names: Sequence[str], operands: Sequence[Operand]) -> None:
-    """A misspelt class or path would pass for "no differences"."""
+    """Refuse misspelt classes and paths, which would look like "no differences"."""
     classes = [effect.value for effect in Effect]
     paths = [found.path.replace(".[]", "") for found in every(Experiment)]
     for name in names:
@@ -168,7 +178,7 @@ def _pairings(operands: Sequence[Operand]) -> tuple[Pairing, ...]:
 
 
 def _files(pairings: Sequence[Pairing], operands: Sequence[Operand], facts: Sequence[Facts]) -> list[Difference]:
-    """Graphs and weights that are not the same, as differences that count."""
+    """Graphs and weights that differ, as differences that affect the exit code."""
     found = {}
     for pairing in pairings:
         changes = [(f"bundle.{graph.name}", graph.weights, graph.computes_the_same) for graph in pairing.graphs]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("path", metavar="[a.b.c]", default="", shell_complete=offers.paths)
 @json_option
 def explain(path: str, as_json: bool) -> None:
-    """Tell type, range, default, effect, the published value and the readers of a setting.
+    """Print type, range, default, effect and published value of a setting.
 
     For a section it lists the settings in it, and without a name the sections.
     """
@@ -64,9 +64,8 @@ def _title(found: Found) -> str:
 
 
 def facts(found: Found) -> list[tuple[str, str]]:
-    """All that is known of a setting beside its help, by name; a name is empty where the one before goes on."""
+    """What a setting declares besides its help, by name; an empty name continues the line before."""
     from cbalign.experiment.fields import Choice, Items, Leaf
-    from cbalign.experiment.usage import readers
 
     setting = found.setting
     known: list[tuple[str, str]] = []
@@ -87,8 +86,6 @@ def facts(found: Found) -> list[tuple[str, str]]:
         known.append(("", f"{setting.switch.value} when it goes to or from 0"))
     if setting.paper:
         known.append(("published", setting.paper))
-    if isinstance(setting.shape, Leaf) and (used := readers(found)):
-        known.append(("used in", ", ".join(used)))
     return known
 
 
@@ -128,7 +125,6 @@ def _listing(choice: Choice, prefix: str) -> str:
 
 def _data(found: Found) -> dict[str, object]:
     from cbalign.experiment.fields import Leaf
-    from cbalign.experiment.usage import readers
 
     setting = found.setting
     leaf = setting.shape if isinstance(setting.shape, Leaf) else None
@@ -141,6 +137,5 @@ def _data(found: Found) -> dict[str, object]:
         "default": setting.default,
         "effect": found.effect.value if found.effect else None,
         "published": setting.paper,
-        "used_in": list(readers(found)) if leaf else [],
         "help": setting.help,
     }

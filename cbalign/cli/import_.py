@@ -1,4 +1,4 @@
-"""`cbalign import`: weights that others published, as a run."""
+"""`cbalign import`: published weights as a run."""
 
 from __future__ import annotations
 
@@ -14,21 +14,6 @@ if TYPE_CHECKING:
     from cbalign.interop.import_albef import Imported
     from cbalign.models.albef_import import Taken
 
-PARTS = (
-    ("image tower", "student.vision."),
-    ("text tower", "student.text."),
-    ("fusion", "student.fusion."),
-    ("masked-language head", "student.masked_language_head."),
-    ("projections", "student."),
-    ("teacher", "teacher."),
-    ("match head", "match_head."),
-    ("temperature", "temperature."),
-    ("queues", "image_queue."),
-    ("queues", "text_queue."),
-    ("queues", "queues:"),
-    ("codebook", "codebook."),
-)
-
 
 @click.group("import")
 def import_() -> None:
@@ -41,7 +26,7 @@ def import_() -> None:
     "--spec",
     metavar="SPEC",
     shell_complete=offers.specs,
-    help="The experiment that the run is to be of; else it is read off the file.",
+    help="Spec of the run; by default it follows from the sizes in FILE.",
 )
 @set_option
 @profile_option
@@ -65,7 +50,7 @@ def albef(
     text_heads: int | None,
     as_json: bool,
 ) -> None:
-    """Make a run of a pretraining or retrieval checkpoint of ALBEF or TCL.
+    """Make a run from a pretraining or retrieval checkpoint of ALBEF or TCL.
 
     FILE is an ALBEF.pth with or without teacher and queues, or the bare state dict of a fine-tuned release. It is
     read without running code that it may hold. The run can be evaluated, exported and trained on at once; without
@@ -92,26 +77,28 @@ def albef(
     if as_json:
         console.document(_document(made))
         return
-    console.note(_table(made.taken))
+    console.note(_table(made))
     for title, names in _lists(made.taken):
         console.note("\n".join([f"\n{title}:", *(f"  {each}" for each in names)]))
     console.note(f"\n{made.parameters / 1e6:.1f} M trainable parameters; next: cbalign evaluate {made.run.folder}")
     console.result(str(made.run.folder))
 
 
-def _table(taken: Taken) -> str:
-    """How many tensors of each part were taken over, copied, reshaped or made anew."""
-    outcomes = (taken.loaded, taken.copied, taken.reshaped, taken.new)
-    rows = []
-    for part in dict.fromkeys(name for name, _ in PARTS):
-        counts = [sum(_part(name) == part for name in names) for names in outcomes]
-        if any(counts):
-            rows.append([part, *(str(count) if count else "" for count in counts)])
+def _table(made: Imported) -> str:
+    """The number of tensors of each part that were loaded, copied, reshaped or left at their initial values."""
+    taken = made.taken
+    named = (taken.loaded, taken.copied, taken.reshaped, taken.new)
+    outcomes = [[_part(made, name) for name in names] for names in named]
+    parts = dict.fromkeys(_part(made, name) for name in made.tensors.tensors)
+    counts = {part: [outcome.count(part) for outcome in outcomes] for part in parts}
+    rows = [[part, *(str(count or "") for count in each)] for part, each in counts.items() if any(each)]
     return console.table(["part", "loaded", "from student", "reshaped", "missing"], rows, right=(1, 2, 3, 4))
 
 
-def _part(name: str) -> str:
-    return next(part for part, prefix in PARTS if name.startswith(prefix))
+def _part(made: Imported, line: str) -> str:
+    """The part of the tensor that a line of the report begins with."""
+    tensor = made.tensors.tensors[line.partition(":")[0]]
+    return "teacher" if tensor.teacher else tensor.part
 
 
 def _lists(taken: Taken) -> list[tuple[str, tuple[str, ...]]]:

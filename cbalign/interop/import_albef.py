@@ -22,11 +22,13 @@ from cbalign.experiment.architectures import BERTS, MINILM, BertConfig
 from cbalign.experiment.dump import dump_yaml, fingerprint
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment
+from cbalign.experiment.tensors import TENSORS, TensorTable
 from cbalign.models.albef_import import Taken, load_albef
 from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
 from cbalign.models.alignment import AlignmentModel
 from cbalign.models.build import build_model
 from cbalign.models.pretrained import read_weights
+from cbalign.models.recorded import tensor_table
 
 BASE = "bert-base-uncased"
 ASSETS = "./assets"  # in a run, beside resolved.yaml
@@ -42,7 +44,12 @@ class Imported:
     experiment: Experiment
     sizes: AlbefSizes
     taken: Taken
-    parameters: int  # trainable
+    tensors: TensorTable
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        return self.tensors.trainable_parameters or 0
 
 
 def import_albef(
@@ -94,17 +101,17 @@ def import_albef(
         _save(run, experiment, model)
 
     resolved = dump_yaml(experiment)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    tensors = tensor_table(model)
     run = create_run(
         runs,
         experiment.name,
         spec=loaded.path.read_text(encoding="utf-8") if loaded is not None and loaded.path.is_file() else resolved,
         resolved=resolved,
         fingerprint=fingerprint(experiment),
-        facts=_facts(file, model, trainable, words),
+        facts=_facts(file, tensors, words),
         fill=fill,
     )
-    return Imported(run, experiment, sizes, taken, trainable)
+    return Imported(run, experiment, sizes, taken, tensors)
 
 
 def _name(file: Path) -> str:
@@ -211,11 +218,11 @@ def _tokenizer(given: str | None, experiment: Experiment, sizes: AlbefSizes, *, 
     return tokenizer
 
 
-def _facts(file: Path, model: AlignmentModel, trainable: int, tokenizer: Tokenizer) -> Mapping[str, object]:
-    teacher = sum(p.numel() for p in model.teacher.parameters())
+def _facts(file: Path, tensors: TensorTable, tokenizer: Tokenizer) -> Mapping[str, object]:
     return {
         "imported_from": file.name,
-        "parameters": {"trainable": trainable, "teacher": teacher},
+        "parameters": {"trainable": tensors.trainable_parameters, "teacher": tensors.teacher_parameters},
+        TENSORS: tensors.to_json(),
         "vocabulary": tokenizer.vocabulary_size,
     }
 

@@ -65,7 +65,8 @@ def load_albef(model: AlignmentModel, weights: Mapping[str, Tensor], sizes: Albe
     length = model.image_queue.length
     if sizes.queue_length not in (None, length):
         found = {name: tensor for name, tensor in found.items() if "_queue." not in name}
-        ledger.reshaped.append(f"queues: {sizes.queue_length} features in the file, {length} here; left empty")
+        lengths = f"{sizes.queue_length} in the file, {length} here; left empty"
+        ledger.reshaped += [f"{queue}.features: {lengths}" for queue in ("image_queue", "text_queue")]
     state = {
         name: _value(name, initial, found, ledger)
         for name, initial in model.state_dict().items()

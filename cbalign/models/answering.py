@@ -54,6 +54,8 @@ class AnswerDecoder(nn.Module):
         dropout: in attention and feed-forward parts.
     """
 
+    part_name = "answer decoder"
+
     def __init__(self, config: BertConfig, layers: int, dropout: float) -> None:
         super().__init__()
         self.embeddings = Embeddings(config, dropout)

@@ -145,6 +145,8 @@ class Embeddings(nn.Module):
 class TextTower(nn.Module):
     """Embeddings and the first layers of a BERT."""
 
+    part_name = "text tower"
+
     def __init__(self, config: BertConfig, layers: int, dropout: float) -> None:
         super().__init__()
         self.width = config.width
@@ -169,6 +171,8 @@ class TextTower(nn.Module):
 
 class FusionEncoder(nn.Module):
     """BERT layers in which text tokens attend to image tokens."""
+
+    part_name = "fusion layers"
 
     def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
         super().__init__()
@@ -199,6 +203,8 @@ class FusionEncoder(nn.Module):
 
 class MaskedLanguageHead(nn.Module):
     """BERT's head over the vocabulary; the output matrix is the word embedding itself."""
+
+    part_name = "masked-language head"
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()

@@ -26,6 +26,8 @@ class PairFusionEncoder(nn.Module):
         dropout: in attention and feed-forward parts.
     """
 
+    part_name = "fusion layers"
+
     def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
         super().__init__()
         self.first = nn.ModuleList(BertLayer(config, dropout, image_width) for _ in range(layers))
@@ -99,6 +101,8 @@ class ImagePairNetwork(nn.Module):
 class AssignmentHead(nn.Linear):
     """Does a text belong to the first image, the second or neither? From the fused [CLS] (ALBEF, `ta_head`)."""
 
+    part_name = "assignment head"
+
     def __init__(self, width: int) -> None:
         super().__init__(width, ASSIGNMENTS)
 
@@ -114,6 +118,8 @@ class TextAssignmentNetwork(ImagePairNetwork):
         vision, text, fusion: as of `ImagePairNetwork`.
         joint_dim: of the pretrained projection, by which images are compared.
     """
+
+    part_name = "projections"
 
     def __init__(self, vision: VisionTower, text: TextTower, fusion: PairFusionEncoder, joint_dim: int) -> None:
         super().__init__(vision, text, fusion, AssignmentHead(text.width))

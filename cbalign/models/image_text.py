@@ -27,6 +27,8 @@ class ImageTextEncoder(nn.Module):
 class ClassificationHead(nn.Module):
     """Linear, ReLU, Linear on the fused [CLS] (ALBEF, `cls_head`)."""
 
+    part_name = "classification head"
+
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(width, width)

@@ -22,6 +22,8 @@ class Towers(nn.Module):
         pooling: which token vector of a text is projected, [CLS] or the mean over its tokens.
     """
 
+    part_name = "projections"
+
     def __init__(
         self,
         vision: VisionTower,

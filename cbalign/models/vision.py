@@ -30,6 +30,7 @@ class VisionTower(nn.Module):
         SpecError: timm has no such transformer, or the sizes do not fit together.
     """
 
+    part_name = "image tower"
     mean: Tensor
     std: Tensor
 

@@ -118,6 +118,11 @@ class TextTowerSection(Part):
         max_tokens: int
         max_words: int
 
+    @property
+    def largest_vocabulary(self) -> int | None:
+        """Largest number of tokens, if the vocabulary is trained on the captions; None if it is known beforehand."""
+        return None
+
 
 class ScheduleSection(Part):
     """A learning-rate schedule.

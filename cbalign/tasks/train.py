@@ -21,6 +21,8 @@ from cbalign.experiment.diff import compare
 from cbalign.experiment.dump import dump_yaml, fingerprint, inline
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment, load_experiment
+from cbalign.experiment.tensors import TENSORS
+from cbalign.models.recorded import tensor_table
 from cbalign.parts.section import Effect
 from cbalign.tasks.build import open_task
 from cbalign.tasks.start import pinned
@@ -70,7 +72,7 @@ def train_experiment(
                 spec=loaded.path.read_text(encoding="utf-8") if loaded.path.is_file() else resolved,
                 resolved=resolved,
                 fingerprint=fingerprint(experiment),
-                facts=task.describe(),
+                facts={**task.describe(), TENSORS: tensor_table(task.model).to_json()},
                 rerun_of=rerun_of,
             )
             task.save_assets(run.assets)

@@ -1,4 +1,4 @@
-"""What a plan needs of each kind of task: its model, a step of it, and the texts that it reads."""
+"""What a plan needs from each kind of task: its model, a training step and the training texts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cbalign.data.source import captions_of, open_source
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
+from cbalign.errors import UsageError
 from cbalign.experiment.data import DataSection
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.alignment import AlignmentModel
@@ -32,6 +33,8 @@ from cbalign.models.build import (
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
+from cbalign.models.pretrained import bert_config
+from cbalign.models.sections.towers import TextSection
 from cbalign.tasks.align import learner as pretrain
 from cbalign.tasks.align.section import PretrainTask, RetrievalTask
 from cbalign.tasks.classify import Classification
@@ -57,7 +60,7 @@ ANSWER_TOKENS = 4
 
 @dataclass(frozen=True)
 class TrainingTexts:
-    """The texts of the training data, one for each item, and all that is said in them."""
+    """The texts of the training data: one for each item, and all of them."""
 
     count: int
     text: Callable[[int], str]
@@ -83,7 +86,7 @@ def training_texts(data: DataSection, task: str) -> TrainingTexts:
 
 
 def untrained(experiment: Experiment, vocabulary: int) -> Model:
-    """The model of a task at initial values that nobody published."""
+    """The model of a task with random initial values."""
     section, task = experiment.model, experiment.task
     match task:
         case PretrainTask() | RetrievalTask():
@@ -100,9 +103,28 @@ def untrained(experiment: Experiment, vocabulary: int) -> Model:
             assert_never(task)
 
 
+def on_meta(experiment: Experiment, vocabulary: int | None = None) -> Model:
+    """The model of a task without values, on the meta device.
+
+    Args:
+        experiment: a complete spec.
+        vocabulary: number of tokens that the tokenizer knows; None takes the largest that captions may give, or that of
+            the text architecture.
+    """
+    text = experiment.model.text
+    if vocabulary is None:
+        vocabulary = text.largest_vocabulary
+    if vocabulary is None:
+        if not isinstance(text, TextSection):
+            raise UsageError("the size of the vocabulary is not known before the tokenizer is opened")
+        vocabulary = bert_config(text.architecture).vocabulary
+    with torch.device("meta"):
+        return untrained(experiment, vocabulary)
+
+
 @dataclass(frozen=True)
 class Planned:
-    """A task and a batch for it, both without values."""
+    """A task with a batch, both on fake tensors."""
 
     task: Task[Any]
     batch: TensorBatch
@@ -127,7 +149,7 @@ def planned(experiment: Experiment, model: Model, length: int, world: World) -> 
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """What a step asks of a tokenizer."""
+    """The attributes of a tokenizer that a step uses."""
 
     vocabulary_size: int
     cls_id: int = 1

@@ -111,6 +111,10 @@ class VisionSection(VisionTowerSection):
         named = _NAMED_PATCH.search(self.architecture)
         return self.patch_size or (int(named[1]) or None if named else None)
 
+    def token_count(self) -> int | None:
+        """Number of tokens of an image: one per patch and [CLS]; None if the size of a patch is not known."""
+        return (self.image_size // self.patch) ** 2 + 1 if self.patch else None
+
 
 class TextSection(TextTowerSection):
     """The text tower: the first layers of a BERT."""
@@ -174,6 +178,11 @@ class TextSection(TextTowerSection):
         help="Which token vector is projected: [CLS] or the mean of all.",
         paper="cls (ALBEF)",
     )
+
+    @property
+    def largest_vocabulary(self) -> int | None:
+        """The limit on a vocabulary that is trained on the captions; None for the architecture's own."""
+        return self.vocabulary if self.tokenizer == "captions" else None
 
     @model_validator(mode="after")
     def _init_fits_the_rest(self) -> TextSection:
