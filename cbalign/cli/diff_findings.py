@@ -1,4 +1,4 @@
-"""All differences between operands, gathered once for every layout."""
+"""Everything that differs between operands, gathered once for every format."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from cbalign.lab.comparison.metrics import MetricTable
     from cbalign.lab.comparison.weights import WeightChanges
 
-_FAMILIES = {"run": "runs and checkpoints", "bundle": "bundles"}  # what only these record
+_FAMILIES = {"run": "runs and checkpoints", "bundle": "bundles"}  # facts that only these record
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """The changes of graphs or tensors from the first operand to another one."""
+    """Changes of graphs or tensors from the first operand to another one."""
 
     first: str
     other: str
@@ -37,7 +37,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a layout shows. Each row of `derived` is one quantity of all operands, which differs between them."""
+    """What a format shows. `derived` has a row for each quantity that differs, with a value for each operand."""
 
     operands: tuple[Operand, ...]
     comparison: Comparison
@@ -45,16 +45,16 @@ class Findings:
     verdicts: tuple[Verdict, ...]
     metrics: MetricTable | None
     pairings: tuple[Pairing, ...]
-    everything: bool  # whether equal settings and all tensors are shown
+    everything: bool  # whether to show equal settings and every tensor
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the operands as the user gave them."""
+        """The operands as the user wrote them."""
         return tuple(operand.name for operand in self.operands)
 
     @property
     def is_pair(self) -> bool:
-        """Whether there are two."""
+        """Whether there are exactly two operands."""
         return len(self.operands) == 2
 
 
@@ -66,7 +66,7 @@ def gather(
     everything: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Findings:
-    """Compare operands by their settings and by what they record.
+    """Compare operands by everything that they record.
 
     Args:
         operands: two or more.
@@ -76,7 +76,7 @@ def gather(
         report: called with a line before something takes seconds.
 
     Raises:
-        UsageError: `only` or `ignore` name something that these operands do not have.
+        UsageError: `only` or `ignore` contain a name that these operands do not have.
         CbalignError: a manifest, checkpoint or graph is damaged.
     """
     specs = compare([each.loaded for each in operands], keep_same=everything)
@@ -100,7 +100,7 @@ def gather(
         if names:
             _refuse_unknown(names, operands)
             shown = shown.keep(lambda d, n=names, k=keep: is_among(d, n) is k)  # type: ignore[misc]
-    if only:  # the rest is about the whole
+    if only:  # everything else describes the whole comparison
         return Findings(tuple(operands), shown, (), (), None, (), everything)
     if everything or Effect.ARCHITECTURE in specs.by_effect:
         from cbalign.lab.comparison.tensors import with_tensors
@@ -119,7 +119,7 @@ def gather(
 
 
 def is_among(difference: Difference, names: Sequence[str]) -> bool:
-    """Whether a difference is of one of these effect classes, or at or below one of these paths."""
+    """Whether a difference belongs to one of these effect classes, or is at or below one of these paths."""
     path = difference.path
     return any(
         name == difference.effect.value or path == name or path.startswith((f"{name}.", f"{name}[", f"{name} "))
@@ -128,14 +128,14 @@ def is_among(difference: Difference, names: Sequence[str]) -> bool:
 
 
 def _differ(row: Sequence[Quantity]) -> bool:
-    """Whether the known values of a quantity differ, or the reasons why it is not known."""
+    """Whether known values, or reasons for unknown values, differ; a known and an unknown value do not count."""
     return (
         len({q.value for q in row if q.value is not None}) > 1 or len({q.unknown for q in row if q.value is None}) > 1
     )
 
 
 def _refuse_unknown(names: Sequence[str], operands: Sequence[Operand]) -> None:
-    """Refuse misspelt classes and paths, which would look like "no differences"."""
+    """Reject misspelt classes and paths, which would otherwise give "no differences"."""
     classes = [effect.value for effect in Effect]
     paths = [found.path.replace(".[]", "") for found in every(Experiment)]
     for name in names:
@@ -146,17 +146,17 @@ def _refuse_unknown(names: Sequence[str], operands: Sequence[Operand]) -> None:
             )
             if count < 2:
                 kinds = ", ".join(f"{operand.name} is a {operand.kind}" for operand in operands)
-                raise UsageError(f"{name} is about {_FAMILIES[family]}, and there are not two of them: {kinds}.")
+                raise UsageError(f"{name} compares {_FAMILIES[family]}, and needs at least two of them: {kinds}.")
             continue
         plain = "".join(part.partition("]")[2] if "]" in part else part for part in name.split("["))
         if name not in classes and not any(path == plain or path.startswith(f"{plain}.") for path in paths):
             hint = did_you_mean(name, [*classes, *paths, *_FAMILIES])
-            remedy = f"{hint[:1].upper()}{hint[1:]}" if hint else f"Classes are {', '.join(classes)}."
+            remedy = f"{hint[:1].upper()}{hint[1:]}" if hint else f"Effect classes are {', '.join(classes)}."
             raise UsageError(f"{name} is neither an effect class nor a setting.", remedy=remedy)
 
 
 def _pairings(operands: Sequence[Operand]) -> tuple[Pairing, ...]:
-    """The first bundle with every other one, and the first checkpoint with every other one."""
+    """Pair the first bundle with every other one, and the first checkpoint with every other one."""
     found = []
     bundles = [operand for operand in operands if operand.kind == "bundle"]
     checkpoints = [operand for operand in operands if operand.kind == "checkpoint"]
@@ -178,7 +178,7 @@ def _pairings(operands: Sequence[Operand]) -> tuple[Pairing, ...]:
 
 
 def _files(pairings: Sequence[Pairing], operands: Sequence[Operand], facts: Sequence[Facts]) -> list[Difference]:
-    """Graphs and weights that differ, as differences that affect the exit code."""
+    """Turn changed graphs and weights into differences."""
     found = {}
     for pairing in pairings:
         changes = [(f"bundle.{graph.name}", graph.weights, graph.computes_the_same) for graph in pairing.graphs]
@@ -186,17 +186,17 @@ def _files(pairings: Sequence[Pairing], operands: Sequence[Operand], facts: Sequ
             changes.append(("run.weights", pairing.weights, False))
         for path, weights, equal in changes:
             trained = weights is None or not weights.same
-            texts = {pairing.first: "as it is", pairing.other: _in_words(weights, equal)}
+            texts = {pairing.first: "original", pairing.other: _in_words(weights, equal)}
             sources = {operand.name: each.source for operand, each in zip(operands, facts)}
             cells = tuple(Cell(texts[o.name], sources[o.name]) if o.name in texts else None for o in operands)
             effect = Effect.TRAINING if trained else Effect.EXPORT
-            found[path, pairing.other] = Difference(path, effect, cells, "The numbers in it, tensor by tensor.")
+            found[path, pairing.other] = Difference(path, effect, cells, "Weights, compared tensor by tensor.")
     return list(found.values())
 
 
 def _in_words(weights: WeightChanges | None, equal: bool) -> str:
     if weights is None:
-        return "another file"
+        return "different file"
     if weights.same:
-        return "other notes in the file, same numbers" if equal else "other operators, same numbers"
+        return "different metadata, same weights" if equal else "different operators, same weights"
     return f"{len(weights.changed)} of {weights.compared} tensors changed"

@@ -1,4 +1,4 @@
-"""`cbalign import`: published weights as a run."""
+"""`cbalign import`: import published weights as a run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import json_option, profile_option, set_option
+from cbalign.runtime.table import Table
 
 if TYPE_CHECKING:
     from cbalign.interop.import_albef import Imported
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("import")
 def import_() -> None:
-    """Turn published weights into a run."""
+    """Import published weights as a run."""
 
 
 @import_.command()
@@ -25,18 +26,22 @@ def import_() -> None:
 @click.option(
     "--spec",
     metavar="SPEC",
-    shell_complete=offers.specs,
-    help="Spec of the run; by default it follows from the sizes in FILE.",
+    shell_complete=completions.specs,
+    help="Experiment of the run; inferred from FILE by default.",
 )
 @set_option
 @profile_option
 @click.option(
-    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where new runs go."
+    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Folder for new runs."
 )
 @click.option("--name", help="Name of the run.")
-@click.option("--tokenizer", metavar="FOLDER", help="Folder or hub name of the BERT whose vocabulary FILE uses.")
-@click.option("--image-heads", type=click.IntRange(min=1), help="Attention heads of the image tower, if not width/64.")
-@click.option("--text-heads", type=click.IntRange(min=1), help="Attention heads of the text layers, if not width/64.")
+@click.option("--tokenizer", metavar="FOLDER", help="Folder or hub name of the tokenizer that FILE was trained with.")
+@click.option(
+    "--image-heads", type=click.IntRange(min=1), help="Attention heads of the image tower.  [default: width/64]"
+)
+@click.option(
+    "--text-heads", type=click.IntRange(min=1), help="Attention heads of the text layers.  [default: width/64]"
+)
 @json_option
 def albef(
     file: Path,
@@ -50,16 +55,16 @@ def albef(
     text_heads: int | None,
     as_json: bool,
 ) -> None:
-    """Make a run from a pretraining or retrieval checkpoint of ALBEF or TCL.
+    """Import a pretraining or retrieval checkpoint of ALBEF or TCL as a run.
 
-    FILE is an ALBEF.pth with or without teacher and queues, or the bare state dict of a fine-tuned release. It is
-    read without running code that it may hold. The run can be evaluated, exported and trained on at once; without
-    --spec its data are the OpenMoji drawings.
+    FILE is an ALBEF.pth with or without teacher and queues, or the state dict of a fine-tuned release. It is read
+    without executing code. The run can be evaluated, exported and resumed; without --spec its data are the OpenMoji
+    drawings.
     """
     from cbalign.experiment.load import load_experiment
 
     if spec is None and (overrides or profiles):
-        raise click.UsageError("--set and --profile change a spec: name it with --spec.")
+        raise click.UsageError("--set and --profile need --spec.")
     named = overrides if name is None else (*overrides, f"name={name}")
     loaded = None if spec is None else load_experiment(spec, named, profiles=profiles, check_files=False)
 
@@ -77,14 +82,13 @@ def albef(
     if as_json:
         console.document(_document(made))
         return
-    console.note(_table(made))
-    for title, names in _lists(made.taken):
-        console.note("\n".join([f"\n{title}:", *(f"  {each}" for each in names)]))
+    lists = ["\n".join([f"{title}:", *(f"  {each}" for each in names)]) for title, names in _lists(made.taken)]
+    console.note_blocks(_table(made), *lists)
     console.note(f"\n{made.parameters / 1e6:.1f} M trainable parameters; next: cbalign evaluate {made.run.folder}")
     console.result(str(made.run.folder))
 
 
-def _table(made: Imported) -> str:
+def _table(made: Imported) -> Table:
     """The number of tensors of each part that were loaded, copied, reshaped or left at their initial values."""
     taken = made.taken
     named = (taken.loaded, taken.copied, taken.reshaped, taken.new)
@@ -92,7 +96,7 @@ def _table(made: Imported) -> str:
     parts = dict.fromkeys(_part(made, name) for name in made.tensors.tensors)
     counts = {part: [outcome.count(part) for outcome in outcomes] for part in parts}
     rows = [[part, *(str(count or "") for count in each)] for part, each in counts.items() if any(each)]
-    return console.table(["part", "loaded", "from student", "reshaped", "missing"], rows, right=(1, 2, 3, 4))
+    return Table.of(["part", "loaded", "from student", "reshaped", "missing"], rows, right=(1, 2, 3, 4))
 
 
 def _part(made: Imported, line: str) -> str:
@@ -104,9 +108,9 @@ def _part(made: Imported, line: str) -> str:
 def _lists(taken: Taken) -> list[tuple[str, tuple[str, ...]]]:
     titled = [
         ("reshaped", taken.reshaped),
-        ("missing in the file, new here", taken.new),
-        ("unexpected in the file, left out", taken.unexpected),
-        ("left out because they repeat others", taken.redundant),
+        ("missing in the file, initialised", taken.new),
+        ("unexpected in the file, skipped", taken.unexpected),
+        ("skipped duplicates", taken.redundant),
     ]
     return [(title, names) for title, names in titled if names]
 

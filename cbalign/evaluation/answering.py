@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +20,7 @@ from cbalign.evaluation.peers import ALONE, Peers
 from cbalign.evaluation.scored import ScoredResult, interval_of
 from cbalign.evaluation.sections.evaluations import AnswerProtocol, VQAEvaluation
 from cbalign.parts.kinds import Split
+from cbalign.runtime.document import json_line
 
 _NAMES: dict[AnswerProtocol, str] = {"rank": "accuracy", "generate": "generated_accuracy"}
 
@@ -76,7 +76,7 @@ def results_json(result: ScoredResult) -> str:
     for question, answer in zip(result.ids, result.predictions, strict=True):
         first.setdefault(question, answer)
     answers = [{"question_id": question, "answer": answer} for question, answer in first.items()]
-    return json.dumps(answers, ensure_ascii=False) + "\n"
+    return json_line(answers)
 
 
 def _answer(

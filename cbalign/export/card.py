@@ -9,6 +9,7 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.runtime.bundle import BundleManifest
 from cbalign.runtime.signatures import SIGNATURES, Port
+from cbalign.runtime.table import Table
 from cbalign.tasks.nlvr2.section import NLVR2Task
 
 _LICENCES = {
@@ -123,15 +124,14 @@ def _results(reports: Sequence[PrecisionReport]) -> list[str]:
 
 
 def _parity_table(manifest: BundleManifest, reports: Sequence[PrecisionReport]) -> str:
-    rows = ["| precision | for | size | comparisons | the tightest |", "|---|---|---:|---:|---|"]
+    rows = []
     for report in reports:
         size = sum(f.size for name, f in manifest.files.items() if name.startswith(f"{report.precision}/"))
         tight = report.tightest
-        rows.append(
-            f"| {report.precision} | {_PURPOSE[report.precision]} | {size / 1e6:.1f} MB | {len(report.checks)} hold, "
-            f"on {report.device} | {tight.graph}: {tight.quantity}, {tight.error:.2g} of {tight.limit:.2g} |"
-        )
-    return "\n".join(rows)
+        checks = f"{len(report.checks)} passed, on {report.device}"
+        closest = f"{tight.graph}: {tight.quantity}, {tight.error:.2g} of {tight.limit:.2g}"
+        rows.append((report.precision, _PURPOSE[report.precision], f"{size / 1e6:.1f} MB", checks, closest))
+    return Table.of(("precision", "for", "size", "comparisons", "closest to its limit"), rows, right=(2, 3)).markdown()
 
 
 def _limits(manifest: BundleManifest, experiment: Experiment) -> list[str]:

@@ -1,6 +1,6 @@
-"""What a shell may offer for a word that is being typed: specs, runs and bundles, settings, profiles.
+"""Shell completions: specs, runs and bundles, settings, profiles.
 
-Everything is read from files and annotations; nothing is loaded that makes a shell wait.
+Everything is read from files and annotations; no slow package is imported.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _DEPTHS = ("", "*/", "*/*/")
 
 
 def specs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """YAML files near what is typed, and recipes."""
+    """Complete YAML files below the typed path, and recipes."""
     return [*_files(incomplete, "*.yaml"), *_files(incomplete, "*.yml"), *recipes(ctx, parameter, incomplete)]
 
 
 def recipes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of recipes."""
+    """Complete names of recipes."""
     from cbalign.experiment.recipes import recipes
 
     return [CompletionItem(each.name, help=each.about) for each in recipes() if each.name.startswith(incomplete)]
 
 
 def results(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Folders that hold a run or a bundle."""
+    """Complete folders of runs and bundles."""
     found = _below(incomplete, "*/manifest.json")
     return [CompletionItem(path.removesuffix("/manifest.json")) for path in found]
 
 
 def runs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of the runs in the folder of runs, `latest`, and run directories by their paths."""
+    """Complete names of runs, `latest`, and paths of run directories."""
     folder = Path(ctx.params.get("runs_dir") or "runs")
     names = ["latest", *sorted(path.parent.name for path in folder.glob("*/manifest.json"))]
     named = [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -47,24 +47,24 @@ def runs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> lis
 
 
 def specs_and_results(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Specs, runs and bundles."""
+    """Complete specs, runs and bundles."""
     return [*results(ctx, parameter, incomplete), *specs(ctx, parameter, incomplete)]
 
 
 def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Dotted paths of settings and sections."""
+    """Complete dotted paths of settings and sections."""
     found = {each.path.replace(".[]", ""): each.setting.help for each in _every()}
-    return [CompletionItem(path, help=told) for path, told in found.items() if path.startswith(incomplete)]
+    return [CompletionItem(path, help=text) for path, text in found.items() if path.startswith(incomplete)]
 
 
 def overrides(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For `--set`: `a.b=`, `+list=`, `~a.b`, and after `=` the values that the setting can have."""
+    """Complete `--set`: `a.b=`, `+list=`, `~a.b`, and after `=` the values of the setting."""
     sign = incomplete[:1] if incomplete[:1] in ("+", "~") else ""
     return [CompletionItem(f"{sign}{item}") for item in _assignments(incomplete.removeprefix(sign), sign)]
 
 
 def values(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For `PATH=VALUE` and `PATH=VALUE,VALUE`: settings, and after `=` and each comma their values."""
+    """Complete `PATH=VALUE` and `PATH=VALUE,VALUE`: settings, and after `=` and each comma their values."""
     before, comma, _ = incomplete.rpartition(",")
     path = incomplete.partition("=")[0]
     begun = f"{path}={incomplete[len(before) + 1 :]}" if comma else incomplete
@@ -73,7 +73,7 @@ def values(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 
 
 def effects_and_paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Effect classes, and dotted paths of settings and sections."""
+    """Complete effect classes, and dotted paths of settings and sections."""
     from cbalign.parts.section import Effect
 
     effects = [CompletionItem(effect.value, help=effect.meaning) for effect in Effect]
@@ -81,18 +81,18 @@ def effects_and_paths(ctx: click.Context, parameter: click.Parameter, incomplete
 
 
 def gpus(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """GPUs that `plan` knows."""
+    """Complete names of GPUs."""
     from cbalign.lab.plan.gpus import GPUS
 
     return [CompletionItem(name) for name in GPUS if name.startswith(incomplete)]
 
 
 def profiles(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The profiles of the spec that stands on the line already."""
+    """Complete profiles of the spec on the command line."""
     from cbalign.errors import SpecError
     from cbalign.experiment.load import load_experiment
 
-    # While an option lacks its value, click leaves the arguments before it where it found them.
+    # While an option lacks its value, click leaves the arguments before it in `ctx.args`.
     words = [*ctx.args, *filter(None, (ctx.params.get("spec"), ctx.params.get("target")))]
     try:
         names = load_experiment(words[0], check_files=False).profiles if words else ()
@@ -102,7 +102,7 @@ def profiles(ctx: click.Context, parameter: click.Parameter, incomplete: str) ->
 
 
 def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Any file: the shell knows them itself."""
+    """Complete any file, by the shell itself."""
     return [CompletionItem(incomplete, type="file")]
 
 
@@ -111,7 +111,7 @@ def _files(incomplete: str, pattern: str) -> list[CompletionItem]:
 
 
 def _below(incomplete: str, pattern: str) -> Iterator[str]:
-    """Paths that begin as typed, at most two folders further down, as the user would write them."""
+    """Paths that begin with the typed text, up to two folders deeper, as the user would write them."""
     folder = incomplete[: incomplete.rfind("/") + 1]
     from cbalign.experiment.recipes import expand_home
 
@@ -130,7 +130,7 @@ def _every() -> Iterator[Found]:
 
 
 def _assignments(begun: str, sign: str = "") -> list[str]:
-    """What `path` or `path=value` can become: paths that begin as typed, or values of the one that is there."""
+    """Complete `path` to paths of settings, or `path=value` to values of that setting."""
     path, equals, value = begun.partition("=")
     shapes = {each.path: each.setting.shape for each in _every() if "[]" not in each.path}
     if equals:
@@ -141,7 +141,7 @@ def _assignments(begun: str, sign: str = "") -> list[str]:
 
 
 def _takes(shape: Shape, sign: str) -> bool:
-    """Whether a setting of that shape can be added to (`+`), taken back (`~`) or set."""
+    """Whether a setting of that shape can be extended (`+`), reset (`~`) or set."""
     from cbalign.experiment.fields import Choice, Items
 
     is_list = isinstance(shape, Items) or (not isinstance(shape, Choice) and shape.item is not None)

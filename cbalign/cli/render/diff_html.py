@@ -1,15 +1,15 @@
-"""For a browser: one page without scripts or anything to fetch."""
+"""Reports of `cbalign diff` as one HTML page without scripts or external resources."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
-import click
-
 from cbalign.cli.diff_findings import Findings
-from cbalign.cli.diff_layouts.words import blocks, change, count, origins, shown
+from cbalign.cli.render.diff_blocks import change, count, origins, other_tables
+from cbalign.cli.render.quantities import shown
 from cbalign.experiment.diff import Difference
+from cbalign.runtime.table import Table, unstyled
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8885; --dim: #888; }
@@ -25,28 +25,18 @@ section { border-left: .3em solid var(--line); padding-left: 1em; }
 """
 
 
-def as_html(findings: Findings) -> str:
-    """Findings as a whole HTML document."""
+def diff_html(findings: Findings) -> str:
+    """Report findings as an HTML document."""
     comparison = findings.comparison
     title = escape((" → " if findings.is_pair else ", ").join(findings.names))
     parts = [f"<h1>{title}: {count(findings)}</h1>"]
-    if findings.verdicts:
-        parts.append("<h2>Verdicts</h2>")
-    for verdict in findings.verdicts:
-        details = "".join(f"<li>{escape(detail)}</li>" for detail in verdict.details)
-        more = f"<details><summary>all of it</summary><ul>{details}</ul></details>" if details else ""
-        text = f"{escape(verdict.question)}: <b>{verdict.answer}</b>, {escape(verdict.reason)}"
-        parts.append(f'<section class="{verdict.answer}"><p>{text}</p>{more}</section>')
+    parts += _verdicts(findings)
     for effect, found in comparison.by_effect.items():
         head = f"<h2>{effect.value.capitalize()} <small>{escape(effect.meaning)}</small></h2>"
         parts.append(f'<section class="{effect.value}">{head}{_settings(findings, found)}</section>')
     if comparison.same:
         parts.append(f"<section><h2>The same</h2>{_settings(findings, comparison.same)}</section>")
-    for block in blocks(findings):
-        rows = [[escape(click.unstyle(cell)) for cell in row] for row in block.rows]
-        table = _table([escape(name) for name in block.header], rows) if rows else ""
-        notes = "".join(f"<p>{escape(note)}</p>" for note in block.notes)
-        parts.append(f"<section><h2>{escape(block.title.capitalize())}</h2>{table}{notes}</section>")
+    parts += map(_section, other_tables(findings))
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -54,8 +44,25 @@ def as_html(findings: Findings) -> str:
     )
 
 
+def _verdicts(findings: Findings) -> list[str]:
+    parts = ["<h2>Verdicts</h2>"] if findings.verdicts else []
+    for verdict in findings.verdicts:
+        details = "".join(f"<li>{escape(detail)}</li>" for detail in verdict.details)
+        more = f"<details><summary>details</summary><ul>{details}</ul></details>" if details else ""
+        text = f"{escape(verdict.question)}: <b>{verdict.answer}</b>, {escape(verdict.reason)}"
+        parts.append(f'<section class="{verdict.answer}"><p>{text}</p>{more}</section>')
+    return parts
+
+
+def _section(table: Table) -> str:
+    rows = [[escape(unstyled(cell)) for cell in row] for row in table.rows]
+    html = _table([escape(column.label) for column in table.columns], rows) if rows else ""
+    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+    return f"<section><h2>{escape(table.title.capitalize())}</h2>{html}{notes}</section>"
+
+
 def _settings(findings: Findings, found: Sequence[Difference]) -> str:
-    """A row for each setting; where a value was set stands below it, what a setting means when one points at it."""
+    """A row for each setting, with the origin below each value and the setting's help as a tooltip."""
     rows = []
     for difference in found:
         name = f'<span title="{escape(difference.help)}">{escape(difference.path)}</span>'

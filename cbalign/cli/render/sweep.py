@@ -1,4 +1,4 @@
-"""How a sweep is printed: the list of its trainings, and the table of what they found."""
+"""Reports of `cbalign sweep`: the list of its trainings, and the table of their metrics."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Any
 
 import click
 
-from cbalign.cli.console import table
-from cbalign.cli.quantities import number
-from cbalign.cli.tables import comma_separated, markdown
+from cbalign.cli.render.quantities import ABSENT, STATE_COLOURS, number
+from cbalign.cli.render.text import comma_separated
 from cbalign.lab.sweep.matrix import Cell
 from cbalign.lab.sweep.results import Average, Row
 from cbalign.lab.sweep.space import SEED
+from cbalign.runtime.table import Block, Column, Table, unstyled
 
-_COLOURS = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "red"}
-BASE = "as the spec is"
+BASE = "unchanged spec"
 
 
-def matrix_rows(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
-    """Header and one line a training."""
+def matrix_table(cells: Sequence[Cell]) -> Table:
+    """List the trainings, one per row."""
     paths = _paths([cell.changes for cell in cells])
     rows = []
     for i, cell in enumerate(cells, 1):
         changes = dict(cell.changes)
         run = cell.run.folder.name if cell.run else ""
-        rows.append([str(i), *(changes.get(path, "") for path in paths), cell.state, run])
-    return ["", *paths, "state", "run"], rows
-
-
-def matrix_text(cells: Sequence[Cell]) -> str:
-    """The list of trainings, and how many there are."""
-    header, rows = matrix_rows(cells)
-    for row in rows:
-        row[-2] = click.style(row[-2], fg=_COLOURS.get(row[-2]))
+        state = click.style(cell.state, fg=STATE_COLOURS.get(cell.state))
+        rows.append([str(i), *(changes.get(path, "") for path in paths), state, run])
     wanted = sum(cell.state in ("missing", "begun") for cell in cells)
-    return f"{table(header, rows, right=(0,))}\n{len(cells)} training{'s' * (len(cells) != 1)}, {wanted} to do"
+    count = f"{len(cells)} training{'s' * (len(cells) != 1)}, {wanted} to do"
+    return Table.of(["", *paths, "state", "run"], rows, right=(0,), notes=(count,))
 
 
-def matrix_data(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """The list for machines."""
+def matrix_csv(cells: Sequence[Cell]) -> str:
+    """The list as comma-separated values."""
+    table = matrix_table(cells)
+    rows = [[unstyled(cell) for cell in row] for row in table.rows]
+    return comma_separated([column.label for column in table.columns], rows)
+
+
+def matrix_document(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The list as JSON values."""
     return [
         {
             "changes": dict(cell.changes),
@@ -54,32 +54,32 @@ def matrix_data(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     ]
 
 
-def results_text(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """A line a setting; the parts of a metric's name stand one below the other, those of all above the table."""
-    paths = _paths([row.setting for row in rows])
+def results_blocks(rows: Sequence[Row], metrics: Sequence[str]) -> list[Block]:
+    """Report metrics, a row for each setting.
+
+    The parts of a metric's name form the lines of its header; parts that all names share are given once, above.
+    """
     parts = [name.split("/") for name in metrics]
     shared = [part for part in parts[0] if all(part in other for other in parts)] if len(parts) > 1 else []
-    short = [[part for part in name if part not in shared] for name in parts]
-    height = max([1, *map(len, short)])
-    stacked = [[""] * (height - len(name)) + name for name in short]
-    labels = [*(paths or ["setting"]), "runs"]
-    header = [[""] * len(labels) + [name[i] for name in stacked] for i in range(height)]
-    header[-1][: len(labels)] = labels
-    body = [[*_setting(row, paths), _count(row), *(_spread(row.metrics.get(name)) for name in metrics)] for row in rows]
-    text = table(header[0], [*header[1:], *body], right=range(len(labels), len(labels) + len(metrics)))
-    return f"{'/'.join(shared)}, mean ± standard deviation\n{text}" if shared else text
+    short = ["\n".join(part for part in name if part not in shared) for name in parts]
+    table = _results_table(rows, metrics, labels=short, code="{}")
+    return [f"{'/'.join(shared)}, mean ± standard deviation", table] if shared else [table]
 
 
 def results_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     """The same as a Markdown table."""
+    return _results_table(rows, metrics, labels=metrics, code="`{}`").markdown()
+
+
+def _results_table(rows: Sequence[Row], metrics: Sequence[str], *, labels: Sequence[str], code: str) -> Table:
     paths = _paths([row.setting for row in rows])
-    header = [*(f"`{path}`" for path in paths), *([] if paths else ["setting"]), "runs", *metrics]
+    settings = [code.format(path) for path in paths] or ["setting"]
     body = [[*_setting(row, paths), _count(row), *(_spread(row.metrics.get(name)) for name in metrics)] for row in rows]
-    return markdown(header, body, right=range(len(header) - len(metrics), len(header)))
+    return Table.of([*settings, "runs", *(Column(label, right=True) for label in labels)], body)
 
 
 def results_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """Means and deviations as columns."""
+    """Means and standard deviations as comma-separated values."""
     paths = _paths([row.setting for row in rows])
     columns = [f"{name} {what}" for name in metrics for what in ("mean", "sd")]
     body = []
@@ -91,8 +91,8 @@ def results_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     return comma_separated([*paths, "runs", *columns], body)
 
 
-def results_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The table for machines, with all metrics."""
+def results_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """All metrics as JSON values."""
     return [
         {
             "changes": dict(row.setting),
@@ -105,7 +105,7 @@ def results_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _paths(changes: Sequence[Sequence[tuple[str, str]]]) -> list[str]:
-    """Every path that is changed anywhere, the seed last."""
+    """Every path that a training changes, the seed last."""
     paths = list(dict.fromkeys(path for each in changes for path, _ in each))
     return sorted(paths, key=lambda path: path == SEED)
 
@@ -121,5 +121,5 @@ def _count(row: Row) -> str:
 
 def _spread(average: Average | None) -> str:
     if average is None:
-        return "–"
+        return ABSENT
     return number(average.mean) if average.sd is None else f"{number(average.mean)} ± {average.sd:.2g}"

@@ -1,4 +1,4 @@
-"""How `cbalign data check` and `cbalign data stats` look on a terminal: one column for each split."""
+"""Reports of `cbalign data check` and `cbalign data stats`: one column for each split."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console
+from cbalign.runtime.table import Block, Table
 
 if TYPE_CHECKING:
     from cbalign.data.check import DataFindings, Found, SplitFindings
@@ -23,34 +23,37 @@ _TEXTS: dict[ItemKind, tuple[str, str]] = {
     "statements": ("statement", "statements"),
     "premises": ("hypothesis", "hypotheses"),
 }
-"""What the texts of a kind of items are called: one, and several."""
+"""What the texts of a kind of items are called, in singular and plural."""
 
 
-def check_text(findings: DataFindings, limits: TextSection, items: ItemKind) -> str:
-    """What `check` found: the sources, a table, examples, and whether the data can be used."""
+def check_blocks(findings: DataFindings, limits: TextSection, items: ItemKind) -> list[Block]:
+    """Report a check: the sources, a table of counts, examples, and the problems."""
     splits = findings.splits
     rows = [_check_row(found, limits, _TEXTS[items][1]) for found in splits.values()]
     for shared in findings.shared:
         name = f"images shared with {shared.first}"
         for split, row in zip(splits, rows):
             row[name] = f"{shared.images.count:,}" if split == shared.second else row.get(name, "")
-    parts = [_sources({split: found.source for split, found in splits.items()}), _table(list(splits), rows)]
+    parts: list[Block] = [
+        _sources({split: found.source for split, found in splits.items()}),
+        _table(list(splits), rows),
+    ]
     examples = [line for split, found in splits.items() for line in _examples(split, found)]
     examples += [f"  shared: {example}" for shared in findings.shared for example in shared.images.examples[:_SHOWN]]
     if examples:
-        parts.append("\n".join(["for example", *examples]))
+        parts.append("\n".join(["examples", *examples]))
     if findings.problems:
         lines = [f"{click.style('problem:', fg='red', bold=True)} {problem}" for problem in findings.problems]
         parts.append("\n".join(lines))
     else:
         parts.append(click.style("no problems", fg="green"))
-    return "\n\n".join(parts)
+    return parts
 
 
-def stats_text(found: Mapping[str, SplitStatistics], image_size: int, items: ItemKind) -> str:
-    """What `stats` counted: the sources and a table."""
+def stats_blocks(found: Mapping[str, SplitStatistics], image_size: int, items: ItemKind) -> list[Block]:
+    """Report statistics: the sources and a table."""
     rows = [_stats_row(one, image_size, *_TEXTS[items]) for one in found.values()]
-    return "\n\n".join([_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)])
+    return [_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)]
 
 
 def _check_row(found: SplitFindings, limits: TextSection, texts: str) -> dict[str, str]:
@@ -83,23 +86,22 @@ def _stats_row(found: SplitStatistics, image_size: int, text: str, texts: str) -
         "words with [UNK]": _percent(words.unknown),
         "words not in train": "" if words.unseen is None else _percent(words.unseen),
         "tokens used": "unknown" if words.vocabulary is None else f"{words.vocabulary_used:,} of {words.vocabulary:,}",
-        "images looked at": f"{sizes.looked_at:,}",
-        "unreadable": f"{sizes.unreadable:,}",
+        "images measured": f"{sizes.looked_at:,}",
+        "unreadable images": f"{sizes.unreadable:,}",
         "width": _spread(sizes.width),
         "height": _spread(sizes.height),
         f"shorter side below {image_size}": f"{sizes.smaller:,}",
     }
 
 
-def _sources(described: Mapping[str, str]) -> str:
-    width = max(map(len, described))
-    return "\n".join(f"{split:<{width}}  {text}" for split, text in described.items())
+def _sources(described: Mapping[str, str]) -> Table:
+    return Table.headless(list(described.items()))
 
 
-def _table(splits: list[str], rows: list[dict[str, str]]) -> str:
-    """Names down, splits across."""
+def _table(splits: list[str], rows: list[dict[str, str]]) -> Table:
+    """A row for each quantity, a column for each split."""
     lines = [[name, *(row[name] for row in rows)] for name in rows[0]]
-    return console.table(["", *splits], lines, right=range(1, len(splits) + 1))
+    return Table.of(["", *splits], lines, right=range(1, len(splits) + 1))
 
 
 def _examples(split: str, found: SplitFindings) -> list[str]:
@@ -115,14 +117,14 @@ def _examples(split: str, found: SplitFindings) -> list[str]:
 
 
 def _span(numbers: Distribution) -> str:
-    """`5`, or least, greatest and mean."""
+    """Minimum, maximum and mean; one number where they are equal."""
     if numbers.least == numbers.greatest:
         return f"{numbers.least:,}"
     return f"{numbers.least:,} to {numbers.greatest:,}, mean {numbers.mean:.2f}"
 
 
 def _spread(numbers: Distribution | None) -> str:
-    """Mean and the percentiles that decide limits."""
+    """Mean, percentiles and maximum, from which limits are chosen."""
     if numbers is None:
         return "unknown"
     if numbers.least == numbers.greatest:

@@ -1,4 +1,4 @@
-"""For machines: everything, unshortened."""
+"""Reports of `cbalign diff` as JSON values, unshortened."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cbalign.experiment.diff import Difference
 from cbalign.experiment.dump import fingerprint
 
 
-def as_data(findings: Findings) -> dict[str, Any]:
-    """Findings as JSON values."""
+def diff_document(findings: Findings) -> dict[str, Any]:
+    """Report findings as JSON values."""
     comparison = findings.comparison
     return {
         "operands": [

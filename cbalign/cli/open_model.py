@@ -1,4 +1,4 @@
-"""What `evaluate` and `report` look at: the model of a run, or of an exported bundle."""
+"""Open the model of a run or of an exported bundle, for `evaluate` and `report`."""
 
 from __future__ import annotations
 
@@ -19,36 +19,45 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model and its experiment. `results` is where a run keeps them; a bundle's files are sealed by its manifest."""
+class OpenedModel:
+    """A model and its experiment.
+
+    Attributes:
+        model: runs the task.
+        experiment: what was trained.
+        step: optimiser step of the weights.
+        backend: what computes, in words.
+        results: folder for results of a run; `None` for a bundle, whose files must not change.
+        lineage: the model itself, then the models that it was initialised from.
+    """
 
     model: Model
     experiment: Experiment
     step: int | None
     backend: str
     results: Path | None
-    lineage: tuple[Ancestor, ...]  # itself first, and the models that it started from
+    lineage: tuple[Ancestor, ...]
 
     @property
     def encoder(self) -> Encoder:
-        """The model, where it embeds images and texts.
+        """The model as an encoder of images and texts.
 
         Raises:
-            UsageError: it is of another task.
+            UsageError: the task has no such encoder.
         """
         from cbalign.encoders import Encoder
 
         if not isinstance(self.model, Encoder):
-            raise UsageError(f"a model of the task {self.experiment.task.kind} embeds no images and texts")
+            raise UsageError(f"a model of the task {self.experiment.task.kind} does not encode images and texts")
         return self.model
 
 
-def open_subject(target: Path, device: str, precision: str | None) -> Subject:
+def open_model(target: Path, device: str, precision: str | None) -> OpenedModel:
     """Open the newest checkpoint of a run with torch, or a bundle without it.
 
     Raises:
         UsageError: the folder is neither.
-        CbalignError: whatever keeps it from being used, its device included.
+        CbalignError: it cannot be used, for example because the device is missing.
     """
     from cbalign.experiment.load import load_experiment
     from cbalign.runtime.bundle import MANIFEST, SPEC, is_bundle
@@ -62,8 +71,8 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
         if (conflict := package_conflict()) is not None:
             console.note(f"warning: {conflict}")
         session = Session.open(target, device, precision)
-        return Subject(
-            _open_model(session),
+        return OpenedModel(
+            _model_of(session),
             load_experiment(target / SPEC, check_files=False).experiment,
             session.bundle.manifest.step,
             f"onnxruntime {onnxruntime.__version__} on {session.device.kind}, {session.precision}",
@@ -73,7 +82,7 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
     if not (target / MANIFEST).is_file() and not target.is_file():
         raise UsageError(
             f"{target} is neither a run nor a bundle: it has no {MANIFEST}",
-            remedy="Name a folder that `cbalign train` or `cbalign export` made.",
+            remedy="Use a folder that `cbalign train` or `cbalign export` created.",
         )
     from cbalign.engine.manifest import Manifest
     from cbalign.engine.run import open_run
@@ -87,7 +96,7 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
     from cbalign.tasks.load import load_model
 
     model = load_model(run.folder, checkpoint=checkpoint, device=device)
-    return Subject(
+    return OpenedModel(
         model,
         load_experiment(run.resolved, check_files=False).experiment,
         int(checkpoint.name.rpartition("-")[2]),
@@ -97,8 +106,8 @@ def open_subject(target: Path, device: str, precision: str | None) -> Subject:
     )
 
 
-def _open_model(session: Session) -> Model:
-    """What the graphs of a bundle are good for."""
+def _model_of(session: Session) -> Model:
+    """Open a bundle's graphs as a model of their task."""
     from cbalign.runtime.answering import open_answerer
     from cbalign.runtime.classifying import open_classifier
 
@@ -109,7 +118,7 @@ def _open_model(session: Session) -> Model:
 
 
 def _lineage(manifest: BundleManifest) -> tuple[Ancestor, ...]:
-    """What a bundle says of where its model comes from."""
+    """Read the lineage of a bundle's model."""
     from cbalign.tasks.lineage import Ancestor
 
     if manifest.lineage is None:

@@ -1,39 +1,27 @@
-"""Values, changes and whole blocks of rows in words, for every layout that people read."""
+"""Tables of `cbalign diff` besides the settings, and changes in words, for every format that people read."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import click
 
 from cbalign.cli.diff_findings import Findings, Pairing
+from cbalign.cli.render.quantities import ABSENT, exact, setting_value
 from cbalign.experiment.derived import Quantity
-from cbalign.experiment.diff import Cell, Difference
+from cbalign.experiment.diff import Difference
 from cbalign.experiment.document import Data
 from cbalign.experiment.operands import Operand
+from cbalign.runtime.table import Table
 
-ABSENT = "–"
-WIDEST = 48
 SHOWN_TENSORS = 8
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _SIGNS = {"better": "green", "worse": "red"}
 
 
-@dataclass(frozen=True)
-class Block:
-    """A titled table, and sentences below it. Cells may carry styles of `click.style`."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-
-
-def blocks(findings: Findings) -> Iterator[Block]:
-    """What there is beside settings and verdicts."""
+def other_tables(findings: Findings) -> Iterator[Table]:
+    """Derived quantities, metrics, graphs and weights, as tables with a title."""
     if findings.derived:
         yield _derived(findings)
     if findings.metrics is not None and (findings.metrics.rows or findings.metrics.remarks):
@@ -45,42 +33,17 @@ def blocks(findings: Findings) -> Iterator[Block]:
 
 
 def count(findings: Findings) -> str:
-    """How many differences there are."""
+    """The number of differences in words."""
     number = len(findings.comparison.differences)
     return f"{number} difference{'s' * (number != 1)}" if number else "no differences"
 
 
-def shown(cell: Cell | None) -> str:
-    """A cell's value."""
-    return ABSENT if cell is None else value(cell.value)
-
-
 def origins(difference: Difference, operands: Sequence[Operand]) -> list[str]:
-    """Where each operand's value was set; files in a run or bundle without its folder."""
+    """Where each operand's value was set; files of a run or bundle are relative to its folder."""
     return [
         ABSENT if cell is None else str(cell.origin).removeprefix(f"{operand.run or operand.folder}/")
         for cell, operand in zip(difference.cells, operands)
     ]
-
-
-def value(data: Data) -> str:
-    """A value as a spec would write it; sections and long texts shortened."""
-    if isinstance(data, str):
-        text = data or "''"
-    elif isinstance(data, float):
-        text = number(data)
-    elif isinstance(data, list):
-        text = f"[{', '.join(value(item) for item in data)}]"
-    elif isinstance(data, dict):
-        text = f"{{{', '.join(f'{name}: {value(item)}' for name, item in data.items())}}}"
-    else:
-        text = json.dumps(data)
-    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
-
-
-def number(amount: float) -> str:
-    """A number in few digits."""
-    return str(int(amount)) if float(amount).is_integer() and abs(amount) < 1e15 else f"{amount:.6g}"
 
 
 def change(difference: Difference) -> str:
@@ -91,18 +54,18 @@ def change(difference: Difference) -> str:
 
 
 def _delta_and_ratio(delta: float, ratio: float | None) -> str:
-    text = f"{'+' * (delta > 0)}{number(round(delta, 12))}"
+    text = f"{'+' * (delta > 0)}{exact(round(delta, 12))}"
     return f"{text}, ×{ratio:.4g}" if ratio else text
 
 
-def _derived(findings: Findings) -> Block:
+def _derived(findings: Findings) -> Table:
     rows = []
     for quantities in findings.derived:
         values = [_quantity(quantity) for quantity in quantities]
         rows.append((quantities[0].name, *values, *((_moved(*quantities),) if findings.is_pair else ())))
     header = ("", *findings.names, *(("change",) if findings.is_pair else ()))
     reasons = dict.fromkeys(q.unknown for row in findings.derived for q in row if q.value is None and q.unknown)
-    return Block("DERIVED", header, tuple(rows), tuple(f"? is not known: {reason}" for reason in reasons))
+    return Table.of(header, rows, title="DERIVED", notes=[f"? is unknown: {reason}" for reason in reasons])
 
 
 def _quantity(quantity: Quantity) -> str:
@@ -110,7 +73,7 @@ def _quantity(quantity: Quantity) -> str:
         return "?" if quantity.unknown else ABSENT
     if quantity.unit == "bytes":
         return _bytes(quantity.value)
-    return f"{quantity.value:,}" if isinstance(quantity.value, int) else number(quantity.value)
+    return f"{quantity.value:,}" if isinstance(quantity.value, int) else exact(quantity.value)
 
 
 def _moved(before: Quantity, after: Quantity) -> str:
@@ -120,7 +83,7 @@ def _moved(before: Quantity, after: Quantity) -> str:
     if before.unit == "bytes":
         return ratio
     delta = after.value - before.value
-    text = f"{delta:+,}" if isinstance(delta, int) else f"{'+' * (delta > 0)}{number(round(delta, 12))}"
+    text = f"{delta:+,}" if isinstance(delta, int) else f"{'+' * (delta > 0)}{exact(round(delta, 12))}"
     return f"{text}, {ratio}" if ratio else text
 
 
@@ -129,8 +92,8 @@ def _bytes(amount: float) -> str:
     return f"{amount / 1024**power:.4g} {_UNITS[power]}"
 
 
-def _metrics(findings: Findings) -> Block:
-    """Each run's number; beside it how far it is from the first run's, how sure that is, and what it means."""
+def _metrics(findings: Findings) -> Table:
+    """Each run's value, and its change from the first run with confidence interval and judgement."""
     assert findings.metrics is not None
     rows = []
     for row in findings.metrics.rows:
@@ -145,12 +108,12 @@ def _metrics(findings: Findings) -> Block:
             text = f"{moved.delta:+.{_digits(row.name)}f}"
             if moved.interval is not None:
                 low, high = (f"{end:.{_digits(row.name)}f}".replace("-", "−") for end in moved.interval)
-                said = click.style(moved.judgement, fg=_SIGNS.get(moved.judgement))
-                text += f", 95 % [{low}, {high}]: {said}"
+                judged = click.style(moved.judgement, fg=_SIGNS.get(moved.judgement))
+                text += f", 95 % [{low}, {high}]: {judged}"
             cells.append(text.replace("-", "−", 1) if moved.delta < 0 else text)
         rows.append((row.name, *cells))
     others = [cell for name in findings.names[1:] for cell in (name, "change")]
-    return Block("METRICS", ("", findings.names[0], *others), tuple(rows), findings.metrics.remarks)
+    return Table.of(("", findings.names[0], *others), rows, title="METRICS", notes=findings.metrics.remarks)
 
 
 def _digits(name: str) -> int:
@@ -161,7 +124,7 @@ def _decimal(name: str, amount: float | None) -> str:
     return ABSENT if amount is None else f"{amount:.{_digits(name)}f}"
 
 
-def _graphs(pairing: Pairing, everything: bool) -> Iterator[Block]:
+def _graphs(pairing: Pairing, everything: bool) -> Iterator[Table]:
     for graph in pairing.graphs:
         title = f"GRAPH {graph.name}  {pairing.first} → {pairing.other}"
         rows = []
@@ -170,22 +133,22 @@ def _graphs(pairing: Pairing, everything: bool) -> Iterator[Block]:
         rows += [(f"{kind} nodes", *map(str, pair)) for kind, pair in graph.operators.items()]
         notes: list[str] = []
         if graph.weights is None:
-            notes.append("Weights were not compared: that needs onnx (pip install onnx).")
+            notes.append("Weights are not compared: this needs onnx (pip install onnx).")
         elif graph.computes_the_same:
-            notes.append("The same operators and weights; only notes in the file differ.")
+            notes.append("Operators and weights are the same; only metadata of the file differ.")
         elif not rows or not graph.weights.same:
             rows += _tensor_rows(pairing, graph.weights, everything)
             notes += _tensor_notes(graph.weights, everything)
-        yield Block(title, ("", pairing.first, pairing.other), tuple(rows), tuple(notes))
+        yield Table.of(("", pairing.first, pairing.other), rows, title=title, notes=notes)
 
 
-def _weights(pairing: Pairing, everything: bool) -> Block:
+def _weights(pairing: Pairing, everything: bool) -> Table:
     assert pairing.weights is not None
-    return Block(
-        f"WEIGHTS  {pairing.first} → {pairing.other}",
+    return Table.of(
         ("", "", "change"),
-        tuple(_tensor_rows(pairing, pairing.weights, everything)),
-        tuple(_tensor_notes(pairing.weights, everything)),
+        _tensor_rows(pairing, pairing.weights, everything),
+        title=f"WEIGHTS  {pairing.first} → {pairing.other}",
+        notes=list(_tensor_notes(pairing.weights, everything)),
     )
 
 
@@ -213,9 +176,9 @@ def _tensor_notes(weights: object, everything: bool) -> Iterator[str]:
             f"(|B − A| / |A|, the median){more}."
         )
     for words, names in (
-        ("have another shape", weights.reshaped),
-        ("are only in the first", weights.only[0]),
-        ("are only in the second", weights.only[1]),
+        ("have a different shape", weights.reshaped),
+        ("exist only in the first", weights.only[0]),
+        ("exist only in the second", weights.only[1]),
     ):
         if names:
             listed = names if everything else names[:3]
@@ -229,7 +192,7 @@ def _relative(amount: float) -> str:
 
 
 def list_change(before: Sequence[Data], after: Sequence[Data]) -> str:
-    """What went out of a list and what came in; nothing where only the order differs."""
-    gone = [click.style(f"-{value(item)}", fg="red") for item in before if item not in after]
-    new = [click.style(f"+{value(item)}", fg="green") for item in after if item not in before]
+    """Items removed from a list and items added to it; "" if only the order differs."""
+    gone = [click.style(f"-{setting_value(item)}", fg="red") for item in before if item not in after]
+    new = [click.style(f"+{setting_value(item)}", fg="green") for item in after if item not in before]
     return f"({' '.join([*gone, *new])})" if gone or new else ""
