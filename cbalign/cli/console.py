@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from cbalign.data.progress import Report
+    from cbalign.data.progress import ProgressCallback
 
 DOCUMENT_VERSION = 1
 
@@ -85,7 +85,7 @@ def stderr() -> Console:
 
 
 @contextmanager
-def progress() -> Iterator[Report]:
+def progress() -> Iterator[ProgressCallback]:
     """A bar for each stage of some work, on a terminal; silence elsewhere."""
     if not is_interactive():
         yield lambda stage, done, total: None

@@ -29,7 +29,7 @@ _TEXTS: dict[ItemKind, tuple[str, str]] = {
 def check_text(findings: DataFindings, limits: TextSection, items: ItemKind) -> str:
     """What `check` found: the sources, a table, examples, and whether the data can be used."""
     splits = findings.splits
-    rows = [_check_row(found, limits, _TEXTS[items][1]) for found in splits.values()]
+    rows = [_check_row(found, limits, items) for found in splits.values()]
     for shared in findings.shared:
         name = f"images shared with {shared.first}"
         for split, row in zip(splits, rows):
@@ -49,15 +49,15 @@ def check_text(findings: DataFindings, limits: TextSection, items: ItemKind) -> 
 
 def stats_text(found: Mapping[str, SplitStatistics], image_size: int, items: ItemKind) -> str:
     """What `stats` counted: the sources and a table."""
-    rows = [_stats_row(one, image_size, *_TEXTS[items]) for one in found.values()]
+    rows = [_stats_row(one, image_size, items) for one in found.values()]
     return "\n\n".join([_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)])
 
 
-def _check_row(found: SplitFindings, limits: TextSection, texts: str) -> dict[str, str]:
-    captions = found.captions
+def _check_row(found: SplitFindings, limits: TextSection, items: ItemKind) -> dict[str, str]:
+    captions, texts = found.captions, _TEXTS[items][1]
     tokens = captions.cut_by_max_tokens
     return {
-        "pairs": f"{found.pairs:,}",
+        items: f"{found.items:,}",
         "images": f"{found.images:,}",
         texts: f"{captions.count:,}",
         f"{texts} per image": _span(found.captions_per_image),
@@ -70,10 +70,11 @@ def _check_row(found: SplitFindings, limits: TextSection, texts: str) -> dict[st
     }
 
 
-def _stats_row(found: SplitStatistics, image_size: int, text: str, texts: str) -> dict[str, str]:
+def _stats_row(found: SplitStatistics, image_size: int, items: ItemKind) -> dict[str, str]:
     words, sizes = found.vocabulary, found.sizes
+    text, texts = _TEXTS[items]
     return {
-        "pairs": f"{found.pairs:,}",
+        items: f"{found.items:,}",
         texts: f"{found.captions:,}",
         f"{texts} per image": _span(found.captions_per_image),
         f"words of a {text}": _spread(found.words),

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from cbalign.evaluation.measure import Model
     from cbalign.evaluation.published import Beside
     from cbalign.evaluation.result import Evaluation, Result
-    from cbalign.experiment.data import Source
     from cbalign.experiment.experiment import Experiment
-    from cbalign.parts import EvaluationSection
+    from cbalign.parts import EvaluationSection, SourceSection
 
 _PROTOCOLS = ("dual", "rerank", "code")
 _OF_KIND = {"retrieval": _PROTOCOLS, "vqa": ("rank", "generate")}
@@ -80,7 +79,6 @@ def evaluate(
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from cbalign.data.datasets import data_sets
     from cbalign.engine.files import write_durably
     from cbalign.evaluation.predictions import predictions_file
     from cbalign.evaluation.published import beside
@@ -101,7 +99,7 @@ def evaluate(
     figures: list[Beside] = []
     for section in _sections(subject.experiment, subject.model, on, explicit=bool(protocols)):
         measured = _measure(subject, _changed(section, changes), on)
-        names = data_sets(_data(subject.experiment, section, on)[0])
+        names = _data(subject.experiment, section, on)[0].data_sets()
         results.extend(measured)
         task = subject.experiment.task.kind
         figures.extend(figure for result in measured for figure in beside(result, section.on, names, task))
@@ -188,8 +186,9 @@ def _measure(subject: Subject, section: EvaluationSection, on: str | None) -> tu
     return tuple(result.renamed(name) for result in results)
 
 
-def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[Source, str]:
+def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[SourceSection, str]:
     """The section's source and what tables call it."""
+    from cbalign.data.source import source_of_file
     from cbalign.parts.kinds import Split
 
     if on is not None and on not in get_args(Split):
@@ -198,41 +197,20 @@ def _data(experiment: Experiment, section: EvaluationSection, on: str | None) ->
         path = Path(on)
         if not path.is_file():
             raise UsageError(f"--on {on}: neither a split nor a file", remedy="Choose train, validation or test.")
-        return _file(path, experiment), path.stem
-    source: Source | None = getattr(experiment.data, section.on)
+        return source_of_file(path, experiment.task.items), path.stem
+    source: SourceSection | None = getattr(experiment.data, section.on)
     if source is None:
         raise UsageError(f"the spec has no data.{section.on}", remedy="Choose another split with --on.")
     return source, section.on
 
 
-def _further_split(experiment: Experiment, on: str) -> Source | None:
+def _further_split(experiment: Experiment, on: str) -> SourceSection | None:
     """A split of this name that a source of the spec has beyond the three of every spec."""
     data = experiment.data
     for section in (data.test, data.validation, data.train):
         if section is not None and on in section.more_splits:
             return section.model_copy(update={"split": on})
     return None
-
-
-def _file(path: Path, experiment: Experiment) -> Source:
-    """A file as a source of the task's items, its images below its folder."""
-    from cbalign.data.sections.labelled import NLVR2Source, SNLIVESource
-    from cbalign.data.sections.pairs import CsvSource, JsonSource
-    from cbalign.data.sections.questions import ALBEFQuestionsSource
-
-    files, root = (str(path.resolve()),), str(path.resolve().parent)
-    match experiment.task.items:
-        case "statements":
-            return NLVR2Source(source="nlvr2", files=files, root=root)
-        case "questions":
-            return ALBEFQuestionsSource(source="albef-vqa", files=files, root=root)
-        case "premises":
-            return SNLIVESource(source="snli-ve", files=files, root=root)
-        case "pairs":
-            if path.suffix == ".json":
-                return JsonSource(source="json", files=files, root=root)
-            return CsvSource(source="csv", files=files, root=root, delimiter="\t" if path.suffix == ".tsv" else ",")
-    raise UsageError(f"--on {path}: a file of {experiment.task.items} is named in a spec", remedy="Name a split.")
 
 
 def _keep(evaluation: Evaluation, subject: Subject, output: Path | None) -> None:

@@ -37,23 +37,25 @@ def init(folder: Path, output: Path | None, name: str | None, force: bool, as_js
         raise UsageError(f"{target} exists.", remedy="Name another file with --output, or replace it with --force.")
     discovery = discover(folder)
     if not discovery.found:
-        told = "".join(f"\n  {reason}" for reason in discovery.passed_over)
+        told = "".join(f"\n  {reason}" for reason in discovery.skipped)
         raise DataError(
             f"{folder}: no data that a source can read{':' if told else '.'}{told}",
             remedy="Sources read CSV of image and caption, ALBEF's JSON lists, Karpathy's splits and webdataset tars.",
         )
     proposal = propose(discovery.found, name, target.absolute().parent, SCHEMA_FILE)
-    for reason in discovery.passed_over:
-        console.note(f"passed over: {reason}")
-    for left in proposal.left_out:
-        console.note(f"left out, smaller: {left.told}")
+    for reason in discovery.skipped:
+        console.note(f"skipped: {reason}")
+    for left in proposal.unused:
+        console.note(f"not used, smaller: {left.description}")
     _write(target, proposal.text)
     if as_json:
-        used = [{"split": each.split, "told": each.told, "entries": each.entries} for each in proposal.used]
-        console.document({"spec": str(target), "found": used, "passed_over": list(discovery.passed_over)})
+        used = [
+            {"split": each.split, "description": each.description, "entries": each.entries} for each in proposal.used
+        ]
+        console.document({"spec": str(target), "found": used, "skipped": list(discovery.skipped)})
         return
     for each in proposal.used:
-        console.note(f"found: {each.told}")
+        console.note(f"found: {each.description}")
     console.note(f"next: cbalign plan {target}")
     console.result(str(target))
 
