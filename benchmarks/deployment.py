@@ -139,7 +139,7 @@ def make_run(folder: Path, image_size: int) -> Run:
     (folder / "vit-b.yaml").write_text(SPEC % image_size)
     loaded = load_experiment(folder / "vit-b.yaml")
     experiment = loaded.experiment
-    captions = [c for i in range(PICTURES) for c in open_source(experiment.data.train).entry(i).captions]
+    captions = [c for i in range(PICTURES) for c in open_source(experiment.data.train, "pairs").item(i).captions]
     tokenizer = build_tokenizer(experiment.model.text, lambda: captions)
     torch.manual_seed(0)
     model = build_model(experiment, tokenizer.vocabulary_size, pretrained=False)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import cast
 
-from cbalign.data.scenes.items import SceneQuestions
+from cbalign.data.scenes.source import SceneQuestions
 from cbalign.data.sections.drawings import ScenesSplit
 from cbalign.evaluation.result import Evaluation
 from cbalign.evaluation.scored import ScoredResult

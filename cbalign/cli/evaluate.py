@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from cbalign.evaluation.measure import Model
     from cbalign.evaluation.published import Beside
     from cbalign.evaluation.result import Evaluation, Result
-    from cbalign.experiment.data import Source
     from cbalign.experiment.experiment import Experiment
-    from cbalign.parts import EvaluationSection
+    from cbalign.parts import EvaluationSection, SourceSection
 
 _PROTOCOLS = ("dual", "rerank", "code")
 _OF_KIND = {"retrieval": _PROTOCOLS, "vqa": ("rank", "generate")}
@@ -80,7 +79,6 @@ def evaluate(
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from cbalign.data.datasets import data_sets
     from cbalign.engine.files import write_durably
     from cbalign.evaluation.predictions import predictions_file
     from cbalign.evaluation.published import beside
@@ -99,9 +97,15 @@ def evaluate(
     opened = open_model(target, require or device, precision)
     results: list[Result] = []
     figures: list[Beside] = []
+<<<<<<< HEAD
     for section in _sections(opened.experiment, opened.model, on, explicit=bool(protocols)):
         measured = _measure(opened, _changed(section, changes), on)
         names = data_sets(_data(opened.experiment, section, on)[0])
+=======
+    for section in _sections(subject.experiment, subject.model, on, explicit=bool(protocols)):
+        measured = _measure(subject, _changed(section, changes), on)
+        names = _data(subject.experiment, section, on)[0].data_sets()
+>>>>>>> wt-c
         results.extend(measured)
         task = opened.experiment.task.kind
         figures.extend(figure for result in measured for figure in beside(result, section.on, names, task))
@@ -187,8 +191,14 @@ def _measure(opened: OpenedModel, section: EvaluationSection, on: str | None) ->
     return tuple(result.renamed(name) for result in results)
 
 
+<<<<<<< HEAD
 def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[Source, str]:
     """Return the section's source and its name in reports."""
+=======
+def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[SourceSection, str]:
+    """The section's source and what tables call it."""
+    from cbalign.data.source import source_of_file
+>>>>>>> wt-c
     from cbalign.parts.kinds import Split
 
     if on is not None and on not in get_args(Split):
@@ -197,15 +207,20 @@ def _data(experiment: Experiment, section: EvaluationSection, on: str | None) ->
         path = Path(on)
         if not path.is_file():
             raise UsageError(f"--on {on}: neither a split nor a file", remedy="Choose train, validation or test.")
-        return _file(path, experiment), path.stem
-    source: Source | None = getattr(experiment.data, section.on)
+        return source_of_file(path, experiment.task.items), path.stem
+    source: SourceSection | None = getattr(experiment.data, section.on)
     if source is None:
         raise UsageError(f"the spec has no data.{section.on}", remedy="Choose another split with --on.")
     return source, section.on
 
 
+<<<<<<< HEAD
 def _further_split(experiment: Experiment, on: str) -> Source | None:
     """Find a split that a source of the spec has in addition to train, validation and test."""
+=======
+def _further_split(experiment: Experiment, on: str) -> SourceSection | None:
+    """A split of this name that a source of the spec has beyond the three of every spec."""
+>>>>>>> wt-c
     data = experiment.data
     for section in (data.test, data.validation, data.train):
         if section is not None and on in section.more_splits:
@@ -213,6 +228,7 @@ def _further_split(experiment: Experiment, on: str) -> Source | None:
     return None
 
 
+<<<<<<< HEAD
 def _file(path: Path, experiment: Experiment) -> Source:
     """Read a file as a source of the task's items, with images below its folder."""
     from cbalign.data.sections.labelled import NLVR2Source, SNLIVESource
@@ -237,6 +253,9 @@ def _file(path: Path, experiment: Experiment) -> Source:
 
 
 def _keep(evaluation: Evaluation, opened: OpenedModel, output: Path | None) -> None:
+=======
+def _keep(evaluation: Evaluation, subject: Subject, output: Path | None) -> None:
+>>>>>>> wt-c
     from dataclasses import replace
 
     from cbalign.engine.files import write_durably

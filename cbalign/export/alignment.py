@@ -10,8 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+<<<<<<< HEAD
 from cbalign.data.image import Preprocessing
 from cbalign.data.source import PairSource
+=======
+from cbalign.data.items import Pair
+from cbalign.data.source import Source
+>>>>>>> wt-c
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
 from cbalign.export.alignment_ladder import AlignmentLadder, Expected
@@ -32,7 +37,7 @@ class AlignmentSubject:
     expected: Expected
 
     @classmethod
-    def of(cls, encoder: TorchEncoder, source: PairSource) -> AlignmentSubject:
+    def of(cls, encoder: TorchEncoder, source: Source[Pair]) -> AlignmentSubject:
         """Run the model on real inputs.
 
         Raises:

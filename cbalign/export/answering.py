@@ -16,8 +16,14 @@ from torch import Tensor, nn
 
 from cbalign.answering import Answerer
 from cbalign.data.answer_list import write_answers
+<<<<<<< HEAD
 from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import FirstItems, ItemSource, Question
+=======
+from cbalign.data.image import prepare
+from cbalign.data.items import Question
+from cbalign.data.source import FirstItems, Source
+>>>>>>> wt-c
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.evaluation.answering import evaluate_answers
@@ -53,14 +59,14 @@ class AnsweringSubject:
     """
 
     answerer: TorchAnswerer
-    questions: ItemSource[Question]
+    questions: Source[Question]
     positions: tuple[int, ...]
     pixels: PixelArray
     texts: tuple[str, ...]
     results: tuple[Result, ...]
 
     @classmethod
-    def of(cls, answerer: TorchAnswerer, source: ItemSource[Question]) -> AnsweringSubject:
+    def of(cls, answerer: TorchAnswerer, source: Source[Question]) -> AnsweringSubject:
         """Run the model on real questions.
 
         Raises:
@@ -249,7 +255,7 @@ class AnsweringLadder(Ladder):
                 self._compare(graph, quantity, one, other, measure, limit, feed)
 
 
-def _evaluate(answerer: Answerer, source: ItemSource[Question]) -> tuple[Result, ...]:
+def _evaluate(answerer: Answerer, source: Source[Question]) -> tuple[Result, ...]:
     section = VQAEvaluation(kind="vqa", protocols=("rank",), top_k=_CANDIDATES, bootstrap=0)
     # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
     return evaluate_answers(answerer, source, section, corrupt_limit=1.0)

@@ -9,12 +9,9 @@ from typing import Any, TypeAlias, assert_never, cast
 import torch
 from torch import Tensor
 
-from cbalign.data.batch import Batch, LabelledBatch, TensorBatch
-from cbalign.data.items import Item, ItemSource, texts_of
+from cbalign.data.batch import Batch, LabelledBatch, QuestionBatch, TensorBatch
 from cbalign.data.loader import Loader
-from cbalign.data.open_items import open_premises, open_questions, open_statements
-from cbalign.data.question_batch import QuestionBatch
-from cbalign.data.source import captions_of, open_source
+from cbalign.data.source import open_source, texts_of
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
@@ -32,7 +29,11 @@ from cbalign.models.build import (
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
+<<<<<<< HEAD
 from cbalign.models.pretrained import vocabulary_size
+=======
+from cbalign.parts import ItemKind
+>>>>>>> wt-c
 from cbalign.tasks.align import learner as pretrain
 from cbalign.tasks.align.section import PretrainTask, RetrievalTask
 from cbalign.tasks.classify import Classification
@@ -65,21 +66,13 @@ class TrainingTexts:
     all: Callable[[], Iterator[str]]
 
 
-def training_texts(data: DataSection, task: str) -> TrainingTexts:
-    """Open the training data of a task that learns from items of the kind `task`.
+def training_texts(data: DataSection, items: ItemKind) -> TrainingTexts:
+    """Open the training data of a task that learns from a kind of items.
 
     Raises:
         CbalignError: they cannot be opened.
     """
-    if task == "pairs":
-        pairs = open_source(data.train)
-        return TrainingTexts(len(pairs), lambda i: pairs.entry(i).captions[0], lambda: captions_of(pairs))
-    openers: dict[str, Callable[[], ItemSource[Item]]] = {
-        "questions": lambda: open_questions(data.train),
-        "statements": lambda: open_statements(data.train),
-        "premises": lambda: open_premises(data.train),
-    }
-    source = openers[task]()
+    source = open_source(data.train, items)
     return TrainingTexts(len(source), lambda i: source.item(i).text, lambda: texts_of(source))
 
 

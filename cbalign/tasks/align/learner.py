@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from cbalign.data.batch import Batch
+from cbalign.data.items import Pair
 from cbalign.data.loader import Loader
-from cbalign.data.source import PairSource, source_fingerprint
+from cbalign.data.source import Source, fingerprint
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput
@@ -82,7 +83,7 @@ class PretrainTask:
         model: AlignmentModel,
         tokenizer: Tokenizer,
         loader: Loader[Batch],
-        sources: Mapping[str, PairSource],
+        sources: Mapping[str, Source[Pair]],
         world: World,
         facts: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
@@ -182,7 +183,7 @@ class PretrainTask:
             },
             "vocabulary": self._tokenizer.vocabulary_size,
             "data": {split: source.describe() for split, source in self._sources.items()},
-            "fingerprints": {split: source_fingerprint(source) for split, source in self._sources.items()},
+            "fingerprints": {split: fingerprint(source) for split, source in self._sources.items()},
             **self._facts,
         }
 
