@@ -134,15 +134,9 @@ def _torch_subjects(
     return [Subject("torch", mode, str(run), device, threads, str(checkpoint)) for mode in modes]
 
 
-<<<<<<< HEAD
-def _source(bundle: Path, images: int) -> PairSource | None:
-    """Open the first pairs of the spec's evaluation data; `None` if the data are missing."""
-    from cbalign.data.source import FirstEntries, open_source
-=======
 def _source(bundle: Path, images: int) -> Source[Pair] | None:
-    """The beginning of the pairs that the spec evaluates on, where they are here."""
+    """Open the first pairs of the spec's evaluation data; `None` if the data are missing."""
     from cbalign.data.source import FirstItems, open_source
->>>>>>> wt-c
     from cbalign.errors import CbalignError
     from cbalign.experiment.load import load_experiment
     from cbalign.runtime.bundle import SPEC

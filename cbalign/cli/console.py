@@ -15,12 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-<<<<<<< HEAD
-    from cbalign.data.progress import Report
-    from cbalign.runtime.table import Block
-=======
     from cbalign.data.progress import ProgressCallback
->>>>>>> wt-c
+    from cbalign.runtime.table import Block
 
 DOCUMENT_VERSION = 1
 
@@ -110,13 +106,8 @@ def stderr() -> Console:
 
 
 @contextmanager
-<<<<<<< HEAD
-def progress() -> Iterator[Report]:
-    """Show a progress bar for each stage of some work on a terminal, and nothing elsewhere."""
-=======
 def progress() -> Iterator[ProgressCallback]:
-    """A bar for each stage of some work, on a terminal; silence elsewhere."""
->>>>>>> wt-c
+    """Show a progress bar for each stage of some work on a terminal, and nothing elsewhere."""
     if not is_interactive():
         yield lambda stage, done, total: None
         return

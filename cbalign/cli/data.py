@@ -182,15 +182,10 @@ def pack(
     if quality is not None and longest_side is None:
         raise UsageError("--quality applies only to scaled images", remedy="Add --longest-side.")
     if output.exists():
-<<<<<<< HEAD
         raise UsageError(f"--output {output}: already exists", remedy="Choose a new folder, or remove this one first.")
-    experiment, sources = _open(spec, overrides, profiles, (split,), pairs_only=True)
-=======
-        raise UsageError(f"--output {output}: is there already", remedy="Name a new folder, or remove this one first.")
     experiment = _load(spec, overrides, profiles)
     with _naming(split):
         source = open_source(_section(experiment, split, spec), "pairs")
->>>>>>> wt-c
     with new_folder(output) as folder, console.progress() as report:
         packed = write(
             source,
@@ -215,23 +210,12 @@ def pack(
 
 
 def _open(
-<<<<<<< HEAD
-    spec: str, overrides: Sequence[str], profiles: Sequence[str], splits: Sequence[str], *, pairs_only: bool = False
-) -> tuple[Experiment, dict[str, StoredSource]]:
-    """Open the experiment and the sources of the requested splits, or of all its splits.
-
-    Items of other kinds are read as images with texts, unless `pairs_only`.
-
-    Raises:
-        UsageError: the spec lacks a requested split, or has no pairs where pairs are required.
-=======
     spec: str, overrides: Sequence[str], profiles: Sequence[str], splits: Sequence[str]
 ) -> tuple[Experiment, dict[str, Source[Item]]]:
-    """Open the sources of the splits of a spec, or of all that it has.
+    """Open the experiment and the sources of the requested splits, or of all its splits.
 
     Raises:
-        UsageError: the spec lacks one of the splits.
->>>>>>> wt-c
+        UsageError: the spec lacks a requested split.
         DataError: a list cannot be read; the message names the split.
     """
     from cbalign.data.source import open_source
@@ -245,10 +229,6 @@ def _open(
     return experiment, sources
 
 
-<<<<<<< HEAD
-def _ruler(experiment: Experiment, sources: Mapping[str, StoredSource]) -> CaptionRuler:
-    """Measure captions with the spec's tokenizer, or in words only when it is not available."""
-=======
 def _load(spec: str, overrides: Sequence[str], profiles: Sequence[str]) -> Experiment:
     from cbalign.experiment.load import load_experiment
 
@@ -272,21 +252,15 @@ def _naming(split: str) -> Iterator[None]:
 
 
 def _ruler(experiment: Experiment, sources: Mapping[str, Source[Item]]) -> CaptionRuler:
-    """Measures captions as the spec's tokenizer cuts them, in words only when it is not at hand."""
->>>>>>> wt-c
+    """Measure captions with the spec's tokenizer, or in words only when it is not available."""
     from cbalign.data.caption_length import CaptionRuler
     from cbalign.data.source import texts_of
     from cbalign.data.vocabulary import text_settings, tokenizer_at_hand
 
     section = experiment.model.text
     tokenizer = None
-<<<<<<< HEAD
     if not section.trains_vocabulary or "train" in sources:
-        tokenizer = tokenizer_at_hand(section, lambda: captions_of(sources["train"]))
-=======
-    if section.tokenizer == "pretrained" or "train" in sources:
         tokenizer = tokenizer_at_hand(section, lambda: texts_of(sources["train"]))
->>>>>>> wt-c
     if tokenizer is None:
         console.note("tokens are not counted: the spec's tokenizer is not available")
     return CaptionRuler(text_settings(section), tokenizer)

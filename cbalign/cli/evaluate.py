@@ -97,15 +97,9 @@ def evaluate(
     opened = open_model(target, require or device, precision)
     results: list[Result] = []
     figures: list[Beside] = []
-<<<<<<< HEAD
     for section in _sections(opened.experiment, opened.model, on, explicit=bool(protocols)):
         measured = _measure(opened, _changed(section, changes), on)
-        names = data_sets(_data(opened.experiment, section, on)[0])
-=======
-    for section in _sections(subject.experiment, subject.model, on, explicit=bool(protocols)):
-        measured = _measure(subject, _changed(section, changes), on)
-        names = _data(subject.experiment, section, on)[0].data_sets()
->>>>>>> wt-c
+        names = _data(opened.experiment, section, on)[0].data_sets()
         results.extend(measured)
         task = opened.experiment.task.kind
         figures.extend(figure for result in measured for figure in beside(result, section.on, names, task))
@@ -191,14 +185,9 @@ def _measure(opened: OpenedModel, section: EvaluationSection, on: str | None) ->
     return tuple(result.renamed(name) for result in results)
 
 
-<<<<<<< HEAD
-def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[Source, str]:
-    """Return the section's source and its name in reports."""
-=======
 def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[SourceSection, str]:
-    """The section's source and what tables call it."""
+    """Return the section's source and its name in reports."""
     from cbalign.data.source import source_of_file
->>>>>>> wt-c
     from cbalign.parts.kinds import Split
 
     if on is not None and on not in get_args(Split):
@@ -214,13 +203,8 @@ def _data(experiment: Experiment, section: EvaluationSection, on: str | None) ->
     return source, section.on
 
 
-<<<<<<< HEAD
-def _further_split(experiment: Experiment, on: str) -> Source | None:
-    """Find a split that a source of the spec has in addition to train, validation and test."""
-=======
 def _further_split(experiment: Experiment, on: str) -> SourceSection | None:
-    """A split of this name that a source of the spec has beyond the three of every spec."""
->>>>>>> wt-c
+    """Find a split that a source of the spec has in addition to train, validation and test."""
     data = experiment.data
     for section in (data.test, data.validation, data.train):
         if section is not None and on in section.more_splits:
@@ -228,34 +212,7 @@ def _further_split(experiment: Experiment, on: str) -> SourceSection | None:
     return None
 
 
-<<<<<<< HEAD
-def _file(path: Path, experiment: Experiment) -> Source:
-    """Read a file as a source of the task's items, with images below its folder."""
-    from cbalign.data.sections.labelled import NLVR2Source, SNLIVESource
-    from cbalign.data.sections.pairs import CsvSource, JsonSource
-    from cbalign.data.sections.questions import ALBEFQuestionsSource
-
-    files, root = (str(path.resolve()),), str(path.resolve().parent)
-    match experiment.task.items:
-        case "statements":
-            return NLVR2Source(source="nlvr2", files=files, root=root)
-        case "questions":
-            return ALBEFQuestionsSource(source="albef-vqa", files=files, root=root)
-        case "premises":
-            return SNLIVESource(source="snli-ve", files=files, root=root)
-        case "pairs":
-            if path.suffix == ".json":
-                return JsonSource(source="json", files=files, root=root)
-            return CsvSource(source="csv", files=files, root=root, delimiter="\t" if path.suffix == ".tsv" else ",")
-    raise UsageError(
-        f"--on {path}: files of {experiment.task.items} must be listed in a spec", remedy="Choose a split."
-    )
-
-
 def _keep(evaluation: Evaluation, opened: OpenedModel, output: Path | None) -> None:
-=======
-def _keep(evaluation: Evaluation, subject: Subject, output: Path | None) -> None:
->>>>>>> wt-c
     from dataclasses import replace
 
     from cbalign.engine.files import write_durably

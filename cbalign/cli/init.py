@@ -41,27 +41,16 @@ def init(folder: Path, output: Path | None, name: str | None, force: bool, as_js
         )
     discovery = discover(folder)
     if not discovery.found:
-<<<<<<< HEAD
-        reasons = "".join(f"\n  {reason}" for reason in discovery.passed_over)
-=======
-        told = "".join(f"\n  {reason}" for reason in discovery.skipped)
->>>>>>> wt-c
+        reasons = "".join(f"\n  {reason}" for reason in discovery.skipped)
         raise DataError(
             f"{folder}: no data that a source can read{':' if reasons else '.'}{reasons}",
             remedy="Supported are CSV files, ALBEF's JSON lists, Karpathy's splits and webdataset shards.",
         )
     proposal = propose(discovery.found, name, target.absolute().parent, SCHEMA_FILE)
-<<<<<<< HEAD
-    for reason in discovery.passed_over:
-        console.note(f"skipped: {reason}")
-    for left in proposal.left_out:
-        console.note(f"skipped, smaller: {left.told}")
-=======
     for reason in discovery.skipped:
         console.note(f"skipped: {reason}")
     for left in proposal.unused:
         console.note(f"not used, smaller: {left.description}")
->>>>>>> wt-c
     _write(target, proposal.text)
     if as_json:
         used = [

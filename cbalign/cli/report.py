@@ -45,11 +45,6 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
     section = getattr(opened.experiment.data, on)
     if section is None:
         raise UsageError(f"--on {on}: data.{on} is not set in the spec of {target}")
-<<<<<<< HEAD
-    source = open_source(section)
-    draw(find(opened.encoder, source, queries, top), source).save(output)
-=======
     source = open_source(section, "pairs")
-    draw(find(subject.encoder, source, queries, top), source).save(output)
->>>>>>> wt-c
+    draw(find(opened.encoder, source, queries, top), source).save(output)
     console.result(str(output))

@@ -10,13 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
 from cbalign.data.image import Preprocessing
-from cbalign.data.source import PairSource
-=======
 from cbalign.data.items import Pair
 from cbalign.data.source import Source
->>>>>>> wt-c
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
 from cbalign.export.alignment_ladder import AlignmentLadder, Expected

@@ -16,14 +16,9 @@ from torch import Tensor, nn
 
 from cbalign.answering import Answerer
 from cbalign.data.answer_list import write_answers
-<<<<<<< HEAD
 from cbalign.data.image import Preprocessing, prepare
-from cbalign.data.items import FirstItems, ItemSource, Question
-=======
-from cbalign.data.image import prepare
 from cbalign.data.items import Question
 from cbalign.data.source import FirstItems, Source
->>>>>>> wt-c
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.evaluation.answering import evaluate_answers

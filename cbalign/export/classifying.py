@@ -15,14 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
 from cbalign.data.image import Preprocessing, prepare
-from cbalign.data.items import FirstItems, ItemSource, Labelled
-=======
-from cbalign.data.image import prepare
 from cbalign.data.items import Labelled
 from cbalign.data.source import FirstItems, Source
->>>>>>> wt-c
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import Classifier, PixelArray
 from cbalign.evaluation.classification import evaluate_accuracy

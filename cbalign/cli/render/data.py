@@ -49,25 +49,14 @@ def check_blocks(findings: DataFindings, limits: TextTowerSection, items: ItemKi
     return parts
 
 
-<<<<<<< HEAD:cbalign/cli/render/data.py
 def stats_blocks(found: Mapping[str, SplitStatistics], image_size: int, items: ItemKind) -> list[Block]:
     """Report statistics: the sources and a table."""
-    rows = [_stats_row(one, image_size, *_TEXTS[items]) for one in found.values()]
+    rows = [_stats_row(one, image_size, items) for one in found.values()]
     return [_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)]
 
 
-def _check_row(found: SplitFindings, limits: TextTowerSection, texts: str) -> dict[str, str]:
-    captions = found.captions
-=======
-def stats_text(found: Mapping[str, SplitStatistics], image_size: int, items: ItemKind) -> str:
-    """What `stats` counted: the sources and a table."""
-    rows = [_stats_row(one, image_size, items) for one in found.values()]
-    return "\n\n".join([_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)])
-
-
-def _check_row(found: SplitFindings, limits: TextSection, items: ItemKind) -> dict[str, str]:
+def _check_row(found: SplitFindings, limits: TextTowerSection, items: ItemKind) -> dict[str, str]:
     captions, texts = found.captions, _TEXTS[items][1]
->>>>>>> wt-c:cbalign/cli/data_layouts.py
     tokens = captions.cut_by_max_tokens
     return {
         items: f"{found.items:,}",

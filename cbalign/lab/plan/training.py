@@ -29,11 +29,8 @@ from cbalign.models.build import (
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
-<<<<<<< HEAD
 from cbalign.models.pretrained import vocabulary_size
-=======
 from cbalign.parts import ItemKind
->>>>>>> wt-c
 from cbalign.tasks.align import learner as pretrain
 from cbalign.tasks.align.section import PretrainTask, RetrievalTask
 from cbalign.tasks.classify import Classification
