@@ -18,15 +18,16 @@ PARTS = (
     ("image tower", "student.vision."),
     ("text tower", "student.text."),
     ("fusion", "student.fusion."),
-    ("masked-language head", "student.masked_language_head."),
+    ("masked-language head", "objectives.masked_language.head.student."),
     ("projections", "student."),
     ("teacher", "teacher."),
-    ("match head", "match_head."),
+    ("teacher", "objectives.masked_language.head.teacher."),
+    ("match head", "objectives.matching."),
     ("temperature", "temperature."),
     ("queues", "image_queue."),
     ("queues", "text_queue."),
     ("queues", "queues:"),
-    ("codebook", "codebook."),
+    ("codebook", "objectives.codebook."),
 )
 
 

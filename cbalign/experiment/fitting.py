@@ -13,13 +13,13 @@ _PARTS = {
     "vision.": "image tower",
     "text.": "text tower",
     "fusion.": "fusion layers",
-    "masked_language_head.": "masked-language head",
     "image_projection.": "projections",
     "text_projection.": "projections",
     "image_queue.": "queues, which refill by themselves",
     "text_queue.": "queues, which refill by themselves",
-    "codebook.": "codebook",
-    "match_head.": "match head",
+    "objectives.codebook.": "codebook",
+    "objectives.matching.": "match head",
+    "objectives.masked_language.": "masked-language head",
     "temperature.": "temperature",
 }
 

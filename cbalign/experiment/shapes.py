@@ -22,7 +22,9 @@ Shapes = Mapping[str, Shape]
 _Named = Iterator[tuple[str, Shape]]
 
 TEACHER = "teacher."
-_BUFFERS = ("image_queue.", "text_queue.", "codebook.last_used")
+_BUFFERS = ("image_queue.", "text_queue.", "objectives.codebook.codebook.last_used")
+_HEAD = "objectives.masked_language.head"
+_TEACHERS = (TEACHER, f"{_HEAD}.{TEACHER}")
 _WHOLE_NUMBERS = ("image_ids", "pointer", "filled", "last_used")  # int64, all others are float32
 
 
@@ -54,16 +56,19 @@ def tensor_shapes(experiment: Experiment, vocabulary: int | None = None) -> Shap
         named |= {f"{queue}.pointer": (), f"{queue}.filled": ()}
     named["temperature.value"] = ()
     if experiment.needs_codebook:
-        named["codebook.prototypes"] = (model.codebook.size, model.joint_dim)
-        named["codebook.last_used"] = (2, model.codebook.size)
+        named["objectives.codebook.codebook.prototypes"] = (model.codebook.size, model.joint_dim)
+        named["objectives.codebook.codebook.last_used"] = (2, model.codebook.size)
     if experiment.needs_matching:
-        named |= dict(_linear("match_head", width, 2))
+        named |= dict(_linear("objectives.matching.head", width, 2))
+    if experiment.needs_masked_language:
+        for owner in ("student", "teacher.network"):
+            named |= dict(_word_head(f"{_HEAD}.{owner}", text))
     return named
 
 
 def trainable_parameters(experiment: Experiment, shapes: Shapes) -> int:
     """Parameters that the optimiser moves."""
-    fixed = (TEACHER, *_BUFFERS, *(() if experiment.model.temperature.learned else ("temperature.",)))
+    fixed = (*_TEACHERS, *_BUFFERS, *(() if experiment.model.temperature.learned else ("temperature.",)))
     if not experiment.aligns:
         fixed = (*fixed, "student.image_projection.")  # tells images apart for text assignment, as pretrained
     return sum(math.prod(shape) for name, shape in shapes.items() if not name.startswith(fixed))
@@ -71,7 +76,7 @@ def trainable_parameters(experiment: Experiment, shapes: Shapes) -> int:
 
 def teacher_parameters(shapes: Shapes) -> int:
     """Parameters of the momentum teacher."""
-    return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(TEACHER))
+    return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(_TEACHERS))
 
 
 def state_bytes(shapes: Shapes) -> int:
@@ -139,10 +144,8 @@ def _towers(experiment: Experiment, text: BertConfig) -> tuple[int, dict[str, Sh
     """The text tower's width, and what student and teacher of alignment have each."""
     model = experiment.model
     image_width, named = _encoders(model, text)
-    if experiment.needs_matching or experiment.needs_masked_language:
+    if experiment.objectives.fuses:
         named |= _fusion(model, text, image_width)
-    if experiment.needs_masked_language:
-        named |= dict(_word_head("masked_language_head", text))
     named |= dict(_linear("image_projection", image_width, model.joint_dim))
     named |= dict(_linear("text_projection", text.width, model.joint_dim))
     return text.width, named

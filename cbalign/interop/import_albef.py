@@ -24,9 +24,9 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment
 from cbalign.models.albef_import import Taken, load_albef
 from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
-from cbalign.models.alignment import AlignmentModel
-from cbalign.models.build import build_model
+from cbalign.models.momentum import teacher_size
 from cbalign.models.pretrained import read_weights
+from cbalign.tasks.align.network import AlignmentModel, build_model
 
 BASE = "bert-base-uncased"
 ASSETS = "./assets"  # in a run, beside resolved.yaml
@@ -84,7 +84,7 @@ def import_albef(
             buildable = _experiment(sizes, experiment.name, BASE if standard else scratch)
         words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
         torch.manual_seed(experiment.train.seed)
-        model = build_model(buildable, words.vocabulary_size, pretrained=False)
+        model = build_model(buildable, words.info, pretrained=False)
     taken = load_albef(model, weights, sizes, file)
 
     def fill(run: Run) -> None:
@@ -212,10 +212,9 @@ def _tokenizer(given: str | None, experiment: Experiment, sizes: AlbefSizes, *, 
 
 
 def _facts(file: Path, model: AlignmentModel, trainable: int, tokenizer: Tokenizer) -> Mapping[str, object]:
-    teacher = sum(p.numel() for p in model.teacher.parameters())
     return {
         "imported_from": file.name,
-        "parameters": {"trainable": trainable, "teacher": teacher},
+        "parameters": {"trainable": trainable, "teacher": teacher_size(model)},
         "vocabulary": tokenizer.vocabulary_size,
     }
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbalign.errors import CheckpointError
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import AlbefSizes
-from cbalign.models.alignment import AlignmentModel
+from cbalign.models.aligned import Aligned
 from cbalign.models.vision import are_square, resize_positions
 
-STUDENT, TEACHER = "student.", "teacher.network."
+STUDENT, TEACHER = "student.", "teacher.network."  # of towers and of heads that have a teacher
 POSITIONS = "vision.transformer.pos_embed"
 # Tensors of the file that are constants or repeat another.
 REDUNDANT = ("position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
@@ -42,7 +43,7 @@ class _Ledger:
     wrong: list[str] = field(default_factory=list)
 
 
-def load_albef(model: AlignmentModel, weights: Mapping[str, Tensor], sizes: AlbefSizes, file: Path) -> Taken:
+def load_albef(model: Aligned, weights: Mapping[str, Tensor], sizes: AlbefSizes, file: Path) -> Taken:
     """Fill `model` from a checkpoint of ALBEF.
 
     A teacher that the file lacks becomes a copy of the student; queues, codebook and heads that it lacks stay as they
@@ -66,24 +67,24 @@ def load_albef(model: AlignmentModel, weights: Mapping[str, Tensor], sizes: Albe
     if sizes.queue_length not in (None, length):
         found = {name: tensor for name, tensor in found.items() if "_queue." not in name}
         ledger.reshaped.append(f"queues: {sizes.queue_length} features in the file, {length} here; left empty")
-    state = {
-        name: _value(name, initial, found, ledger)
-        for name, initial in model.state_dict().items()
-        if not name.startswith(TEACHER)
-    }
-    for name, initial in model.teacher.network.state_dict().items():
-        full = f"{TEACHER}{name}"
-        if full not in found and f"{STUDENT}{name}" in found:
-            state[full] = state[f"{STUDENT}{name}"]
-            ledger.copied.append(full)
+    module = cast(nn.Module, model)
+    initials = module.state_dict()
+    state = {name: _value(name, initial, found, ledger) for name, initial in initials.items() if TEACHER not in name}
+    for name, initial in initials.items():
+        student = name.replace(TEACHER, STUDENT, 1)
+        if name in state:
+            continue
+        if name not in found and student in found:
+            state[name] = state[student]
+            ledger.copied.append(name)
         else:
-            state[full] = _value(full, initial, found, ledger)
+            state[name] = _value(name, initial, found, ledger)
     if ledger.wrong:
         raise CheckpointError(
             f"{file} does not fit the spec:\n" + "\n".join(f"  {line}" for line in ledger.wrong),
             remedy="Set the sizes of the model to the file's, or leave --spec away: they are then read off the file.",
         )
-    model.load_state_dict(state)
+    module.load_state_dict(state)
     unexpected, redundant = _left(weights, found, state)
     return Taken(
         loaded=tuple(ledger.loaded),
@@ -95,7 +96,7 @@ def load_albef(model: AlignmentModel, weights: Mapping[str, Tensor], sizes: Albe
     )
 
 
-def _refuse_other_depths(model: AlignmentModel, sizes: AlbefSizes, file: Path) -> None:
+def _refuse_other_depths(model: Aligned, sizes: AlbefSizes, file: Path) -> None:
     """Layers too many would be left over, layers too few would stay random."""
     student = model.student
     pairs = [
@@ -112,7 +113,7 @@ def _refuse_other_depths(model: AlignmentModel, sizes: AlbefSizes, file: Path) -
 def _value(name: str, initial: Tensor, found: Mapping[str, Tensor], ledger: _Ledger) -> Tensor:
     """The file's tensor in the model's shape, or the initial one."""
     if name not in found:
-        if name.startswith(STUDENT) and ".masked_language_head." not in name:
+        if name.startswith(STUDENT):
             ledger.wrong.append(f"missing   {name} {tuple(initial.shape)}")
         else:
             ledger.new.append(name)

@@ -12,13 +12,10 @@ from torch import Tensor, nn
 from cbalign.data.items import ENTAILMENT_LABELS, STATEMENT_LABELS
 from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError, SpecError
-from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.model import ModelSection
 from cbalign.models import names
-from cbalign.models.alignment import AlignmentModel, Temperature
 from cbalign.models.answering import AnswerDecoder, AnsweringNetwork
 from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead, TextTower
-from cbalign.models.codebook import Codebook
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, PairFusionEncoder, TextAssignmentNetwork
 from cbalign.models.image_text import ClassificationHead
@@ -26,46 +23,35 @@ from cbalign.models.momentum import Distilled
 from cbalign.models.pretrained import bert_config, read_weights
 from cbalign.models.sections.towers import TextSection, VisionSection
 from cbalign.models.towers import Towers
-from cbalign.models.transport import Solver
 from cbalign.models.vision import VisionTower
-from cbalign.parts import SolverSection
 
 
-def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = True) -> AlignmentModel:
-    """The model of pretraining and retrieval, with its initial weights.
+def build_towers(section: ModelSection, vocabulary: int, *, fusion: bool, initialise: bool) -> Towers:
+    """Build the towers of pretraining and retrieval.
 
     Args:
-        experiment: the whole spec; objectives of weight 0 leave their parts out.
+        section: sizes and initial weights.
         vocabulary: number of tokens that the tokenizer knows.
-        pretrained: False skips reading initial weights, for a checkpoint that replaces them all.
+        fusion: whether an objective reads fused tokens.
+        initialise: False skips reading initial weights, for a checkpoint that replaces them all.
     """
-    section = experiment.model
-    codebook = (
-        Codebook(section.codebook.size, section.joint_dim, section.codebook.temperature)
-        if experiment.needs_codebook
-        else None
-    )
-    model = AlignmentModel(
-        _towers(experiment, vocabulary, pretrained),
-        momentum=section.teacher.momentum,
-        queue_length=section.queue.length,
-        joint_dim=section.joint_dim,
-        temperature=Temperature(
-            section.temperature.initial,
-            section.temperature.minimum,
-            section.temperature.maximum,
-            section.temperature.learned,
-        ),
-        codebook=codebook,
-        match_head=experiment.needs_matching,
-    )
-    return model
+    parts = _parts(section, vocabulary, initialise, fusion=fusion, head=False)
+    return Towers(parts.vision, parts.text, parts.fusion, section.joint_dim, section.text.pooling)
+
+
+def build_word_head(section: ModelSection, vocabulary: int, *, initialise: bool) -> MaskedLanguageHead:
+    """Build BERT's head over the vocabulary for the text tower of a model; arguments as for `build_towers`."""
+    head = MaskedLanguageHead(_text_config(section.text, vocabulary))
+    if initialise and section.text.init == "pretrained":
+        origin = bert_folder(section.text.architecture)
+        _load_head(head, names.canonical_bert(read_weights(origin)), origin)
+    return head
 
 
 def build_entailment(
     section: ModelSection, vocabulary: int, *, pretrained: bool = True
 ) -> Distilled[EntailmentNetwork]:
-    """The model of the task `entailment`; arguments as of `build_model`."""
+    """The model of the task `entailment`; arguments as for `build_towers`."""
     parts = _parts(section, vocabulary, pretrained, fusion=True, head=False)
     assert parts.fusion is not None
     network = EntailmentNetwork(parts.vision, parts.text, parts.fusion, len(ENTAILMENT_LABELS))
@@ -73,7 +59,7 @@ def build_entailment(
 
 
 def build_answering(section: ModelSection, vocabulary: int, *, pretrained: bool = True) -> Distilled[AnsweringNetwork]:
-    """The model of the task `vqa`, its decoder as the fusion layers; arguments as of `build_model`."""
+    """The model of the task `vqa`, its decoder as the fusion layers; arguments as for `build_towers`."""
     parts = _parts(section, vocabulary, pretrained, fusion=True, head=True)
     assert parts.fusion is not None
     decoder = AnswerDecoder(parts.config, section.fusion.layers, section.text.dropout)
@@ -85,7 +71,7 @@ def build_answering(section: ModelSection, vocabulary: int, *, pretrained: bool 
 def build_image_pairs(
     section: ModelSection, vocabulary: int, *, pretrained: bool = True
 ) -> Distilled[ImagePairNetwork]:
-    """The model of the task `nlvr2`; arguments as of `build_model`."""
+    """The model of the task `nlvr2`; arguments as for `build_towers`."""
     parts, fusion = _doubled(section, vocabulary, pretrained)
     head = ClassificationHead(parts.config.width, len(STATEMENT_LABELS))
     return Distilled(ImagePairNetwork(parts.vision, parts.text, fusion, head), section.teacher.momentum)
@@ -94,7 +80,7 @@ def build_image_pairs(
 def build_text_assignment(
     section: ModelSection, vocabulary: int, *, pretrained: bool = True
 ) -> Distilled[TextAssignmentNetwork]:
-    """The model of the text-assignment stage of `nlvr2`; arguments as of `build_model`."""
+    """The model of the text-assignment stage of `nlvr2`; arguments as for `build_towers`."""
     parts, fusion = _doubled(section, vocabulary, pretrained)
     network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim)
     return Distilled(network, section.teacher.momentum)
@@ -108,12 +94,6 @@ def _doubled(section: ModelSection, vocabulary: int, pretrained: bool) -> tuple[
     if pretrained:
         fusion.start_from(parts.fusion)
     return parts, fusion
-
-
-def build_solver(section: SolverSection) -> Solver:
-    """The transport solver that a codebook section names."""
-    solver: Solver = section.build()
-    return solver
 
 
 @dataclass(frozen=True)
@@ -140,12 +120,6 @@ def _parts(section: ModelSection, vocabulary: int, pretrained: bool, *, fusion: 
     if pretrained and section.text.init == "pretrained":
         _load_bert(section, parts.text, parts.fusion, parts.head)
     return parts
-
-
-def _towers(experiment: Experiment, vocabulary: int, pretrained: bool) -> Towers:
-    section, head = experiment.model, experiment.needs_masked_language
-    parts = _parts(section, vocabulary, pretrained, fusion=experiment.needs_matching or head, head=head)
-    return Towers(parts.vision, parts.text, parts.fusion, parts.head, section.joint_dim, section.text.pooling)
 
 
 def _text_config(section: TextSection, vocabulary: int) -> BertConfig:
@@ -215,9 +189,13 @@ def _load_bert(
         new = tuple(n for n in fusion.state_dict() if ".cross_attention." in n)
         _fill(fusion, names.layers_from_bert(weights, available - layers, layers), origin, may_lack=new)
     if head is not None:
-        # Sentence encoders come without BERT's head; it then starts at random.
-        found = names.head_from_bert(weights)
-        _fill(head, found, origin, may_lack=tuple(head.state_dict()) if not found else ())
+        _load_head(head, weights, origin)
+
+
+def _load_head(head: MaskedLanguageHead, weights: dict[str, Tensor], origin: Path) -> None:
+    # Sentence encoders come without BERT's head; it then starts at random.
+    found = names.head_from_bert(weights)
+    _fill(head, found, origin, may_lack=tuple(head.state_dict()) if not found else ())
 
 
 def _fill(module: nn.Module, weights: dict[str, Tensor], origin: Path, may_lack: tuple[str, ...] = ()) -> None:

@@ -10,14 +10,17 @@ from torch import Tensor, nn
 from cbalign.errors import CheckpointError
 from cbalign.models.vision import are_square, resize_positions
 
-STUDENT, TEACHER = "student.", "teacher.network."
+STUDENT, TEACHER = "student.", "teacher.network."  # of towers and of heads that have a teacher
 POSITIONS = "vision.transformer.pos_embed"
 
 Alias = tuple[str, str]
-"""Beginning of a name in the new model, and of the name in the old one whose tensor it takes."""
+"""Beginning of a name in the new model, and of the name in the old one whose tensor it takes.
+
+Both follow `student.` or `teacher.network.`, which `{owner}` in the old name stands for where it is elsewhere.
+"""
 
 # Of other images, with numbers that mean nothing in other data.
-_NOT_TAKEN = ("image_queue.", "text_queue.", "codebook.last_used")
+_NOT_TAKEN = ("image_queue.", "text_queue.", "objectives.codebook.codebook.last_used")
 _TOWERS = ("vision.", "text.")  # without them there is nothing to start from
 _WHOLE = (*_TOWERS, "fusion.layers.")  # taken with all their layers or not at all
 
@@ -83,7 +86,7 @@ class _Filling:
         initial = self._model.state_dict()
         state: dict[str, Tensor] = {}
         # Teachers may copy what the student was given.
-        for name in sorted(initial, key=lambda name: name.startswith(TEACHER)):
+        for name in sorted(initial, key=lambda name: TEACHER in name):
             state[name] = self._value(name, initial[name], state)
         unused = [n for n in self._weights if n not in self._used and not n.startswith(_NOT_TAKEN)]
         self._wrong += [
@@ -121,7 +124,7 @@ class _Filling:
                 self._wrong.append(f"reshaped   {name}: {tuple(given.shape)} there, {tuple(initial.shape)} here")
                 return initial
         student = name.replace(TEACHER, STUDENT, 1)
-        if name.startswith(TEACHER) and student in state:
+        if TEACHER in name and student in state:
             self._copied.append(name)
             return state[student]
         if _is_tower(name):
@@ -137,7 +140,8 @@ class _Filling:
             return
         for new, old in self._aliases:
             if name.startswith(owner + new):
-                yield owner + old + name.removeprefix(owner + new)
+                known = old.format(owner=owner) if "{owner}" in old else owner + old
+                yield known + name.removeprefix(owner + new)
 
 
 def _is_tower(name: str) -> bool:
@@ -146,5 +150,5 @@ def _is_tower(name: str) -> bool:
 
 def _parts(names: Sequence[str]) -> tuple[str, ...]:
     """The parts of student and model that tensors belong to, each once."""
-    parts = (name.removeprefix(STUDENT).split(".")[0] for name in names if not name.startswith(TEACHER))
-    return tuple(dict.fromkeys(parts))
+    owned = (name.removeprefix(STUDENT).removeprefix("objectives.") for name in names if TEACHER not in name)
+    return tuple(dict.fromkeys(name.split(".")[0] for name in owned))

@@ -26,11 +26,13 @@ class ObjectiveSection(Part):
 
     `builds` is called with (section, `cbalign.objectives.objective.ObjectiveContext`) and returns a
     `cbalign.objectives.objective.Objective`. `provides` lists what the model can do because of it (`codebook`,
-    `matching`, `masked_language`). Terms with `by_default` are part of a spec that does not name them.
+    `matching`, `masked_language`), `fuses` whether it reads fused tokens, for which the model then has fusion layers.
+    Terms with `by_default` are part of a spec that does not name them.
     """
 
     name: ClassVar[str]
     provides: ClassVar[frozenset[str]] = frozenset()
+    fuses: ClassVar[bool] = False
     by_default: ClassVar[bool] = False
 
     weight: float = setting(

@@ -19,6 +19,7 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.lab.plan.captions import CaptionLengths
 from cbalign.lab.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch
 from cbalign.lab.plan.training import Model, Planned, planned
+from cbalign.models.momentum import MomentumTeacher
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,10 @@ def measure_step(
         total = counter.get_total_flops()
     root = "_Step.model"
     student = {name: _below(parts, f"{root}.student.{name}") for name in _NETWORKS}
-    teacher = sum(_below(parts, f"{root}.teacher.network.{name}") for name in _NETWORKS)
+    teachers = [f"{root}.{name}.network" for name, part in model.named_modules() if isinstance(part, MomentumTeacher)]
+    teacher = sum(
+        parts.get(name) or sum(_below(parts, f"{name}.{network}") for network in _NETWORKS) for name in teachers
+    )
     towers = student["vision"] + student["text"] + student["fusion"]
     return StepCost(
         image_tower=student["vision"],
@@ -119,7 +123,7 @@ def measure_step(
 
 
 _NETWORKS = (
-    *("vision", "text", "fusion", "image_projection", "text_projection", "masked_language_head"),
+    *("vision", "text", "fusion", "image_projection", "text_projection"),
     *("head", "decoder"),
 )
 

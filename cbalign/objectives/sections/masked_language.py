@@ -15,6 +15,7 @@ class MaskedLanguageSection(ObjectiveSection):
     name = "masked_language"
     builds = "cbalign.objectives.masked_language:MaskedLanguage"
     provides: ClassVar[frozenset[str]] = frozenset({"masked_language"})
+    fuses: ClassVar[bool] = True
     by_default: ClassVar[bool] = True
 
     weight: float = setting(

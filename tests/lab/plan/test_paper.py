@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from cbalign.data.text import VocabularyInfo
 from cbalign.experiment.load import load_experiment
 from cbalign.lab.plan.gpus import GPUS
 from cbalign.lab.plan.plan import make_plan
-from cbalign.models.build import build_model
+from cbalign.tasks.align.network import build_model
 
 FOLDER = Path(__file__).parents[3] / "experiments" / "paper"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 PAIRS = 5_114_489
 GPU = GPUS["a100-40gb"]
-WIDTH, TOKENS, WORDS = 768, 25, 30_522
+WIDTH, TOKENS, WORDS = 768, 25, VocabularyInfo(30_522, cls_id=101, mask_id=103)
 PATCHES = 257  # (256 / 16)² and [CLS]
 
 
@@ -118,34 +119,31 @@ def test_the_schedule_peaks_after_the_warm_up(albef):
 @pytest.mark.parametrize("recipe", ["pretrain-4m.yaml", "pretrain-4m-albef.yaml"])
 def test_a_full_size_step_really_runs(recipe):
     """Batch 2 with random weights on the CPU: every loss finite, every trained part moved."""
-    from types import SimpleNamespace
-
     from cbalign.data.batch import Batch
     from cbalign.engine.distribution import World
     from cbalign.engine.optimizer import build_adamw, set_learning_rate
     from cbalign.engine.task import Progress
-    from cbalign.tasks.align.learner import PretrainTask
+    from cbalign.tasks.align.open import open_learner
 
     experiment = load(recipe).experiment
     torch.manual_seed(0)
     model = build_model(experiment, WORDS, pretrained=False).train()
-    tokenizer = SimpleNamespace(cls_id=101, mask_id=103, vocabulary_size=WORDS)
-    task = PretrainTask(experiment, model, tokenizer, loader=None, sources={}, world=World.single())
-    optimizer = build_adamw(task.parameter_groups(0.02), experiment.train.optimizer)
+    learner = open_learner(experiment, model, World.single())
+    optimizer = build_adamw(learner.parameter_groups(), experiment.train.optimizer)
     set_learning_rate(optimizer, 1e-4)
     views = torch.randint(256, (2, 2, 3, 256, 256), dtype=torch.uint8)
     batch = Batch(
         images=views[0],
         teacher_images=views[1] if experiment.data.augmentation.two_views else None,
-        input_ids=torch.randint(1000, WORDS, (2, TOKENS)),
+        input_ids=torch.randint(1000, WORDS.size, (2, TOKENS)),
         attention_mask=torch.ones(2, TOKENS, dtype=torch.int64),
         image_ids=torch.arange(2),
         indices=torch.arange(2),
     )
     progress = Progress(step=1, total_steps=10, steps_per_epoch=1)
     watched = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad and p.ndim == 1}
-    task.before_step(progress)
-    output = task.step(batch, progress)
+    learner.before_step(progress)
+    output = learner.step(batch, progress)
     output.loss.backward()
     optimizer.step()
     task.after_step(progress)
