@@ -24,7 +24,7 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment
 from cbalign.models.albef_import import Taken, load_albef
 from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
-from cbalign.models.momentum import teacher_size
+from cbalign.models.momentum import teacher_parameters
 from cbalign.models.pretrained import read_weights
 from cbalign.tasks.align.network import AlignmentModel, build_model
 
@@ -214,7 +214,7 @@ def _tokenizer(given: str | None, experiment: Experiment, sizes: AlbefSizes, *, 
 def _facts(file: Path, model: AlignmentModel, trainable: int, tokenizer: Tokenizer) -> Mapping[str, object]:
     return {
         "imported_from": file.name,
-        "parameters": {"trainable": trainable, "teacher": teacher_size(model)},
+        "parameters": {"trainable": trainable, "teacher": sum(p.numel() for p in teacher_parameters(model))},
         "vocabulary": tokenizer.vocabulary_size,
     }
 

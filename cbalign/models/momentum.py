@@ -43,6 +43,6 @@ class Distilled(nn.Module, Generic[M]):
         self.teacher.update(self.student)
 
 
-def teacher_size(model: nn.Module) -> int:
-    """Count the parameters of all momentum teachers in a model."""
-    return sum(p.numel() for part in model.modules() if isinstance(part, MomentumTeacher) for p in part.parameters())
+def teacher_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of all momentum teachers in a model."""
+    return [p for part in model.modules() if isinstance(part, MomentumTeacher) for p in part.parameters()]

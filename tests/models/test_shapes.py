@@ -60,7 +60,7 @@ def test_parameters_and_bytes_are_those_of_the_model(experiment):
     shapes = tensor_shapes(experiment)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert trainable_parameters(experiment, shapes) == sum(parameter.numel() for parameter in trainable)
-    assert teacher_parameters(shapes) == sum(parameter.numel() for parameter in model.teacher.parameters())
+    assert teacher_parameters(shapes) == sum(p.numel() for n, p in model.named_parameters() if "teacher." in n)
     told = {quantity.name: quantity.value for quantity in derived_quantities(experiment)}
     state = size_of(model.state_dict().values())
     assert told["checkpoint"] == checkpoint_bytes(model)

@@ -21,7 +21,9 @@ from cbalign.lab.plan.memory import Memory, account, checkpoint_bytes
 from cbalign.lab.plan.step import StepCost, measure_step, planned_precision
 from cbalign.lab.plan.timing import Length, learning_rate, training_length
 from cbalign.lab.plan.training import Model, TrainingTexts, training_texts, untrained
+from cbalign.models.momentum import teacher_parameters
 from cbalign.models.pretrained import bert_config
+from cbalign.tasks.align.network import AlignmentModel
 from cbalign.tasks.start import inherited_tokenizer
 
 RATES = 50  # points of the learning-rate curve in JSON
@@ -230,18 +232,19 @@ def _vocabulary(experiment: Experiment, tokenizer: Tokenizer | None) -> int:
 
 
 def _sizes(model: Model) -> Sizes:
-    student, codebook = model.student, getattr(model, "codebook", None)
+    student = model.student
+    codebook = model.capability("codebook") if isinstance(model, AlignmentModel) else None
 
     def count(module: torch.nn.Module | None) -> int:
         return 0 if module is None else sum(p.numel() for p in module.parameters() if p.requires_grad)
 
     vision, text, fusion = count(student.vision), count(student.text), count(student.fusion)
-    teacher, codes = sum(p.numel() for p in model.teacher.parameters()), count(codebook)
+    codes = count(codebook)
     return Sizes(
         image_tower=vision,
         text_tower=text,
         fusion=fusion,
         heads=count(model) - vision - text - fusion - codes,
         codebook=codes,
-        teacher=teacher,
+        teacher=sum(p.numel() for p in teacher_parameters(model)),
     )

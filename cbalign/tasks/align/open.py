@@ -19,7 +19,7 @@ from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.encoder import TorchEncoder
-from cbalign.models.momentum import teacher_size
+from cbalign.models.momentum import teacher_parameters
 from cbalign.tasks.align.learner import AlignmentLearner
 from cbalign.tasks.align.network import AlignmentModel, build_model
 from cbalign.tasks.batches import make_loader
@@ -106,7 +106,7 @@ class AlignmentTraining:
         return {
             "parameters": {
                 "trainable": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
-                "teacher": teacher_size(self.model),
+                "teacher": sum(p.numel() for p in teacher_parameters(self.model)),
             },
             "vocabulary": self._tokenizer.vocabulary_size,
             "data": {split: source.describe() for split, source in self._sources.items()},

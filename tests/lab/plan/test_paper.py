@@ -15,7 +15,8 @@ FOLDER = Path(__file__).parents[3] / "experiments" / "paper"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 PAIRS = 5_114_489
 GPU = GPUS["a100-40gb"]
-WIDTH, TOKENS, WORDS = 768, 25, VocabularyInfo(30_522, cls_id=101, mask_id=103)
+WIDTH, TOKENS, WORDS = 768, 25, 30_522
+VOCABULARY = VocabularyInfo(WORDS, cls_id=101, mask_id=103)
 PATCHES = 257  # (256 / 16)² and [CLS]
 
 
@@ -53,7 +54,7 @@ def test_albef_trains_209_9_million_parameters(albef):
 
 def test_codis_adds_its_codebook_only(albef):
     with torch.device("meta"):
-        codis = build_model(load("pretrain-4m.yaml").experiment, WORDS, pretrained=False)
+        codis = build_model(load("pretrain-4m.yaml").experiment, VOCABULARY, pretrained=False)
     trained = sum(p.numel() for p in codis.parameters() if p.requires_grad)
     assert trained - albef.sizes.trainable == 4000 * 256
 
@@ -127,7 +128,7 @@ def test_a_full_size_step_really_runs(recipe):
 
     experiment = load(recipe).experiment
     torch.manual_seed(0)
-    model = build_model(experiment, WORDS, pretrained=False).train()
+    model = build_model(experiment, VOCABULARY, pretrained=False).train()
     learner = open_learner(experiment, model, World.single())
     optimizer = build_adamw(learner.parameter_groups(), experiment.train.optimizer)
     set_learning_rate(optimizer, 1e-4)
@@ -135,7 +136,7 @@ def test_a_full_size_step_really_runs(recipe):
     batch = Batch(
         images=views[0],
         teacher_images=views[1] if experiment.data.augmentation.two_views else None,
-        input_ids=torch.randint(1000, WORDS.size, (2, TOKENS)),
+        input_ids=torch.randint(1000, WORDS, (2, TOKENS)),
         attention_mask=torch.ones(2, TOKENS, dtype=torch.int64),
         image_ids=torch.arange(2),
         indices=torch.arange(2),
@@ -146,7 +147,7 @@ def test_a_full_size_step_really_runs(recipe):
     output = learner.step(batch, progress)
     output.loss.backward()
     optimizer.step()
-    task.after_step(progress)
+    learner.after_step(progress)
     assert all(torch.isfinite(term) for term in output.terms.values())
     assert {"contrastive", "matching", "masked_language"} <= set(output.terms)
     parameters = dict(model.named_parameters())
