@@ -63,12 +63,21 @@ class TextSettings:
     closing_sep: bool = False
 
 
+@dataclass(frozen=True)
+class VocabularyInfo:
+    """What a model has to know of its tokenizer."""
+
+    size: int  # rows that an embedding table needs
+    cls_id: int
+    mask_id: int | None  # None: the tokenizer has no such token
+
+
 class Tokenizer:
     """A BERT vocabulary and how captions are put to it.
 
     Lower-casing and accents stay as the vocabulary's source has them.
 
-    `vocabulary_size` is the number of rows that an embedding table needs.
+    `vocabulary_size` is the number of rows that an embedding table needs, `info` all that a model has to know.
 
     Args:
         vocabulary: the `tokenizers` object; its own padding, truncation and framing are replaced.
@@ -83,6 +92,7 @@ class Tokenizer:
         self.sep_id = _special(vocabulary, "[SEP]")
         self.mask_id = _special(vocabulary, "[MASK]")
         self.vocabulary_size = max(vocabulary.get_vocab(with_added_tokens=True).values()) + 1
+        self.info = VocabularyInfo(self.vocabulary_size, self.cls_id, self.mask_id)
         self._vocabulary = vocabulary
         vocabulary.no_padding()
         vocabulary.no_truncation()

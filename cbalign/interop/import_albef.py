@@ -25,11 +25,10 @@ from cbalign.experiment.load import LoadedExperiment
 from cbalign.experiment.tensors import TENSORS, TensorTable
 from cbalign.models.albef_import import load_albef
 from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
-from cbalign.models.alignment import AlignmentModel
-from cbalign.models.build import build_model
 from cbalign.models.pretrained import read_weights
 from cbalign.models.recorded import tensor_table
 from cbalign.models.weights import WeightReport
+from cbalign.tasks.align.network import build_model
 
 BASE = "bert-base-uncased"
 ASSETS = "./assets"  # in a run, beside resolved.yaml
@@ -92,7 +91,7 @@ def import_albef(
             buildable = _experiment(sizes, experiment.name, BASE if standard else scratch)
         words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
         torch.manual_seed(experiment.train.seed)
-        model = build_model(buildable, words.vocabulary_size, pretrained=False)
+        model = build_model(buildable, words.info, pretrained=False)
     report = load_albef(model, weights, sizes, file)
 
     def fill(run: Run) -> None:

@@ -3,63 +3,40 @@
 from __future__ import annotations
 
 from cbalign.data.items import ENTAILMENT_LABELS, STATEMENT_LABELS
-from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.model import ModelSection
-from cbalign.models.alignment import AlignmentModel, Temperature
 from cbalign.models.answering import AnswerDecoder, AnsweringNetwork
 from cbalign.models.backbone import Backbone, build_backbone
-from cbalign.models.codebook import Codebook
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, PairFusionEncoder, TextAssignmentNetwork
 from cbalign.models.image_text import ClassificationHead
 from cbalign.models.momentum import Distilled
 from cbalign.models.towers import Towers
-from cbalign.models.transport import Solver
-from cbalign.parts import SolverSection
 
 
-def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = True) -> AlignmentModel:
-    """The model of pretraining and retrieval, with its initial weights.
+def build_towers(section: ModelSection, vocabulary: int, *, fusion: bool, initialise: bool) -> Towers:
+    """Build the towers of pretraining and retrieval.
 
     Args:
-        experiment: the whole spec; objectives of weight 0 leave their parts out.
+        section: sizes and initial weights.
         vocabulary: number of tokens that the tokenizer knows.
-        pretrained: False skips reading initial weights, for a checkpoint that replaces them all.
+        fusion: whether an objective reads fused tokens.
+        initialise: False skips reading initial weights, for a checkpoint that replaces them all.
     """
-    section = experiment.model
-    codebook = (
-        Codebook(section.codebook.size, section.joint_dim, section.codebook.temperature)
-        if experiment.needs_codebook
-        else None
-    )
-    model = AlignmentModel(
-        _towers(experiment, vocabulary, pretrained),
-        momentum=section.teacher.momentum,
-        queue_length=section.queue.length,
-        joint_dim=section.joint_dim,
-        temperature=Temperature(
-            section.temperature.initial,
-            section.temperature.minimum,
-            section.temperature.maximum,
-            section.temperature.learned,
-        ),
-        codebook=codebook,
-        match_head=experiment.needs_matching,
-    )
-    return model
+    parts = build_backbone(section, vocabulary, initialise=initialise, fusion=fusion)
+    return Towers(parts.vision, parts.text, parts.fusion, section.joint_dim)
 
 
 def build_entailment(
     section: ModelSection, vocabulary: int, *, pretrained: bool = True
 ) -> Distilled[EntailmentNetwork]:
-    """The model of the task `entailment`; see `build_model` for the arguments."""
+    """The model of the task `entailment`; see `build_towers` for the arguments."""
     parts = build_backbone(section, vocabulary, initialise=pretrained)
     network = EntailmentNetwork(parts.vision, parts.text, parts.fused, len(ENTAILMENT_LABELS))
     return Distilled(network, section.teacher.momentum)
 
 
 def build_answering(section: ModelSection, vocabulary: int, *, pretrained: bool = True) -> Distilled[AnsweringNetwork]:
-    """The model of the task `vqa`, whose decoder starts as the fusion layers; see `build_model` for the arguments."""
+    """The model of the task `vqa`, whose decoder starts as the fusion layers; see `build_towers` for the arguments."""
     parts = build_backbone(section, vocabulary, initialise=pretrained, head=True)
     decoder = AnswerDecoder(parts.text.layer_config, section.fusion.layers, parts.text.dropout)
     decoder.start_from(parts.text, parts.fused, parts.head)
@@ -70,7 +47,7 @@ def build_answering(section: ModelSection, vocabulary: int, *, pretrained: bool 
 def build_image_pairs(
     section: ModelSection, vocabulary: int, *, pretrained: bool = True
 ) -> Distilled[ImagePairNetwork]:
-    """The model of the task `nlvr2`; see `build_model` for the arguments."""
+    """The model of the task `nlvr2`; see `build_towers` for the arguments."""
     parts, fusion = _doubled(section, vocabulary, pretrained)
     head = ClassificationHead(parts.text.width, len(STATEMENT_LABELS))
     return Distilled(ImagePairNetwork(parts.vision, parts.text, fusion, head), section.teacher.momentum)
@@ -79,7 +56,7 @@ def build_image_pairs(
 def build_text_assignment(
     section: ModelSection, vocabulary: int, *, pretrained: bool = True
 ) -> Distilled[TextAssignmentNetwork]:
-    """The model of the text-assignment stage of `nlvr2`; see `build_model` for the arguments."""
+    """The model of the text-assignment stage of `nlvr2`; see `build_towers` for the arguments."""
     parts, fusion = _doubled(section, vocabulary, pretrained)
     network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim)
     return Distilled(network, section.teacher.momentum)
@@ -92,16 +69,3 @@ def _doubled(section: ModelSection, vocabulary: int, pretrained: bool) -> tuple[
     if pretrained:
         fusion.start_from(parts.fused)
     return parts, fusion
-
-
-def build_solver(section: SolverSection) -> Solver:
-    """The transport solver that a codebook section names."""
-    solver: Solver = section.build()
-    return solver
-
-
-def _towers(experiment: Experiment, vocabulary: int, pretrained: bool) -> Towers:
-    section, head = experiment.model, experiment.needs_masked_language
-    fusion = experiment.needs_matching or head
-    parts = build_backbone(section, vocabulary, initialise=pretrained, fusion=fusion, head=head)
-    return Towers(parts.vision, parts.text, parts.fusion, parts.head, section.joint_dim)

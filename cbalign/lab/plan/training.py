@@ -9,21 +9,19 @@ from typing import Any, TypeAlias, assert_never, cast
 import torch
 from torch import Tensor
 
-from cbalign.data.batch import Batch, LabelledBatch, QuestionBatch, TensorBatch
+from cbalign.data.batch import Batch, LabelledBatch, QuestionBatch
 from cbalign.data.loader import Loader
 from cbalign.data.source import open_source, texts_of
-from cbalign.data.text import Tokenizer
+from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
 from cbalign.experiment.data import DataSection
 from cbalign.experiment.experiment import Experiment
-from cbalign.models.alignment import AlignmentModel
 from cbalign.models.answering import AnsweringNetwork
 from cbalign.models.build import (
     build_answering,
     build_entailment,
     build_image_pairs,
-    build_model,
     build_text_assignment,
 )
 from cbalign.models.entailment import EntailmentNetwork
@@ -31,7 +29,9 @@ from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
 from cbalign.models.pretrained import vocabulary_size
 from cbalign.parts import ItemKind
-from cbalign.tasks.align import learner as pretrain
+from cbalign.tasks.align.learner import AlignmentLearner
+from cbalign.tasks.align.network import AlignmentModel, build_model
+from cbalign.tasks.align.open import open_learner
 from cbalign.tasks.align.section import PretrainTask, RetrievalTask
 from cbalign.tasks.classify import Classification
 from cbalign.tasks.entailment.section import EntailmentTask
@@ -78,7 +78,7 @@ def untrained(experiment: Experiment, vocabulary: int) -> Model:
     section, task = experiment.model, experiment.task
     match task:
         case PretrainTask() | RetrievalTask():
-            return build_model(experiment, vocabulary, pretrained=False)
+            return build_model(experiment, VocabularyInfo(vocabulary, cls_id=1, mask_id=2), pretrained=False)
         case EntailmentTask():
             return build_entailment(section, vocabulary, pretrained=False)
         case NLVR2Task(stage="text-assignment"):
@@ -109,8 +109,8 @@ def on_meta(experiment: Experiment, vocabulary: int | None = None) -> Model:
 class Planned:
     """A task with a batch, both on fake tensors."""
 
-    task: Task[Any]
-    batch: TensorBatch
+    task: Task[Any] | AlignmentLearner
+    batch: Any  # the task's own kind of batch
 
 
 def planned(experiment: Experiment, model: Model, length: int, world: World) -> Planned:
@@ -118,9 +118,7 @@ def planned(experiment: Experiment, model: Model, length: int, world: World) -> 
     tokenizer = cast(Tokenizer, _Vocabulary(model.student.text.vocabulary))
     kind = experiment.task
     if isinstance(model, AlignmentModel):
-        loader = cast(Loader[Batch], None)  # the batch is given
-        task = pretrain.PretrainTask(experiment, model, tokenizer, loader, {}, world)
-        return Planned(task, _pairs(experiment, length))
+        return Planned(open_learner(experiment, model, world), _pairs(experiment, length))
     setup: Setup[Any, Any] = Setup(experiment, model, tokenizer, cast(Loader[Any], None), world, dict)
     if isinstance(kind, VQATask):
         return Planned(Answering(setup, (), {}), _questions(experiment, length))

@@ -29,7 +29,7 @@ from cbalign.tasks.vqa.section import VQATask
 DECODER_FROM = (
     ("decoder.embeddings.", "text.embeddings."),
     ("decoder.layers.", "fusion.layers."),
-    ("decoder.head.", "masked_language_head."),
+    ("decoder.head.", "objectives.masked_language.head.{owner}"),
 )
 """Where the parts of the answer decoder come from in a pretrained model (ALBEF, VQA.py)."""
 
