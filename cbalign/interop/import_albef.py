@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import bert_folder, text_settings
@@ -227,7 +228,7 @@ def _facts(file: Path, tensors: TensorTable, tokenizer: Tokenizer) -> Mapping[st
     }
 
 
-def _save(run: Run, experiment: Experiment, model: AlignmentModel) -> None:
+def _save(run: Run, experiment: Experiment, model: nn.Module) -> None:
     """The checkpoint of a training that has not made a step."""
     optimizer = build_adamw(
         no_decay_for_vectors(model.parameters(), experiment.train.optimizer.weight_decay), experiment.train.optimizer
