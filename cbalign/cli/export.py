@@ -1,4 +1,4 @@
-"""`cbalign export`: write a run as a bundle, compared with PyTorch."""
+"""`cbalign export`: export a run to a verified ONNX bundle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import json_option
 from cbalign.errors import UsageError
 from cbalign.experiment.unions import usable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
+@click.argument("run", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results)
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the bundle.  [default: exports/NAME]"
 )
@@ -50,10 +50,10 @@ def export(
     triton: Path | None,
     as_json: bool,
 ) -> None:
-    """Write the newest checkpoint of RUN as an ONNX bundle that needs no PyTorch.
+    """Export the newest checkpoint of RUN to an ONNX bundle that needs no PyTorch.
 
-    Before the bundle gets its name, each precision is compared with PyTorch on real images and texts. If one computes
-    something else the command exits with 1, and the files are kept as NAME.failed.
+    Each precision is compared with PyTorch on real images and texts before the bundle gets its name. If one of them
+    does not agree, the command exits with 1 and keeps the files as NAME.failed.
 
     Targets are other layouts of the bundle, such as a model repository for the Triton server. They can also be made
     from an existing BUNDLE.
@@ -81,10 +81,10 @@ def export(
     for report in exported.parity.precisions:
         kept = "" if report.precision in manifest.precisions else ", not kept"
         tight = report.tightest
+        closest = f"{tight.graph}, {tight.quantity}, {tight.error:.2g} of {tight.limit:.2g}"
         console.note(
             f"{report.precision}: {_bytes(exported, report.precision) / 1e6:.1f} MB{kept}; {len(report.checks)} "
-            f"comparisons with PyTorch hold, the tightest: {tight.graph}, {tight.quantity}, {tight.error:.2g} of "
-            f"{tight.limit:.2g}"
+            f"comparisons with PyTorch passed, closest to its limit: {closest}"
         )
     show_next_steps(exported.targets)
     console.note(f"next: cbalign evaluate {exported.folder}")

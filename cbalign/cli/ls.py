@@ -1,4 +1,4 @@
-"""`cbalign ls`: the recipes, or the installed parts."""
+"""`cbalign ls`: list the recipes, or the installed parts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import click
 
 from cbalign.cli import console
 from cbalign.cli.options import json_option
+from cbalign.runtime.table import Table
 
 
 @click.command()
 @click.option("--parts", is_flag=True, help="List the installed objectives, sources, towers and other parts instead.")
 @json_option
 def ls(parts: bool, as_json: bool) -> None:
-    """List the recipes that come with cbalign. Every command that takes a SPEC takes their names.
+    """List the recipes that are installed with cbalign. Their names can be used wherever a command takes a SPEC.
 
-    With --parts: everything that specs can name, with the distribution that it comes from.
+    With --parts: list everything that specs can name, with the distribution that it comes from.
     """
     if parts:
         _parts(as_json=as_json)
@@ -28,7 +29,7 @@ def ls(parts: bool, as_json: bool) -> None:
         items = [{"name": recipe.name, "path": str(recipe.path), "about": recipe.about} for recipe in found]
         console.document({"recipes": items})
     else:
-        console.result(console.table(("RECIPE", "ABOUT"), [(recipe.name, recipe.about) for recipe in found]))
+        console.blocks(Table.of(("RECIPE", "ABOUT"), [(recipe.name, recipe.about) for recipe in found]))
 
 
 def _parts(*, as_json: bool) -> None:
@@ -39,7 +40,7 @@ def _parts(*, as_json: bool) -> None:
     report_unusable_parts()
     if not as_json:
         rows = [(part.kind.noun, part.name, str(part.origin), part.about) for part in found]
-        console.result(console.table(("KIND", "NAME", "FROM", "ABOUT"), rows))
+        console.blocks(Table.of(("KIND", "NAME", "FROM", "ABOUT"), rows))
         return
     items = [{"kind": p.kind.noun, "name": p.name, **asdict(p.origin), "about": p.about} for p in found]
     broken = [{"group": p.group, "name": p.name, **asdict(p.origin), "reason": p.reason} for p in unusable()]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cbalign.answering import Answerer
-from cbalign.data.items import ItemSource, Question
-from cbalign.data.progress import Report
+from cbalign.data.items import Question
+from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.data.source import Source
 from cbalign.encoders import IntArray, PixelArray
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.accuracy import accuracy_by_kind, exact_match, vqa_accuracy
@@ -21,17 +21,18 @@ from cbalign.evaluation.peers import ALONE, Peers
 from cbalign.evaluation.scored import ScoredResult, interval_of
 from cbalign.evaluation.sections.evaluations import AnswerProtocol, VQAEvaluation
 from cbalign.parts.kinds import Split
+from cbalign.runtime.document import json_line
 
 _NAMES: dict[AnswerProtocol, str] = {"rank": "accuracy", "generate": "generated_accuracy"}
 
 
 def evaluate_answers(
     answerer: Answerer,
-    source: ItemSource[Question],
+    source: Source[Question],
     section: VQAEvaluation,
     *,
     corrupt_limit: float = 0.0,
-    report: Report = lambda stage, done, total: None,
+    report: ProgressCallback = no_progress,
     peers: Peers = ALONE,
 ) -> tuple[ScoredResult, ...]:
     """The answers of a model by each of the section's protocols, and their accuracy where answers are known.
@@ -40,8 +41,8 @@ def evaluate_answers(
         answerer: the model.
         source: questions.
         section: on which split, by which protocols.
-        corrupt_limit: share of the questions that may have unreadable images (`data.corrupt_limit`); they are left out.
-        report: told of progress.
+        corrupt_limit: share of the questions that may have unreadable images (`data.corrupt_limit`); they are skipped.
+        report: progress callback.
         peers: the processes that share the work; all get the result of one.
 
     Raises:
@@ -76,7 +77,7 @@ def results_json(result: ScoredResult) -> str:
     for question, answer in zip(result.ids, result.predictions, strict=True):
         first.setdefault(question, answer)
     answers = [{"question_id": question, "answer": answer} for question, answer in first.items()]
-    return json.dumps(answers, ensure_ascii=False) + "\n"
+    return json_line(answers)
 
 
 def _answer(
@@ -107,7 +108,7 @@ def _images_once(keys: Sequence[str]) -> tuple[IntArray, IntArray]:
 
 
 def _result(
-    source: ItemSource[Question],
+    source: Source[Question],
     split: Split,
     found: Measured[str],
     protocol: AnswerProtocol,
@@ -146,5 +147,7 @@ def _fingerprint(questions: Sequence[Question]) -> str:
     """Equal for the same questions in the same order."""
     digest = hashlib.sha256()
     for question in questions:
-        digest.update("\t".join((*question.image_keys, *question.told)).encode("utf-8", "replace") + b"\n")
+        digest.update(
+            "\t".join((*question.image_keys, *question.texts, *question.outputs)).encode("utf-8", "replace") + b"\n"
+        )
     return digest.hexdigest()[:16]

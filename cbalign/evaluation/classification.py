@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cbalign.data.items import ItemSource, Labelled, known_target
-from cbalign.data.progress import Report
+from cbalign.data.items import Labelled
+from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.data.source import Source, known_target
 from cbalign.encoders import Classifier, IntArray, PixelArray
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.items import measure_items
@@ -19,11 +20,11 @@ from cbalign.evaluation.sections.evaluations import AccuracyEvaluation
 
 def evaluate_accuracy(
     classifier: Classifier,
-    source: ItemSource[Labelled],
+    source: Source[Labelled],
     section: AccuracyEvaluation,
     *,
     corrupt_limit: float = 0.0,
-    report: Report = lambda stage, done, total: None,
+    report: ProgressCallback = no_progress,
     peers: Peers = ALONE,
 ) -> ScoredResult:
     """How often a classifier is right.
@@ -35,8 +36,8 @@ def evaluate_accuracy(
         classifier: the model.
         source: statements or premises.
         section: on which split, how many resamples.
-        corrupt_limit: share of the items that may have unreadable images (`data.corrupt_limit`); they are left out.
-        report: told of progress.
+        corrupt_limit: share of the items that may have unreadable images (`data.corrupt_limit`); they are skipped.
+        report: progress callback.
         peers: the processes that share the work; all get the result of one.
 
     Raises:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TypeAlias, assert_never
 
 from cbalign.answering import Answerer
-from cbalign.data.open_items import open_labelled, open_questions
-from cbalign.data.progress import Report
-from cbalign.data.source import open_source
+from cbalign.data.items import STATEMENT_LABELS, Labelled
+from cbalign.data.progress import ProgressCallback
+from cbalign.data.source import Source, open_source
 from cbalign.encoders import Classifier, Encoder
 from cbalign.errors import UsageError
 from cbalign.evaluation.answering import evaluate_answers
@@ -15,15 +15,14 @@ from cbalign.evaluation.classification import evaluate_accuracy
 from cbalign.evaluation.result import Result
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.evaluation.sections.evaluations import AccuracyEvaluation, RetrievalEvaluation, VQAEvaluation
-from cbalign.experiment.data import Source
-from cbalign.parts import EvaluationSection
+from cbalign.parts import EvaluationSection, SourceSection
 
 Model: TypeAlias = Encoder | Classifier | Answerer
 """What can be measured: a model of a run, or of a bundle."""
 
 
 def measure(
-    model: Model, data: Source, section: EvaluationSection, *, corrupt_limit: float, report: Report
+    model: Model, data: SourceSection, section: EvaluationSection, *, corrupt_limit: float, report: ProgressCallback
 ) -> tuple[Result, ...]:
     """Measure a model on a source, as a section says.
 
@@ -36,16 +35,21 @@ def measure(
         case RetrievalEvaluation():
             if not isinstance(model, Encoder):
                 raise _other_task(section)
-            return evaluate_retrieval(model, open_source(data), section, corrupt_limit=corrupt_limit, report=report)
+            return evaluate_retrieval(
+                model, open_source(data, "pairs"), section, corrupt_limit=corrupt_limit, report=report
+            )
         case AccuracyEvaluation():
             if not isinstance(model, Classifier):
                 raise _other_task(section)
-            source = open_labelled(data, model.labels)
+            statements = model.labels == STATEMENT_LABELS
+            source: Source[Labelled] = open_source(data, "statements") if statements else open_source(data, "premises")
             return (evaluate_accuracy(model, source, section, corrupt_limit=corrupt_limit, report=report),)
         case VQAEvaluation():
             if not isinstance(model, Answerer):
                 raise _other_task(section)
-            return evaluate_answers(model, open_questions(data), section, corrupt_limit=corrupt_limit, report=report)
+            return evaluate_answers(
+                model, open_source(data, "questions"), section, corrupt_limit=corrupt_limit, report=report
+            )
         case _:
             assert_never(section)
 

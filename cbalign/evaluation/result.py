@@ -13,6 +13,7 @@ from cbalign.errors import DataError
 from cbalign.evaluation.codes import CodebookUse
 from cbalign.evaluation.metrics import Direction, Interval, RetrievalMetrics
 from cbalign.evaluation.scored import ScoredResult
+from cbalign.runtime.document import json_line
 
 SCHEMA_VERSION = 1
 
@@ -120,7 +121,7 @@ class Evaluation:
     def to_json(self) -> str:
         """One JSON document."""
         values = {"schema_version": SCHEMA_VERSION, **self.to_data()}
-        return json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_line(values)
 
     @classmethod
     def from_json(cls, text: str, *, name: str = "evaluation") -> Evaluation:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cbalign.data.progress import Report
-from cbalign.data.source import Gallery, PairSource, gallery
+from cbalign.data.items import Pair
+from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.data.source import Gallery, Source, gallery
 from cbalign.encoders import Encoder, FloatArray
 from cbalign.errors import UsageError
 from cbalign.evaluation.codes import CodebookUse, assign_all
@@ -47,11 +48,11 @@ class _BothWays:
 
 def evaluate_retrieval(
     encoder: Encoder,
-    source: PairSource,
+    source: Source[Pair],
     section: RetrievalEvaluation,
     *,
     corrupt_limit: float = 0.0,
-    report: Report = lambda stage, done, total: None,
+    report: ProgressCallback = no_progress,
     peers: Peers = ALONE,
 ) -> tuple[RetrievalResult, ...]:
     """Evaluate a model on one source, one result per protocol of the section.
@@ -60,8 +61,8 @@ def evaluate_retrieval(
         encoder: the model.
         source: images and captions.
         section: which protocols, how many candidates, how many resamples.
-        corrupt_limit: share of the images that may be unreadable (`data.corrupt_limit`); they are left out.
-        report: told of progress.
+        corrupt_limit: share of the pairs whose images may be unreadable (`data.corrupt_limit`); they are skipped.
+        report: progress callback.
         peers: the processes that share the encoding and matching; all get the results of one.
 
     Raises:
@@ -114,11 +115,11 @@ def evaluate_retrieval(
 
 def _reranked(
     encoder: Encoder,
-    source: PairSource,
+    source: Source[Pair],
     encoded: EncodedGallery,
     dual: _BothWays,
     batch_size: int,
-    report: Report,
+    report: ProgressCallback,
     peers: Peers,
 ) -> _BothWays:
     texts_of_images, images_of_texts = dual.image_to_text.candidates, dual.text_to_image.candidates
@@ -159,11 +160,11 @@ def _check_parts(encoder: Encoder, section: RetrievalEvaluation) -> None:
         raise UsageError("code needs a codebook, and this model has none", remedy="Leave code out of the protocols.")
 
 
-def _fingerprint(source: PairSource, pairs: Gallery) -> str:
+def _fingerprint(source: Source[Pair], pairs: Gallery) -> str:
     """Equal for galleries of the same images, named alike, and the same captions, in the same order."""
     digest = hashlib.sha256()
     for entry in pairs.image_entries:
-        digest.update(f"{source.entry(int(entry)).image_key}\n".encode("utf-8", "replace"))
+        digest.update(f"{source.item(int(entry)).image_key}\n".encode("utf-8", "replace"))
     for image, caption in zip(pairs.caption_image, pairs.captions):
         digest.update(f"{image} {caption}\n".encode("utf-8", "replace"))
     return digest.hexdigest()[:16]

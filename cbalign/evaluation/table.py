@@ -1,4 +1,4 @@
-"""Results as text: aligned for a terminal, or Markdown. The protocol is printed beside every number."""
+"""Reports of evaluation results: tables, each with a caption that states the protocol."""
 
 from __future__ import annotations
 
@@ -7,55 +7,37 @@ from collections.abc import Sequence
 from cbalign.evaluation.metrics import CONFIDENCE, Direction
 from cbalign.evaluation.result import Result, RetrievalResult
 from cbalign.evaluation.scored import Confusion, ScoredResult
+from cbalign.runtime.table import Block, Column, Table, markdown_text, plain_text
 
 _HEADER = ("protocol", "direction", "R@1", "R@5", "R@10", "mean rank", "median rank")
-_LEFT = 2  # columns of words; the others are numbers
+_LEFT = 2  # columns of text; the others are numbers
+
+
+def result_blocks(results: Sequence[Result]) -> list[Block]:
+    """Report results as captions and tables."""
+    ranked = [result for result in results if isinstance(result, RetrievalResult)]
+    scored = [result for result in results if isinstance(result, ScoredResult)]
+    blocks: list[Block] = []
+    if ranked:
+        table = Table.of(_HEADER, _rows(ranked), right=range(_LEFT, len(_HEADER)), notes=_codebooks(ranked), ruled=True)
+        blocks += [*_captions(ranked), table]
+    for result in scored:
+        blocks.append(_scored_caption(result))
+        if result.metrics:
+            blocks.append(Table.of((Column(), Column("%", right=True)), _metrics(result), ruled=True))
+        if result.confusion is not None:
+            blocks.append(_confusion(result.confusion))
+    return blocks
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """Results, aligned for a terminal or a log."""
-    ranked = [result for result in results if isinstance(result, RetrievalResult)]
-    scored = [result for result in results if isinstance(result, ScoredResult)]
-    lines: list[str] = []
-    if ranked:
-        lines += [*_captions(ranked), "", *_aligned([_HEADER, *_rows(ranked)], _LEFT), *_codebooks(ranked)]
-    for result in scored:
-        lines += ["", _scored_caption(result)]
-        if result.metrics:
-            lines += ["", *_aligned([("", "%"), *_metrics(result)], 1)]
-        if result.confusion is not None:
-            lines += ["", *_aligned(_confusion(result.confusion), 1)]
-    return "\n".join(lines).lstrip("\n")
+    """Report results as aligned text, for pipes and logs."""
+    return plain_text(result_blocks(results))
 
 
 def markdown_table(results: Sequence[Result]) -> str:
-    """Results as Markdown tables under their captions."""
-    ranked = [result for result in results if isinstance(result, RetrievalResult)]
-    scored = [result for result in results if isinstance(result, ScoredResult)]
-    parts: list[str] = []
-    if ranked:
-        parts += [*_captions(ranked), _markdown([_HEADER, *_rows(ranked)], _LEFT), *_codebooks(ranked)]
-    for result in scored:
-        parts.append(_scored_caption(result))
-        if result.metrics:
-            parts.append(_markdown([("", "%"), *_metrics(result)], 1))
-        if result.confusion is not None:
-            parts.append(_markdown(_confusion(result.confusion), 1))
-    return "\n\n".join(parts)
-
-
-def _aligned(cells: Sequence[tuple[str, ...]], left: int) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = []
-    for row in cells:
-        aligned = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))]
-        lines.append("  ".join(aligned).rstrip())
-    return [lines[0], "  ".join("─" * width for width in widths), *lines[1:]]
-
-
-def _markdown(cells: Sequence[tuple[str, ...]], left: int) -> str:
-    rules = tuple("---" if i < left else "---:" for i in range(len(cells[0])))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], rules, *cells[1:]))
+    """Report results as Markdown tables with captions."""
+    return markdown_text(result_blocks(results))
 
 
 def _scored_caption(result: ScoredResult) -> str:
@@ -63,9 +45,9 @@ def _scored_caption(result: ScoredResult) -> str:
     if result.interval is not None:
         line += f"; [{CONFIDENCE} % interval over items]"
     if result.skipped:
-        line += f"; {result.skipped:,} with unreadable images left out"
+        line += f"; {result.skipped:,} items with unreadable images skipped"
     if not result.metrics:
-        line += "; the answers are secret, nothing can be measured: write them to a file with --predictions"
+        line += "; answers are not public, no metrics: write predictions to a file with --predictions"
     return line
 
 
@@ -79,13 +61,13 @@ def _metrics(result: ScoredResult) -> list[tuple[str, ...]]:
     return rows
 
 
-def _confusion(confusion: Confusion) -> list[tuple[str, ...]]:
-    header = ("is \\ taken for", *confusion.labels, "right %")
-    rows = [header]
+def _confusion(confusion: Confusion) -> Table:
+    header = ("label \\ prediction", *confusion.labels, "correct %")
+    rows = []
     for i, (label, counts) in enumerate(zip(confusion.labels, confusion.counts)):
         share = f"{100 * counts[i] / sum(counts):.1f}" if sum(counts) else "–"
         rows.append((label, *(f"{count:,}" for count in counts), share))
-    return rows
+    return Table.of(header, rows, right=range(1, len(header)), ruled=True)
 
 
 def _captions(results: Sequence[RetrievalResult]) -> list[str]:
@@ -93,14 +75,14 @@ def _captions(results: Sequence[RetrievalResult]) -> list[str]:
     for result in results:
         line = (
             f"{result.split} ({result.source}): {result.images:,} images × {result.texts:,} texts, "
-            f"{result.image_size} px; recall in per cent: a right one among the first K, ties count against the model"
+            f"{result.image_size} px; R@K in per cent: a correct match among the first K, ties count against the model"
         )
         if result.zero_shot:
-            line += "; zero-shot: never trained on this data set"
+            line += "; zero-shot: not trained on this data set"
         if result.image_to_text.interval is not None:
             line += f"; [{CONFIDENCE} % interval over queries]"
         if result.skipped_images:
-            line += f"; {result.skipped_images:,} unreadable images left out"
+            line += f"; {result.skipped_images:,} unreadable images skipped"
         lines.append(line)
     return list(dict.fromkeys(lines))
 
@@ -130,7 +112,7 @@ def _codebooks(results: Sequence[RetrievalResult]) -> list[str]:
     return [
         f"codebook on {result.split}: {use.used} of {use.size} codes used (images {use.used_by_images}, texts "
         f"{use.used_by_texts}), perplexity {use.perplexity_images:.1f} and {use.perplexity_texts:.1f}, "
-        f"{use.agreement:.1f} % of texts share their image's code"
+        f"{use.agreement:.1f} % of texts have their image's code"
         for result in results
         if (use := result.codebook) is not None
     ]

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cbalign.data.source import PairSource
+from cbalign.data.image import Preprocessing
+from cbalign.data.items import Pair
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
 from cbalign.export.alignment_ladder import AlignmentLadder, Expected
@@ -31,7 +33,7 @@ class AlignmentSubject:
     expected: Expected
 
     @classmethod
-    def of(cls, encoder: TorchEncoder, source: PairSource) -> AlignmentSubject:
+    def of(cls, encoder: TorchEncoder, source: Source[Pair]) -> AlignmentSubject:
         """Run the model on real inputs.
 
         Raises:
@@ -51,15 +53,15 @@ class AlignmentSubject:
         return self.encoder.tokenizer
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.encoder.image_size
+    def preprocessing(self) -> Preprocessing:
+        """Input size and pixel statistics of the image tower."""
+        return self.encoder.model.student.vision.preprocessing
 
     @property
     def weights(self) -> int:
         """Those of the student, codebook and match head: neither teacher nor queues are exported."""
         model = self.encoder.model
-        return bytes_of(model.student, model.codebook, model.match_head)
+        return bytes_of(model.student, model.capability("codebook"), model.capability("matching"))
 
     @property
     def source(self) -> str:

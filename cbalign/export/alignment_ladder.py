@@ -13,7 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from cbalign.data.source import FirstEntries, PairSource
+from cbalign.data.items import Pair
+from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, Encoder, FloatArray, ImageFeatures, IntArray, TextFeatures
 from cbalign.evaluation.features import load_images
@@ -42,7 +43,7 @@ class Expected:
     """What the trained model makes of real inputs: computed once, compared with every precision."""
 
     encoder: TextEncoder
-    source: PairSource
+    source: Source[Pair]
     sample: Sample
     images: ImageFeatures
     texts: TextFeatures
@@ -52,7 +53,7 @@ class Expected:
     results: tuple[RetrievalResult, ...]
 
     @classmethod
-    def of(cls, encoder: TextEncoder, source: PairSource) -> Expected:
+    def of(cls, encoder: TextEncoder, source: Source[Pair]) -> Expected:
         """Run the trained model.
 
         Raises:
@@ -219,7 +220,7 @@ class AlignmentLadder(Ladder):
             self._add("task", WHOLE, f"{name} in points", gap, limit)
 
 
-def _evaluate(encoder: Encoder, reference: Encoder, source: PairSource) -> tuple[RetrievalResult, ...]:
+def _evaluate(encoder: Encoder, reference: Encoder, source: Source[Pair]) -> tuple[RetrievalResult, ...]:
     section = RetrievalEvaluation(
         protocols=(
             "dual",
@@ -230,7 +231,7 @@ def _evaluate(encoder: Encoder, reference: Encoder, source: PairSource) -> tuple
         bootstrap=0,
     )
     # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
-    return evaluate_retrieval(encoder, FirstEntries(source, _TASK_IMAGES), section, corrupt_limit=1.0)
+    return evaluate_retrieval(encoder, FirstItems(source, _TASK_IMAGES), section, corrupt_limit=1.0)
 
 
 def _vectors(images: ImageFeatures, texts: TextFeatures) -> FloatArray:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from cbalign.answering import Answerer
 from cbalign.data.answer_list import write_answers
-from cbalign.data.image import prepare
-from cbalign.data.items import FirstItems, ItemSource, Question
+from cbalign.data.image import Preprocessing, prepare
+from cbalign.data.items import Question
+from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.evaluation.answering import evaluate_answers
@@ -53,14 +54,14 @@ class AnsweringSubject:
     """
 
     answerer: TorchAnswerer
-    questions: ItemSource[Question]
+    questions: Source[Question]
     positions: tuple[int, ...]
     pixels: PixelArray
     texts: tuple[str, ...]
     results: tuple[Result, ...]
 
     @classmethod
-    def of(cls, answerer: TorchAnswerer, source: ItemSource[Question]) -> AnsweringSubject:
+    def of(cls, answerer: TorchAnswerer, source: Source[Question]) -> AnsweringSubject:
         """Run the model on real questions.
 
         Raises:
@@ -83,9 +84,9 @@ class AnsweringSubject:
         return self.answerer.tokenizer
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.answerer.image_size
+    def preprocessing(self) -> Preprocessing:
+        """Input size and pixel statistics of the image tower."""
+        return self.answerer.network.vision.preprocessing
 
     @property
     def weights(self) -> int:
@@ -150,7 +151,7 @@ class AnsweringLadder(Ladder):
         self._subject = subject
         self._model = subject.answerer
         self._exported = exported
-        self._image_size = subject.image_size if session is None else session.image_size
+        self._image_size = subject.preprocessing.size if session is None else session.image_size
 
     def _parts(self) -> Iterable[Part]:
         return (
@@ -249,7 +250,7 @@ class AnsweringLadder(Ladder):
                 self._compare(graph, quantity, one, other, measure, limit, feed)
 
 
-def _evaluate(answerer: Answerer, source: ItemSource[Question]) -> tuple[Result, ...]:
+def _evaluate(answerer: Answerer, source: Source[Question]) -> tuple[Result, ...]:
     section = VQAEvaluation(kind="vqa", protocols=("rank",), top_k=_CANDIDATES, bootstrap=0)
     # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
     return evaluate_answers(answerer, source, section, corrupt_limit=1.0)

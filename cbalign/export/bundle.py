@@ -15,7 +15,6 @@ from pathlib import Path
 
 from torch import nn
 
-from cbalign.data.image import Preprocessing
 from cbalign.engine.files import new_folder, replace_folder, storage_errors
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import open_run
@@ -181,7 +180,7 @@ def write_bundle(
         _write_graphs(subject, made, folder, report)
         subject.tokenizer.save(folder)
         subject.write_assets(folder)
-        (folder / PREPROCESSING).write_text(Preprocessing(subject.image_size).to_json(), encoding="utf-8")
+        (folder / PREPROCESSING).write_text(subject.preprocessing.to_json(), encoding="utf-8")
         (folder / SPEC).write_text(dump_yaml(experiment), encoding="utf-8")
         _write_manifest(folder, made)
         parity = _prove(subject, folder, made, target, report)

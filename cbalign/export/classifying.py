@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cbalign.data.image import prepare
-from cbalign.data.items import FirstItems, ItemSource, Labelled
+from cbalign.data.image import Preprocessing, prepare
+from cbalign.data.items import Labelled
+from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import Classifier, PixelArray
 from cbalign.evaluation.classification import evaluate_accuracy
@@ -51,14 +52,14 @@ class ClassifyingSubject:
     """
 
     classifier: TorchClassifier
-    items: ItemSource[Labelled]
+    items: Source[Labelled]
     positions: tuple[int, ...]
     pixels: PixelArray
     texts: tuple[str, ...]
     results: tuple[Result, ...]
 
     @classmethod
-    def of(cls, classifier: TorchClassifier, source: ItemSource[Labelled]) -> ClassifyingSubject:
+    def of(cls, classifier: TorchClassifier, source: Source[Labelled]) -> ClassifyingSubject:
         """Run the model on real items.
 
         Raises:
@@ -85,9 +86,9 @@ class ClassifyingSubject:
         return self.classifier.tokenizer
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.classifier.image_size
+    def preprocessing(self) -> Preprocessing:
+        """Input size and pixel statistics of the image tower."""
+        return self.classifier.network.vision.preprocessing
 
     @property
     def weights(self) -> int:
@@ -179,7 +180,7 @@ class ClassifyingLadder(Ladder):
             self._checks += scored_checks(self._results, self._subject.results, self.limits)
 
 
-def _evaluate(classifier: Classifier, source: ItemSource[Labelled]) -> tuple[Result, ...]:
+def _evaluate(classifier: Classifier, source: Source[Labelled]) -> tuple[Result, ...]:
     section = AccuracyEvaluation(kind="accuracy", bootstrap=0)
     # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
     return (evaluate_accuracy(classifier, source, section, corrupt_limit=1.0),)

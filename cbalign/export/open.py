@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import assert_never
 
-from cbalign.data.open_items import open_labelled, open_premises, open_questions, open_statements
 from cbalign.data.source import open_source
 from cbalign.engine.run import Run
 from cbalign.experiment.experiment import Experiment
@@ -35,28 +34,23 @@ def open_subject(run: Run, experiment: Experiment, checkpoint: Path, report: Cal
         case PretrainTask() | RetrievalTask():
             encoder = load_encoder(run.folder, checkpoint=checkpoint)
             report("computing with PyTorch")
-            return AlignmentSubject.of(encoder, open_source(section))
+            return AlignmentSubject.of(encoder, open_source(section, "pairs"))
         case VQATask():
             answerer = load_answerer(run.folder, checkpoint=checkpoint)
             report("computing with PyTorch")
-            return AnsweringSubject.of(answerer, open_questions(section))
-        case NLVR2Task() | EntailmentTask():
+            return AnsweringSubject.of(answerer, open_source(section, "questions"))
+        case NLVR2Task():
             classifier = load_classifier(run.folder, checkpoint=checkpoint)
             report("computing with PyTorch")
-            return ClassifyingSubject.of(classifier, open_labelled(section, classifier.labels))
+            return ClassifyingSubject.of(classifier, open_source(section, "statements"))
+        case EntailmentTask():
+            classifier = load_classifier(run.folder, checkpoint=checkpoint)
+            report("computing with PyTorch")
+            return ClassifyingSubject.of(classifier, open_source(section, "premises"))
         case _:
             assert_never(experiment.task)
 
 
 def describe_training(experiment: Experiment) -> str:
     """One line about the training data."""
-    section = experiment.data.train
-    match experiment.task.items:
-        case "pairs":
-            return open_source(section).describe()
-        case "questions":
-            return open_questions(section).describe()
-        case "statements":
-            return open_statements(section).describe()
-        case "premises":
-            return open_premises(section).describe()
+    return open_source(experiment.data.train, experiment.task.items).describe()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias, get_args
@@ -14,6 +13,7 @@ from cbalign.encoders import FloatArray
 from cbalign.errors import ParityError
 from cbalign.evaluation.result import Result
 from cbalign.parts.kinds import ParityLimits
+from cbalign.runtime.document import json_document
 from cbalign.runtime.precisions import REFERENCE
 
 Rung = Literal["checker", "torch", "independence", "inputs", "codes", "task"]
@@ -186,7 +186,7 @@ class ParityReport:
                 for report in self.precisions
             },
         }
-        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        return json_document(values)
 
     def require(self) -> None:
         """Refuse a bundle of which a precision failed.

@@ -14,12 +14,11 @@ from cbalign.models.bert import (
     FusionEncoder,
     KeyValues,
     MaskedLanguageHead,
-    TextTower,
     initialise,
     key_mask,
 )
 from cbalign.models.image_text import ImageTextEncoder
-from cbalign.models.vision import VisionTower
+from cbalign.models.tower import TextTower, VisionTower
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class AnswerDecoder(nn.Module):
         dropout: in attention and feed-forward parts.
     """
 
+    part_name = "answer decoder"
+
     def __init__(self, config: BertConfig, layers: int, dropout: float) -> None:
         super().__init__()
         self.embeddings = Embeddings(config, dropout)
@@ -68,7 +69,7 @@ class AnswerDecoder(nn.Module):
         Keys and values of cross-attention are taken where image tokens are as wide as text tokens; else they stay
         as they are.
         """
-        self.embeddings.load_state_dict(text.embeddings.state_dict())
+        text.initialise_embeddings(self.embeddings)
         for own, layer in zip(self.layers, fusion.layers, strict=True):
             weights = layer.state_dict()
             own_weights = own.state_dict()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cbalign.models.bert import FusionEncoder, TextTower
+from cbalign.models.bert import FusionEncoder
 from cbalign.models.image_text import ClassificationHead, ImageTextEncoder
-from cbalign.models.vision import VisionTower
+from cbalign.models.tower import TextTower, VisionTower
 
 
 class EntailmentNetwork(ImageTextEncoder):

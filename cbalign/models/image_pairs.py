@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, TextTower, initialise, key_mask
+from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, initialise, key_mask
+from cbalign.models.tower import TextTower, VisionTower
 from cbalign.models.towers import unit
-from cbalign.models.vision import VisionTower
 
 ASSIGNMENTS = 3  # a text belongs to the first image, the second, or neither
 
@@ -25,6 +25,8 @@ class PairFusionEncoder(nn.Module):
         image_width: width of an image token.
         dropout: in attention and feed-forward parts.
     """
+
+    part_name = "fusion layers"
 
     def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
         super().__init__()
@@ -99,6 +101,8 @@ class ImagePairNetwork(nn.Module):
 class AssignmentHead(nn.Linear):
     """Does a text belong to the first image, the second or neither? From the fused [CLS] (ALBEF, `ta_head`)."""
 
+    part_name = "assignment head"
+
     def __init__(self, width: int) -> None:
         super().__init__(width, ASSIGNMENTS)
 
@@ -115,6 +119,8 @@ class TextAssignmentNetwork(ImagePairNetwork):
         joint_dim: of the pretrained projection, by which images are compared.
     """
 
+    part_name = "projections"
+
     def __init__(self, vision: VisionTower, text: TextTower, fusion: PairFusionEncoder, joint_dim: int) -> None:
         super().__init__(vision, text, fusion, AssignmentHead(text.width))
         self.image_projection = nn.Linear(vision.width, joint_dim).requires_grad_(False)
@@ -122,4 +128,4 @@ class TextAssignmentNetwork(ImagePairNetwork):
     @torch.no_grad()
     def embed_images(self, image_tokens: Tensor) -> Tensor:
         """Image tokens (B, N, D) to unit vectors (B, d) in float32."""
-        return unit(self.image_projection(image_tokens[:, 0].detach()))
+        return unit(self.image_projection(self.vision.pool(image_tokens.detach())))

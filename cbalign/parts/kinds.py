@@ -26,11 +26,13 @@ class ObjectiveSection(Part):
 
     `builds` is called with (section, `cbalign.objectives.objective.ObjectiveContext`) and returns a
     `cbalign.objectives.objective.Objective`. `provides` lists what the model can do because of it (`codebook`,
-    `matching`, `masked_language`). Terms with `by_default` are part of a spec that does not name them.
+    `matching`, `masked_language`), `fuses` whether it reads fused tokens, for which the model then has fusion layers.
+    Terms with `by_default` are part of a spec that does not name them.
     """
 
     name: ClassVar[str]
     provides: ClassVar[frozenset[str]] = frozenset()
+    fuses: ClassVar[bool] = False
     by_default: ClassVar[bool] = False
 
     weight: float = setting(
@@ -40,6 +42,11 @@ class ObjectiveSection(Part):
         switch=Effect.ARCHITECTURE,
         help="Factor of the term in the loss; 0 switches it off.",
     )
+
+    @property
+    def masked_share(self) -> float:
+        """Share of the tokens of a caption whose words are predicted."""
+        return 0.0
 
     @classmethod
     def part_name(cls) -> str:
@@ -83,40 +90,6 @@ class SolverSection(Part):
     def entropic_epsilon(self) -> tuple[float, str] | None:
         """The entropic regularisation that it amounts to, with its formula; None if it has none."""
         return None
-
-
-class VisionTowerSection(Part):
-    """An image tower.
-
-    `builds` is called with (section, `initialise`: whether to load the weights that the section names) and returns a
-    `cbalign.models.tower.VisionTower`.
-    """
-
-    if TYPE_CHECKING:
-        kind: str
-        image_size: int
-
-    @property
-    def starts_from_weights(self) -> bool:
-        """Whether the section names weights to start from."""
-        return False
-
-    def token_count(self) -> int | None:
-        """Number of tokens of an image, where the section tells."""
-        return None
-
-
-class TextTowerSection(Part):
-    """A text tower with its tokenizer.
-
-    `builds` is called with (section, number of tokens that the tokenizer knows, `initialise`) and returns a
-    `cbalign.models.tower.TextTower`.
-    """
-
-    if TYPE_CHECKING:
-        kind: str
-        max_tokens: int
-        max_words: int
 
 
 class ScheduleSection(Part):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from cbalign.data.batch import TensorBatch
-from cbalign.data.collate import Collation
+from cbalign.data.batch import Collation, TensorBatch
 from cbalign.data.loader import Loader
 from cbalign.engine.distribution import World
 from cbalign.experiment.experiment import Experiment
@@ -13,7 +12,7 @@ from cbalign.experiment.experiment import Experiment
 B = TypeVar("B", bound=TensorBatch)
 
 
-def make_loader(collation: Collation, batch_type: type[B], experiment: Experiment, world: World) -> Loader[B]:
+def make_loader(collation: Collation[B], experiment: Experiment, world: World) -> Loader[B]:
     """This rank's batches of the training data, as the spec says.
 
     Raises:
@@ -21,7 +20,6 @@ def make_loader(collation: Collation, batch_type: type[B], experiment: Experimen
     """
     return Loader(
         collation,
-        batch_type,
         image_size=experiment.model.vision.image_size,
         batch_size=experiment.train.batch_size,
         augmentation=experiment.data.augmentation,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cbalign.data.batch import LabelledBatch
-from cbalign.data.items import ItemSource, Labelled
+from cbalign.data.items import Labelled
+from cbalign.data.source import Source
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.classification import evaluate_accuracy
 from cbalign.evaluation.sections.evaluations import AccuracyEvaluation
@@ -32,7 +33,7 @@ class Classification(FineTuning[N, LabelledBatch], Generic[N]):
     """
 
     def __init__(
-        self, setup: Setup[N, LabelledBatch], labels: tuple[str, ...], sources: Mapping[str, ItemSource[Labelled]]
+        self, setup: Setup[N, LabelledBatch], labels: tuple[str, ...], sources: Mapping[str, Source[Labelled]]
     ) -> None:
         super().__init__(setup)
         self._labels = labels

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from cbalign.data.batch import TensorBatch
-from cbalign.data.items import Item, ItemSource, item_fingerprint
+from cbalign.data.items import Item
 from cbalign.data.loader import Loader
+from cbalign.data.source import Source, fingerprint
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import ParameterGroup, Progress
-from cbalign.experiment.data import Source
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.image_pairs import ImagePairNetwork
 from cbalign.models.image_text import ImageTextEncoder
 from cbalign.models.momentum import Distilled
+from cbalign.parts import SourceSection
 from cbalign.tasks.parameters import tower_groups
 
 B = TypeVar("B", bound=TensorBatch)
@@ -94,15 +95,15 @@ class FineTuning(Generic[N, B]):
         self.tokenizer.save(folder)
 
 
-def data_facts(sources: Mapping[str, ItemSource[Item]]) -> Facts:
+def data_facts(sources: Mapping[str, Source[Item]]) -> Facts:
     """What a manifest says of the sources of items."""
     return {
         "data": {split: source.describe() for split, source in sources.items()},
-        "fingerprints": {split: item_fingerprint(source) for split, source in sources.items()},
+        "fingerprints": {split: fingerprint(source) for split, source in sources.items()},
     }
 
 
-def open_splits(experiment: Experiment, opener: Callable[[Source], ItemSource[ItemT]]) -> dict[str, ItemSource[ItemT]]:
+def open_splits(experiment: Experiment, opener: Callable[[SourceSection], Source[ItemT]]) -> dict[str, Source[ItemT]]:
     """The sources of `train` and of each split that an evaluation names."""
     splits = ["train", *(section.on for section in experiment.evaluate)]
     return {split: opener(getattr(experiment.data, split)) for split in dict.fromkeys(splits)}

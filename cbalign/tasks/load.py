@@ -18,9 +18,10 @@ from cbalign.errors import UsageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment
 from cbalign.models.answer_graphs import TorchAnswerer
-from cbalign.models.build import build_answering, build_entailment, build_image_pairs, build_model
+from cbalign.models.build import build_answering, build_entailment, build_image_pairs
 from cbalign.models.classifier import TorchClassifier
 from cbalign.models.encoder import TorchEncoder
+from cbalign.tasks.align.network import build_model
 from cbalign.tasks.align.section import PretrainTask, RetrievalTask
 from cbalign.tasks.entailment.section import EntailmentTask
 from cbalign.tasks.nlvr2.section import NLVR2Task
@@ -113,7 +114,7 @@ def _require(model: TorchModel, kind: type[T], folder: Path, wanted: str) -> T:
 
 
 def _encoder(trained: _Trained) -> TorchEncoder:
-    model = build_model(trained.experiment, trained.vocabulary, pretrained=False)
+    model = build_model(trained.experiment, trained.tokenizer.info, pretrained=False)
     load_weights(model, trained.checkpoint)
     return TorchEncoder(model.to(trained.device).eval(), trained.tokenizer, trained.device)
 

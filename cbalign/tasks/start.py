@@ -20,8 +20,9 @@ from cbalign.experiment.requirements import with_requirements
 from cbalign.experiment.task import InitSection
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
-from cbalign.models.initial import Alias, start_from
+from cbalign.models.initial import start_from
 from cbalign.models.pretrained import read_weights
+from cbalign.models.weights import Alias
 from cbalign.tasks.lineage import LINEAGE, TRAINED_ON, Ancestor, descend, refuse_seen, to_facts, trained_on
 
 Tell = Callable[[str], None]
@@ -61,7 +62,7 @@ class Start:
         Raises:
             CheckpointError: it is no run or file that can be started from.
         """
-        origin = None if assets is not None or experiment.init is None else _open(experiment.init, experiment)
+        origin = None if assets is not None or experiment.init is None else _open(experiment.init)
         return cls(experiment, assets, origin, tell)
 
     @property
@@ -94,8 +95,8 @@ class Start:
         """
         if self.origin is None:
             return
-        taken = start_from(model, self.origin.weights, self.origin.label, aliases)
-        self.tell(f"starting from {self.origin.label}: " + "; ".join(taken.lines()))
+        report = start_from(model, self.origin.weights, self.origin.label, aliases)
+        self.tell(f"starting from {self.origin.label}: " + "; ".join(report.lines()))
 
     def require_unseen(self, data: Source) -> None:
         """Refuse to train what is to be called zero-shot on a source and cannot be.
@@ -143,7 +144,7 @@ def inherited_tokenizer(experiment: Experiment) -> Tokenizer | None:
         return None
 
 
-def _open(section: InitSection, experiment: Experiment) -> Origin:
+def _open(section: InitSection) -> Origin:
     if section.run is not None:
         run = open_run(Path(section.run))
         return _of_run(run, run.latest_checkpoint())
@@ -157,7 +158,7 @@ def _open(section: InitSection, experiment: Experiment) -> Origin:
                 remedy="Name a folder checkpoints/step-N of a run, a run by init.run, or a file of ALBEF's form.",
             )
         return _of_run(run, path)
-    return _of_albef(path, experiment.model.text.layers)
+    return _of_albef(path)
 
 
 def _of_run(run: Run, checkpoint: Path) -> Origin:
@@ -169,8 +170,8 @@ def _of_run(run: Run, checkpoint: Path) -> Origin:
     return Origin(label, read_model(checkpoint), run.assets, descend(run, step))
 
 
-def _of_albef(file: Path, text_layers: int) -> Origin:
+def _of_albef(file: Path) -> Origin:
     weights = read_weights(file)
-    infer_sizes(weights, file, image_heads=1, text_heads=1)  # refuses files of other models; the spec knows the heads
+    sizes = infer_sizes(weights, file, image_heads=1, text_heads=1)  # the spec gives the heads
     lineage = (Ancestor(file.name, None, None, None),)
-    return Origin(file.name, from_albef(weights, text_layers), None, lineage)
+    return Origin(file.name, from_albef(weights, sizes.text_layers), None, lineage)

@@ -22,6 +22,8 @@ from cbalign.experiment.dump import dump_yaml, fingerprint, inline
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.experiment.requirements import plugins
+from cbalign.experiment.tensors import TENSORS
+from cbalign.models.recorded import tensor_table
 from cbalign.parts.section import Effect
 from cbalign.tasks.build import open_task
 from cbalign.tasks.start import pinned
@@ -71,7 +73,11 @@ def train_experiment(
                 spec=loaded.path.read_text(encoding="utf-8") if loaded.path.is_file() else resolved,
                 resolved=resolved,
                 fingerprint=fingerprint(experiment),
-                facts={**task.describe(), **_plugin_facts(experiment)},
+                facts={
+                    **task.describe(),
+                    TENSORS: tensor_table(task.model).to_json(),
+                    **_plugin_facts(experiment),
+                },
                 rerun_of=rerun_of,
             )
             task.save_assets(run.assets)

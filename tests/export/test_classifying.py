@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from cbalign.data.open_items import open_labelled
+from cbalign.data.source import open_source
 from cbalign.errors import BundleError, ParityError
 from cbalign.evaluation.result import Evaluation
 from cbalign.evaluation.scored import ScoredResult
@@ -97,10 +97,10 @@ def test_any_number_of_texts_runs(bundle: Path) -> None:
 
 
 def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, tmp_path: Path) -> None:
-    data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
-    assert data is not None
+    experiment = load_experiment(run / "resolved.yaml", check_files=False).experiment
+    assert experiment.data.validation is not None
     classifier = load_classifier(run)
-    subject = ClassifyingSubject.of(classifier, open_labelled(data, classifier.labels))
+    subject = ClassifyingSubject.of(classifier, open_source(experiment.data.validation, experiment.task.items))
     session = Session.open(bundle, "cpu")
     whole = ClassifyingLadder(subject, open_classifier(session), session.tokenizer).climb()
     assert whole.passed, whole.failed
@@ -118,12 +118,12 @@ def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, 
 
 
 def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(run: Path, bundle: Path) -> None:
-    data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
-    assert data is not None
+    experiment = load_experiment(run / "resolved.yaml", check_files=False).experiment
+    assert experiment.data.validation is not None
     classifier = load_classifier(run)
     session = Session.open(bundle, "cpu")
     session._graphs["classify"] = graph_of_other_inputs()
-    subject = ClassifyingSubject.of(classifier, open_labelled(data, classifier.labels))
+    subject = ClassifyingSubject.of(classifier, open_source(experiment.data.validation, experiment.task.items))
     report = ClassifyingLadder(subject, open_classifier(session), session.tokenizer).climb()
     assert {check.rung for check in report.failed} == {"torch", "independence", "task"}
     assert all("cannot be computed" in check.note for check in report.failed)

@@ -56,8 +56,8 @@ def test_a_file_of_albef_is_started_from_with_student_and_teacher(place: Path) -
     (place / "from-albef.yaml").write_text(ENTAILMENT)
     run, result = trained(place, "from-albef.yaml")
     assert "starting from pretrain.safetensors" in result.stderr
-    assert "(1, 17, 32) → (1, 37, 32)" in result.stderr
-    assert "new: head" in result.stderr
+    assert "(1, 17, 32) in the weights, (1, 37, 32) in the model" in result.stderr
+    assert "missing: head" in result.stderr
     weights = load_file(run.checkpoints / "step-1" / "model.safetensors")
     prefix = "text_encoder.bert.encoder.layer.7.crossattention.self.key.weight"
     ours = "fusion.layers.1.cross_attention.key.weight"
@@ -99,6 +99,6 @@ def test_masked_words_are_taught_as_published_on_request(place: Path) -> None:
     run, _ = trained(place, "pretrain.yaml", *quirk)
     plain, _ = trained(place, "pretrain.yaml", *quirk[1:])
     found, expected = (load_file(each.checkpoints / "step-2" / "model.safetensors") for each in (run, plain))
-    name = "student.masked_language_head.bias"
+    name = "objectives.masked_language.head.student.bias"
     assert not torch.equal(found[name], expected[name])
     assert found["student.image_projection.weight"].isfinite().all()

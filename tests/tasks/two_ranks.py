@@ -32,11 +32,11 @@ from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.peers import ALONE
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.experiment.experiment import Experiment
-from cbalign.models.alignment import PairFeatures
 from cbalign.models.encoder import TorchEncoder
 from cbalign.objectives.masked_language import MaskedTokens
-from cbalign.objectives.matching import Negatives
-from cbalign.tasks.align.learner import HardNegatives, PretrainTask
+from cbalign.objectives.negatives import HardNegatives, Negatives
+from cbalign.objectives.step import Step
+from cbalign.tasks.align.open import AlignmentTraining
 from cbalign.tasks.build import open_task
 
 PAIRS, STEPS, GLOBAL_BATCH = 22, 5, 8
@@ -85,7 +85,7 @@ def write_data() -> None:
     Path("pairs.csv").write_text("\n".join(rows) + "\n")
 
 
-def watch_gradients(task: PretrainTask) -> list[Draws]:
+def watch_gradients(task: AlignmentTraining) -> list[Draws]:
     """A list that gets the gradients of every step, clipped as the optimiser sees them."""
     gradients: list[Draws] = []
     after_step = task.after_step
@@ -99,39 +99,48 @@ def watch_gradients(task: PretrainTask) -> list[Draws]:
     return gradients
 
 
-def watch_draws(task: PretrainTask) -> list[Draws]:
+def watch_draws(task: AlignmentTraining) -> list[Draws]:
     """A list that gets what every step draws."""
     draws: list[Draws] = []
-    mask, draw_negatives = task._mask, task._draw_negatives
+    words, begin = task.model.terms["masked_language"], task.learner.begin
+    mask = words.mask
 
     def note_mask(batch: Batch) -> MaskedTokens:
         drawn = mask(batch)
         draws.append({"input_ids": drawn.input_ids, "chosen": drawn.chosen, "labels": drawn.labels})
         return drawn
 
-    def note_negatives(features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
-        drawn = draw_negatives(features, batch, progress)
+    def note_negatives(step: Step, hardness: float) -> HardNegatives:
+        drawn = Step.negatives(step, hardness)
         draws[-1] |= {"text": drawn.text_of_image.index, "image": drawn.image_of_text.index}
         return drawn
 
-    task._mask, task._draw_negatives = note_mask, note_negatives
+    words.mask = note_mask
+    task.learner.begin = lambda *of_step: with_negatives(begin(*of_step), note_negatives)
     return draws
 
 
-def give_draws(task: PretrainTask, draws: list[Draws]) -> None:
+def give_draws(task: AlignmentTraining, draws: list[Draws]) -> None:
     """Let the steps use these instead of drawing."""
     masks, negatives = iter(draws), iter(draws)
     valid = torch.ones(GLOBAL_BATCH, dtype=torch.bool)
+    begin = task.learner.begin
 
     def given_mask(batch: Batch) -> MaskedTokens:
         drawn = next(masks)
         return MaskedTokens(drawn["input_ids"], drawn["chosen"], drawn["labels"])
 
-    def given_negatives(features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
+    def given_negatives(step: Step, hardness: float) -> HardNegatives:
         drawn = next(negatives)
         return HardNegatives(Negatives(drawn["text"], valid), Negatives(drawn["image"], valid))
 
-    task._mask, task._draw_negatives = given_mask, given_negatives
+    task.model.terms["masked_language"].mask = given_mask
+    task.learner.begin = lambda *of_step: with_negatives(begin(*of_step), given_negatives)
+
+
+def with_negatives(step: Step, draw: Callable[[Step, float], HardNegatives]) -> Step:
+    step.negatives = lambda hardness: draw(step, hardness)
+    return step
 
 
 def joined(first: Draws, second: Draws) -> Draws:
@@ -168,7 +177,7 @@ def train(world: World, name: str, settings: Experiment, draws: list[Draws] | No
         torch.save(gradients, f"{name}/gradients.pt")
 
 
-def new_run(name: str, task: PretrainTask) -> Run:
+def new_run(name: str, task: AlignmentTraining) -> Run:
     run = create_run(Path(name), "tiny", spec="", resolved="", fingerprint="", facts={})
     task.save_assets(run.assets)
     return run

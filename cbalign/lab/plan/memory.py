@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cbalign.lab.plan.step import StepCost
 from cbalign.lab.plan.training import Model
+from cbalign.models.momentum import teacher_parameters
 
 MOMENTS = 2  # of AdamW, in float32, for each trainable parameter
 
@@ -34,7 +35,7 @@ class Memory:
 def account(model: Model, step: StepCost, *, processes: int) -> Memory:
     """The memory of a device that trains `model`."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
-    teacher = size_of(model.teacher.parameters())
+    teacher = size_of(teacher_parameters(model))
     everything = size_of(model.parameters()) + size_of(model.buffers())
     return Memory(
         weights=trained,

@@ -1,4 +1,4 @@
-"""What a plan needs of each kind of task: its model, a step of it, and the texts that it reads."""
+"""What a plan needs from each kind of task: its model, a training step and the training texts."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ from typing import Any, TypeAlias, assert_never, cast
 import torch
 from torch import Tensor
 
-from cbalign.data.batch import Batch, LabelledBatch, TensorBatch
-from cbalign.data.items import Item, ItemSource, texts_of
+from cbalign.data.batch import Batch, LabelledBatch, QuestionBatch
 from cbalign.data.loader import Loader
-from cbalign.data.open_items import open_premises, open_questions, open_statements
-from cbalign.data.question_batch import QuestionBatch
-from cbalign.data.source import captions_of, open_source
-from cbalign.data.text import Tokenizer
+from cbalign.data.source import open_source, texts_of
+from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Task
 from cbalign.experiment.data import DataSection
 from cbalign.experiment.experiment import Experiment
-from cbalign.models.alignment import AlignmentModel
 from cbalign.models.answering import AnsweringNetwork
 from cbalign.models.build import (
     build_answering,
     build_entailment,
     build_image_pairs,
-    build_model,
     build_text_assignment,
 )
 from cbalign.models.entailment import EntailmentNetwork
 from cbalign.models.image_pairs import ImagePairNetwork, TextAssignmentNetwork
 from cbalign.models.momentum import Distilled
-from cbalign.tasks.align import learner as pretrain
+from cbalign.models.pretrained import vocabulary_size
+from cbalign.parts import ItemKind
+from cbalign.tasks.align.learner import AlignmentLearner
+from cbalign.tasks.align.network import AlignmentModel, build_model
+from cbalign.tasks.align.open import open_learner
 from cbalign.tasks.align.section import PretrainTask, RetrievalTask
 from cbalign.tasks.classify import Classification
 from cbalign.tasks.entailment.section import EntailmentTask
@@ -57,37 +56,29 @@ ANSWER_TOKENS = 4
 
 @dataclass(frozen=True)
 class TrainingTexts:
-    """The texts of the training data, one for each item, and all that is said in them."""
+    """The texts of the training data: one for each item, and all of them."""
 
     count: int
     text: Callable[[int], str]
     all: Callable[[], Iterator[str]]
 
 
-def training_texts(data: DataSection, task: str) -> TrainingTexts:
-    """Open the training data of a task that learns from items of the kind `task`.
+def training_texts(data: DataSection, items: ItemKind) -> TrainingTexts:
+    """Open the training data of a task that learns from a kind of items.
 
     Raises:
         CbalignError: they cannot be opened.
     """
-    if task == "pairs":
-        pairs = open_source(data.train)
-        return TrainingTexts(len(pairs), lambda i: pairs.entry(i).captions[0], lambda: captions_of(pairs))
-    openers: dict[str, Callable[[], ItemSource[Item]]] = {
-        "questions": lambda: open_questions(data.train),
-        "statements": lambda: open_statements(data.train),
-        "premises": lambda: open_premises(data.train),
-    }
-    source = openers[task]()
+    source = open_source(data.train, items)
     return TrainingTexts(len(source), lambda i: source.item(i).text, lambda: texts_of(source))
 
 
 def untrained(experiment: Experiment, vocabulary: int) -> Model:
-    """The model of a task at initial values that nobody published."""
+    """The model of a task with random initial values."""
     section, task = experiment.model, experiment.task
     match task:
         case PretrainTask() | RetrievalTask():
-            return build_model(experiment, vocabulary, pretrained=False)
+            return build_model(experiment, VocabularyInfo(vocabulary, cls_id=1, mask_id=2), pretrained=False)
         case EntailmentTask():
             return build_entailment(section, vocabulary, pretrained=False)
         case NLVR2Task(stage="text-assignment"):
@@ -100,22 +91,34 @@ def untrained(experiment: Experiment, vocabulary: int) -> Model:
             assert_never(task)
 
 
+def on_meta(experiment: Experiment, vocabulary: int | None = None) -> Model:
+    """The model of a task without values, on the meta device.
+
+    Args:
+        experiment: a complete spec.
+        vocabulary: number of tokens that the tokenizer knows; None takes the largest that captions may give, or that of
+            the text architecture.
+    """
+    if vocabulary is None:
+        vocabulary = vocabulary_size(experiment.model.text)
+    with torch.device("meta"):
+        return untrained(experiment, vocabulary)
+
+
 @dataclass(frozen=True)
 class Planned:
-    """A task and a batch for it, both without values."""
+    """A task with a batch, both on fake tensors."""
 
-    task: Task[Any]
-    batch: TensorBatch
+    task: Task[Any] | AlignmentLearner
+    batch: Any  # the task's own kind of batch
 
 
 def planned(experiment: Experiment, model: Model, length: int, world: World) -> Planned:
     """The task of an experiment around `model`, with a batch of texts of `length` tokens."""
-    tokenizer = cast(Tokenizer, _Vocabulary(model.student.text.embeddings.words.num_embeddings))
+    tokenizer = cast(Tokenizer, _Vocabulary(model.student.text.vocabulary))
     kind = experiment.task
     if isinstance(model, AlignmentModel):
-        loader = cast(Loader[Batch], None)  # the batch is given
-        task = pretrain.PretrainTask(experiment, model, tokenizer, loader, {}, world)
-        return Planned(task, _pairs(experiment, length))
+        return Planned(open_learner(experiment, model, world), _pairs(experiment, length))
     setup: Setup[Any, Any] = Setup(experiment, model, tokenizer, cast(Loader[Any], None), world, dict)
     if isinstance(kind, VQATask):
         return Planned(Answering(setup, (), {}), _questions(experiment, length))
@@ -127,7 +130,7 @@ def planned(experiment: Experiment, model: Model, length: int, world: World) -> 
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """What a step asks of a tokenizer."""
+    """The attributes of a tokenizer that a step uses."""
 
     vocabulary_size: int
     cls_id: int = 1

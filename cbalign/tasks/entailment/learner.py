@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from cbalign.data.batch import LabelledBatch
-from cbalign.data.collate import LabelledCollation
-from cbalign.data.items import ENTAILMENT_LABELS, texts_of
-from cbalign.data.open_items import open_premises
+from cbalign.data.batch import LabelledCollation
+from cbalign.data.items import ENTAILMENT_LABELS
+from cbalign.data.source import open_source, texts_of
 from cbalign.engine.distribution import World
 from cbalign.models.build import build_entailment
 from cbalign.models.entailment import EntailmentNetwork
@@ -20,7 +19,7 @@ from cbalign.tasks.start import Start
 def open_entailment(start: Start, world: World) -> Classification[EntailmentNetwork]:
     """The task `entailment`, ready to train."""
     experiment = start.experiment
-    sources = open_splits(experiment, open_premises)
+    sources = open_splits(experiment, lambda section: open_source(section, "premises"))
     train = sources["train"]
     tokenizer = start.tokenizer(lambda: texts_of(train))
     torch.manual_seed(experiment.train.seed)
@@ -30,7 +29,7 @@ def open_entailment(start: Start, world: World) -> Classification[EntailmentNetw
         experiment,
         model.to(world.device),
         tokenizer,
-        make_loader(LabelledCollation(train, tokenizer), LabelledBatch, experiment, world),
+        make_loader(LabelledCollation(train, tokenizer), experiment, world),
         world,
         lambda: {**data_facts(sources), **start.facts()},
     )

@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
-from cbalign.data.batch import Batch, LabelledBatch
-from cbalign.data.collate import LabelledCollation, PairCollation
-from cbalign.data.items import STATEMENT_LABELS, texts_of
-from cbalign.data.open_items import open_statements
-from cbalign.data.source import captions_of, open_source, source_fingerprint
+from cbalign.data.batch import Batch, LabelledCollation, PairCollation
+from cbalign.data.items import STATEMENT_LABELS
+from cbalign.data.source import fingerprint, open_source, texts_of
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress, StepOutput, Task
 from cbalign.experiment.experiment import Experiment
@@ -54,7 +52,7 @@ def open_nlvr2(start: Start, task: NLVR2Task, world: World) -> Task[Any]:
     if task.stage == "text-assignment":
         return _open_text_assignment(start, world)
     experiment = start.experiment
-    sources = open_splits(experiment, open_statements)
+    sources = open_splits(experiment, lambda section: open_source(section, "statements"))
     train = sources["train"]
     tokenizer = start.tokenizer(lambda: texts_of(train))
     model = _model(start, tokenizer.vocabulary_size)
@@ -62,7 +60,7 @@ def open_nlvr2(start: Start, task: NLVR2Task, world: World) -> Task[Any]:
         experiment,
         model.to(world.device),
         tokenizer,
-        make_loader(LabelledCollation(train, tokenizer), LabelledBatch, experiment, world),
+        make_loader(LabelledCollation(train, tokenizer), experiment, world),
         world,
         lambda: {**data_facts(sources), **start.facts()},
     )
@@ -71,8 +69,8 @@ def open_nlvr2(start: Start, task: NLVR2Task, world: World) -> Task[Any]:
 
 def _open_text_assignment(start: Start, world: World) -> TextAssignment:
     experiment = start.experiment
-    train = open_source(experiment.data.train)
-    tokenizer = start.tokenizer(lambda: captions_of(train))
+    train = open_source(experiment.data.train, "pairs")
+    tokenizer = start.tokenizer(lambda: texts_of(train))
     torch.manual_seed(experiment.train.seed)
     model = build_text_assignment(experiment.model, tokenizer.vocabulary_size, pretrained=start.published)
     start.fill(model, FROM_FUSION)
@@ -80,11 +78,11 @@ def _open_text_assignment(start: Start, world: World) -> TextAssignment:
         experiment,
         model.to(world.device),
         tokenizer,
-        make_loader(PairCollation(train, tokenizer), Batch, experiment, world),
+        make_loader(PairCollation(train, tokenizer), experiment, world),
         world,
         lambda: {
             "data": {"train": train.describe()},
-            "fingerprints": {"train": source_fingerprint(train)},
+            "fingerprints": {"train": fingerprint(train)},
             **start.facts(),
         },
     )
@@ -103,5 +101,5 @@ def _model(start: Start, vocabulary: int) -> Distilled[ImagePairNetwork]:
 
 def _untrained(experiment: Experiment, vocabulary: int) -> Distilled[ImagePairNetwork]:
     """The model as ALBEF's NLVR.py has it before it loads a checkpoint: BERT's weights, the rest at random."""
-    vision = experiment.model.vision.model_copy(update={"init": "random"})
+    vision = experiment.model.vision.without_weights()
     return build_image_pairs(experiment.model.model_copy(update={"vision": vision}), vocabulary)

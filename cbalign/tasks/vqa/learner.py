@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from cbalign.data.answer_list import ANSWERS_FILE, answers_of, never_given, read_answers, require_covered, write_answers
-from cbalign.data.items import ItemSource, Question, texts_of
-from cbalign.data.open_items import open_questions
-from cbalign.data.question_batch import QuestionBatch, QuestionCollation
+from cbalign.data.batch import QuestionBatch, QuestionCollation
+from cbalign.data.items import Question
+from cbalign.data.source import Source, open_source, texts_of
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.answering import evaluate_answers
@@ -29,7 +29,7 @@ from cbalign.tasks.vqa.section import VQATask
 DECODER_FROM = (
     ("decoder.embeddings.", "text.embeddings."),
     ("decoder.layers.", "fusion.layers."),
-    ("decoder.head.", "masked_language_head."),
+    ("decoder.head.", "objectives.masked_language.head.{owner}"),
 )
 """Where the parts of the answer decoder come from in a pretrained model (ALBEF, VQA.py)."""
 
@@ -47,7 +47,7 @@ class Answering(FineTuning[AnsweringNetwork, QuestionBatch]):
         self,
         setup: Setup[AnsweringNetwork, QuestionBatch],
         answers: tuple[str, ...],
-        sources: Mapping[str, ItemSource[Question]],
+        sources: Mapping[str, Source[Question]],
     ) -> None:
         super().__init__(setup)
         self._answers = answers
@@ -96,7 +96,7 @@ class Answering(FineTuning[AnsweringNetwork, QuestionBatch]):
 def open_vqa(start: Start, task: VQATask, world: World) -> Answering:
     """The task `vqa`, ready to train."""
     experiment = start.experiment
-    sources = open_splits(experiment, open_questions)
+    sources = open_splits(experiment, lambda section: open_source(section, "questions"))
     train = sources["train"]
     answers = _closed_list(task, train) if start.assets is None else read_answers(start.assets / ANSWERS_FILE)
     tokenizer = start.tokenizer(lambda: _texts(train, answers))
@@ -113,14 +113,14 @@ def open_vqa(start: Start, task: VQATask, world: World) -> Answering:
         experiment,
         model.to(world.device),
         tokenizer,
-        make_loader(QuestionCollation(train, tokenizer), QuestionBatch, experiment, world),
+        make_loader(QuestionCollation(train, tokenizer), experiment, world),
         world,
         lambda: {"answers": len(answers), **data_facts(sources), **start.facts()},
     )
     return Answering(setup, answers, sources)
 
 
-def _closed_list(task: VQATask, train: ItemSource[Question]) -> tuple[str, ...]:
+def _closed_list(task: VQATask, train: Source[Question]) -> tuple[str, ...]:
     if task.answer_list is None:
         return answers_of(train, task.answer_minimum)
     answers = read_answers(task.answer_list)
@@ -128,7 +128,7 @@ def _closed_list(task: VQATask, train: ItemSource[Question]) -> tuple[str, ...]:
     return answers
 
 
-def _texts(train: ItemSource[Question], answers: tuple[str, ...]) -> Iterator[str]:
+def _texts(train: Source[Question], answers: tuple[str, ...]) -> Iterator[str]:
     yield from texts_of(train)
     yield from answers
 

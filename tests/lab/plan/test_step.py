@@ -2,7 +2,6 @@
 
 import gc
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from cbalign.data.batch import Batch
+from cbalign.data.text import VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.engine.precision import autocast
 from cbalign.engine.task import Progress
@@ -18,8 +18,8 @@ from cbalign.lab.plan.captions import CaptionLengths
 from cbalign.lab.plan.step import measure_step
 from cbalign.lab.plan.training import planned as planned_task
 from cbalign.lab.plan.training import untrained
-from cbalign.models.build import build_model
-from cbalign.tasks.align.learner import PretrainTask
+from cbalign.tasks.align.network import build_model
+from cbalign.tasks.align.open import open_learner
 
 WORDS, QUEUE, TOKENS = 1000, 256, 16
 LATER = Progress(step=1000, total_steps=1001, steps_per_epoch=1, logged=False)
@@ -58,18 +58,17 @@ def experiment(*, width, layers, batch, image_size, precision):
 
 def planned(spec, *, accumulates=False):
     with torch.device("meta"):
-        model = build_model(spec, WORDS, pretrained=False)
+        model = build_model(spec, VocabularyInfo(WORDS, cls_id=1, mask_id=2), pretrained=False)
     return measure_step(spec, model, CaptionLengths.assumed(TOKENS), processes=1, accumulates=accumulates)
 
 
 def real_step(spec, *, accumulates=False):
     """A function that makes one real step with full captions and full queues, onto gradients or without."""
     torch.manual_seed(0)
-    model = build_model(spec, WORDS, pretrained=False).train()
+    model = build_model(spec, VocabularyInfo(WORDS, cls_id=1, mask_id=2), pretrained=False).train()
     for queue in (model.image_queue, model.text_queue):
         queue.push(torch.randn(QUEUE, 64), torch.arange(QUEUE))
-    tokenizer = SimpleNamespace(cls_id=1, mask_id=2, vocabulary_size=WORDS)
-    task = PretrainTask(spec, model, tokenizer, loader=None, sources={}, world=World.single())
+    learner = open_learner(spec, model, World.single())
     size, side = spec.train.batch_size, spec.model.vision.image_size
 
     if accumulates:
@@ -87,9 +86,9 @@ def real_step(spec, *, accumulates=False):
             image_ids=torch.arange(size),
             indices=torch.arange(size),
         )
-        task.before_step(LATER)
+        learner.before_step(LATER)
         with autocast(torch.device("cpu"), spec.train.precision):
-            output = task.step(batch, LATER)
+            output = learner.step(batch, LATER)
         torch.autograd.backward(output.loss)
 
     return step
@@ -130,7 +129,7 @@ def test_operations_and_memory_are_those_of_a_real_step(width, layers, batch, im
 def test_gradients_of_earlier_micro_batches_are_there_from_the_start():
     spec = experiment(width=128, layers=2, batch=8, image_size=64, precision="fp32")
     with torch.device("meta"):
-        model = build_model(spec, WORDS, pretrained=False)
+        model = build_model(spec, VocabularyInfo(WORDS, cls_id=1, mask_id=2), pretrained=False)
     gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     beyond = peak_of_allocator(real_step(spec, accumulates=True))  # they were allocated before
     assert planned(spec, accumulates=True).working_bytes == pytest.approx(gradients + beyond, rel=0.05)
