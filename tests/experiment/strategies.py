@@ -84,7 +84,7 @@ def _bare(shape: Choice, kind: str | None) -> dict:
         "file": "pairs",
         "shards": ["pairs.tar"],
         "questions": ["asked.json"],
-        "fingerprint": "0",
+        "key": "given",
     }
     section = shape.section(kind)
     bare = {n: needed[n] for n, s in settings(section).items() if s.required and n != shape.discriminator}
