@@ -43,7 +43,8 @@ class Misfit:
     def part(self) -> str:
         """The part of the model that it is of."""
         own = self.name.removeprefix("student.").removeprefix(f"{TEACHER}network.")
-        return next((part for prefix, part in _PARTS.items() if own.startswith(prefix)), self.name.partition(".")[0])
+        named = next((part for prefix, part in _PARTS.items() if own.startswith(prefix)), None)
+        return named or self.name.removeprefix("objectives.").partition(".")[0]
 
     def __str__(self) -> str:
         if self.before is not None and self.after is not None:

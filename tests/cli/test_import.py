@@ -150,7 +150,7 @@ def test_with_a_spec_positions_are_interpolated_and_the_codebook_is_new(weights,
     document = imported(weights, "--spec", "spec.yaml")
     assert any("pos_embed: (1, 17, 32) in the file, (1, 37, 32) here" in each for each in document["reshaped"])
     assert any(each.startswith("queues: 16 features") for each in document["reshaped"])
-    assert "codebook.prototypes" in document["missing"]
+    assert "objectives.codebook.codebook.prototypes" in document["missing"]
     model = load_encoder(Path(document["run"])).model
     assert model.student.vision.image_size == 96
     assert int(model.image_queue.filled) == 0

@@ -199,11 +199,11 @@ def test_numbers_compare_where_the_same_is_measured(load, a, b, answer):
 
 def test_the_verdict_on_weights_names_the_tensors_that_do_not_load(load):
     verdict = verdicts(compare([load(), load("model: {codebook: {size: 10}, queue: {length: 64}}\n")]))[0]
-    assert "the codebook (2 reshaped, first codebook.prototypes 4000×256 → 10×256)" in verdict.reason
+    assert "the codebook (2 reshaped, first objectives.codebook.codebook.prototypes 4000×256 → 10×256)" in verdict.reason
     assert "queues, which refill by themselves" in verdict.reason
     assert set(verdict.details) == {
-        "reshaped: codebook.prototypes 4000×256 → 10×256",
-        "reshaped: codebook.last_used 2×4000 → 2×10",
+        "reshaped: objectives.codebook.codebook.prototypes 4000×256 → 10×256",
+        "reshaped: objectives.codebook.codebook.last_used 2×4000 → 2×10",
         *(f"reshaped: {q}_queue.features 65536×256 → 64×256" for q in ("image", "text")),
         *(f"reshaped: {q}_queue.image_ids 65536 → 64" for q in ("image", "text")),
     }

@@ -21,7 +21,7 @@ def test_each_setting_that_can_be_chosen_is_read_by_something(name):
 @pytest.mark.parametrize(
     ("path", "modules"),
     [
-        ("model.codebook.transport.beta", ["cbalign.models.build"]),  # a member of a union
+        ("model.codebook.transport.beta", ["cbalign.models.transport"]),  # a member of a union
         ("data.train.delimiter", ["cbalign.data.source"]),  # behind a `case`
         ("evaluate.0.top_k", ["cbalign.evaluation.retrieval"]),  # an item of a list
         ("train.optimizer.betas", ["cbalign.engine.optimizer"]),  # handed over as an argument

@@ -56,7 +56,7 @@ def test_a_start_from_pretraining_is_told_and_kept(pretrained: Run, entails: tup
     assert f"starting from {pretrained.folder.name}, step 4: " in result.stderr
     assert "new: head" in result.stderr
     assert "not taken: " in result.stderr
-    assert "masked_language_head" in result.stderr
+    assert "masked_language" in result.stderr
     (ancestor,) = Manifest.read(run.manifest).facts["lineage"]
     assert ancestor["name"] == pretrained.folder.name
     assert ancestor["trained_on"] == ["pairs"]
