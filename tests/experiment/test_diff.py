@@ -199,7 +199,9 @@ def test_numbers_compare_where_the_same_is_measured(load, a, b, answer):
 
 def test_the_verdict_on_weights_names_the_tensors_that_do_not_load(load):
     verdict = verdicts(compare([load(), load("model: {codebook: {size: 10}, queue: {length: 64}}\n")]))[0]
-    assert "the codebook (2 reshaped, first objectives.codebook.codebook.prototypes 4000×256 → 10×256)" in verdict.reason
+    assert (
+        "the codebook (2 reshaped, first objectives.codebook.codebook.prototypes 4000×256 → 10×256)" in verdict.reason
+    )
     assert "queues, which refill by themselves" in verdict.reason
     assert set(verdict.details) == {
         "reshaped: objectives.codebook.codebook.prototypes 4000×256 → 10×256",
