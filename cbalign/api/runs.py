@@ -203,4 +203,3 @@ class _Calling:
 
 def _line(record: Record) -> dict[str, Any]:
     return {"kind": record.kind, "step": record.step, "epoch": record.epoch, **record.values}
-

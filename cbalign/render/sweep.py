@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from cbalign.cli.render.quantities import ABSENT, STATE_COLOURS, number
-from cbalign.cli.render.text import comma_separated
 from cbalign.lab.sweep.matrix import Cell
 from cbalign.lab.sweep.results import Average, Row
 from cbalign.lab.sweep.space import SEED
+from cbalign.render.quantities import ABSENT, STATE_COLOURS, number
+from cbalign.render.text import comma_separated
 from cbalign.runtime.table import Block, Column, Table, unstyled
 
 BASE = "unchanged spec"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from cbalign.cli.diff_findings import Findings
-from cbalign.cli.render.diff_blocks import change, count, origins, other_tables
-from cbalign.cli.render.quantities import shown
 from cbalign.experiment.diff import Difference
+from cbalign.lab.comparison.findings import Findings
+from cbalign.render.diff_blocks import change, count, origins, other_tables
+from cbalign.render.quantities import shown
 from cbalign.runtime.table import Table, unstyled
 
 _STYLE = """

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from cbalign.cli.diff_findings import Findings, Pairing
-from cbalign.cli.render.quantities import ABSENT, exact, setting_value
 from cbalign.experiment.derived import Quantity
 from cbalign.experiment.diff import Difference
 from cbalign.experiment.document import Data
 from cbalign.experiment.operands import Operand
+from cbalign.lab.comparison.findings import Findings, Pairing
+from cbalign.render.quantities import ABSENT, exact, setting_value
 from cbalign.runtime.table import Table
 
 SHOWN_TENSORS = 8

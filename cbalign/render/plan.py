@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli.render.quantities import in_bytes
+from cbalign.render.quantities import in_bytes
 from cbalign.runtime.table import Block, Table
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from cbalign.cli.diff_findings import Findings, Pairing
 from cbalign.experiment.diff import Difference
 from cbalign.experiment.dump import fingerprint
+from cbalign.lab.comparison.findings import Findings, Pairing
 
 
 def diff_document(findings: Findings) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from cbalign.cli.diff_findings import Findings
-from cbalign.cli.render.diff_blocks import change, count, list_change, origins, other_tables
-from cbalign.cli.render.quantities import shown
 from cbalign.experiment.diff import Difference, patch_document
 from cbalign.experiment.dump import write_yaml
 from cbalign.experiment.operands import Operand
 from cbalign.experiment.verdicts import Verdict
+from cbalign.lab.comparison.findings import Findings
 from cbalign.parts.section import Effect
+from cbalign.render.diff_blocks import change, count, list_change, origins, other_tables
+from cbalign.render.quantities import shown
 from cbalign.runtime.table import Block, Column, Table, unstyled
 
 _COLOURS = {

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from cbalign.cli.render.quantities import ABSENT, STATE_COLOURS, ago, in_bytes, number, shown
 from cbalign.engine.manifest import Attempt, Manifest
 from cbalign.lab.runs.detail import Detail
 from cbalign.lab.runs.overview import Overview
+from cbalign.render.quantities import ABSENT, STATE_COLOURS, ago, in_bytes, number, shown
 from cbalign.runtime.table import Block, Table
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from cbalign.cli.render.quantities import number, shown
-from cbalign.cli.render.runs import moment
-from cbalign.cli.render.text import comma_separated
 from cbalign.experiment.dump import inline
 from cbalign.lab.runs.comparison import Entry, RunComparison
 from cbalign.lab.runs.lookup import identity
 from cbalign.lab.runs.metrics import is_better
+from cbalign.render.quantities import number, shown
+from cbalign.render.runs import moment
+from cbalign.render.text import comma_separated
 from cbalign.runtime.table import Block, Table
 
 
