@@ -117,7 +117,7 @@ def train(
     Args:
         source: the spec, as `cbalign.spec` takes it.
         data: pairs to train on instead of `data.train`: a list of (image, caption) pairs, a torch `Dataset` or a
-            Hugging Face `Dataset`. They are not stored: `cbalign.resume` and `cbalign.evaluate` have to be given them again.
+            Hugging Face `Dataset`. They are not stored: give them to `cbalign.resume` and `cbalign.evaluate` again.
         validation, test: pairs in place of `data.validation` and `data.test`.
         runs: the folder of runs.
         on_step: called with each log line and evaluation, see `train.log_every` and `train.evaluate_every`.
