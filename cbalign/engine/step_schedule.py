@@ -1,4 +1,4 @@
-"""How long a training is, and what happens at which step: the durations of a spec in whole optimiser steps."""
+"""The step schedule of a training: its length, and the steps that log, evaluate and save, in whole optimiser steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cbalign.parts.duration import in_steps
 
 
 @dataclass(frozen=True)
-class Timetable:
-    """The steps of one training. All counts are optimiser steps unless they say otherwise.
+class StepSchedule:
+    """The steps of one training, counted in optimiser steps unless stated otherwise.
 
-    An epoch is `batches_per_epoch // micro_steps` steps: what is left of the last global batch is dropped, so that
+    An epoch has `batches_per_epoch // micro_steps` steps. Batches that do not fill the last step are dropped, so that
     every epoch starts at a step.
     """
 
@@ -27,7 +27,7 @@ class Timetable:
     checkpoint_every: int
 
     def first_batch(self, step: int) -> int:
-        """The position in the stream of micro-batches at which step `step` (from 0) starts."""
+        """Return the position in the stream of micro-batches at which step `step` (from 0) starts."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return epoch * self.batches_per_epoch + within * self.micro_steps
 
@@ -49,8 +49,8 @@ class Timetable:
         return regular or done == self.total_steps
 
 
-def build_timetable(train: TrainSection, *, batches_per_epoch: int, processes: int) -> Timetable:
-    """The timetable of a spec's `train` section.
+def build_step_schedule(train: TrainSection, *, batches_per_epoch: int, processes: int) -> StepSchedule:
+    """Compute the step schedule of a spec's `train` section.
 
     Args:
         train: the section.
@@ -82,7 +82,7 @@ def build_timetable(train: TrainSection, *, batches_per_epoch: int, processes: i
     def steps(duration: str) -> int:
         return max(1, in_steps(duration, steps_per_epoch=steps_per_epoch, total_steps=total))
 
-    return Timetable(
+    return StepSchedule(
         total_steps=total,
         steps_per_epoch=steps_per_epoch,
         batches_per_epoch=batches_per_epoch,
