@@ -17,7 +17,7 @@ from cbalign.errors import DivergenceError
 from cbalign.evaluation.accuracy import accuracy_by_kind, exact_match, vqa_accuracy
 from cbalign.evaluation.answers import answer_type
 from cbalign.evaluation.items import Measured, measure_items
-from cbalign.evaluation.peers import ALONE, Peers
+from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import ScoredResult, interval_of
 from cbalign.evaluation.sections.evaluations import AnswerProtocol, VQAEvaluation
 from cbalign.parts.kinds import Split
@@ -32,7 +32,7 @@ def evaluate_answers(
     *,
     corrupt_limit: float = 0.0,
     report: Report = lambda stage, done, total: None,
-    peers: Peers = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[ScoredResult, ...]:
     """The answers of a model by each of the section's protocols, and their accuracy where answers are known.
 
@@ -42,7 +42,7 @@ def evaluate_answers(
         section: on which split, by which protocols.
         corrupt_limit: share of the questions that may have unreadable images (`data.corrupt_limit`); they are left out.
         report: told of progress.
-        peers: the processes that share the work; all get the result of one.
+        process_group: the processes that share the work; all get the result of one.
 
     Raises:
         DataError: too many images are unreadable.
@@ -57,7 +57,7 @@ def evaluate_answers(
             batch_size=section.batch_size,
             corrupt_limit=corrupt_limit,
             report=report,
-            peers=peers,
+            process_group=process_group,
         )
         setting = f"top {min(section.top_k, len(answerer.answers))}" if protocol == "rank" else ""
         results.append(_result(source, section.on, found, protocol, setting, section.bootstrap, answerer.image_size))

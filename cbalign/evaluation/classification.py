@@ -12,7 +12,7 @@ from cbalign.data.progress import Report
 from cbalign.encoders import Classifier, IntArray, PixelArray
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.items import measure_items
-from cbalign.evaluation.peers import ALONE, Peers
+from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import Confusion, ScoredResult, interval_of
 from cbalign.evaluation.sections.evaluations import AccuracyEvaluation
 
@@ -24,7 +24,7 @@ def evaluate_accuracy(
     *,
     corrupt_limit: float = 0.0,
     report: Report = lambda stage, done, total: None,
-    peers: Peers = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> ScoredResult:
     """How often a classifier is right.
 
@@ -37,7 +37,7 @@ def evaluate_accuracy(
         section: on which split, how many resamples.
         corrupt_limit: share of the items that may have unreadable images (`data.corrupt_limit`); they are left out.
         report: told of progress.
-        peers: the processes that share the work; all get the result of one.
+        process_group: the processes that share the work; all get the result of one.
 
     Raises:
         DataError: an item has no label, or too many images are unreadable.
@@ -62,7 +62,7 @@ def evaluate_accuracy(
         batch_size=section.batch_size,
         corrupt_limit=corrupt_limit,
         report=report,
-        peers=peers,
+        process_group=process_group,
     )
     items = [source.item(position) for position in found.positions]
     targets = np.array([known_target(item, source) for item in items], np.int64)

@@ -11,7 +11,7 @@ from cbalign.data.progress import Report
 from cbalign.data.source import Gallery, PairSource
 from cbalign.encoders import Encoder, FloatArray, IntArray, PixelArray, TextFeatures
 from cbalign.errors import DataError, DivergenceError
-from cbalign.evaluation.peers import ALONE, Peers, each_once
+from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup, each_once
 
 _EXAMPLES = 3
 
@@ -39,7 +39,7 @@ def encode_gallery(
     corrupt_limit: float,
     keep_text_tokens: bool,
     report: Report,
-    peers: Peers = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> EncodedGallery:
     """Encode every readable image of a gallery and the texts that belong to them.
 
@@ -53,7 +53,7 @@ def encode_gallery(
         corrupt_limit: share of the images that may be unreadable; they and their captions are left out.
         keep_text_tokens: whether the texts' tokens are kept for the matcher.
         report: told of progress.
-        peers: the processes that share the work.
+        process_group: the processes that share the work.
 
     Raises:
         DataError: too many images are unreadable.
@@ -69,12 +69,12 @@ def encode_gallery(
         report("images", stop, total)
         return encoder.embed_images(np.stack(pixels)) if pixels else None
 
-    vectors = each_once(encode, range(0, total, batch_size), peers)
-    unreadable = {position: why for each in peers.collect(unreadable) for position, why in each.items()}
+    vectors = each_once(encode, range(0, total, batch_size), process_group)
+    unreadable = {position: why for each in process_group.collect(unreadable) for position, why in each.items()}
     _check_limit(source, unreadable, total, corrupt_limit)
     readable = _without(gallery, unreadable)
     images = _finite("image", np.concatenate([each for each in vectors if each is not None]))
-    texts, tokens = _encode_texts(encoder, readable.captions, batch_size, keep_text_tokens, report, peers)
+    texts, tokens = _encode_texts(encoder, readable.captions, batch_size, keep_text_tokens, report, process_group)
     return EncodedGallery(readable, images, texts, tokens, len(unreadable))
 
 
@@ -124,7 +124,7 @@ def _without(gallery: Gallery, unreadable: dict[int, str]) -> Gallery:
 
 
 def _encode_texts(
-    encoder: Encoder, captions: tuple[str, ...], batch_size: int, keep_tokens: bool, report: Report, peers: Peers
+    encoder: Encoder, captions: tuple[str, ...], batch_size: int, keep_tokens: bool, report: Report, process_group: ProcessGroup
 ) -> tuple[FloatArray, TextFeatures | None]:
     def batch(start: int) -> tuple[str, ...]:
         texts = captions[start : start + batch_size]
@@ -137,7 +137,7 @@ def _encode_texts(
         kept = [encoder.encode_texts(batch(start)) for start in starts]
         embedding = _finite("text", np.concatenate([features.embedding for features in kept]))
         return embedding, _stack(kept, embedding)
-    vectors = each_once(lambda start: encoder.embed_texts(batch(start)), starts, peers)
+    vectors = each_once(lambda start: encoder.embed_texts(batch(start)), starts, process_group)
     return _finite("text", np.concatenate(vectors)), None
 
 

@@ -14,7 +14,7 @@ from cbalign.data.items import Item, ItemSource
 from cbalign.data.progress import Report
 from cbalign.encoders import PixelArray
 from cbalign.errors import DataError
-from cbalign.evaluation.peers import Peers, each_once
+from cbalign.evaluation.process_group import ProcessGroup, each_once
 
 ItemT = TypeVar("ItemT", bound=Item)
 R = TypeVar("R")
@@ -37,7 +37,7 @@ def measure_items(
     batch_size: int,
     corrupt_limit: float,
     report: Report,
-    peers: Peers,
+    process_group: ProcessGroup,
 ) -> Measured[R]:
     """Let a model judge every item whose images can be read.
 
@@ -50,7 +50,7 @@ def measure_items(
         batch_size: items per call.
         corrupt_limit: share of the items that may have unreadable images; they are left out.
         report: told of progress.
-        peers: the processes that share the work.
+        process_group: the processes that share the work.
 
     Raises:
         DataError: too many images are unreadable.
@@ -71,8 +71,8 @@ def measure_items(
         report("items", stop, len(source))
         return positions, list(found)
 
-    shares = each_once(each, range(0, len(source), batch_size), peers)
-    unreadable = {position: why for one in peers.collect(unreadable) for position, why in one.items()}
+    shares = each_once(each, range(0, len(source), batch_size), process_group)
+    unreadable = {position: why for one in process_group.collect(unreadable) for position, why in one.items()}
     check_unreadable(source, len(unreadable), unreadable.values(), corrupt_limit)
     if len(unreadable) == len(source):
         raise DataError(f"{source.name}: no image can be read; {next(iter(unreadable.values()))}")

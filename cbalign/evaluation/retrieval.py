@@ -23,7 +23,7 @@ from cbalign.errors import UsageError
 from cbalign.evaluation.codes import CodebookUse, assign_all
 from cbalign.evaluation.features import EncodedGallery, encode_gallery
 from cbalign.evaluation.metrics import Direction
-from cbalign.evaluation.peers import ALONE, Peers
+from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.ranking import Ranking, Relevance, rank, rank_candidates
 from cbalign.evaluation.rerank import score_pairs
 from cbalign.evaluation.result import RetrievalResult
@@ -52,7 +52,7 @@ def evaluate_retrieval(
     *,
     corrupt_limit: float = 0.0,
     report: Report = lambda stage, done, total: None,
-    peers: Peers = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[RetrievalResult, ...]:
     """Evaluate a model on one source, one result per protocol of the section.
 
@@ -62,7 +62,7 @@ def evaluate_retrieval(
         section: which protocols, how many candidates, how many resamples.
         corrupt_limit: share of the images that may be unreadable (`data.corrupt_limit`); they are left out.
         report: told of progress.
-        peers: the processes that share the encoding and matching; all get the results of one.
+        process_group: the processes that share the encoding and matching; all get the results of one.
 
     Raises:
         UsageError: the model lacks the part that a protocol needs.
@@ -79,7 +79,7 @@ def evaluate_retrieval(
         corrupt_limit=corrupt_limit,
         keep_text_tokens=rerank,
         report=report,
-        peers=peers,
+        process_group=process_group,
     )
     k = section.top_k if rerank else 0
     dual = _BothWays.ranked(encoded.images, encoded.texts, encoded.gallery, k)
@@ -89,7 +89,7 @@ def evaluate_retrieval(
         if protocol == "dual":
             found = dual
         elif protocol == "rerank":
-            found = _reranked(encoder, source, encoded, dual, section.batch_size, report, peers)
+            found = _reranked(encoder, source, encoded, dual, section.batch_size, report, process_group)
         else:
             found, use = _by_code(encoder, encoded, section.batch_size)
         results.append(
@@ -119,7 +119,7 @@ def _reranked(
     dual: _BothWays,
     batch_size: int,
     report: Report,
-    peers: Peers,
+    process_group: ProcessGroup,
 ) -> _BothWays:
     texts_of_images, images_of_texts = dual.image_to_text.candidates, dual.text_to_image.candidates
     scores = score_pairs(
@@ -130,7 +130,7 @@ def _reranked(
         images_of_texts,
         batch_size=batch_size,
         report=report,
-        peers=peers,
+        process_group=process_group,
     )
     owner = encoded.gallery.caption_image
     image, text = np.arange(len(encoded.images))[:, None], np.arange(len(encoded.texts))[:, None]

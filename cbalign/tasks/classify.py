@@ -65,7 +65,7 @@ class Classification(FineTuning[N, LabelledBatch], Generic[N]):
                 self._sources[section.on],
                 section.model_copy(update={"bootstrap": 0}),
                 corrupt_limit=self._corrupt_limit,
-                peers=self.world,
+                process_group=self.world,
             )
             metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}
         return metrics

@@ -29,7 +29,7 @@ from cbalign.engine.reporter import Silent
 from cbalign.engine.run import Run, create_run, list_checkpoints, open_run
 from cbalign.engine.sharding import whole_tensor
 from cbalign.engine.task import Progress, StepOutput
-from cbalign.evaluation.peers import ALONE
+from cbalign.evaluation.process_group import SINGLE_PROCESS
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.alignment import PairFeatures
@@ -210,8 +210,8 @@ def evaluate(world: World, name: str, settings: Experiment) -> None:
     encoder = TorchEncoder(task.model, task._tokenizer, world.device)
     source, (section,) = task._sources["validation"], settings.evaluate
     found = {}
-    for way, peers in (("together", world), ("alone", ALONE)):
-        results = evaluate_retrieval(encoder, source, section, corrupt_limit=0.1, peers=peers)
+    for way, process_group in (("together", world), ("alone", SINGLE_PROCESS)):
+        results = evaluate_retrieval(encoder, source, section, corrupt_limit=0.1, process_group=process_group)
         found[way] = [result.to_json() for result in results]
     Path(f"{name}/evaluation-{world.rank}.json").write_text(json.dumps(found))
 

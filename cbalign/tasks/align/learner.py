@@ -167,7 +167,7 @@ class PretrainTask:
         for section in self._evaluations:
             quick = section.model_copy(update={"bootstrap": 0})
             for result in evaluate_retrieval(
-                encoder, self._sources[section.on], quick, corrupt_limit=self._corrupt_limit, peers=self._world
+                encoder, self._sources[section.on], quick, corrupt_limit=self._corrupt_limit, process_group=self._world
             ):
                 metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}
         return metrics

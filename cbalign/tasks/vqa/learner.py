@@ -81,7 +81,7 @@ class Answering(FineTuning[AnsweringNetwork, QuestionBatch]):
                 self._sources[section.on],
                 section.model_copy(update={"bootstrap": 0}),
                 corrupt_limit=self._corrupt_limit,
-                peers=self.world,
+                process_group=self.world,
             )
             for result in results:
                 metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}

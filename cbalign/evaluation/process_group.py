@@ -10,7 +10,7 @@ I = TypeVar("I")  # noqa: E741 (an item)
 R = TypeVar("R")
 
 
-class Peers(Protocol):
+class ProcessGroup(Protocol):
     """The processes that evaluate one model together; `cbalign.engine.distribution.World` is an example."""
 
     @property
@@ -26,7 +26,7 @@ class Peers(Protocol):
 
 
 @dataclass(frozen=True)
-class Alone:
+class SingleProcess:
     """A single process."""
 
     rank: int = 0
@@ -37,15 +37,15 @@ class Alone:
         return [value]
 
 
-ALONE = Alone()
+SINGLE_PROCESS = SingleProcess()
 
 
-def each_once(compute: Callable[[I], R], items: Sequence[I], peers: Peers) -> list[R]:
+def each_once(compute: Callable[[I], R], items: Sequence[I], process_group: ProcessGroup) -> list[R]:
     """`compute` of each item, in order, on every process; each is computed by one process only.
 
     Items go round: process r takes r, r + size, r + 2·size, …, so that shares differ by one at most. What is computed
     must not itself need all processes, because they may have unequally many items.
     """
-    mine = [compute(item) for item in items[peers.rank :: peers.size]]
-    shares = peers.collect(mine)
-    return [shares[i % peers.size][i // peers.size] for i in range(len(items))]
+    mine = [compute(item) for item in items[process_group.rank :: process_group.size]]
+    shares = process_group.collect(mine)
+    return [shares[i % process_group.size][i // process_group.size] for i in range(len(items))]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbalign.errors import DataError
-from cbalign.evaluation.peers import Peers, each_once
+from cbalign.evaluation.process_group import ProcessGroup, each_once
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 
@@ -50,7 +50,7 @@ class Thread:
         return values  # type: ignore[return-value]
 
 
-def together(size: int, work: Callable[[Peers], R]) -> list[R]:
+def together(size: int, work: Callable[[ProcessGroup], R]) -> list[R]:
     room = Room(size)
     with ThreadPoolExecutor(size) as threads:
         return list(threads.map(work, [Thread(rank, room) for rank in range(size)]))
@@ -64,7 +64,7 @@ def test_each_item_is_computed_once_and_known_to_all(items: list[int], size: int
         computed.append(place)
         return items[place] * 2
 
-    results = together(size, lambda peers: each_once(compute, range(len(items)), peers))
+    results = together(size, lambda process_group: each_once(compute, range(len(items)), process_group))
     assert results == [[item * 2 for item in items]] * size
     assert sorted(computed) == list(range(len(items)))
 
@@ -80,7 +80,7 @@ def test_retrieval_is_that_of_one_process(
     pairs = sorted(encoder.matched)
     encoder.matched.clear()
     for results in together(
-        size, lambda peers: evaluate_retrieval(encoder, source, section, corrupt_limit=0.5, peers=peers)
+        size, lambda process_group: evaluate_retrieval(encoder, source, section, corrupt_limit=0.5, process_group=process_group)
     ):
         for ours, theirs in zip(results, alone, strict=True):
             assert ours.to_json() == theirs.to_json()
@@ -93,9 +93,9 @@ def test_the_limit_on_unreadable_images_is_that_of_all_together(
     encoder, source = world
     source.unreadable = frozenset({0, 4, 8})  # one in each process's share
 
-    def refused(peers: Peers) -> str:
+    def refused(process_group: ProcessGroup) -> str:
         with pytest.raises(DataError) as caught:
-            evaluate_retrieval(encoder, source, section, corrupt_limit=0.2, peers=peers)
+            evaluate_retrieval(encoder, source, section, corrupt_limit=0.2, process_group=process_group)
         return caught.value.message
 
     assert len({message.partition(";")[0] for message in together(3, refused)}) == 1
