@@ -63,6 +63,11 @@ def note(text: str) -> None:
     click.echo(text, err=True, color=has_colour(sys.stderr))
 
 
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    note(f"warning: {text}")
+
+
 def error(message: str, remedy: str | None = None) -> None:
     """Print what went wrong, and what to do, on stderr."""
     note(f"{click.style('error:', fg='red', bold=True)} {message}")

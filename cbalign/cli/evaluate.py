@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from cbalign.cli import console, offers
 from cbalign.cli.options import device_option, json_option, require_option
-from cbalign.cli.subject import Subject, open_subject
-from cbalign.errors import UsageError
 from cbalign.runtime.machine import installed
 
 if TYPE_CHECKING:
-    from cbalign.evaluation.measure import Model
-    from cbalign.evaluation.published import Beside
-    from cbalign.evaluation.result import Evaluation, Result
-    from cbalign.experiment.data import Source
-    from cbalign.experiment.experiment import Experiment
-    from cbalign.parts import EvaluationSection
+    from cbalign.evaluation.result import Evaluation
+    from cbalign.tasks.opened import OpenedModel
 
-_PROTOCOLS = ("dual", "rerank", "code")
-_OF_KIND = {"retrieval": _PROTOCOLS, "vqa": ("rank", "generate")}
 _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
 
 
@@ -36,8 +27,9 @@ _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxr
     "--protocol",
     "protocols",
     multiple=True,
-    type=click.Choice([name for names in _OF_KIND.values() for name in names]),
-    help="Instead of the spec's.",
+    metavar="NAME",
+    shell_complete=offers.protocols,
+    help="Instead of the spec's: dual, rerank or code of retrieval, rank or generate of VQA. May be repeated.",
 )
 @click.option(
     "--zero-shot", is_flag=True, help="Call retrieval zero-shot; refused where the model's lineage saw the data set."
@@ -82,11 +74,12 @@ def evaluate(
 
     from cbalign.data.datasets import data_sets
     from cbalign.engine.files import write_durably
-    from cbalign.evaluation.predictions import predictions_file
+    from cbalign.evaluation.evaluator import predictions_file
     from cbalign.evaluation.published import beside
     from cbalign.evaluation.result import Evaluation
-    from cbalign.evaluation.scored import ScoredResult
     from cbalign.evaluation.table import format_table
+    from cbalign.tasks.evaluate import evaluate
+    from cbalign.tasks.opened import open_model
 
     given = {
         "protocols": protocols or None,
@@ -96,146 +89,40 @@ def evaluate(
         "bootstrap": bootstrap,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    subject = open_subject(target, require or device, precision)
-    results: list[Result] = []
-    figures: list[Beside] = []
-    for section in _sections(subject.experiment, subject.model, on, explicit=bool(protocols)):
-        measured = _measure(subject, _changed(section, changes), on)
-        names = data_sets(_data(subject.experiment, section, on)[0])
-        results.extend(measured)
-        task = subject.experiment.task.kind
-        figures.extend(figure for result in measured for figure in beside(result, section.on, names, task))
+    opened = open_model(target, require or device, precision, warn=console.warn)
+    with console.progress() as report:
+        measured = evaluate(opened, on, changes, report=report, warn=console.warn)
+    each = [(one, result) for one in measured for result in one.results]
+    results = [result for _, result in each]
+    fine_tuned = not opened.experiment.task.pretrains
+    figures = [
+        figure
+        for one, result in each
+        for figure in beside(result, one.section.on, data_sets(one.data), fine_tuned=fine_tuned)
+    ]
     evaluation = Evaluation(
         subject=str(target),
-        step=subject.step,
-        backend=subject.backend,
+        step=opened.step,
+        backend=opened.backend,
         results=tuple(results),
         versions=installed(_PACKAGES),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if predictions is not None:
-        write_durably(predictions, predictions_file(subject.experiment.task, results).encode())
-        if skipped := sum(result.skipped for result in results if isinstance(result, ScoredResult)):
-            console.note(f"warning: {predictions} lacks {skipped:,} items whose images cannot be read")
-    _keep(evaluation, subject, output)
+        write_durably(predictions, predictions_file([(one.section, result) for one, result in each]).encode())
+        if skipped := sum(result.unreadable for result in results):
+            console.warn(f"{predictions} lacks {skipped:,} items whose images cannot be read")
+    _keep(evaluation, opened, output)
     if as_json:
         console.document({**evaluation.to_data(), "published": [asdict(figure) for figure in figures]})
         return
-    step = "" if subject.step is None else f", step {subject.step}"
-    console.result(f"{target}{step}, {subject.backend}\n\n{format_table(results)}")
+    step = "" if opened.step is None else f", step {opened.step}"
+    console.result(f"{target}{step}, {opened.backend}\n\n{format_table(results)}")
     if figures:
         console.result("\n" + "\n".join(map(str, figures)))
 
 
-def _changed(section: EvaluationSection, changes: Mapping[str, Any]) -> EvaluationSection:
-    """The section with the options in place of its own settings."""
-    names = {"protocols": "--protocol", "zero_shot": "--zero-shot", "top_k": "--top-k"}
-    wrong = [names[name] for name in changes if name not in type(section).model_fields]
-    if wrong:
-        raise UsageError(f"{' and '.join(wrong)}: an evaluation of kind {section.kind} has no such setting")
-    allowed, asked = _OF_KIND.get(section.kind, ()), changes.get("protocols", ())
-    if other := [name for name in asked if name not in allowed]:
-        raise UsageError(
-            f"--protocol {other[0]}: an evaluation of kind {section.kind} has {', '.join(allowed)}",
-        )
-    return section.model_copy(update=changes)
-
-
-def _sections(experiment: Experiment, model: Model, on: str | None, *, explicit: bool) -> tuple[EvaluationSection, ...]:
-    """What to measure: the spec's list, its entries for one split, or its first entry on another split."""
-    from cbalign.parts.kinds import Split
-
-    if on is None:
-        if not experiment.evaluate:
-            raise UsageError("the spec lists nothing under `evaluate`", remedy="Name a split: --on test.")
-        return experiment.evaluate
-    if same := tuple(section for section in experiment.evaluate if section.on == on):
-        return same
-    split = on if on in get_args(Split) else "test"  # a file's items are renamed afterwards
-    if experiment.evaluate:
-        return (experiment.evaluate[0].model_copy(update={"on": split}),)
-    return (_default_section(experiment, model, split, explicit=explicit),)
-
-
-def _default_section(experiment: Experiment, model: Model, split: str, *, explicit: bool) -> EvaluationSection:
-    """All that can be measured of a model whose spec lists nothing."""
-    from cbalign.answering import Answerer
-    from cbalign.encoders import Encoder
-    from cbalign.evaluation.sections.evaluations import AccuracyEvaluation, RetrievalEvaluation, VQAEvaluation
-
-    if isinstance(model, Answerer):
-        return VQAEvaluation.model_validate({"kind": "vqa", "on": split})
-    if not isinstance(model, Encoder):
-        return AccuracyEvaluation.model_validate({"kind": "accuracy", "on": split})
-    has = {"dual": True, "rerank": model.has_matcher, "code": model.has_codebook}
-    protocols = tuple(name for name in _PROTOCOLS if has[name]) if not explicit else ("dual",)
-    return RetrievalEvaluation.model_validate({"on": split, "protocols": protocols})
-
-
-def _measure(subject: Subject, section: EvaluationSection, on: str | None) -> tuple[Result, ...]:
-    from cbalign.evaluation.measure import measure
-    from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
-    from cbalign.tasks.lineage import refuse_seen
-
-    data, name = _data(subject.experiment, section, on)
-    if isinstance(section, RetrievalEvaluation) and section.zero_shot:
-        doubt = refuse_seen(data, subject.lineage)
-        if doubt is not None:
-            console.note(f"warning: {doubt}")
-    limit = subject.experiment.data.corrupt_limit
-    with console.progress() as report:
-        results = measure(subject.model, data, section, corrupt_limit=limit, report=report)
-    return tuple(result.renamed(name) for result in results)
-
-
-def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[Source, str]:
-    """The section's source and what tables call it."""
-    from cbalign.parts.kinds import Split
-
-    if on is not None and on not in get_args(Split):
-        if (further := _further_split(experiment, on)) is not None:
-            return further, on
-        path = Path(on)
-        if not path.is_file():
-            raise UsageError(f"--on {on}: neither a split nor a file", remedy="Choose train, validation or test.")
-        return _file(path, experiment), path.stem
-    source: Source | None = getattr(experiment.data, section.on)
-    if source is None:
-        raise UsageError(f"the spec has no data.{section.on}", remedy="Choose another split with --on.")
-    return source, section.on
-
-
-def _further_split(experiment: Experiment, on: str) -> Source | None:
-    """A split of this name that a source of the spec has beyond the three of every spec."""
-    data = experiment.data
-    for section in (data.test, data.validation, data.train):
-        if section is not None and on in section.more_splits:
-            return section.model_copy(update={"split": on})
-    return None
-
-
-def _file(path: Path, experiment: Experiment) -> Source:
-    """A file as a source of the task's items, its images below its folder."""
-    from cbalign.data.sections.labelled import NLVR2Source, SNLIVESource
-    from cbalign.data.sections.pairs import CsvSource, JsonSource
-    from cbalign.data.sections.questions import ALBEFQuestionsSource
-
-    files, root = (str(path.resolve()),), str(path.resolve().parent)
-    match experiment.task.items:
-        case "statements":
-            return NLVR2Source(source="nlvr2", files=files, root=root)
-        case "questions":
-            return ALBEFQuestionsSource(source="albef-vqa", files=files, root=root)
-        case "premises":
-            return SNLIVESource(source="snli-ve", files=files, root=root)
-        case "pairs":
-            if path.suffix == ".json":
-                return JsonSource(source="json", files=files, root=root)
-            return CsvSource(source="csv", files=files, root=root, delimiter="\t" if path.suffix == ".tsv" else ",")
-    raise UsageError(f"--on {path}: a file of {experiment.task.items} is named in a spec", remedy="Name a split.")
-
-
-def _keep(evaluation: Evaluation, subject: Subject, output: Path | None) -> None:
+def _keep(evaluation: Evaluation, opened: OpenedModel, output: Path | None) -> None:
     from dataclasses import replace
 
     from cbalign.engine.files import write_durably
@@ -243,8 +130,8 @@ def _keep(evaluation: Evaluation, subject: Subject, output: Path | None) -> None
 
     if output is not None:
         write_durably(output, evaluation.to_json().encode())
-    if subject.results is not None:
-        subject.results.mkdir(exist_ok=True)
+    if opened.results is not None:
+        opened.results.mkdir(exist_ok=True)
         for result in evaluation.results:
             one = replace(evaluation, results=(result,))
-            write_durably(subject.results / file_name(result, subject.step), one.to_json().encode())
+            write_durably(opened.results / file_name(result, opened.step), one.to_json().encode())

@@ -30,19 +30,19 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
     from PIL import Image
 
     from cbalign.apps.report.gallery import draw, find
-    from cbalign.cli.subject import open_subject
     from cbalign.data.source import open_source
     from cbalign.parts.kinds import Split
+    from cbalign.tasks.opened import open_model
 
     Image.init()
     if output.suffix.lower() not in Image.registered_extensions():
         raise UsageError(f"--output {output}: {output.suffix or 'no ending'!r} is not a picture's", remedy="Write .png")
     if on not in get_args(Split):
         raise UsageError(f"--on {on}: not a split", remedy=f"One of {', '.join(get_args(Split))}.")
-    subject = open_subject(target, device, None)
-    section = getattr(subject.experiment.data, on)
+    opened = open_model(target, device, warn=console.warn)
+    section = getattr(opened.experiment.data, on)
     if section is None:
         raise UsageError(f"--on {on}: data.{on} is not set in the spec of {target}")
     source = open_source(section)
-    draw(find(subject.encoder, source, queries, top), source).save(output)
+    draw(find(opened.encoder, source, queries, top), source).save(output)
     console.result(str(output))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from cbalign.data.items import STATEMENT_LABELS, ItemSource, Labelled, Premise, Question, Statement
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cbalign.data.items import ItemSource, Premise, Question, Statement, item_fingerprint, texts_of
 from cbalign.data.sections.drawings import EasyVQASource, ScenesSource
 from cbalign.data.sections.labelled import NLVR2Source, SNLIVESource
 from cbalign.data.sections.questions import ALBEFQuestionsSource, VQAv2Source
-from cbalign.data.source import other_items
+from cbalign.data.source import captions_of, open_source, other_items, source_fingerprint
 from cbalign.experiment.data import Source
+from cbalign.parts import ItemKind
 
 
 def open_questions(section: Source) -> ItemSource[Question]:
@@ -84,11 +88,29 @@ def open_premises(section: Source) -> ItemSource[Premise]:
             raise other_items(section, "premises")
 
 
-def open_labelled(section: Source, labels: tuple[str, ...]) -> ItemSource[Labelled]:
-    """Open the statements of a source where these are the classes of statements, else its premises.
+_OPENERS: Mapping[ItemKind, Callable[[Source], Any]] = {
+    "pairs": open_source,
+    "questions": open_questions,
+    "statements": open_statements,
+    "premises": open_premises,
+}
+
+
+def open_items(section: Source, items: ItemKind) -> Any:
+    """Open a source of items of one kind.
 
     Raises:
         DataError: a file is missing, malformed or empty.
-        UsageError: the source has none.
+        UsageError: the source has no such items.
     """
-    return open_statements(section) if labels == STATEMENT_LABELS else open_premises(section)
+    return _OPENERS[items](section)
+
+
+def texts_in(source: Any) -> Iterator[str]:
+    """Yield all texts of a source, for a vocabulary."""
+    return captions_of(source) if hasattr(source, "entry") else texts_of(source)
+
+
+def fingerprint_of(source: Any) -> str:
+    """Return a fingerprint of the names and texts of a source."""
+    return source_fingerprint(source) if hasattr(source, "entry") else item_fingerprint(source)

@@ -63,6 +63,21 @@ class TextSettings:
     closing_sep: bool = False
 
 
+@dataclass(frozen=True)
+class VocabularyInfo:
+    """What models and objectives may know of a tokenizer.
+
+    Args:
+        size: number of rows that an embedding table needs.
+        cls_id: the token that begins every text.
+        mask_id: the token that replaces words to be predicted; None if the tokenizer has none.
+    """
+
+    size: int
+    cls_id: int
+    mask_id: int | None
+
+
 class Tokenizer:
     """A BERT vocabulary and how captions are put to it.
 
@@ -90,6 +105,11 @@ class Tokenizer:
         vocabulary.post_processor = TemplateProcessing(
             single=frame, special_tokens=[("[CLS]", self.cls_id), ("[SEP]", self.sep_id)]
         )
+
+    @property
+    def vocabulary(self) -> VocabularyInfo:
+        """The size of the vocabulary and its special tokens."""
+        return VocabularyInfo(self.vocabulary_size, self.cls_id, self.mask_id)
 
     @classmethod
     def from_folder(cls, folder: str | Path, settings: TextSettings) -> Tokenizer:

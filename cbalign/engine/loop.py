@@ -30,8 +30,8 @@ from cbalign.engine.run import Run, latest_checkpoint
 from cbalign.engine.schedule import Schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
 from cbalign.engine.signals import StopNow, StopSignals
-from cbalign.engine.task import BatchT, Progress, StepOutput, Training
 from cbalign.engine.step_schedule import build_step_schedule
+from cbalign.engine.task import BatchT, Progress, StepOutput, Training
 from cbalign.errors import CbalignError, DeviceError, DivergenceError, Interrupted
 from cbalign.experiment.training import TrainSection
 
@@ -308,7 +308,9 @@ class _Loop(Generic[BatchT]):
         state = TrainingState.of(self.done, self.steps, self._reduced_window().totals())
         self.journal.sync()
         keep, writes = self.train.keep_checkpoints, self.world.is_main
-        path = save_checkpoint(self.run.checkpoints, state, self.learner.model, self.optimizer, keep=keep, writes=writes)
+        path = save_checkpoint(
+            self.run.checkpoints, state, self.learner.model, self.optimizer, keep=keep, writes=writes
+        )
         self.world.barrier()
         return path
 

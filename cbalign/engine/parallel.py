@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Generic, Literal
 
@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cbalign.engine.distribution import World
 from cbalign.engine.sharding import Sharded
-from cbalign.engine.task import BatchT, Learner, ParameterGroup, Progress, StepOutput
+from cbalign.engine.task import BatchT, Learner, Progress, StepOutput
 
 Numbers = tuple[Tensor, Mapping[str, Tensor], Mapping[str, Tensor]]
 

@@ -81,9 +81,10 @@ class AnyBatch(Protocol):
 
 
 BatchT = TypeVar("BatchT", bound=AnyBatch)
+BatchT_contra = TypeVar("BatchT_contra", bound=AnyBatch, contravariant=True)
 
 
-class Learner(Protocol[BatchT]):
+class Learner(Protocol[BatchT_contra]):
     """A model and how one step trains it."""
 
     @property
@@ -96,7 +97,7 @@ class Learner(Protocol[BatchT]):
     def before_step(self, progress: Progress) -> None:
         """Run once per optimiser step, before its first forward pass: the teacher follows the student."""
 
-    def step(self, batch: BatchT, progress: Progress) -> StepOutput:
+    def step(self, batch: BatchT_contra, progress: Progress) -> StepOutput:
         """Compute the losses of one micro-batch, on the model's device, under the engine's autocast."""
 
     def after_step(self, progress: Progress) -> None:

@@ -52,7 +52,7 @@ def encode_gallery(
         batch_size: images or texts per forward pass.
         corrupt_limit: share of the images that may be unreadable; they and their captions are left out.
         keep_text_tokens: whether the texts' tokens are kept for the matcher.
-        report: told of progress.
+        report: progress callback.
         process_group: the processes that share the work.
 
     Raises:
@@ -124,7 +124,12 @@ def _without(gallery: Gallery, unreadable: dict[int, str]) -> Gallery:
 
 
 def _encode_texts(
-    encoder: Encoder, captions: tuple[str, ...], batch_size: int, keep_tokens: bool, report: Report, process_group: ProcessGroup
+    encoder: Encoder,
+    captions: tuple[str, ...],
+    batch_size: int,
+    keep_tokens: bool,
+    report: Report,
+    process_group: ProcessGroup,
 ) -> tuple[FloatArray, TextFeatures | None]:
     def batch(start: int) -> tuple[str, ...]:
         texts = captions[start : start + batch_size]

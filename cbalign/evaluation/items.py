@@ -49,7 +49,7 @@ def measure_items(
         image_size: side of the images in pixels.
         batch_size: items per call.
         corrupt_limit: share of the items that may have unreadable images; they are left out.
-        report: told of progress.
+        report: progress callback.
         process_group: the processes that share the work.
 
     Raises:

@@ -60,10 +60,16 @@ PUBLISHED = (
         {_TEXT: 71.5, _IMAGE: 53.9},
     ),
     Figures(
-        "CODIS", _CODIS, PublishedProtocol("nlvr2", "validation", "NLVR2 dev", "accuracy", {"items": 6982}), {"accuracy": 80.50}
+        "CODIS",
+        _CODIS,
+        PublishedProtocol("nlvr2", "validation", "NLVR2 dev", "accuracy", {"items": 6982}),
+        {"accuracy": 80.50},
     ),
     Figures(
-        "CODIS", _CODIS, PublishedProtocol("nlvr2", "test", "NLVR2 test-P", "accuracy", {"items": 6967}), {"accuracy": 80.84}
+        "CODIS",
+        _CODIS,
+        PublishedProtocol("nlvr2", "test", "NLVR2 test-P", "accuracy", {"items": 6967}),
+        {"accuracy": 80.84},
     ),
     Figures(
         "CODIS",
@@ -79,7 +85,10 @@ PUBLISHED = (
         {"accuracy": 73.15},
     ),
     Figures(
-        "CODIS", _CODIS, PublishedProtocol("flickr30k", "test", "SNLI-VE test", "accuracy", {"items": 17901}), {"accuracy": 80.4}
+        "CODIS",
+        _CODIS,
+        PublishedProtocol("flickr30k", "test", "SNLI-VE test", "accuracy", {"items": 17901}),
+        {"accuracy": 80.4},
     ),
 )
 

@@ -51,7 +51,7 @@ def score_pairs(
         texts_of_images: (I, k) candidates of each image.
         images_of_texts: (T, k) candidates of each text.
         batch_size: pairs, and images, per forward pass.
-        report: told of progress.
+        report: progress callback.
         process_group: the processes that share the work.
 
     Raises:

@@ -18,9 +18,11 @@ import numpy as np
 
 from cbalign.data.progress import Report
 from cbalign.data.source import Gallery, PairSource, gallery
-from cbalign.encoders import Encoder, FloatArray
+from cbalign.encoders import Encoder, FloatArray, require_encoder
 from cbalign.errors import UsageError
+from cbalign.evaluation.base import Result
 from cbalign.evaluation.codes import CodebookUse, assign_all
+from cbalign.evaluation.evaluator import no_report
 from cbalign.evaluation.features import EncodedGallery, encode_gallery
 from cbalign.evaluation.metrics import Direction
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
@@ -45,13 +47,42 @@ class _BothWays:
         )
 
 
+class RetrievalEvaluator:
+    """Implements `cbalign.evaluation.evaluator.Evaluator` for encoders of images and texts."""
+
+    def __init__(self, section: RetrievalEvaluation) -> None:
+        self._section = section
+
+    def evaluate(
+        self,
+        model: Encoder,
+        source: PairSource,
+        *,
+        corrupt_limit: float = 0.0,
+        report: Report = no_report,
+        process_group: ProcessGroup = SINGLE_PROCESS,
+    ) -> tuple[RetrievalResult, ...]:
+        """Measure retrieval; see `evaluate_retrieval`."""
+        return evaluate_retrieval(
+            require_encoder(model),
+            source,
+            self._section,
+            corrupt_limit=corrupt_limit,
+            report=report,
+            process_group=process_group,
+        )
+
+    def predictions_file(self, result: Result) -> None:
+        """Return None: retrieval ranks items and predicts nothing."""
+
+
 def evaluate_retrieval(
     encoder: Encoder,
     source: PairSource,
     section: RetrievalEvaluation,
     *,
     corrupt_limit: float = 0.0,
-    report: Report = lambda stage, done, total: None,
+    report: Report = no_report,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[RetrievalResult, ...]:
     """Evaluate a model on one source, one result per protocol of the section.
@@ -61,7 +92,7 @@ def evaluate_retrieval(
         source: images and captions.
         section: which protocols, how many candidates, how many resamples.
         corrupt_limit: share of the images that may be unreadable (`data.corrupt_limit`); they are left out.
-        report: told of progress.
+        report: progress callback.
         process_group: the processes that share the encoding and matching; all get the results of one.
 
     Raises:

@@ -174,5 +174,5 @@ class ScoredResult(Result):
 
 
 def interval_of(scores: ScoreArray, resamples: int) -> tuple[float, float] | None:
-    """Return the 95 % interval of the mean score in per cent, over items drawn with replacement; None without resamples."""
+    """Return the 95 % interval of the mean score in per cent, over resampled items; None without resamples."""
     return mean_interval(100 * scores, resamples) if resamples else None

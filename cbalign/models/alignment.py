@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cbalign.models.bert import KeyValues
 from cbalign.models.codebook import Codebook
-from cbalign.models.momentum import MomentumTeacher
+from cbalign.models.momentum import Distilled
 from cbalign.models.queue import FeatureQueue
 from cbalign.models.towers import Towers
 
@@ -51,7 +51,7 @@ class PairFeatures:
     teacher_masked_text_tokens: Tensor | None  # (B, L, D)
 
 
-class AlignmentModel(nn.Module):
+class AlignmentModel(Distilled[Towers]):
     """What a checkpoint holds. Parts that no objective uses are None.
 
     Args:
@@ -75,9 +75,7 @@ class AlignmentModel(nn.Module):
         codebook: Codebook | None,
         match_head: bool,
     ) -> None:
-        super().__init__()
-        self.student = student
-        self.teacher = MomentumTeacher(student, momentum)
+        super().__init__(student, momentum)
         self.image_queue = FeatureQueue(queue_length, joint_dim)
         self.text_queue = FeatureQueue(queue_length, joint_dim)
         self.temperature = temperature

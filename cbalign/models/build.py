@@ -9,20 +9,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cbalign.data.items import ENTAILMENT_LABELS, STATEMENT_LABELS
 from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.model import ModelSection
 from cbalign.models import names
 from cbalign.models.alignment import AlignmentModel, Temperature
-from cbalign.models.answering import AnswerDecoder, AnsweringNetwork
 from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead, TextTower
 from cbalign.models.codebook import Codebook
-from cbalign.models.entailment import EntailmentNetwork
-from cbalign.models.image_pairs import ImagePairNetwork, PairFusionEncoder, TextAssignmentNetwork
-from cbalign.models.image_text import ClassificationHead
-from cbalign.models.momentum import Distilled
 from cbalign.models.pretrained import bert_config, read_weights
 from cbalign.models.sections.towers import TextSection, VisionSection
 from cbalign.models.towers import Towers
@@ -62,54 +56,6 @@ def build_model(experiment: Experiment, vocabulary: int, *, pretrained: bool = T
     return model
 
 
-def build_entailment(
-    section: ModelSection, vocabulary: int, *, pretrained: bool = True
-) -> Distilled[EntailmentNetwork]:
-    """The model of the task `entailment`; arguments as of `build_model`."""
-    parts = _parts(section, vocabulary, pretrained, fusion=True, head=False)
-    assert parts.fusion is not None
-    network = EntailmentNetwork(parts.vision, parts.text, parts.fusion, len(ENTAILMENT_LABELS))
-    return Distilled(network, section.teacher.momentum)
-
-
-def build_answering(section: ModelSection, vocabulary: int, *, pretrained: bool = True) -> Distilled[AnsweringNetwork]:
-    """The model of the task `vqa`, its decoder as the fusion layers; arguments as of `build_model`."""
-    parts = _parts(section, vocabulary, pretrained, fusion=True, head=True)
-    assert parts.fusion is not None
-    decoder = AnswerDecoder(parts.config, section.fusion.layers, section.text.dropout)
-    decoder.start_from(parts.text, parts.fusion, parts.head)
-    network = AnsweringNetwork(parts.vision, parts.text, parts.fusion, decoder)
-    return Distilled(network, section.teacher.momentum)
-
-
-def build_image_pairs(
-    section: ModelSection, vocabulary: int, *, pretrained: bool = True
-) -> Distilled[ImagePairNetwork]:
-    """The model of the task `nlvr2`; arguments as of `build_model`."""
-    parts, fusion = _doubled(section, vocabulary, pretrained)
-    head = ClassificationHead(parts.config.width, len(STATEMENT_LABELS))
-    return Distilled(ImagePairNetwork(parts.vision, parts.text, fusion, head), section.teacher.momentum)
-
-
-def build_text_assignment(
-    section: ModelSection, vocabulary: int, *, pretrained: bool = True
-) -> Distilled[TextAssignmentNetwork]:
-    """The model of the text-assignment stage of `nlvr2`; arguments as of `build_model`."""
-    parts, fusion = _doubled(section, vocabulary, pretrained)
-    network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim)
-    return Distilled(network, section.teacher.momentum)
-
-
-def _doubled(section: ModelSection, vocabulary: int, pretrained: bool) -> tuple[_Parts, PairFusionEncoder]:
-    """Towers, and fusion layers of which both copies are the published ones where these are to be read."""
-    parts = _parts(section, vocabulary, pretrained, fusion=True, head=False)
-    assert parts.fusion is not None
-    fusion = PairFusionEncoder(parts.config, section.fusion.layers, parts.vision.width, section.text.dropout)
-    if pretrained:
-        fusion.start_from(parts.fusion)
-    return parts, fusion
-
-
 def build_solver(section: SolverSection) -> Solver:
     """The transport solver that a codebook section names."""
     solver: Solver = section.build()
@@ -117,7 +63,7 @@ def build_solver(section: SolverSection) -> Solver:
 
 
 @dataclass(frozen=True)
-class _Parts:
+class ModelParts:
     """The networks that every model is made of."""
 
     config: BertConfig
@@ -127,10 +73,18 @@ class _Parts:
     head: MaskedLanguageHead | None
 
 
-def _parts(section: ModelSection, vocabulary: int, pretrained: bool, *, fusion: bool, head: bool) -> _Parts:
+def build_parts(section: ModelSection, vocabulary: int, pretrained: bool, *, fusion: bool, head: bool) -> ModelParts:
+    """Build the networks of a model.
+
+    Args:
+        section: sizes and initial weights.
+        vocabulary: number of tokens that the tokenizer knows.
+        pretrained: whether to load the weights that the section names.
+        fusion, head: whether to build fusion layers and the masked-language head.
+    """
     config = _text_config(section.text, vocabulary)
     vision = _vision(section.vision, pretrained)
-    parts = _Parts(
+    parts = ModelParts(
         config,
         vision,
         TextTower(config, section.text.layers, section.text.dropout),
@@ -144,7 +98,7 @@ def _parts(section: ModelSection, vocabulary: int, pretrained: bool, *, fusion: 
 
 def _towers(experiment: Experiment, vocabulary: int, pretrained: bool) -> Towers:
     section, head = experiment.model, experiment.needs_masked_language
-    parts = _parts(section, vocabulary, pretrained, fusion=experiment.needs_matching or head, head=head)
+    parts = build_parts(section, vocabulary, pretrained, fusion=experiment.needs_matching or head, head=head)
     return Towers(parts.vision, parts.text, parts.fusion, parts.head, section.joint_dim, section.text.pooling)
 
 

@@ -37,3 +37,13 @@ class Distilled(nn.Module, Generic[M]):
         super().__init__()
         self.student: M = student
         self.teacher = MomentumTeacher(student, momentum)
+
+
+def teachers(model: nn.Module) -> list[nn.Module]:
+    """Return all momentum teachers in a model."""
+    return [part for part in model.modules() if isinstance(part, MomentumTeacher)]
+
+
+def teacher_size(model: nn.Module) -> int:
+    """Count the parameters of all momentum teachers in a model."""
+    return sum(p.numel() for teacher in teachers(model) for p in teacher.parameters())

@@ -35,6 +35,7 @@ class Kind:
         noun: what messages call one.
         key: the setting that tells the parts of the kind apart; empty where the name of a part is a key or an item.
         required: settings that every part of the kind has.
+        more_packages: further packages with parts of cbalign's own.
     """
 
     name: str
@@ -43,12 +44,15 @@ class Kind:
     noun: str
     key: str = ""
     required: tuple[str, ...] = ()
+    more_packages: tuple[str, ...] = ()
 
 
 OBJECTIVES = Kind("objectives", kinds.ObjectiveSection, "cbalign.objectives", "objective")
 SOURCES = Kind("sources", kinds.SourceSection, "cbalign.data", "source", "source")
 TASKS = Kind("tasks", kinds.TaskSection, "cbalign.tasks", "task", "kind")
-EVALUATIONS = Kind("evaluations", kinds.EvaluationSection, "cbalign.evaluation", "evaluation", "kind", ("on",))
+EVALUATIONS = Kind(
+    "evaluations", kinds.EvaluationSection, "cbalign.evaluation", "evaluation", "kind", ("on",), ("cbalign.tasks",)
+)
 VISION_TOWERS = Kind("towers", kinds.VisionTowerSection, "cbalign.models", "image tower", "kind", ("image_size",))
 TEXT_TOWERS = Kind("towers", kinds.TextTowerSection, "cbalign.models", "text tower", "kind")
 SOLVERS = Kind("solvers", kinds.SolverSection, "cbalign.models", "solver", "solver")
@@ -168,7 +172,8 @@ def _own(kind: Kind) -> Iterator[type[Part]]:
     """cbalign's own parts of a kind: modules of `sections`, and `section` of each subpackage."""
     declared = [
         section
-        for name in _section_modules(kind.package)
+        for package in (kind.package, *kind.more_packages)
+        for name in _section_modules(package)
         for section in vars(import_module(name)).values()
         if inspect.isclass(section) and issubclass(section, kind.base) and section.__module__ == name
     ]

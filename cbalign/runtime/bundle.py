@@ -26,6 +26,8 @@ from typing import Any, get_args
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError, UsageError
 from cbalign.experiment.export import Precision
+from cbalign.experiment.load import load_experiment
+from cbalign.parts import TaskSection
 from cbalign.runtime.signatures import SIGNATURES
 
 FORMAT = 2
@@ -160,6 +162,15 @@ class Bundle:
         if name not in self.manifest.files:
             raise BundleError(f"{self.folder} has no {name}", remedy="Export it: `export.graphs: all` in the spec.")
         return self.folder / name
+
+    @property
+    def task(self) -> TaskSection:
+        """The task that the model was trained for.
+
+        Raises:
+            SpecError: the bundle's spec is damaged, or needs a plug-in that is not installed.
+        """
+        return load_experiment(self.folder / SPEC, check_files=False).experiment.task
 
     def require_alignment(self) -> Bundle:
         """The bundle itself, where its model embeds images and texts.

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tiny_task import settings
 
 from cbalign.engine.sections.schedules import ConstantSection, CosineSection
-from cbalign.engine.task import Progress
 from cbalign.engine.step_schedule import build_step_schedule
+from cbalign.engine.task import Progress
 from cbalign.errors import UsageError
 
 RATES = st.floats(1e-7, 1.0)

@@ -80,7 +80,10 @@ def test_retrieval_is_that_of_one_process(
     pairs = sorted(encoder.matched)
     encoder.matched.clear()
     for results in together(
-        size, lambda process_group: evaluate_retrieval(encoder, source, section, corrupt_limit=0.5, process_group=process_group)
+        size,
+        lambda process_group: evaluate_retrieval(
+            encoder, source, section, corrupt_limit=0.5, process_group=process_group
+        ),
     ):
         for ours, theirs in zip(results, alone, strict=True):
             assert ours.to_json() == theirs.to_json()

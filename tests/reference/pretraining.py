@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cbalign.data.batch import Batch
+from cbalign.data.text import VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress
 from cbalign.experiment.experiment import Experiment
@@ -21,7 +22,7 @@ from cbalign.models.build import build_model
 from cbalign.models.vision import resize_positions
 from cbalign.objectives.masked_language import MaskedTokens
 from cbalign.objectives.matching import Negatives
-from cbalign.tasks.align.learner import HardNegatives, PretrainTask
+from cbalign.tasks.align.learner import AlignmentLearner, HardNegatives
 from tests.reference.folder import GRADIENT_TOLERANCE, AnotherFormError, Reference
 from tests.reference.networks import DROPOUT, bert_layers, count, filled, tensor
 
@@ -30,14 +31,14 @@ RETRIEVAL_DISTILLATION = 0.4
 NOT_PREDICTED = -100  # ALBEF's label of tokens that are not masked
 
 
-class RecordedTask(PretrainTask):
+class RecordedTask(AlignmentLearner):
     """Pretraining with nothing left to chance."""
 
     def __init__(
         self, experiment: Experiment, model: AlignmentModel, negatives: HardNegatives, masked: MaskedTokens | None
     ) -> None:
-        # Neither loader nor tokenizer is reached: the batch is given, and so are its masks.
-        super().__init__(experiment, model, tokenizer=None, loader=None, sources={}, world=World.single())
+        # The vocabulary is not read, because the masks are given.
+        super().__init__(experiment, model, VocabularyInfo(3, 1, 2), World.single())
         self._negatives = negatives
         self._masked = masked
 

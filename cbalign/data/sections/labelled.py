@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 from cbalign.parts import Effect, ItemKind, SourceSection, setting
 
@@ -25,6 +26,13 @@ class NLVR2Source(SourceSection):
         "in it, or below a folder of the split's name, below the line's `directory` where it has one.",
     )
 
+    @classmethod
+    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
+        """Return the source for one file with images in its folder."""
+        if items != "statements":
+            return None
+        return cls(source="nlvr2", files=(str(path),), root=str(path.parent))
+
 
 class SNLIVESource(SourceSection):
     """Hypotheses about images: SNLI-VE's JSON lines, or ALBEF's lists (`image`, `sentence`, `label`)."""
@@ -37,3 +45,10 @@ class SNLIVESource(SourceSection):
     root: str = setting(
         ".", effect=DATA, path="folder", help="Folder of Flickr30k's images, `<id>.jpg`; paths cannot leave it."
     )
+
+    @classmethod
+    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
+        """Return the source for one file with images in its folder."""
+        if items != "premises":
+            return None
+        return cls(source="snli-ve", files=(str(path),), root=str(path.parent))

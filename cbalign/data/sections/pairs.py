@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
-from cbalign.parts import Effect, SourceSection, setting
+from cbalign.parts import Effect, ItemKind, SourceSection, setting
 from cbalign.parts.kinds import Split
 
 DATA = Effect.DATA
@@ -23,6 +24,13 @@ class JsonSource(SourceSection):
         ".", effect=DATA, path="folder", help="Folder that image paths are relative to and cannot leave."
     )
 
+    @classmethod
+    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
+        """Return the source for one file with images in its folder."""
+        if items != "pairs" or path.suffix != ".json":
+            return None
+        return cls(source="json", files=(str(path),), root=str(path.parent))
+
 
 class CsvSource(SourceSection):
     """A CSV or TSV file with one pair per line."""
@@ -37,6 +45,14 @@ class CsvSource(SourceSection):
     image: str = setting("image", effect=DATA, help="Name of the column with the image path.")
     caption: str = setting("caption", effect=DATA, help="Name of the column with the caption.")
     delimiter: str = setting(",", effect=DATA, min_length=1, max_length=1, help="What separates columns.")
+
+    @classmethod
+    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
+        """Return the source for one file with images in its folder."""
+        if items != "pairs" or path.suffix == ".json":
+            return None
+        delimiter = "\t" if path.suffix == ".tsv" else ","
+        return cls(source="csv", files=(str(path),), root=str(path.parent), delimiter=delimiter)
 
 
 class KarpathySource(SourceSection):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -64,3 +65,10 @@ class ALBEFQuestionsSource(SourceSection):
         help="Weight of the one answer of `dataset: vg`; those of ten annotators have 1 together.",
         paper="0.5 (ALBEF's code)",
     )
+
+    @classmethod
+    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
+        """Return the source for one file with images in its folder."""
+        if items != "questions":
+            return None
+        return cls(source="albef-vqa", files=(str(path),), root=str(path.parent))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbalign.lab.plan.step import StepCost
-from cbalign.lab.plan.training import Model
+from cbalign.models.momentum import teachers
 
 MOMENTS = 2  # of AdamW, in float32, for each trainable parameter
 
@@ -31,10 +31,10 @@ class Memory:
         return sum(asdict(self).values())
 
 
-def account(model: Model, step: StepCost, *, processes: int) -> Memory:
+def account(model: nn.Module, step: StepCost, *, processes: int) -> Memory:
     """The memory of a device that trains `model`."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
-    teacher = size_of(model.teacher.parameters())
+    teacher = size_of(p for part in teachers(model) for p in part.parameters())
     everything = size_of(model.parameters()) + size_of(model.buffers())
     return Memory(
         weights=trained,
@@ -47,7 +47,7 @@ def account(model: Model, step: StepCost, *, processes: int) -> Memory:
     )
 
 
-def checkpoint_bytes(model: Model) -> int:
+def checkpoint_bytes(model: nn.Module) -> int:
     """A checkpoint on disk: weights, teacher, queues, moments."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
     return size_of(model.state_dict().values()) + MOMENTS * trained

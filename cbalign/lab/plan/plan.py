@@ -20,9 +20,10 @@ from cbalign.lab.plan.gpus import GPU, UTILISATION
 from cbalign.lab.plan.memory import Memory, account, checkpoint_bytes
 from cbalign.lab.plan.step import StepCost, measure_step, planned_precision
 from cbalign.lab.plan.timing import Length, learning_rate, training_length
-from cbalign.lab.plan.training import Model, TrainingTexts, training_texts, untrained
+from cbalign.lab.plan.training import TrainingTexts, training_texts, untrained
+from cbalign.models.momentum import teacher_size
 from cbalign.models.pretrained import bert_config
-from cbalign.tasks.start import inherited_tokenizer
+from cbalign.tasks.initialisation import inherited_tokenizer
 
 RATES = 50  # points of the learning-rate curve in JSON
 
@@ -229,19 +230,20 @@ def _vocabulary(experiment: Experiment, tokenizer: Tokenizer | None) -> int:
     return section.vocabulary if section.tokenizer == "captions" else bert_config(section.architecture).vocabulary
 
 
-def _sizes(model: Model) -> Sizes:
-    student, codebook = model.student, getattr(model, "codebook", None)
+def _sizes(model: torch.nn.Module) -> Sizes:
+    student = dict(model.get_submodule("student").named_children())
+    codebook = dict(model.named_children()).get("codebook")
 
     def count(module: torch.nn.Module | None) -> int:
         return 0 if module is None else sum(p.numel() for p in module.parameters() if p.requires_grad)
 
-    vision, text, fusion = count(student.vision), count(student.text), count(student.fusion)
-    teacher, codes = sum(p.numel() for p in model.teacher.parameters()), count(codebook)
+    vision, text, fusion = (count(student.get(name)) for name in ("vision", "text", "fusion"))
+    codes = count(codebook)
     return Sizes(
         image_tower=vision,
         text_tower=text,
         fusion=fusion,
         heads=count(model) - vision - text - fusion - codes,
         codebook=codes,
-        teacher=teacher,
+        teacher=teacher_size(model),
     )

@@ -18,7 +18,7 @@ from cbalign.engine.task import Progress, StepOutput
 from cbalign.experiment.experiment import Experiment
 from cbalign.lab.plan.captions import CaptionLengths
 from cbalign.lab.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch
-from cbalign.lab.plan.training import Model, Planned, planned
+from cbalign.lab.plan.training import Planned, planned
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,19 @@ class _World(World):
 class _Step(nn.Module):
     """A step as a module around the model, so that the counter knows parts by their names in it."""
 
-    def __init__(self, model: Model, made: Planned) -> None:
+    def __init__(self, model: nn.Module, made: Planned) -> None:
         super().__init__()
         self.model = model
         self._made = made
 
     def forward(self, progress: Progress) -> StepOutput:
-        return self._made.task.step(self._made.batch, progress)
+        return self._made.learner.step(self._made.batch, progress)
 
 
 def measure_step(
-    experiment: Experiment, model: Model, captions: CaptionLengths, *, processes: int, accumulates: bool
+    experiment: Experiment, model: nn.Module, captions: CaptionLengths, *, processes: int, accumulates: bool
 ) -> StepCost:
-    """Let the experiment's task make a step and account for it.
+    """Run one training step of an experiment and account for it.
 
     Args:
         experiment: a complete spec.
@@ -96,7 +96,7 @@ def measure_step(
         counter = stack.enter_context(FlopCounterMode(display=False))
         # A later step, when the teacher's words count; its metrics are not logged.
         progress = Progress(step=10**6, total_steps=10**6 + 1, steps_per_epoch=1, logged=False)
-        made.task.before_step(progress)
+        made.learner.before_step(progress)
         with _autocast(experiment):
             output = _Step(model, made)(progress)
         forward = counter.get_total_flops()

@@ -5,26 +5,19 @@ Fine-tuning for retrieval is the same with fewer objectives, from a pretrained m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from cbalign.data.batch import Batch
-from cbalign.data.loader import Loader
-from cbalign.data.source import PairSource, source_fingerprint
-from cbalign.data.text import Tokenizer
+from cbalign.data.text import VocabularyInfo
 from cbalign.engine.distribution import World
-from cbalign.engine.task import ParameterGroup, Progress, StepOutput
-from cbalign.evaluation.retrieval import evaluate_retrieval
-from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
+from cbalign.engine.task import Progress, StepOutput
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.alignment import AlignmentModel, PairFeatures
 from cbalign.models.build import build_solver
-from cbalign.models.encoder import TorchEncoder
+from cbalign.models.towers import Towers
 from cbalign.objectives.codebook import CodebookAlignment, codebook_alignment
 from cbalign.objectives.codebook_health import codebook_health
 from cbalign.objectives.contrastive import (
@@ -41,7 +34,7 @@ from cbalign.objectives.masked_language import (
     masked_language_over_positions,
 )
 from cbalign.objectives.matching import Negatives, draw_negatives, image_text_matching
-from cbalign.tasks.parameters import tower_groups
+from cbalign.tasks.learner import DistilledLearner
 
 
 @dataclass(frozen=True)
@@ -63,62 +56,28 @@ class HardNegatives:
     image_of_text: Negatives
 
 
-class PretrainTask:
-    """Keeps `cbalign.engine.task.Task`.
+class AlignmentLearner(DistilledLearner[Towers, Batch]):
+    """Implements `cbalign.engine.task.Learner`.
 
     Args:
-        experiment: the whole spec; this is where its objectives become losses.
+        experiment: its objectives become losses.
         model: on its device.
-        tokenizer: of the text tower.
-        loader: this rank's micro-batches.
-        sources: the pairs of each split that an evaluation names, and of `train`.
+        vocabulary: that of the tokenizer.
         world: the processes that train together.
-        facts: more for the run's manifest.
     """
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        model: AlignmentModel,
-        tokenizer: Tokenizer,
-        loader: Loader[Batch],
-        sources: Mapping[str, PairSource],
-        world: World,
-        facts: Mapping[str, object] = MappingProxyType({}),
-    ) -> None:
-        self.model = model
-        self._facts = facts
+    model: AlignmentModel
+
+    def __init__(self, experiment: Experiment, model: AlignmentModel, vocabulary: VocabularyInfo, world: World) -> None:
+        super().__init__(experiment, model)
         self._section = experiment.model
         self._objectives = experiment.objectives
         self._legacy = experiment.legacy
-        self._evaluations = [e for e in experiment.evaluate if isinstance(e, RetrievalEvaluation)]
-        self._optimizer = experiment.train.optimizer
-        self._corrupt_limit = experiment.data.corrupt_limit
         self._solve = build_solver(experiment.model.codebook.transport)
-        self._tokenizer = tokenizer
-        self._loader = loader
-        self._sources = sources
+        self._vocabulary = vocabulary
         self._world = world
         if model.codebook is not None:
             model.codebook.prototypes.no_weight_decay = True  # type: ignore[attr-defined]
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Micro-batches per rank in one epoch."""
-        return self._loader.steps_per_epoch
-
-    def batches(self, start: int) -> Iterator[Batch]:
-        """Micro-batches from number `start` on, without end."""
-        return self._loader.batches(start)
-
-    def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
-        """Matrices decay; vectors, the temperature and the prototypes do not. Towers have their own learning rates."""
-        student = self.model.student
-        return tower_groups(self.model, student.vision, student.text, self._optimizer, weight_decay)
-
-    def before_step(self, progress: Progress) -> None:
-        """The teacher follows the student."""
-        self.model.teacher.update(self.model.student)
 
     def after_step(self, progress: Progress) -> None:
         """Temperature back into its range, prototypes back to unit length."""
@@ -129,7 +88,7 @@ class PretrainTask:
     def step(self, batch: Batch, progress: Progress) -> StepOutput:
         """All four losses of one micro-batch; terms of weight 0 are not computed."""
         weights = self._objectives
-        alpha = self._distillation(progress)
+        alpha = self.distillation(progress)
         masked = self._mask(batch) if weights.masked_language.weight > 0 else None
         features = self.model(
             batch.images,
@@ -159,41 +118,6 @@ class PretrainTask:
         self.model.text_queue.push(teachers.batch.text, teachers.batch_ids)
         total = torch.stack([getattr(weights, name).weight * term for name, term in terms.items()]).sum()
         return StepOutput(total, {name: term.detach() for name, term in terms.items()}, metrics)
-
-    def evaluate(self, progress: Progress) -> Mapping[str, float]:
-        """Retrieval metrics on the splits that the spec lists, without intervals."""
-        encoder = TorchEncoder(self.model, self._tokenizer, self._world.device)
-        metrics: dict[str, float] = {}
-        for section in self._evaluations:
-            quick = section.model_copy(update={"bootstrap": 0})
-            for result in evaluate_retrieval(
-                encoder, self._sources[section.on], quick, corrupt_limit=self._corrupt_limit, process_group=self._world
-            ):
-                metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}
-        return metrics
-
-    def describe(self) -> Mapping[str, object]:
-        """Parameter counts and the fingerprints of the data."""
-        trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        return {
-            "parameters": {
-                "trainable": trainable,
-                "teacher": sum(p.numel() for p in self.model.teacher.parameters()),
-            },
-            "vocabulary": self._tokenizer.vocabulary_size,
-            "data": {split: source.describe() for split, source in self._sources.items()},
-            "fingerprints": {split: source_fingerprint(source) for split, source in self._sources.items()},
-            **self._facts,
-        }
-
-    def save_assets(self, folder: Path) -> None:
-        """The tokenizer."""
-        self._tokenizer.save(folder)
-
-    def _distillation(self, progress: Progress) -> float:
-        """α, growing linearly from 0 over the first epochs."""
-        teacher = self._section.teacher
-        return teacher.distillation * progress.ramp(teacher.ramp_epochs)
 
     def _global_keys(self, features: PairFeatures, image_ids: Tensor) -> TeacherKeys:
         gather = self._world.gather
@@ -289,13 +213,14 @@ class PretrainTask:
         )
 
     def _mask(self, batch: Batch) -> MaskedTokens:
-        protected = (batch.attention_mask == 0) | (batch.input_ids == self._tokenizer.cls_id)
+        assert self._vocabulary.mask_id is not None
+        protected = (batch.attention_mask == 0) | (batch.input_ids == self._vocabulary.cls_id)
         return mask_tokens(
             batch.input_ids,
             protected,
             self._objectives.masked_language.probability,
-            mask_id=self._tokenizer.mask_id,
-            vocabulary=self._tokenizer.vocabulary_size,
+            mask_id=self._vocabulary.mask_id,
+            vocabulary=self._vocabulary.size,
         )
 
     def _fusion_losses(

@@ -118,20 +118,18 @@ def test_the_schedule_peaks_after_the_warm_up(albef):
 @pytest.mark.parametrize("recipe", ["pretrain-4m.yaml", "pretrain-4m-albef.yaml"])
 def test_a_full_size_step_really_runs(recipe):
     """Batch 2 with random weights on the CPU: every loss finite, every trained part moved."""
-    from types import SimpleNamespace
-
     from cbalign.data.batch import Batch
+    from cbalign.data.text import VocabularyInfo
     from cbalign.engine.distribution import World
     from cbalign.engine.optimizer import build_adamw, set_learning_rate
     from cbalign.engine.task import Progress
-    from cbalign.tasks.align.learner import PretrainTask
+    from cbalign.tasks.align.learner import AlignmentLearner
 
     experiment = load(recipe).experiment
     torch.manual_seed(0)
     model = build_model(experiment, WORDS, pretrained=False).train()
-    tokenizer = SimpleNamespace(cls_id=101, mask_id=103, vocabulary_size=WORDS)
-    task = PretrainTask(experiment, model, tokenizer, loader=None, sources={}, world=World.single())
-    optimizer = build_adamw(task.parameter_groups(0.02), experiment.train.optimizer)
+    learner = AlignmentLearner(experiment, model, VocabularyInfo(WORDS, 101, 103), World.single())
+    optimizer = build_adamw(learner.parameter_groups(), experiment.train.optimizer)
     set_learning_rate(optimizer, 1e-4)
     views = torch.randint(256, (2, 2, 3, 256, 256), dtype=torch.uint8)
     batch = Batch(
@@ -144,11 +142,11 @@ def test_a_full_size_step_really_runs(recipe):
     )
     progress = Progress(step=1, total_steps=10, steps_per_epoch=1)
     watched = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad and p.ndim == 1}
-    task.before_step(progress)
-    output = task.step(batch, progress)
+    learner.before_step(progress)
+    output = learner.step(batch, progress)
     output.loss.backward()
     optimizer.step()
-    task.after_step(progress)
+    learner.after_step(progress)
     assert all(torch.isfinite(term) for term in output.terms.values())
     assert {"contrastive", "matching", "masked_language"} <= set(output.terms)
     parameters = dict(model.named_parameters())

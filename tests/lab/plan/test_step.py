@@ -2,7 +2,6 @@
 
 import gc
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from cbalign.data.batch import Batch
+from cbalign.data.text import VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.engine.precision import autocast
 from cbalign.engine.task import Progress
@@ -19,7 +19,7 @@ from cbalign.lab.plan.step import measure_step
 from cbalign.lab.plan.training import planned as planned_task
 from cbalign.lab.plan.training import untrained
 from cbalign.models.build import build_model
-from cbalign.tasks.align.learner import PretrainTask
+from cbalign.tasks.align.learner import AlignmentLearner
 
 WORDS, QUEUE, TOKENS = 1000, 256, 16
 LATER = Progress(step=1000, total_steps=1001, steps_per_epoch=1, logged=False)
@@ -68,8 +68,7 @@ def real_step(spec, *, accumulates=False):
     model = build_model(spec, WORDS, pretrained=False).train()
     for queue in (model.image_queue, model.text_queue):
         queue.push(torch.randn(QUEUE, 64), torch.arange(QUEUE))
-    tokenizer = SimpleNamespace(cls_id=1, mask_id=2, vocabulary_size=WORDS)
-    task = PretrainTask(spec, model, tokenizer, loader=None, sources={}, world=World.single())
+    learner = AlignmentLearner(spec, model, VocabularyInfo(WORDS, 1, 2), World.single())
     size, side = spec.train.batch_size, spec.model.vision.image_size
 
     if accumulates:
@@ -87,9 +86,9 @@ def real_step(spec, *, accumulates=False):
             image_ids=torch.arange(size),
             indices=torch.arange(size),
         )
-        task.before_step(LATER)
+        learner.before_step(LATER)
         with autocast(torch.device("cpu"), spec.train.precision):
-            output = task.step(batch, LATER)
+            output = learner.step(batch, LATER)
         torch.autograd.backward(output.loss)
 
     return step
@@ -159,8 +158,8 @@ def test_every_task_is_planned_as_it_runs(task, source):
 
     def step():
         real = planned_task(spec, model, TOKENS, World.single())
-        real.task.before_step(LATER)
-        torch.autograd.backward(real.task.step(real.batch, LATER).loss)
+        real.learner.before_step(LATER)
+        torch.autograd.backward(real.learner.step(real.batch, LATER).loss)
 
     with FlopCounterMode(display=False) as counter:
         step()
