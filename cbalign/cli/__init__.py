@@ -1,4 +1,4 @@
-"""The command line: one module per verb, imported when the verb is used, so that `--help` is instant."""
+"""The command line: one module per verb, imported when the verb is called, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from cbalign.cli.shell import Shell, Verb
 SPECS, EXPERIMENTS, BUNDLES, TOOLS = "Specs", "Experiments", "Bundles", "Tools"
 
 VERBS = (
-    Verb("validate", "validate", SPECS, "Check specs and show every mistake where it was written."),
-    Verb("show", "show", SPECS, "Print a spec, with all defaults and where each value was set."),
-    Verb("explain", "explain", SPECS, "Tell what a setting means: type, range, default, effect, the paper's value."),
-    Verb("diff", "diff", SPECS, "Tell two experiments apart, and what the difference does."),
-    Verb("plan", "plan", SPECS, "Tell size, memory, steps and time before paying for them."),
+    Verb("validate", "validate", SPECS, "Check specs and report every mistake with its position."),
+    Verb("show", "show", SPECS, "Print a spec, optionally with defaults and the origin of each value."),
+    Verb("explain", "explain", SPECS, "Describe a setting: type, range, default, effect, published value."),
+    Verb("diff", "diff", SPECS, "Compare experiments and report what the differences affect."),
+    Verb("plan", "plan", SPECS, "Estimate size, memory, steps and time of a training."),
     Verb("schema", "schema", SPECS, "Print the JSON Schema of specs, for editors."),
     Verb("ls", "ls", SPECS, "List the recipes that come with cbalign."),
-    Verb("cp", "cp", SPECS, "Copy a recipe to start from."),
+    Verb("cp", "cp", SPECS, "Copy a recipe as a starting point."),
     Verb("init", "init", SPECS, "Write a spec for a folder of data."),
-    Verb("migrate", "migrate", SPECS, "Turn another tool's or an older configuration into a spec."),
-    Verb("train", "train", EXPERIMENTS, "Train the experiment that a spec describes, or go on with a run."),
-    Verb("evaluate", "evaluate", EXPERIMENTS, "Measure a run or a bundle."),
+    Verb("migrate", "migrate", SPECS, "Convert a configuration of another tool or an older version to a spec."),
+    Verb("train", "train", EXPERIMENTS, "Train the experiment of a spec, or resume a run."),
+    Verb("evaluate", "evaluate", EXPERIMENTS, "Evaluate a run or a bundle."),
     Verb("sweep", "sweep", EXPERIMENTS, "Train a spec over a grid of settings or seeds."),
-    Verb("runs", "runs", EXPERIMENTS, "List, compare and remove runs."),
-    Verb("report", "report", EXPERIMENTS, "Draw the pictures that a model finds."),
-    Verb("export", "export", BUNDLES, "Write a run as an ONNX bundle that needs no PyTorch."),
+    Verb("runs", "runs", EXPERIMENTS, "List, show, compare, repeat and remove runs."),
+    Verb("report", "report", EXPERIMENTS, "Draw the images that a model retrieves."),
+    Verb("export", "export", BUNDLES, "Export a run to an ONNX bundle that needs no PyTorch."),
     Verb("verify", "verify", BUNDLES, "Check a bundle's files, graphs and numbers."),
     Verb("benchmark", "benchmark", BUNDLES, "Measure a bundle's speed and memory."),
-    Verb("search", "search", BUNDLES, "Find the pictures of a folder that fit a text."),
-    Verb("serve", "serve", BUNDLES, "Answer requests with a bundle over HTTP."),
-    Verb("data", "data", TOOLS, "Check, pack and count data."),
-    Verb("import", "import_", TOOLS, "Turn published weights into a checkpoint."),
-    Verb("doctor", "doctor", TOOLS, "Say what is installed, what conflicts, and what to do."),
+    Verb("search", "search", BUNDLES, "Find the images in a folder that match a text."),
+    Verb("serve", "serve", BUNDLES, "Serve a bundle over HTTP."),
+    Verb("data", "data", TOOLS, "Check, describe and pack data."),
+    Verb("import", "import_", TOOLS, "Import published weights as a run."),
+    Verb("doctor", "doctor", TOOLS, "Check the installation and report problems with their remedies."),
     Verb("completion", "completion", TOOLS, "Print the completion script of a shell."),
 )
 

@@ -1,4 +1,4 @@
-"""`cbalign benchmark`: how fast a bundle is here, beside PyTorch."""
+"""`cbalign benchmark`: measure a bundle on this machine, optionally compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cbalign import __version__
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import device_option, json_option, require_option
 from cbalign.errors import UsageError
 
@@ -26,23 +26,27 @@ _RECALL_IMAGES = {"quick": 128, "thorough": 1000}
 
 
 @click.command()
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results)
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
-    shell_complete=offers.results,
-    help="The run of the bundle: PyTorch is measured beside it.",
+    shell_complete=completions.results,
+    help="The run that the bundle was exported from, to compare with PyTorch.",
 )
-@click.option("--precision", "precisions", multiple=True, help="Only these graphs. May be repeated.")
+@click.option("--precision", "precisions", multiple=True, help="Measure only this precision. May be repeated.")
 @device_option
 @require_option
-@click.option("--threads", type=click.IntRange(min=1), help="Of each computation on the CPU.  [default: all cores]")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads per computation.  [default: all cores]")
 @click.option(
-    "--batch", "batches", multiple=True, type=click.IntRange(min=2), help="Batches beside 1. May be repeated."
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(min=2),
+    help="Batch size to measure in addition to 1. May be repeated.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), help="Turns of each at batch 1.  [default: 100, quick: 10]")
-@click.option("--quick", is_flag=True, help="Few rounds, two batches, PyTorch not compiled.")
-@click.option("--no-recall", is_flag=True, help="Leave out what is found; no data are read.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Repetitions at batch 1.  [default: 100, quick: 10]")
+@click.option("--quick", is_flag=True, help="Fewer repetitions, two batch sizes, no compiled PyTorch.")
+@click.option("--no-recall", is_flag=True, help="Skip recall; no data are read.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document to a file.")
 @json_option
 def benchmark(
@@ -61,8 +65,8 @@ def benchmark(
 ) -> None:
     """Measure BUNDLE: latency, throughput, memory, size on disk and recall of every precision.
 
-    With --run the PyTorch model of that run is measured beside it: eager, compiled and under autocast. All take
-    turns, so that other work on the machine slows all alike; ratios say more than times.
+    --run also measures the PyTorch model of that run: eager, compiled and with autocast. Measurements are interleaved,
+    so that other load on the machine affects all of them alike: ratios are more reliable than times.
     """
     from dataclasses import replace
 
@@ -98,14 +102,16 @@ def benchmark(
         console.document(result.to_data())
         return
     if run is None:
-        console.note("note: name the run with --run to see PyTorch beside it")
-    console.result(_text(result))
+        console.note("note: add --run RUN to compare with PyTorch")
+    from cbalign.cli.render.benchmark import benchmark_blocks
+
+    console.blocks(*benchmark_blocks(result))
 
 
 def _torch_subjects(
     run: Path | None, manifest: BundleManifest, device: str, threads: int, quick: bool
 ) -> list[Subject]:
-    """PyTorch's modes on the very checkpoint that the bundle was made from; none without a run."""
+    """List PyTorch's modes on the checkpoint that the bundle was exported from; none without a run."""
     if run is None:
         return []
     from cbalign.engine.run import open_run
@@ -115,20 +121,20 @@ def _torch_subjects(
     if opened.folder.name != manifest.run:
         raise UsageError(
             f"{run} is not the run of this bundle, which was exported from {manifest.run}",
-            remedy="Name that run, or leave --run out.",
+            remedy="Use that run, or omit --run.",
         )
     checkpoint = opened.checkpoints / f"step-{manifest.step}"
     if not checkpoint.is_dir():
         raise UsageError(
-            f"{run} no longer has the checkpoint of step {manifest.step} that the bundle was exported from",
-            remedy="Export the run again, or leave --run out.",
+            f"{run} no longer has the checkpoint of step {manifest.step}, from which the bundle was exported",
+            remedy="Export the run again, or omit --run.",
         )
     modes = [mode for mode in TORCH_MODES if not (quick and mode == "compiled")]
     return [Subject("torch", mode, str(run), device, threads, str(checkpoint)) for mode in modes]
 
 
 def _source(bundle: Path, images: int) -> PairSource | None:
-    """The beginning of the pairs that the spec evaluates on, where they are here."""
+    """Open the first pairs of the spec's evaluation data; `None` if the data are missing."""
     from cbalign.data.source import FirstEntries, open_source
     from cbalign.errors import CbalignError
     from cbalign.experiment.load import load_experiment
@@ -139,7 +145,7 @@ def _source(bundle: Path, images: int) -> PairSource | None:
         source = open_source(experiment.data.test or experiment.data.validation or experiment.data.train)
         return FirstEntries(source, images)
     except (CbalignError, ModuleNotFoundError) as error:
-        console.note(f"note: no recall, the data are not here ({' '.join(str(error).split())})")
+        console.note(f"note: recall is not measured, the data are missing ({' '.join(str(error).split())})")
         return None
 
 
@@ -160,8 +166,8 @@ def _result(
     machine: dict[str, str | int] = {
         "processor": processor(), "cores": cores(), "system": f"{platform.system()} {platform.machine()}",
     }  # fmt: skip
-    if gpu is not None and (told := ask_gpus("name", "driver_version", gpu=gpu.index)):
-        machine["gpu"], machine["driver"] = told[0]
+    if gpu is not None and (found_gpus := ask_gpus("name", "driver_version", gpu=gpu.index)):
+        machine["gpu"], machine["driver"] = found_gpus[0]
     return Benchmark(
         bundle=manifest.name,
         spec_fingerprint=manifest.spec_fingerprint,
@@ -175,54 +181,3 @@ def _result(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=tuple(rows),
     )
-
-
-def _text(result: Benchmark) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    machine = result.machine
-    blocks = [
-        f"{result.bundle}: {machine['processor']}, {machine['cores']} cores, {machine['system']}"
-        f"{f', {gpu}' if (gpu := machine.get('gpu')) else ''}; "
-        f"{result.threads} threads\n{versions}",
-        _speeds("image", "images embedded", result),
-        _speeds("text", "texts embedded", result),
-        _speeds("match", "texts matched with one image", result),
-        _wholes(result),
-    ]
-    notes = [f"{row.subject}: {row.note}" for row in result.rows if row.note]
-    return "\n\n".join([block for block in blocks if block] + notes)
-
-
-def _speeds(part: str, title: str, result: Benchmark) -> str:
-    rows = []
-    for row in result.rows:
-        if (timing := row.timings.get(part)) is None:
-            continue
-        one, best, ratio = timing.latency, timing.best, result.ratio(row, part)
-        times = [f"{value:.1f}" for value in (one.p50, one.p90, one.p99)]
-        rows.append([row.subject, *times, f"{best.per_second:.1f}", str(best.batch), f"{ratio or 1:.2f}"])
-    if not rows:
-        return ""
-    header = ["", "p50 ms", "p90 ms", "p99 ms", "best per s", "at batch", "times the first"]
-    return f"{title}, one at a time and at the best batch\n" + console.table(header, rows, right=range(1, 7))
-
-
-def _wholes(result: Benchmark) -> str:
-    on_gpu = any(row.peak_gpu_memory is not None for row in result.rows)
-    rows = []
-    for row in result.rows:
-        if row.note:
-            continue
-        memory = [_megabytes(row.peak_memory)] + ([_megabytes(row.peak_gpu_memory)] if on_gpu else [])
-        recall = [f"{value:.1f}" for value in row.recall.values()] if row.recall else ["–", "–"]
-        rows.append([row.subject, row.device, *memory, f"{row.size / 1e6:,.1f}", *recall])
-    title = "peak memory of a process of its own, weights on disk" + (
-        f", R@1 of dual on {result.recall_on}" if result.recall_on else ""
-    )
-    gpu = ["GPU MB"] if on_gpu else []
-    header = ["", "on", "memory MB", *gpu, "disk MB", "R@1 image → text", "R@1 text → image"]
-    return f"{title}\n" + console.table(header, rows, right=range(2, len(header)))
-
-
-def _megabytes(size: int | None) -> str:
-    return "–" if size is None else f"{size / 1e6:,.0f}"

@@ -1,4 +1,4 @@
-"""`cbalign completion`: the script that teaches a shell to complete."""
+"""`cbalign completion`: print the completion script of a shell."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh:   eval "$(cbalign completion zsh)" in ~/.zshrc, after compinit
     fish:  cbalign completion fish > ~/.config/fish/completions/cbalign.fish
     """
-    teach_click()
+    register_bash()
     found = get_completion_class(shell)
-    assert found is not None, "click knows the shells of the choice"
+    assert found is not None, "click supports the shells of the choice"
     console.result(found(ctx.find_root().command, {}, "cbalign", COMPLETING).source().rstrip())
 
 
-def teach_click() -> None:
-    """Make click complete in bash the way that `Bash` does."""
+def register_bash() -> None:
+    """Register `Bash` as click's completion for bash."""
     add_completion_class(Bash)
 
 
 class Bash(BashComplete):
-    """Bash, which breaks words at `=`: `--set a.b=c` comes as `--set a.b = c`, and only `c` is replaced."""
+    """Completion for bash, which splits words at `=`: of `--set a.b=c`, only `c` is replaced."""
 
-    # No space where the word goes on.
+    # No space after `=`, where the value follows.
     source_template: ClassVar[str] = BashComplete.source_template.replace(
         "    return 0\n}", "    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n\n    return 0\n}"
     )
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The words before the one that is being typed, and that one, with what bash broke put together."""
+        """Return the words before the current one, and the current one, with the words that bash split joined again."""
         words = split_arg_string(os.environ["COMP_WORDS"])
         current = int(os.environ["COMP_CWORD"])
         joined: list[str] = []
@@ -64,6 +64,6 @@ class Bash(BashComplete):
         return before, self._typed
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Without what stands before the last `=` already."""
+        """Format a completion without the part up to the last `=`, which is already on the line."""
         written = self._typed[: self._typed.rfind("=") + 1]
         return super().format_completion(CompletionItem(item.value.removeprefix(written), type=item.type))

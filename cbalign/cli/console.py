@@ -1,12 +1,11 @@
-"""Where words go: results to stdout, everything else to stderr; colour only where someone looks at it."""
+"""Output streams: results go to stdout, messages to stderr; colour only on a terminal."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,12 +16,13 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from cbalign.data.progress import Report
+    from cbalign.runtime.table import Block
 
 DOCUMENT_VERSION = 1
 
 
 def prepare_streams() -> None:
-    """A character that the terminal's encoding lacks becomes `?` instead of an error."""
+    """Write `?` for characters that the terminal's encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -30,7 +30,7 @@ def prepare_streams() -> None:
 
 
 def has_colour(stream: TextIO) -> bool:
-    """NO_COLOR and FORCE_COLOR decide; else a terminal that is not dumb has colour."""
+    """Whether to write colour: NO_COLOR and FORCE_COLOR decide, then whether the stream is a capable terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -38,28 +38,37 @@ def has_colour(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def width() -> int | None:
-    """Columns of the terminal that results go to; `None` when they go elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def width(stream: TextIO | None = None) -> int | None:
+    """Columns of the terminal that a stream (stdout by default) is connected to; `None` for pipes and files."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None
 
 
 def is_interactive() -> bool:
-    """Whether someone watches stderr: a terminal, and no CI."""
+    """Whether a person watches stderr: it is a terminal, and this is not CI."""
     return sys.stderr.isatty() and not os.environ.get("CI")
 
 
 def result(text: str) -> None:
-    """Print a result on stdout. Styles of `click.style` are dropped where there is no colour."""
+    """Print a result on stdout, without the styles of `click.style` where there is no colour."""
     click.echo(text, color=has_colour(sys.stdout))
 
 
+def blocks(*parts: Block) -> None:
+    """Print paragraphs and tables on stdout, fitted to the terminal's width; plain text in a pipe."""
+    from cbalign.cli.render.text import as_text
+
+    result(as_text(parts, width()))
+
+
 def document(data: dict[str, Any]) -> None:
-    """Print the one JSON document of `--json` on stdout, with its `schema_version`."""
-    click.echo(json.dumps({"schema_version": DOCUMENT_VERSION, **data}, ensure_ascii=False, indent=2))
+    """Print the JSON document of `--json` on stdout, with its `schema_version`."""
+    from cbalign.runtime.document import json_document
+
+    click.echo(json_document({"schema_version": DOCUMENT_VERSION, **data}), nl=False)
 
 
 def note(text: str) -> None:
-    """Print a remark on stderr."""
+    """Print a message on stderr."""
     click.echo(text, err=True, color=has_colour(sys.stderr))
 
 
@@ -68,22 +77,29 @@ def warn(text: str) -> None:
     note(f"warning: {text}")
 
 
+def note_blocks(*parts: Block) -> None:
+    """Print paragraphs and tables on stderr."""
+    from cbalign.cli.render.text import as_text
+
+    note(as_text(parts, width(sys.stderr)))
+
+
 def error(message: str, remedy: str | None = None) -> None:
-    """Print what went wrong, and what to do, on stderr."""
+    """Print an error and its remedy on stderr."""
     note(f"{click.style('error:', fg='red', bold=True)} {message}")
     if remedy:
         note(remedy)
 
 
 def traceback(exception: BaseException) -> None:
-    """Print the traceback of `--debug` on stderr."""
+    """Print a traceback on stderr, for `--debug`."""
     import traceback as standard
 
     note("".join(standard.format_exception(exception)).rstrip())
 
 
 def stderr() -> Console:
-    """A rich console on stderr, for progress."""
+    """Create a rich console on stderr, for progress bars."""
     from rich.console import Console
 
     return Console(stderr=True, no_color=not has_colour(sys.stderr))
@@ -91,7 +107,7 @@ def stderr() -> Console:
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """A bar for each stage of some work, on a terminal; silence elsewhere."""
+    """Show a progress bar for each stage of some work on a terminal, and nothing elsewhere."""
     if not is_interactive():
         yield lambda stage, done, total: None
         return
@@ -106,23 +122,3 @@ def progress() -> Iterator[Report]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield report
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """A plain table, as wide as its text: pipes and narrow terminals lose nothing.
-
-    Args:
-        header: one name per column.
-        rows: cells, already styled if they are to be.
-        right: columns that are aligned right.
-    """
-    cells = [list(header), *map(list, rows)]
-    widths = [max(len(click.unstyle(row[i])) for row in cells) for i in range(len(header))]
-    lines = []
-    for row in cells:
-        padded = []
-        for i, cell in enumerate(row):
-            space = " " * (widths[i] - len(click.unstyle(cell)))
-            padded.append(space + cell if i in right else cell + space)
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines)

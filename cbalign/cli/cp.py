@@ -1,4 +1,4 @@
-"""`cbalign cp`: a recipe to start from."""
+"""`cbalign cp`: copy a recipe."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 
 
 @click.command()
-@click.argument("recipe", shell_complete=offers.recipes)
+@click.argument("recipe", shell_complete=completions.recipes)
 @click.argument("target", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-@click.option("--parents", "-p", is_flag=True, help="Create the folders above FILE.")
+@click.option("--parents", "-p", is_flag=True, help="Create missing parent folders of FILE.")
 def cp(recipe: str, target: Path | None, force: bool, parents: bool) -> None:
-    """Copy RECIPE to FILE (by default its name in this folder). What it extends it still finds."""
+    """Copy RECIPE to FILE, by default to a file of the same name in this folder. `extends` still works in the copy."""
     from cbalign.errors import UsageError
     from cbalign.experiment.recipes import recipes
     from cbalign.experiment.suggestions import did_you_mean
@@ -23,12 +23,12 @@ def cp(recipe: str, target: Path | None, force: bool, parents: bool) -> None:
     known = {each.name: each.path for each in recipes()}
     source = known.get(recipe.removesuffix(".yaml"))
     if source is None:
-        hint = did_you_mean(recipe, known) or "`cbalign ls` lists them."
-        raise UsageError(f"There is no recipe {recipe!r}.", remedy=hint)
+        hint = did_you_mean(recipe, known) or "`cbalign ls` lists the recipes."
+        raise UsageError(f"Unknown recipe {recipe!r}.", remedy=hint)
     if target is None or target.is_dir():
         target = (target or Path()) / source.name
     if target.exists() and not force:
-        raise UsageError(f"{target} exists.", remedy="Name another file, or replace it with --force.")
+        raise UsageError(f"{target} already exists.", remedy="Choose another file, or replace it with --force.")
     if parents:
         target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(source.read_bytes())

@@ -1,4 +1,4 @@
-"""`cbalign data`: are the images and captions that a spec names usable, what are they like, and as shards."""
+"""`cbalign data`: check, describe and pack the data of a spec."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cbalign.cli import console
-from cbalign.cli.data_layouts import check_text, stats_text
 from cbalign.cli.options import json_option, profile_option, set_option, spec_argument
+from cbalign.cli.render.data import check_blocks, stats_blocks
 from cbalign.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ _SPLITS = ("train", "validation", "test")
 _CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 split_option = click.option(
-    "--split", "splits", multiple=True, type=click.Choice(_SPLITS), help="Only this split. May be repeated."
+    "--split", "splits", multiple=True, type=click.Choice(_SPLITS), help="Read only this split. May be repeated."
 )
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=0),
     default=_CPUS,
-    show_default="one for each CPU",
-    help="Processes that read images; 0 is this one.",
+    show_default="one per CPU",
+    help="Processes that read images; 0 reads in the main process.",
 )
 
 
 @click.group()
 def data() -> None:
-    """Check, count and pack the images and captions that a spec names."""
+    """Check, describe and pack the images and texts of a spec."""
 
 
 @data.command()
@@ -58,12 +58,12 @@ def check(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Open every image of every split of SPEC, and tell what is missing, corrupt or there twice.
+    """Open every image of every split of SPEC and report missing, corrupt and duplicate images.
 
-    Images are compared by their pixels: `duplicates` are shown by two images that the lists call different, `shared`
-    ones are in two splits. Exits with 1 when more is unreadable than data.corrupt_limit allows, or when images of
-    validation or test are in train, too; with 3 when a list cannot be read at all. Empty or long captions, duplicates
-    within a split and images that validation shares with test are told, and are no failure.
+    Images are compared by their pixels: `duplicates` have the same pixels under different names, `shared` images occur
+    in two splits. Exits with 1 when more images are unreadable than data.corrupt_limit allows, or when train contains
+    images of validation or test; with 3 when a list cannot be read. Empty or long captions, duplicates within a split
+    and images shared by validation and test are reported, but are not a failure.
     """
     from cbalign.data.check import check_data
 
@@ -82,7 +82,7 @@ def check(
         problems = list(findings.problems)
         console.document({"ok": not problems, "problems": problems, **document, "shared": shared})
     else:
-        console.result(check_text(findings, experiment.model.text, experiment.task.items))
+        console.blocks(*check_blocks(findings, experiment.model.text, experiment.task.items))
     ctx.exit(1 if findings.problems else 0)
 
 
@@ -96,7 +96,7 @@ def check(
     type=click.IntRange(min=0),
     default=10_000,
     show_default=True,
-    help="Images of each split whose size is looked at, spread evenly; 0 looks at all.",
+    help="Images of each split whose size is measured, spread evenly; 0 measures all.",
 )
 @workers_option
 @json_option
@@ -109,10 +109,10 @@ def stats(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Tell what the data of SPEC are like: lengths of captions, sizes of images, and words.
+    """Report statistics of the data of SPEC: caption lengths, image sizes and vocabulary.
 
-    Lengths are those before max_words and max_tokens cut. Tokens are counted where the spec's tokenizer is on this
-    machine.
+    Lengths are measured before truncation to max_words and max_tokens. Tokens are counted if the spec's tokenizer is
+    available on this machine.
     """
     from cbalign.data.stats import describe_data
 
@@ -129,23 +129,27 @@ def stats(
     if as_json:
         console.document({"splits": {split: asdict(one) for split, one in found.items()}})
     else:
-        console.result(stats_text(found, experiment.model.vision.image_size, experiment.task.items))
+        console.blocks(*stats_blocks(found, experiment.model.vision.image_size, experiment.task.items))
 
 
 @data.command()
 @spec_argument
 @set_option
 @profile_option
-@click.option("--split", required=True, type=click.Choice(_SPLITS), help="Which split to pack.")
+@click.option("--split", required=True, type=click.Choice(_SPLITS), help="Split to pack.")
 @click.option(
-    "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new folder for the shards."
+    "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="New folder for the shards."
 )
 @click.option(
-    "--shard-samples", type=click.IntRange(min=1), default=10_000, show_default=True, help="Most samples of a shard."
+    "--shard-samples", type=click.IntRange(min=1), default=10_000, show_default=True, help="Maximum samples per shard."
 )
-@click.option("--shard-megabytes", type=click.IntRange(min=1), default=1_000, show_default=True, help="Largest shard.")
-@click.option("--longest-side", type=click.IntRange(min=1), metavar="PIXELS", help="Scale larger images down to this.")
-@click.option("--quality", type=click.IntRange(1, 100), help="Of images scaled down, as JPEG. [default: 95]")
+@click.option(
+    "--shard-megabytes", type=click.IntRange(min=1), default=1_000, show_default=True, help="Maximum size of a shard."
+)
+@click.option(
+    "--longest-side", type=click.IntRange(min=1), metavar="PIXELS", help="Scale larger images down to this size."
+)
+@click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality of scaled images.  [default: 95]")
 @workers_option
 @json_option
 def pack(
@@ -161,20 +165,20 @@ def pack(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Write one split of SPEC as webdataset shards, which read back as the same pairs in the same order.
+    """Write one split of SPEC as webdataset shards that contain the same pairs in the same order.
 
-    Captions in a row of one image share a sample, so that its image is stored once. Equal data give equal files. The
-    folder appears when everything is written, with a manifest.json; an interrupted command leaves nothing. Images that
-    cannot be read are left out, up to data.corrupt_limit.
+    Consecutive captions of one image share a sample, so that the image is stored once. The same data produce identical
+    files. The folder appears with a manifest.json once everything is written; an interrupted command leaves nothing
+    behind. Unreadable images are skipped, up to data.corrupt_limit.
     """
     from cbalign.data.pack import MANIFEST, Scaling, ShardLimits
     from cbalign.data.pack import pack as write
     from cbalign.engine.files import new_folder
 
     if quality is not None and longest_side is None:
-        raise UsageError("--quality is of images scaled down", remedy="Give --longest-side as well.")
+        raise UsageError("--quality applies only to scaled images", remedy="Add --longest-side.")
     if output.exists():
-        raise UsageError(f"--output {output}: is there already", remedy="Name a new folder, or remove this one first.")
+        raise UsageError(f"--output {output}: already exists", remedy="Choose a new folder, or remove this one first.")
     experiment, sources = _open(spec, overrides, profiles, (split,), pairs_only=True)
     with new_folder(output) as folder, console.progress() as report:
         packed = write(
@@ -187,15 +191,14 @@ def pack(
             report=report,
         )
     if packed.skipped:
-        left_out = f"{len(packed.skipped):,} images could not be read and were left out"
-        console.note(f"{left_out}; {output / MANIFEST} lists them")
+        console.note(f"{len(packed.skipped):,} images could not be read and were skipped; see {output / MANIFEST}")
     if as_json:
         console.document({"folder": str(output), **packed.to_json()})
         return
     size = sum(shard.bytes for shard in packed.shards) / 1_000_000
     shards = "1 shard" if len(packed.shards) == 1 else f"{len(packed.shards):,} shards"
     written = f"{packed.pairs:,} pairs in {packed.samples:,} samples in {shards}"
-    console.note(f"{written}, {size:,.1f} MB; in a spec, under data:")
+    console.note(f"{written}, {size:,.1f} MB; add this to a spec, under data:")
     pattern = json.dumps(str(output / packed.pattern), ensure_ascii=False)
     console.result(f"{split}: {{source: webdataset, shards: [{pattern}]}}")
 
@@ -203,12 +206,12 @@ def pack(
 def _open(
     spec: str, overrides: Sequence[str], profiles: Sequence[str], splits: Sequence[str], *, pairs_only: bool = False
 ) -> tuple[Experiment, dict[str, StoredSource]]:
-    """The experiment, and the sources of the splits asked for, or of all that it has.
+    """Open the experiment and the sources of the requested splits, or of all its splits.
 
-    Items of other kinds are taken for images with texts, unless `pairs_only`.
+    Items of other kinds are read as images with texts, unless `pairs_only`.
 
     Raises:
-        UsageError: the spec lacks a split that was asked for, or has no pairs where only these will do.
+        UsageError: the spec lacks a requested split, or has no pairs where pairs are required.
         DataError: a list cannot be read; the message names the split.
     """
     from cbalign.data.item_pairs import open_as_pairs
@@ -232,15 +235,15 @@ def _open(
 
 
 def _ruler(experiment: Experiment, sources: Mapping[str, StoredSource]) -> CaptionRuler:
-    """Measures captions as the spec's tokenizer cuts them, in words only when it is not at hand."""
+    """Measure captions with the spec's tokenizer, or in words only when it is not available."""
     from cbalign.data.caption_length import CaptionRuler
     from cbalign.data.source import captions_of
     from cbalign.data.vocabulary import text_settings, tokenizer_at_hand
 
     section = experiment.model.text
     tokenizer = None
-    if section.tokenizer == "pretrained" or "train" in sources:
+    if not section.trains_vocabulary or "train" in sources:
         tokenizer = tokenizer_at_hand(section, lambda: captions_of(sources["train"]))
     if tokenizer is None:
-        console.note("tokens are not counted: the spec's tokenizer is not at hand")
+        console.note("tokens are not counted: the spec's tokenizer is not available")
     return CaptionRuler(text_settings(section), tokenizer)

@@ -1,4 +1,4 @@
-"""`cbalign diff`: tell experiments apart, and what the difference does."""
+"""`cbalign diff`: compare experiments and report what the differences affect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import json_option
 from cbalign.errors import BundleError, CheckpointError, UsageError
 
@@ -17,39 +17,42 @@ CLASSES = ["architecture", "initialisation", "data", "training", "evaluation", "
 
 
 @click.command()
-@click.argument("operands", metavar="A B [C…]", nargs=-1, shell_complete=offers.specs_and_results)
+@click.argument("operands", metavar="A B [C…]", nargs=-1, shell_complete=completions.specs_and_results)
 @click.option(
     "--format",
     "layout",
     type=click.Choice(["text", "json", "markdown", "patch", "html"]),
     default="text",
     show_default=True,
-    help="patch: a spec overlay that makes B of A.",
+    help="patch: a spec overlay that turns A into B.",
 )
 @json_option
 @click.option(
     "--only",
     multiple=True,
     metavar="CLASS|PATH",
-    shell_complete=offers.effects_and_paths,
-    help="Only this effect class, or what is below a path.",
+    shell_complete=completions.effects_and_paths,
+    help="Compare only this effect class, or settings below this path.",
 )
 @click.option(
     "--ignore",
     multiple=True,
     metavar="CLASS|PATH",
-    shell_complete=offers.effects_and_paths,
-    help="Not this effect class, nor what is below a path.",
+    shell_complete=completions.effects_and_paths,
+    help="Ignore this effect class, or settings below this path.",
 )
-@click.option("--all", "everything", is_flag=True, help="Also what is the same, and every tensor that changed.")
+@click.option("--all", "everything", is_flag=True, help="Also list equal settings and every changed tensor.")
 @click.option(
     "--fail-on",
     type=click.Choice(CLASSES),
     default="label",
-    help="Exit with 1 only for differences of this class or a worse one.",
+    help="Exit with 1 only for differences of this class or a more severe one.",
 )
 @click.option(
-    "--install-git-driver", "installs", is_flag=True, help="Let `git diff` of this repository compare specs like this."
+    "--install-git-driver",
+    "installs",
+    is_flag=True,
+    help="Use this comparison for specs in `git diff` of this repository.",
 )
 @click.option("--git-driver", "is_driver", is_flag=True, hidden=True)
 @click.pass_context
@@ -65,16 +68,16 @@ def diff(
     installs: bool,
     is_driver: bool,
 ) -> None:
-    """Compare experiments by their resolved values, grouped by what a change does, worst first.
+    """Compare the resolved values of experiments, grouped by effect class, most severe first.
 
     A, B: spec files, recipes, REV:path (git), run directories, checkpoints (RUN/checkpoints/step-N), bundles,
-    or `defaults`. Kinds may be mixed: all of them have a spec. Two runs are also compared by code, environment, data
+    or `defaults`, in any combination: all of them have a spec. Two runs are also compared by code, environment, data
     and metrics, two bundles by graphs and weights, two checkpoints by weights.
 
-    A patch (--format patch) is a spec that extends A. `cbalign show SPEC --patch FILE` applies it to another spec,
-    and it is refused where what it replaces has changed.
+    A patch (--format patch) is a spec that extends A. `cbalign show SPEC --patch FILE` applies it to another spec and
+    fails if a value that it replaces has changed.
 
-    Exit code: 0 the same, 1 different, 2 trouble. Metrics are results and do not count.
+    Exit code: 0 same, 1 different, 2 error. Differences in metrics do not affect the exit code.
     """
     if is_driver:
         from cbalign.cli.git_driver import show_change
@@ -85,20 +88,20 @@ def diff(
         from cbalign.cli.git_driver import install
 
         if operands:
-            raise click.UsageError("--install-git-driver compares nothing: leave the operands out.")
+            raise click.UsageError("--install-git-driver takes no operands.")
         install()
         return
     if len(operands) < 2:
-        raise click.UsageError("diff takes two experiments or more.")
+        raise click.UsageError("diff needs at least two experiments.")
     if layout == "patch" and len(operands) > 2:
-        raise click.UsageError("a patch is between two experiments.")
+        raise click.UsageError("a patch needs exactly two experiments.")
     from cbalign.cli.diff_findings import gather
     from cbalign.experiment.operands import open_operand
     from cbalign.parts.section import Effect
 
     opened = [open_operand(name) for name in operands]
     try:
-        findings = gather(opened, only=only, ignore=ignore, everything=everything)
+        findings = gather(opened, only=only, ignore=ignore, everything=everything, report=console.note)
     except (CheckpointError, BundleError) as error:
         raise UsageError(error.message, remedy=error.remedy) from error
     _print(findings, "json" if as_json else layout)
@@ -108,22 +111,19 @@ def diff(
 
 def _print(findings: Findings, layout: str) -> None:
     if layout == "json":
-        from cbalign.cli.diff_layouts.data import as_data
+        from cbalign.cli.render.diff_json import diff_document
 
-        console.document(as_data(findings))
-    elif layout == "markdown":
-        from cbalign.cli.diff_layouts.markdown import as_markdown
-
-        console.result(as_markdown(findings))
+        console.document(diff_document(findings))
     elif layout == "html":
-        from cbalign.cli.diff_layouts.html import as_html
+        from cbalign.cli.render.diff_html import diff_html
 
-        console.result(as_html(findings))
-    elif layout == "patch":
-        from cbalign.cli.diff_layouts.patch import as_patch
-
-        console.result(as_patch(findings.operands[0], findings.operands[1]))
+        console.result(diff_html(findings))
     else:
-        from cbalign.cli.diff_layouts.text import as_text
+        from cbalign.cli.render.diff import diff_blocks, diff_markdown, diff_patch
 
-        console.result(as_text(findings, console.width()))
+        if layout == "markdown":
+            console.result(diff_markdown(findings))
+        elif layout == "patch":
+            console.result(diff_patch(findings.operands[0], findings.operands[1]))
+        else:
+            console.blocks(*diff_blocks(findings, console.width()))

@@ -1,8 +1,8 @@
-"""Everything that tells operands apart, gathered once for every layout."""
+"""Everything that differs between operands, gathered once for every format."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from cbalign.lab.comparison.metrics import MetricTable
     from cbalign.lab.comparison.weights import WeightChanges
 
-_FAMILIES = {"run": "runs and checkpoints", "bundle": "bundles"}  # what only these record
+_FAMILIES = {"run": "runs and checkpoints", "bundle": "bundles"}  # facts that only these record
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """What became of the first operand's graphs or tensors in another operand."""
+    """Changes of graphs or tensors from the first operand to another one."""
 
     first: str
     other: str
@@ -37,7 +37,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a layout shows. `derived` has the quantities of every operand, row by row, that are not the same in all."""
+    """What a format shows. `derived` has a row for each quantity that differs, with a value for each operand."""
 
     operands: tuple[Operand, ...]
     comparison: Comparison
@@ -45,32 +45,38 @@ class Findings:
     verdicts: tuple[Verdict, ...]
     metrics: MetricTable | None
     pairings: tuple[Pairing, ...]
-    everything: bool  # whether what is the same, and every tensor, is to be shown
+    everything: bool  # whether to show equal settings and every tensor
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the user calls the operands."""
+        """The operands as the user wrote them."""
         return tuple(operand.name for operand in self.operands)
 
     @property
     def is_pair(self) -> bool:
-        """Whether there are two."""
+        """Whether there are exactly two operands."""
         return len(self.operands) == 2
 
 
 def gather(
-    operands: Sequence[Operand], *, only: Sequence[str] = (), ignore: Sequence[str] = (), everything: bool = False
+    operands: Sequence[Operand],
+    *,
+    only: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    everything: bool = False,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Findings:
-    """Compare operands by all that they are.
+    """Compare operands by everything that they record.
 
     Args:
         operands: two or more.
-        only: nothing but differences of these effect classes or below these paths.
-        ignore: leave out those of these.
-        everything: list what is the same, too.
+        only: keep only differences of these effect classes or below these paths.
+        ignore: leave out differences of these effect classes or below these paths.
+        everything: also list equal settings.
+        report: called with a line before something takes seconds.
 
     Raises:
-        UsageError: `only` or `ignore` name something that these operands do not have.
+        UsageError: `only` or `ignore` contain a name that these operands do not have.
         CbalignError: a manifest, checkpoint or graph is damaged.
     """
     specs = compare([each.loaded for each in operands], keep_same=everything)
@@ -94,8 +100,12 @@ def gather(
         if names:
             _refuse_unknown(names, operands)
             shown = shown.keep(lambda d, n=names, k=keep: is_among(d, n) is k)  # type: ignore[misc]
-    if only:  # the rest is about the whole
+    if only:  # everything else describes the whole comparison
         return Findings(tuple(operands), shown, (), (), None, (), everything)
+    if everything or Effect.ARCHITECTURE in specs.by_effect:
+        from cbalign.lab.comparison.tensors import with_tensors
+
+        known = with_tensors([operand.experiment for operand in operands], known, report)
     rows = zip(*(derived_quantities(o.experiment, k) for o, k in zip(operands, known)))
     return Findings(
         operands=tuple(operands),
@@ -109,7 +119,7 @@ def gather(
 
 
 def is_among(difference: Difference, names: Sequence[str]) -> bool:
-    """Whether a difference is of one of these effect classes, or at or below one of these paths."""
+    """Whether a difference belongs to one of these effect classes, or is at or below one of these paths."""
     path = difference.path
     return any(
         name == difference.effect.value or path == name or path.startswith((f"{name}.", f"{name}[", f"{name} "))
@@ -118,14 +128,14 @@ def is_among(difference: Difference, names: Sequence[str]) -> bool:
 
 
 def _differ(row: Sequence[Quantity]) -> bool:
-    """Whether what is known of a quantity differs, or else why it is not; known beside unknown tells nothing."""
+    """Whether known values, or reasons for unknown values, differ; a known and an unknown value do not count."""
     return (
         len({q.value for q in row if q.value is not None}) > 1 or len({q.unknown for q in row if q.value is None}) > 1
     )
 
 
 def _refuse_unknown(names: Sequence[str], operands: Sequence[Operand]) -> None:
-    """A misspelt class or path would pass for "no differences"."""
+    """Reject misspelt classes and paths, which would otherwise give "no differences"."""
     classes = [effect.value for effect in Effect]
     paths = [found.path.replace(".[]", "") for found in every(Experiment)]
     for name in names:
@@ -136,17 +146,17 @@ def _refuse_unknown(names: Sequence[str], operands: Sequence[Operand]) -> None:
             )
             if count < 2:
                 kinds = ", ".join(f"{operand.name} is a {operand.kind}" for operand in operands)
-                raise UsageError(f"{name} is about {_FAMILIES[family]}, and there are not two of them: {kinds}.")
+                raise UsageError(f"{name} compares {_FAMILIES[family]}, and needs at least two of them: {kinds}.")
             continue
         plain = "".join(part.partition("]")[2] if "]" in part else part for part in name.split("["))
         if name not in classes and not any(path == plain or path.startswith(f"{plain}.") for path in paths):
             hint = did_you_mean(name, [*classes, *paths, *_FAMILIES])
-            remedy = f"{hint[:1].upper()}{hint[1:]}" if hint else f"Classes are {', '.join(classes)}."
+            remedy = f"{hint[:1].upper()}{hint[1:]}" if hint else f"Effect classes are {', '.join(classes)}."
             raise UsageError(f"{name} is neither an effect class nor a setting.", remedy=remedy)
 
 
 def _pairings(operands: Sequence[Operand]) -> tuple[Pairing, ...]:
-    """The first bundle with every other one, and the first checkpoint with every other one."""
+    """Pair the first bundle with every other one, and the first checkpoint with every other one."""
     found = []
     bundles = [operand for operand in operands if operand.kind == "bundle"]
     checkpoints = [operand for operand in operands if operand.kind == "checkpoint"]
@@ -168,7 +178,7 @@ def _pairings(operands: Sequence[Operand]) -> tuple[Pairing, ...]:
 
 
 def _files(pairings: Sequence[Pairing], operands: Sequence[Operand], facts: Sequence[Facts]) -> list[Difference]:
-    """Graphs and weights that are not the same, as differences that count."""
+    """Turn changed graphs and weights into differences."""
     found = {}
     for pairing in pairings:
         changes = [(f"bundle.{graph.name}", graph.weights, graph.computes_the_same) for graph in pairing.graphs]
@@ -176,17 +186,17 @@ def _files(pairings: Sequence[Pairing], operands: Sequence[Operand], facts: Sequ
             changes.append(("run.weights", pairing.weights, False))
         for path, weights, equal in changes:
             trained = weights is None or not weights.same
-            texts = {pairing.first: "as it is", pairing.other: _in_words(weights, equal)}
+            texts = {pairing.first: "original", pairing.other: _in_words(weights, equal)}
             sources = {operand.name: each.source for operand, each in zip(operands, facts)}
             cells = tuple(Cell(texts[o.name], sources[o.name]) if o.name in texts else None for o in operands)
             effect = Effect.TRAINING if trained else Effect.EXPORT
-            found[path, pairing.other] = Difference(path, effect, cells, "The numbers in it, tensor by tensor.")
+            found[path, pairing.other] = Difference(path, effect, cells, "Weights, compared tensor by tensor.")
     return list(found.values())
 
 
 def _in_words(weights: WeightChanges | None, equal: bool) -> str:
     if weights is None:
-        return "another file"
+        return "different file"
     if weights.same:
-        return "other notes in the file, same numbers" if equal else "other operators, same numbers"
+        return "different metadata, same weights" if equal else "different operators, same weights"
     return f"{len(weights.changed)} of {weights.compared} tensors changed"

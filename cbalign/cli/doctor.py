@@ -1,4 +1,4 @@
-"""`cbalign doctor`: whether this installation can work."""
+"""`cbalign doctor`: check the installation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from cbalign.cli import console
 from cbalign.cli.options import json_option
+from cbalign.runtime.table import Table
 
 _COLOURS = {"ok": "green", "absent": "yellow", "problem": "red"}
 
@@ -17,10 +18,10 @@ _COLOURS = {"ok": "green", "absent": "yellow", "problem": "red"}
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Say what is installed, what conflicts, and what to do.
+    """Check the installation and report problems with their remedies.
 
-    Versions, extras, GPUs, onnxruntime's providers, disk. Exit code 1 when there is a problem; what is merely absent is
-    none.
+    Checks versions, extras, GPUs, onnxruntime's providers and disk space. Exits with 1 when there is a problem; a
+    missing optional package is not a problem.
     """
     from cbalign.cli.health import checks
 
@@ -30,9 +31,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         console.document({"healthy": not problems, "checks": [asdict(check) for check in found]})
     else:
         rows = [(check.name, click.style(check.state, fg=_COLOURS[check.state]), check.found) for check in found]
-        console.result(console.table(("CHECK", "STATE", "FOUND"), rows))
-        for check in found:
-            if check.remedy:
-                what = "to repair" if check.state == "problem" else "to add"
-                console.result(f"{what} {check.name}: {check.remedy}")
+        remedies = [
+            f"to {'repair' if check.state == 'problem' else 'add'} {check.name}: {check.remedy}"
+            for check in found
+            if check.remedy
+        ]
+        console.blocks(Table.of(("CHECK", "STATE", "FOUND"), rows, notes=remedies))
     ctx.exit(1 if problems else 0)

@@ -1,4 +1,4 @@
-"""`cbalign evaluate`: the same protocols and the same table for a run and for its bundle."""
+"""`cbalign evaluate`: measure a run or its bundle with the same protocols and the same report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import device_option, json_option, require_option
 from cbalign.runtime.machine import installed
 
@@ -19,33 +19,33 @@ _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxr
 
 
 @click.command()
-@click.argument("target", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
-@click.option(
-    "--on", metavar="SPLIT|FILE", help="train, validation or test of the spec, or a file in a form that the task reads."
-)
+@click.argument("target", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results)
+@click.option("--on", metavar="SPLIT|FILE", help="train, validation or test of the spec, or a data file of the task.")
 @click.option(
     "--protocol",
     "protocols",
     multiple=True,
     metavar="NAME",
-    shell_complete=offers.protocols,
-    help="Instead of the spec's: dual, rerank or code of retrieval, rank or generate of VQA. May be repeated.",
+    shell_complete=completions.protocols,
+    help="Override the spec's protocols: dual, rerank or code of retrieval, rank or generate of VQA. May be repeated.",
 )
 @click.option(
-    "--zero-shot", is_flag=True, help="Call retrieval zero-shot; refused where the model's lineage saw the data set."
+    "--zero-shot",
+    is_flag=True,
+    help="Report retrieval as zero-shot; fails if the model or an ancestor was trained on the data set.",
 )
 @click.option(
-    "--top-k", type=click.IntRange(min=1), help="Candidates that rerank or rank score, instead of the spec's."
+    "--top-k", type=click.IntRange(min=1), help="Override the number of candidates that `rerank` or `rank` scores."
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Items per forward pass, instead of the spec's.")
-@click.option("--bootstrap", type=click.IntRange(min=0), help="Resamples for the intervals, instead of the spec's.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Override the number of items per forward pass.")
+@click.option("--bootstrap", type=click.IntRange(min=0), help="Override the number of bootstrap resamples.")
 @device_option
 @require_option
-@click.option("--precision", help="Which graphs of a bundle, instead of the first that it lists.")
+@click.option("--precision", help="Precision of a bundle.  [default: the first that it lists]")
 @click.option(
     "--predictions",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write what the model says of every item to a file, in the form that the data set's own tools read.",
+    help="Write the prediction for every item to a file, in the format of the data set's tools.",
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document to a file.")
 @json_option
@@ -64,10 +64,10 @@ def evaluate(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure a run's newest checkpoint, or an exported bundle: retrieval, or the accuracy of its task.
+    """Evaluate the newest checkpoint of a run, or an exported bundle: retrieval, or the accuracy of its task.
 
-    Without options it measures what the spec's `evaluate` lists. Results of a run are kept in its folder evaluation/,
-    with the rank or score of every item.
+    Without options this runs the evaluations that the spec lists under `evaluate`. Results of a run are written to its
+    folder evaluation/, with the rank or score of every item.
     """
     from dataclasses import asdict
     from datetime import UTC, datetime
@@ -77,7 +77,7 @@ def evaluate(
     from cbalign.evaluation.evaluator import predictions_file
     from cbalign.evaluation.published import beside
     from cbalign.evaluation.result import Evaluation
-    from cbalign.evaluation.table import format_table
+    from cbalign.evaluation.table import result_blocks
     from cbalign.tasks.evaluate import evaluate
     from cbalign.tasks.opened import open_model
 
@@ -111,15 +111,14 @@ def evaluate(
     if predictions is not None:
         write_durably(predictions, predictions_file([(one.section, result) for one, result in each]).encode())
         if skipped := sum(result.unreadable for result in results):
-            console.warn(f"{predictions} lacks {skipped:,} items whose images cannot be read")
+            console.warn(f"{skipped:,} items with unreadable images are missing in {predictions}")
     _keep(evaluation, opened, output)
     if as_json:
         console.document({**evaluation.to_data(), "published": [asdict(figure) for figure in figures]})
         return
     step = "" if opened.step is None else f", step {opened.step}"
-    console.result(f"{target}{step}, {opened.backend}\n\n{format_table(results)}")
-    if figures:
-        console.result("\n" + "\n".join(map(str, figures)))
+    published = ["\n".join(map(str, figures))] if figures else []
+    console.blocks(f"{target}{step}, {opened.backend}", *result_blocks(results), *published)
 
 
 def _keep(evaluation: Evaluation, opened: OpenedModel, output: Path | None) -> None:

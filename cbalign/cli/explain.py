@@ -1,4 +1,4 @@
-"""`cbalign explain`: what a setting means."""
+"""`cbalign explain`: describe a setting."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import json_option
+from cbalign.runtime.table import Block, Table
 
 if TYPE_CHECKING:
     from cbalign.experiment.fields import Choice, Found
 
 
 @click.command()
-@click.argument("path", metavar="[a.b.c]", default="", shell_complete=offers.paths)
+@click.argument("path", metavar="[a.b.c]", default="", shell_complete=completions.paths)
 @json_option
 def explain(path: str, as_json: bool) -> None:
-    """Tell type, range, default, effect, the published value and the readers of a setting.
+    """Describe a setting: type, range, default, effect and published value.
 
-    For a section it lists the settings in it, and without a name the sections.
+    For a section, list its settings; without an argument, list the sections.
     """
     from cbalign.experiment.experiment import Experiment
     from cbalign.experiment.fields import find
@@ -32,9 +33,9 @@ def explain(path: str, as_json: bool) -> None:
     if as_json:
         console.document({"settings": [_data(each) for each in found or _inside(ROOT, "")]})
     elif not found:
-        console.result(_listing(ROOT, ""))
+        console.blocks(_listing(ROOT, ""))
     else:
-        console.result("\n\n".join(_text(each) for each in found))
+        console.blocks(*(block for each in found for block in _blocks(each)))
 
 
 def _unknown(path: str) -> None:
@@ -47,13 +48,13 @@ def _unknown(path: str) -> None:
     paths = list(dict.fromkeys(each.path.replace(".[]", "") for each in every(Experiment)))
     same_name = [other for other in paths if other.rsplit(".", 1)[-1] == name]
     if same_name:
-        remedy = f"There is {', '.join(same_name)}."
+        remedy = f"Settings of this name: {', '.join(same_name)}."
     elif name in SYNONYMS:
         remedy = f"cbalign calls it {SYNONYMS[name]}."
     else:
         near = did_you_mean(path, paths) or did_you_mean(name, {other.rsplit(".", 1)[-1] for other in paths})
         remedy = near or "`cbalign explain` lists the sections."
-    raise UsageError(f"There is no setting {path!r}.", remedy=remedy)
+    raise UsageError(f"Unknown setting {path!r}.", remedy=remedy)
 
 
 def _title(found: Found) -> str:
@@ -64,9 +65,8 @@ def _title(found: Found) -> str:
 
 
 def facts(found: Found) -> list[tuple[str, str]]:
-    """All that is known of a setting beside its help, by name; a name is empty where the one before goes on."""
+    """List facts of a setting except its help, by name; an empty name continues the previous fact."""
     from cbalign.experiment.fields import Choice, Items, Leaf
-    from cbalign.experiment.usage import readers
 
     setting = found.setting
     known: list[tuple[str, str]] = []
@@ -78,30 +78,27 @@ def facts(found: Found) -> list[tuple[str, str]]:
         case Items():
             known.append(("type", "a list of sections"))
     if setting.required:
-        known.append(("default", "none: it has to be set"))
+        known.append(("default", "none: the setting is required"))
     elif isinstance(setting.shape, Leaf):
         known.append(("default", json.dumps(setting.default, ensure_ascii=False)))
     if found.effect:
         known.append(("effect", f"{found.effect.value}: {found.effect.meaning}"))
     if setting.switch:
-        known.append(("", f"{setting.switch.value} when it goes to or from 0"))
+        known.append(("", f"{setting.switch.value} if it changes from or to 0"))
     if setting.paper:
         known.append(("published", setting.paper))
-    if isinstance(setting.shape, Leaf) and (used := readers(found)):
-        known.append(("used in", ", ".join(used)))
     return known
 
 
-def _text(found: Found) -> str:
+def _blocks(found: Found) -> list[Block]:
     from cbalign.experiment.fields import Choice, Items
 
     setting = found.setting
-    lines = [click.style(_title(found), bold=True), f"  {setting.help}"]
-    lines += [f"  {name:<10} {value}" for name, value in facts(found)]
+    title = f"{click.style(_title(found), bold=True)}\n{setting.help}"
+    rows = [(name, value) for name, value in facts(found)]
+    described: Block = Table.headless(rows, title=title) if rows else title
     inner = setting.shape.item if isinstance(setting.shape, Items) else setting.shape
-    if isinstance(inner, Choice):
-        lines += ["", _listing(inner, f"{found.path}.")]
-    return "\n".join(lines)
+    return [described, _listing(inner, f"{found.path}.")] if isinstance(inner, Choice) else [described]
 
 
 def _inside(choice: Choice, prefix: str) -> list[Found]:
@@ -115,20 +112,19 @@ def _inside(choice: Choice, prefix: str) -> list[Found]:
     ]
 
 
-def _listing(choice: Choice, prefix: str) -> str:
+def _listing(choice: Choice, prefix: str) -> Table:
     from cbalign.experiment.fields import Leaf
 
     rows = []
     for each in _inside(choice, prefix):
         leaf = isinstance(each.setting.shape, Leaf)
         default = json.dumps(each.setting.default, ensure_ascii=False) if leaf and not each.setting.required else ""
-        rows.append((f"  {_title(each)}", default, each.setting.help))
-    return console.table(("  SETTING", "DEFAULT", "MEANING"), rows)
+        rows.append((_title(each), default, each.setting.help))
+    return Table.of(("SETTING", "DEFAULT", "MEANING"), rows)
 
 
 def _data(found: Found) -> dict[str, object]:
     from cbalign.experiment.fields import Leaf
-    from cbalign.experiment.usage import readers
 
     setting = found.setting
     leaf = setting.shape if isinstance(setting.shape, Leaf) else None
@@ -141,6 +137,5 @@ def _data(found: Found) -> dict[str, object]:
         "default": setting.default,
         "effect": found.effect.value if found.effect else None,
         "published": setting.paper,
-        "used_in": list(readers(found)) if leaf else [],
         "help": setting.help,
     }

@@ -1,4 +1,4 @@
-"""`cbalign export`: a run in, a proven bundle out."""
+"""`cbalign export`: export a run to a verified ONNX bundle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import json_option
 from cbalign.errors import UsageError
 from cbalign.experiment.export import Precision
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
+@click.argument("run", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results)
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the bundle.  [default: exports/NAME]"
 )
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     "precisions",
     multiple=True,
     type=click.Choice(get_args(Precision)),
-    help="Instead of the spec's export.precisions. May be repeated. Of a BUNDLE, the one that Triton serves.",
+    help="Override the spec's export.precisions. May be repeated. For a BUNDLE, the precision that Triton serves.",
 )
-@click.option("--force", is_flag=True, help="Replace a bundle that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option(
-    "--triton", type=click.Path(path_type=Path, file_okay=False), help="Write a Triton model repository, too."
+    "--triton", type=click.Path(path_type=Path, file_okay=False), help="Also write a Triton model repository."
 )
 @json_option
 def export(
     run: Path, output: Path | None, precisions: tuple[Precision, ...], force: bool, triton: Path | None, as_json: bool
 ) -> None:
-    """Write the newest checkpoint of RUN as an ONNX bundle that needs no PyTorch.
+    """Export the newest checkpoint of RUN to an ONNX bundle that needs no PyTorch.
 
-    The bundle is compared with PyTorch on real pictures and words before it gets its name, each precision for itself.
-    When one computes something else the command exits with 1, and the files are kept beside it as NAME.failed.
+    Each precision is compared with PyTorch on real images and texts before the bundle gets its name. If one of them
+    does not agree, the command exits with 1 and keeps the files as NAME.failed.
 
-    With --triton, a model repository for the Triton server is made of it; of a BUNDLE that is there already, too.
+    --triton also writes a model repository for the Triton server, from RUN or from an existing BUNDLE.
     """
     from cbalign.cli.triton import prepare, write
     from cbalign.runtime.bundle import is_bundle
@@ -50,8 +50,8 @@ def export(
     if is_bundle(run):
         if output is not None or force or len(precisions) > 1:
             raise UsageError(
-                f"{run} is a bundle already: --output and --force do not apply, and Triton serves one precision of it",
-                remedy="Give --triton DIR, and at most one --precision.",
+                f"{run} is already a bundle: --output and --force do not apply, and Triton serves one precision",
+                remedy="Use --triton DIR and at most one --precision.",
             )
         write(run, triton, *precisions, as_json=as_json)
         return
@@ -68,10 +68,10 @@ def export(
     for report in exported.parity.precisions:
         kept = "" if report.precision in manifest.precisions else ", not kept"
         tight = report.tightest
+        closest = f"{tight.graph}, {tight.quantity}, {tight.error:.2g} of {tight.limit:.2g}"
         console.note(
             f"{report.precision}: {_bytes(exported, report.precision) / 1e6:.1f} MB{kept}; {len(report.checks)} "
-            f"comparisons with PyTorch hold, the tightest: {tight.graph}, {tight.quantity}, {tight.error:.2g} of "
-            f"{tight.limit:.2g}"
+            f"comparisons with PyTorch passed, closest to its limit: {closest}"
         )
     console.note(f"next: cbalign evaluate {exported.folder}")
     console.result(str(exported.folder))

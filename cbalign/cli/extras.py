@@ -1,4 +1,4 @@
-"""What a command says when the packages it needs are not installed."""
+"""The error message of a command whose packages are not installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXTRA_OF = {package: extra for extra, packages in _PACKAGES.items() for package
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
-    """The error that names the extra to install, or `None` when the module belongs to none."""
+    """Build the error that names the extra to install; `None` if no extra contains the module."""
     package = (error.name or "").partition(".")[0]
     extra = _EXTRA_OF.get(package)
     if extra is None:

@@ -1,4 +1,4 @@
-"""What an exception means to the person at the terminal."""
+"""Error messages and exit codes of exceptions."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _STORAGE = {
     errno.EFBIG: "the file would be too large",
     errno.EIO: "the device reports an error",
 }
-# How torch and safetensors, which lose the errno, say it.
+# Messages of torch and safetensors, which do not keep the errno.
 _NO_SPACE_TEXTS = ("No space left on device", "os error 28", "PytorchStreamWriter failed writing")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One message, the way out, and the exit code."""
+    """A message, its remedy, and the exit code."""
 
     message: str
     remedy: str | None
@@ -34,7 +34,7 @@ class Failure:
 
 
 def failure_of(error: Exception) -> Failure:
-    """What to say about an exception; one that nobody foresaw is called what it is: a bug."""
+    """Describe an exception; an unexpected one is reported as a bug."""
     if isinstance(error, CbalignError):
         return Failure(error.message, error.remedy, error.exit_code)
     if isinstance(error, ModuleNotFoundError) and (missing := missing_extra(error)):
@@ -58,7 +58,7 @@ def failure_of(error: Exception) -> Failure:
 
 
 _SPACE_REMEDY = "Free some space and run the same command again."
-_MEMORY_REMEDY = "Lower train.batch_size; train.global_batch_size keeps the optimiser's step as it is."
+_MEMORY_REMEDY = "Lower train.batch_size; with the same train.global_batch_size the result does not change."
 
 
 def _storage(error: OSError) -> Failure:
@@ -69,7 +69,7 @@ def _storage(error: OSError) -> Failure:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from, innermost last."""
+    """Iterate over an error and its causes, the innermost last."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

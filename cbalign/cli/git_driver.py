@@ -1,7 +1,7 @@
-"""`git diff` that compares specs by what they say: the driver that git calls, and how a repository learns of it.
+"""A driver by which `git diff` compares the values of specs, and its installation in a repository.
 
-git gives a driver the two texts of one file, not the revisions that they are of. So a spec's bases are those of the
-working tree on both sides: what is shown is what the change of this file does.
+git passes the two texts of one file to a driver, not their revisions. The bases of both specs are therefore read from
+the working tree, and the output shows the effect of the change in this file alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import click
 
 from cbalign.cli import console
 from cbalign.cli.diff_findings import gather
-from cbalign.cli.diff_layouts.text import as_text
+from cbalign.cli.render.diff import diff_blocks
 from cbalign.errors import CbalignError, UsageError
 from cbalign.experiment.diagnostics import InvalidSpec
 from cbalign.experiment.document import SourceText
@@ -27,6 +27,7 @@ from cbalign.experiment.load import load_experiment
 from cbalign.experiment.operands import Operand
 from cbalign.experiment.reader import read_file
 from cbalign.experiment.revision import git
+from cbalign.runtime.table import plain_text
 
 KEY = "diff.cbalign.command"
 ATTRIBUTE = "experiments/**/*.yaml diff=cbalign"
@@ -34,14 +35,14 @@ ATTRIBUTE = "experiments/**/*.yaml diff=cbalign"
 
 @dataclass(frozen=True)
 class _Version(Files):
-    """The disk with another text at one path."""
+    """Files on disk, with another text at one path."""
 
     path: Path
     text: Path
     label: str
 
     def read(self, path: Path) -> SourceText:
-        """The text of a file; of the one path, the version."""
+        """Read a file; for the one path, read the version."""
         if path.absolute() != self.path.absolute():
             return super().read(path)
         version = read_file(self.text, self.label)
@@ -49,38 +50,38 @@ class _Version(Files):
 
 
 def show_change(arguments: Sequence[str]) -> None:
-    """What git wants of an external diff: print the change of one file. Never fails, for git would stop there.
+    """Print the change of one file, as git's external diff. Reports all errors as text, since git stops on a failure.
 
     Args:
         arguments: path, old file, hex, mode, new file, hex, mode, and for a renamed file its new path; only the path
-            where a merge is not resolved yet.
+            while a merge is unresolved.
 
     Raises:
-        UsageError: someone else than git called.
+        UsageError: the caller is not git.
     """
     if len(arguments) == 1:
-        _say(f"{arguments[0]}: not merged yet")
+        _print(f"{arguments[0]}: unmerged")
         return
     if len(arguments) < 7:
-        raise UsageError("--git-driver is for git to call: see cbalign diff --install-git-driver.")
+        raise UsageError("--git-driver is called by git: see cbalign diff --install-git-driver.")
     before, after = arguments[0], arguments[7] if len(arguments) > 7 else arguments[0]
     versions = [
         _Version(Path(before), Path(arguments[1]), f"a/{before}"),
         _Version(Path(after), Path(arguments[4]), f"b/{after}"),
     ]
-    _say(click.style(f"cbalign diff a/{before} b/{after}", bold=True))
+    _print(click.style(f"cbalign diff a/{before} b/{after}", bold=True))
     if any(version.text == Path(os.devnull) for version in versions):
-        _say(_lines(versions))
+        _print(_lines(versions))
         return
     try:
-        _say(as_text(gather([_operand(version) for version in versions])))
+        _print(plain_text(diff_blocks(gather([_operand(version) for version in versions]))))
     except CbalignError as error:
         if isinstance(error, InvalidSpec):
-            reason = f"not a whole spec ({error.diagnostics[0].as_text().splitlines()[0]})"
+            reason = f"not a complete spec ({error.diagnostics[0].as_text().splitlines()[0]})"
         else:
             reason = error.message
-        _say(f"{reason}; line by line:\n{_lines(versions)}")
-    _say("")
+        _print(f"{reason}; line by line:\n{_lines(versions)}")
+    _print("")
 
 
 def _operand(version: _Version) -> Operand:
@@ -88,7 +89,7 @@ def _operand(version: _Version) -> Operand:
 
 
 def _lines(versions: Sequence[_Version]) -> str:
-    """The usual diff of the two texts."""
+    """A unified diff of the two texts."""
     texts = []
     for version in versions:
         content = b"" if version.text == Path(os.devnull) else version.text.read_bytes()
@@ -99,37 +100,39 @@ def _lines(versions: Sequence[_Version]) -> str:
     return "\n".join(click.style(line, fg=colours.get(line[:1])) for line in lines)
 
 
-def _say(text: str) -> None:
-    """Like any result, but a pager of git's shows colours too."""
+def _print(text: str) -> None:
+    """Print a result, with colour also when git runs a pager."""
     paged = bool(os.environ.get("GIT_PAGER_IN_USE")) and not os.environ.get("NO_COLOR")
     click.echo(text, color=paged or console.has_colour(sys.stdout))
 
 
 def install() -> None:
-    """Register the driver in this repository's git configuration; say what was done and what is left to do.
+    """Register the driver in this repository's git configuration, and print the remaining steps.
 
     Raises:
-        UsageError: not in a git repository, or its configuration cannot be written.
+        UsageError: this is not a git repository, or its configuration cannot be written.
     """
     here = Path.cwd()
     code, top, _ = git(["rev-parse", "--show-toplevel"], here)
     if code:
-        raise UsageError(f"{here} is not in a git repository.", remedy="Go to the repository that holds your specs.")
+        raise UsageError(
+            f"{here} is not in a git repository.", remedy="Run the command in the repository of your specs."
+        )
     command = shlex.join([Path(sys.executable).as_posix(), "-m", "cbalign", "diff", "--git-driver"])
     now = git(["config", "--local", "--get", KEY], here)[1].decode().strip()
     if now == command:
         console.result(f"already set: git config {KEY} = {command}")
     else:
-        code, _, said = git(["config", "--local", KEY, command], here)
+        code, _, message = git(["config", "--local", KEY, command], here)
         if code:
-            raise UsageError(f"git config {KEY} cannot be set: {said.decode('utf-8', 'replace').strip()}")
+            raise UsageError(f"git config {KEY} cannot be set: {message.decode('utf-8', 'replace').strip()}")
         console.result(f"{'replaced' if now else 'set'}: git config {KEY} = {command}")
     attributes = Path(top.decode().strip()) / ".gitattributes"
     if attributes.is_file() and "diff=cbalign" in attributes.read_text(encoding="utf-8", errors="replace"):
-        console.result(f"already there: a line with diff=cbalign in {attributes.name}")
+        console.result(f"{attributes.name} already contains diff=cbalign")
     else:
-        console.result(f"now add a line for your specs to {attributes.name}, such as:\n\n  {ATTRIBUTE}\n")
+        console.result(f"next: add a line for your specs to {attributes.name}, such as:\n\n  {ATTRIBUTE}\n")
     console.result(
-        "Then `git diff` tells what a change of a spec does (`git log` and `git show` do with --ext-diff).\n"
+        "`git diff` then reports what a change of a spec affects (`git log` and `git show` with --ext-diff).\n"
         f"To undo: git config --unset {KEY}"
     )

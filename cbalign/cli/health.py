@@ -1,4 +1,4 @@
-"""What is installed, what conflicts, and what to do: the checks of `cbalign doctor`."""
+"""The checks of `cbalign doctor`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cbalign.errors import DeviceError
 from cbalign.runtime.machine import ask_gpus
 
 State = Literal["ok", "absent", "problem"]
-LEAST_FREE = 2 * 2**30  # bytes; one checkpoint of the published model, its teacher and its optimiser take 4 GiB
+LEAST_FREE = 2 * 2**30  # bytes; a checkpoint of the published model with teacher and optimiser takes 4 GiB
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at and found; `absent` is something optional. `remedy` says what to do."""
+    """The result of a check; `absent` means that something optional is missing."""
 
     name: str
     state: State
@@ -33,16 +33,16 @@ class Check:
 
 
 def checks(folder: Path) -> Iterator[Check]:
-    """Everything that cbalign depends on.
+    """Check everything that cbalign depends on.
 
     Args:
-        folder: where runs and bundles would be written.
+        folder: where runs and bundles are written.
     """
     yield Check("python", "ok", f"{platform.python_version()}, {sys.executable}")
     yield Check("system", "ok", f"{platform.platform()}, {os.cpu_count()} cores{_memory()}")
     gpus = _gpus()
     for check in _packages():
-        # CUDA's packages are gigabytes that do nothing where there is no GPU.
+        # CUDA's packages take gigabytes and are useless without a GPU.
         useless = check.name == "extra gpu" and check.state == "absent" and not gpus
         yield replace(check, remedy=None) if useless else check
     yield from (Check("gpu", "ok", gpu) for gpu in gpus) if gpus else [Check("gpu", "absent", "no NVIDIA GPU")]
@@ -62,7 +62,7 @@ def _packages() -> Iterator[Check]:
     try:
         own = metadata.distribution("cbalign")
     except metadata.PackageNotFoundError:
-        yield Check("cbalign", "problem", "runs from source, without being installed", "pip install -e .")
+        yield Check("cbalign", "problem", "runs from source, is not installed", "pip install -e .")
         return
     yield Check("cbalign", "ok", f"{own.version}, {Path(cbalign.__file__).parent}")
     yield _group("packages", list(_required("cbalign", "")), "pip install --upgrade cbalign", optional=False)
@@ -72,7 +72,7 @@ def _packages() -> Iterator[Check]:
 
 
 def _required(package: str, extra: str) -> Iterator[Requirement]:
-    """What a package requires on this machine, or what its extra adds to that; extras of others spelt out."""
+    """Requirements of a package on this machine, or those that an extra adds; extras of other packages are resolved."""
     try:
         texts = metadata.requires(package) or []
     except metadata.PackageNotFoundError:
@@ -106,7 +106,7 @@ def _group(name: str, requirements: Sequence[Requirement], install: str, *, opti
 
 
 def _gpus() -> list[str]:
-    """Name, memory and driver of each NVIDIA GPU that the driver knows."""
+    """Name, memory and driver version of each NVIDIA GPU."""
     found = ask_gpus("name", "memory.total", "driver_version")
     return [f"{name}, {size} MiB, driver {driver}" for name, size, driver in found]
 
@@ -161,9 +161,7 @@ def _torch(gpus: Sequence[str]) -> Check:
     if not gpus:
         return Check("torch", "ok", found)
     if not torch.cuda.is_available():
-        remedy = (
-            "Install a torch that was built for the driver's CUDA version: https://pytorch.org/get-started/locally/"
-        )
+        remedy = "Install a build of torch for the driver's CUDA version: https://pytorch.org/get-started/locally/"
         return Check("torch", "problem", f"{found}; it does not see the GPU", remedy)
     major, minor = torch.cuda.get_device_capability()
     return Check("torch", "ok", f"{found}; sees {torch.cuda.device_count()} GPU, compute capability {major}.{minor}")
@@ -173,7 +171,7 @@ def _disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free
     found = f"{free / 2**30:.1f} GiB free in {folder.resolve()}"
     if not os.access(folder, os.W_OK):
-        return Check("disk", "problem", f"{folder.resolve()} cannot be written", "Work in a folder of your own.")
+        return Check("disk", "problem", f"{folder.resolve()} is not writable", "Use a folder that you can write to.")
     if free < LEAST_FREE:
-        return Check("disk", "problem", found, "Free some space, or train with --runs-dir on another disk.")
+        return Check("disk", "problem", found, "Free some space, or use --runs-dir on another disk.")
     return Check("disk", "ok", found)

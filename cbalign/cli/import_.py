@@ -1,4 +1,4 @@
-"""`cbalign import`: weights that others published, as a run."""
+"""`cbalign import`: import published weights as a run."""
 
 from __future__ import annotations
 
@@ -7,32 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import json_option, profile_option, set_option
+from cbalign.runtime.table import Table
 
 if TYPE_CHECKING:
     from cbalign.interop.import_albef import Imported
-    from cbalign.models.albef_import import Taken
-
-PARTS = (
-    ("image tower", "student.vision."),
-    ("text tower", "student.text."),
-    ("fusion", "student.fusion."),
-    ("masked-language head", "student.masked_language_head."),
-    ("projections", "student."),
-    ("teacher", "teacher."),
-    ("match head", "match_head."),
-    ("temperature", "temperature."),
-    ("queues", "image_queue."),
-    ("queues", "text_queue."),
-    ("queues", "queues:"),
-    ("codebook", "codebook."),
-)
+    from cbalign.models.weights import WeightReport
 
 
 @click.group("import")
 def import_() -> None:
-    """Turn published weights into a run."""
+    """Import published weights as a run."""
 
 
 @import_.command()
@@ -40,18 +26,22 @@ def import_() -> None:
 @click.option(
     "--spec",
     metavar="SPEC",
-    shell_complete=offers.specs,
-    help="The experiment that the run is to be of; else it is read off the file.",
+    shell_complete=completions.specs,
+    help="Experiment of the run; inferred from FILE by default.",
 )
 @set_option
 @profile_option
 @click.option(
-    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where new runs go."
+    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Folder for new runs."
 )
 @click.option("--name", help="Name of the run.")
-@click.option("--tokenizer", metavar="FOLDER", help="Folder or hub name of the BERT whose vocabulary FILE uses.")
-@click.option("--image-heads", type=click.IntRange(min=1), help="Attention heads of the image tower, if not width/64.")
-@click.option("--text-heads", type=click.IntRange(min=1), help="Attention heads of the text layers, if not width/64.")
+@click.option("--tokenizer", metavar="FOLDER", help="Folder or hub name of the tokenizer that FILE was trained with.")
+@click.option(
+    "--image-heads", type=click.IntRange(min=1), help="Attention heads of the image tower.  [default: width/64]"
+)
+@click.option(
+    "--text-heads", type=click.IntRange(min=1), help="Attention heads of the text layers.  [default: width/64]"
+)
 @json_option
 def albef(
     file: Path,
@@ -65,16 +55,16 @@ def albef(
     text_heads: int | None,
     as_json: bool,
 ) -> None:
-    """Make a run of a pretraining or retrieval checkpoint of ALBEF or TCL.
+    """Import a pretraining or retrieval checkpoint of ALBEF or TCL as a run.
 
-    FILE is an ALBEF.pth with or without teacher and queues, or the bare state dict of a fine-tuned release. It is
-    read without running code that it may hold. The run can be evaluated, exported and trained on at once; without
-    --spec its data are the OpenMoji drawings.
+    FILE is an ALBEF.pth with or without teacher and queues, or the state dict of a fine-tuned release. It is read
+    without executing code. The run can be evaluated, exported and resumed; without --spec its data are the OpenMoji
+    drawings.
     """
     from cbalign.experiment.load import load_experiment
 
     if spec is None and (overrides or profiles):
-        raise click.UsageError("--set and --profile change a spec: name it with --spec.")
+        raise click.UsageError("--set and --profile need --spec.")
     named = overrides if name is None else (*overrides, f"name={name}")
     loaded = None if spec is None else load_experiment(spec, named, profiles=profiles, check_files=False)
 
@@ -92,47 +82,48 @@ def albef(
     if as_json:
         console.document(_document(made))
         return
-    console.note(_table(made.taken))
-    for title, names in _lists(made.taken):
-        console.note("\n".join([f"\n{title}:", *(f"  {each}" for each in names)]))
+    lists = ["\n".join([f"{title}:", *(f"  {each}" for each in names)]) for title, names in _lists(made.report)]
+    console.note_blocks(_table(made), *lists)
     console.note(f"\n{made.parameters / 1e6:.1f} M trainable parameters; next: cbalign evaluate {made.run.folder}")
     console.result(str(made.run.folder))
 
 
-def _table(taken: Taken) -> str:
-    """How many tensors of each part were taken over, copied, reshaped or made anew."""
-    outcomes = (taken.loaded, taken.copied, taken.reshaped, taken.new)
-    rows = []
-    for part in dict.fromkeys(name for name, _ in PARTS):
-        counts = [sum(_part(name) == part for name in names) for names in outcomes]
-        if any(counts):
-            rows.append([part, *(str(count) if count else "" for count in counts)])
-    return console.table(["part", "loaded", "from student", "reshaped", "missing"], rows, right=(1, 2, 3, 4))
+def _table(made: Imported) -> Table:
+    """The number of tensors of each part that were loaded, copied, reshaped or left at their initial values."""
+    report = made.report
+    named = (report.loaded, report.copied, report.reshaped, report.missing)
+    outcomes = [[_part(made, name) for name in names] for names in named]
+    parts = dict.fromkeys(_part(made, name) for name in made.tensors.tensors)
+    counts = {part: [outcome.count(part) for outcome in outcomes] for part in parts}
+    rows = [[part, *(str(count or "") for count in each)] for part, each in counts.items() if any(each)]
+    return Table.of(["part", "loaded", "from student", "reshaped", "missing"], rows, right=(1, 2, 3, 4))
 
 
-def _part(name: str) -> str:
-    return next(part for part, prefix in PARTS if name.startswith(prefix))
+def _part(made: Imported, line: str) -> str:
+    """The part of the tensor that a line of the report begins with."""
+    tensor = made.tensors.tensors[line.partition(":")[0]]
+    return "teacher" if tensor.teacher else tensor.part
 
 
-def _lists(taken: Taken) -> list[tuple[str, tuple[str, ...]]]:
+def _lists(report: WeightReport) -> list[tuple[str, tuple[str, ...]]]:
     titled = [
-        ("reshaped", taken.reshaped),
-        ("missing in the file, new here", taken.new),
-        ("unexpected in the file, left out", taken.unexpected),
-        ("left out because they repeat others", taken.redundant),
+        ("reshaped", report.reshaped),
+        ("missing in the file, initialised", report.missing),
+        ("unexpected in the file, skipped", report.unexpected),
+        ("skipped duplicates", report.redundant),
     ]
     return [(title, names) for title, names in titled if names]
 
 
 def _document(made: Imported) -> dict[str, object]:
-    taken = made.taken
+    report = made.report
     return {
         "run": str(made.run.folder),
         "parameters": made.parameters,
-        "loaded": list(taken.loaded),
-        "from_student": list(taken.copied),
-        "reshaped": list(taken.reshaped),
-        "missing": list(taken.new),
-        "unexpected": list(taken.unexpected),
-        "redundant": list(taken.redundant),
+        "loaded": list(report.loaded),
+        "from_student": list(report.copied),
+        "reshaped": list(report.reshaped),
+        "missing": list(report.missing),
+        "unexpected": list(report.unexpected),
+        "redundant": list(report.redundant),
     }

@@ -1,4 +1,4 @@
-"""`cbalign init`: a spec for a folder of data."""
+"""`cbalign init`: write a spec for a folder of data."""
 
 from __future__ import annotations
 
@@ -15,38 +15,42 @@ SCHEMA_FILE = ".cbalign/experiment.json"
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="By default FOLDER's name here.")
-@click.option("--name", help="Name of the experiment; by default that of FOLDER.")
+@click.option(
+    "--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Spec to write.  [default: NAME.yaml]"
+)
+@click.option("--name", help="Name of the experiment.  [default: name of FOLDER]")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @json_option
 def init(folder: Path, output: Path | None, name: str | None, force: bool, as_json: bool) -> None:
-    """Look at the data in FOLDER and write a valid spec for them, with comments on what was found.
+    """Detect the data in FOLDER and write a valid spec for them, with comments on what was found.
 
-    It finds CSV and TSV files, ALBEF's JSON lists, Karpathy's splits and webdataset shards. Beside the spec goes the
-    JSON Schema by which editors complete and check it.
+    Supported formats are CSV and TSV files, ALBEF's JSON lists, Karpathy's splits and webdataset shards. The JSON
+    Schema for editors is written next to the spec.
     """
     from cbalign.data.discover import discover
     from cbalign.data.proposal import propose
     from cbalign.errors import DataError, UsageError
 
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder.", remedy="Name the folder that holds the data.")
+        raise UsageError(f"{folder} is not a folder.", remedy="Use the folder of the data.")
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "experiment"
     target = output or Path(f"{name}.yaml")
     if target.exists() and not force:
-        raise UsageError(f"{target} exists.", remedy="Name another file with --output, or replace it with --force.")
+        raise UsageError(
+            f"{target} already exists.", remedy="Choose another file with --output, or replace it with --force."
+        )
     discovery = discover(folder)
     if not discovery.found:
-        told = "".join(f"\n  {reason}" for reason in discovery.passed_over)
+        reasons = "".join(f"\n  {reason}" for reason in discovery.passed_over)
         raise DataError(
-            f"{folder}: no data that a source can read{':' if told else '.'}{told}",
-            remedy="Sources read CSV of image and caption, ALBEF's JSON lists, Karpathy's splits and webdataset tars.",
+            f"{folder}: no data that a source can read{':' if reasons else '.'}{reasons}",
+            remedy="Supported are CSV files, ALBEF's JSON lists, Karpathy's splits and webdataset shards.",
         )
     proposal = propose(discovery.found, name, target.absolute().parent, SCHEMA_FILE)
     for reason in discovery.passed_over:
-        console.note(f"passed over: {reason}")
+        console.note(f"skipped: {reason}")
     for left in proposal.left_out:
-        console.note(f"left out, smaller: {left.told}")
+        console.note(f"skipped, smaller: {left.told}")
     _write(target, proposal.text)
     if as_json:
         used = [{"split": each.split, "told": each.told, "entries": each.entries} for each in proposal.used]
@@ -59,15 +63,14 @@ def init(folder: Path, output: Path | None, name: str | None, force: bool, as_js
 
 
 def _write(target: Path, text: str) -> None:
-    """Write schema and spec; the spec gets its name only when it is known to be valid."""
-    import json
-
+    """Write schema and spec; the spec gets its name only after it was validated."""
     from cbalign.experiment.load import load_experiment
     from cbalign.experiment.schema import json_schema
+    from cbalign.runtime.document import json_document
 
     schema = target.parent / SCHEMA_FILE
     schema.parent.mkdir(exist_ok=True)
-    schema.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    schema.write_text(json_document(json_schema()), encoding="utf-8")
     draft = target.with_name(f".{target.name}.draft")
     draft.write_text(text, encoding="utf-8")
     try:

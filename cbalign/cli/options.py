@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-from cbalign.cli import offers
+from cbalign.cli import completions
 
-spec_argument = click.argument("spec", metavar="SPEC", shell_complete=offers.specs_and_results)
+F = TypeVar("F", bound=Callable[..., Any])
+TEXT, JSON, MARKDOWN, CSV = "text", "json", "markdown", "csv"
+
+spec_argument = click.argument("spec", metavar="SPEC", shell_complete=completions.specs_and_results)
 set_option = click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="PATH=VALUE",
-    shell_complete=offers.overrides,
-    help="Change one value: a.b=value, +list=item, ~a.b (back to its default). May be repeated.",
+    shell_complete=completions.overrides,
+    help="Change one value: a.b=value, +list=item, ~a.b (restore the default). May be repeated.",
 )
 profile_option = click.option(
     "--profile",
     "profiles",
     multiple=True,
     metavar="NAME",
-    shell_complete=offers.profiles,
+    shell_complete=completions.profiles,
     help="Apply an overlay of the spec's `profiles`.",
 )
 patch_option = click.option(
@@ -31,15 +36,28 @@ patch_option = click.option(
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Apply a patch of `cbalign diff --format patch`; refused where what it replaces has changed.",
+    help="Apply a patch of `cbalign diff --format patch`; fails if a value that it replaces has changed.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 runs_dir_option = click.option(
-    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where the runs are."
+    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Folder of the runs."
 )
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or tensorrt.")
 require_option = click.option(
     "--require",
     type=click.Choice(["cuda", "tensorrt"]),
-    help="Exit with 4 unless this provider does the work, all of it.",
+    help="Exit with 4 unless this provider runs the whole model.",
 )
+
+
+def layout_options(command: F) -> F:
+    """Add `--json`, `--markdown` and `--csv` as the argument `layout`, which is `text` by default."""
+    options = (
+        click.option("--csv", "layout", flag_value=CSV, help="Print comma-separated values."),
+        click.option("--markdown", "layout", flag_value=MARKDOWN, help="Print a Markdown table."),
+        click.option("--json", "layout", flag_value=JSON, help="Print one JSON document and nothing else."),
+        click.option("--text", "layout", flag_value=TEXT, default=True, hidden=True),
+    )
+    for option in options:
+        command = option(command)
+    return command

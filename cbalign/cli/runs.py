@@ -1,4 +1,4 @@
-"""`cbalign runs`: what was trained so far, from the run directories alone."""
+"""`cbalign runs`: list, show, compare, repeat and remove runs, read from their directories."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import get_args
 
 import click
 
-from cbalign.cli import console, offers
-from cbalign.cli.options import json_option, runs_dir_option, set_option
-from cbalign.cli.tables import layout_options
+from cbalign.cli import completions, console
+from cbalign.cli.options import CSV, JSON, MARKDOWN, json_option, layout_options, runs_dir_option, set_option
 from cbalign.engine.manifest import Status
 
 STATES = get_args(Status)
-run_argument = click.argument("name", metavar="RUN", shell_complete=offers.runs)
+run_argument = click.argument("name", metavar="RUN", shell_complete=completions.runs)
 
 
 @click.group()
 def runs() -> None:
-    """Look at the runs that were made, compare, repeat and remove them.
+    """List, show, compare, repeat and remove runs.
 
     RUN is a run directory, `latest`, or the beginning of a run's name or of the id at its end.
     """
@@ -27,15 +26,17 @@ def runs() -> None:
 
 @runs.command("list")
 @runs_dir_option
-@click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these. May be repeated.")
 @click.option(
-    "--name", "names", multiple=True, metavar="PATTERN", help="Only experiments of this name; * for any text."
+    "--state", "states", multiple=True, type=click.Choice(STATES), help="List only runs in this state. May be repeated."
 )
 @click.option(
-    "--where", multiple=True, metavar="PATH=VALUE", shell_complete=offers.values,
-    help="Only runs with this setting. May be repeated.",
+    "--name", "names", multiple=True, metavar="PATTERN", help="List only experiments of this name; * matches any text."
+)
+@click.option(
+    "--where", multiple=True, metavar="PATH=VALUE", shell_complete=completions.values,
+    help="List only runs with this setting. May be repeated.",
 )  # fmt: skip
-@click.option("--metric", metavar="NAME", help="The metric to show, or the end of its name.")
+@click.option("--metric", metavar="NAME", help="Metric to show, or the end of its name.")
 @json_option
 def list_command(
     runs_dir: Path,
@@ -45,17 +46,17 @@ def list_command(
     metric: str | None,
     as_json: bool,
 ) -> None:
-    """List the runs, oldest first: state, checkpoint, age, size, and one metric, the last and the best of it."""
-    from cbalign.cli.runs_layouts import as_list
+    """List runs, oldest first: state, step, age, size, and the last and best value of one metric."""
+    from cbalign.cli.render.runs import list_blocks
     from cbalign.lab.runs.overview import overview, select
 
     found = [overview(run, metric) for run in select(runs_dir, states=states, names=names, where=where)]
     if as_json:
         console.document({"runs": [each.to_json() for each in found]})
     elif found:
-        console.result(as_list(found))
+        console.blocks(*list_blocks(found))
     else:
-        console.note(f"There are no {'such ' if states or names or where else ''}runs in {runs_dir}.")
+        console.note(f"No {'matching ' if states or names or where else ''}runs in {runs_dir}.")
 
 
 @runs.command("show")
@@ -63,32 +64,34 @@ def list_command(
 @runs_dir_option
 @json_option
 def show_command(name: str, runs_dir: Path, as_json: bool) -> None:
-    """Tell all about RUN: settings that are not defaults, attempts, environment, metrics, checkpoints, evaluations."""
-    from cbalign.cli.runs_layouts import as_card, as_card_data
+    """Show details of RUN: non-default settings, attempts, environment, metrics, checkpoints and evaluations."""
+    from cbalign.cli.render.runs import run_blocks, run_document
     from cbalign.lab.runs.detail import open_detail
     from cbalign.lab.runs.lookup import find_run
 
     detail = open_detail(find_run(runs_dir, name))
     if as_json:
-        console.document(as_card_data(detail))
+        console.document(run_document(detail))
     else:
-        console.result(as_card(detail))
+        console.blocks(*run_blocks(detail))
 
 
 @runs.command("compare")
-@click.argument("names", metavar="[RUN…]", nargs=-1, shell_complete=offers.runs)
+@click.argument("names", metavar="[RUN…]", nargs=-1, shell_complete=completions.runs)
 @runs_dir_option
-@click.option("--sort", "sort_by", metavar="METRIC", help="Best run first by this metric, or the end of its name.")
+@click.option(
+    "--sort", "sort_by", metavar="METRIC", help="Sort by this metric (or the end of its name), best run first."
+)
 @layout_options
 @click.pass_context
 def compare_command(
     ctx: click.Context, names: tuple[str, ...], runs_dir: Path, sort_by: str | None, layout: str
 ) -> None:
-    """Put runs side by side, all of the folder where none is named: only settings and metrics that differ.
+    """Compare runs, by default all runs of the folder: settings and metrics that differ.
 
-    Settings are grouped by what a change does, worst first. `cbalign diff A B` says more about two of them.
+    Settings are grouped by effect class, most severe first. `cbalign diff A B` compares two runs in more detail.
     """
-    from cbalign.cli import runs_layouts, tables
+    from cbalign.cli.render import run_comparison
     from cbalign.engine.run import find_runs
     from cbalign.lab.runs.comparison import compare_runs
     from cbalign.lab.runs.lookup import find_run
@@ -96,16 +99,16 @@ def compare_command(
     chosen = [find_run(runs_dir, name) for name in names] if names else find_runs(runs_dir)
     chosen = list({run.folder.resolve(): run for run in chosen}.values())
     if len(chosen) < 2:
-        raise click.UsageError(f"compare takes two runs or more; {'named' if names else 'there'} is {len(chosen)}.")
+        raise click.UsageError(f"compare needs at least two runs, {'got' if names else 'found'} {len(chosen)}.")
     compared = compare_runs(chosen, sort_by)
-    if layout == tables.JSON:
-        console.document(runs_layouts.as_comparison_data(compared))
-    elif layout == tables.CSV:
-        console.result(runs_layouts.as_comparison_csv(compared))
-    elif layout == tables.MARKDOWN:
-        console.result(runs_layouts.as_comparison_markdown(compared))
+    if layout == JSON:
+        console.document(run_comparison.comparison_document(compared))
+    elif layout == CSV:
+        console.result(run_comparison.comparison_csv(compared))
+    elif layout == MARKDOWN:
+        console.result(run_comparison.comparison_markdown(compared))
     else:
-        console.result(runs_layouts.as_comparison_text(compared, console.width()))
+        console.blocks(*run_comparison.comparison_blocks(compared))
 
 
 @runs.command("rerun")
@@ -113,9 +116,9 @@ def compare_command(
 @set_option
 @runs_dir_option
 def rerun_command(name: str, overrides: tuple[str, ...], runs_dir: Path) -> None:
-    """Train the settings of RUN again, as a new run that says which one it came from.
+    """Train the settings of RUN again as a new run, which records the run that it repeats.
 
-    Prints the new run directory on stdout when the training is finished. To go on with RUN itself: cbalign train RUN.
+    Prints the new run directory on stdout when the training is finished. To resume RUN itself: cbalign train RUN.
     """
     from cbalign.experiment.load import load_experiment
     from cbalign.lab.runs.lookup import find_run
@@ -123,21 +126,21 @@ def rerun_command(name: str, overrides: tuple[str, ...], runs_dir: Path) -> None
     old = find_run(runs_dir, name)
     loaded = load_experiment(old.resolved, overrides)
 
-    from cbalign.cli.train import report
+    from cbalign.cli.train import print_outcome
     from cbalign.engine.reporter import console_reporter
     from cbalign.tasks.train import train_experiment
 
     reporter = console_reporter(console.stderr(), interactive=console.is_interactive())
-    report(train_experiment(loaded, runs_dir, reporter, argv=sys.argv, rerun_of=old.folder.name))
+    print_outcome(train_experiment(loaded, runs_dir, reporter, argv=sys.argv, rerun_of=old.folder.name))
 
 
 @runs.command("remove")
-@click.argument("names", metavar="RUN…", nargs=-1, required=True, shell_complete=offers.runs)
+@click.argument("names", metavar="RUN…", nargs=-1, required=True, shell_complete=completions.runs)
 @runs_dir_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove_command(names: tuple[str, ...], runs_dir: Path, yes: bool) -> None:
-    """Remove runs with all that is in them, after asking. A run that is being trained is refused."""
-    from cbalign.cli.quantities import in_bytes
+    """Remove runs with all their files, after confirmation. Runs that are being trained cannot be removed."""
+    from cbalign.cli.render.quantities import in_bytes
     from cbalign.lab.runs.lookup import find_run
     from cbalign.lab.runs.overview import overview
     from cbalign.lab.runs.removal import check_removable, remove
@@ -150,7 +153,7 @@ def remove_command(names: tuple[str, ...], runs_dir: Path, yes: bool) -> None:
         console.note(f"{each.run.folder}: {each.status}, step {each.step}, {in_bytes(each.size)}")
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("nobody is there to ask: say --yes to remove them.")
+            raise click.UsageError("cannot ask for confirmation without a terminal: add --yes.")
         click.confirm(f"Remove {'it' if len(found) == 1 else f'these {len(found)} runs'}?", abort=True, err=True)
     for run in found:
         remove(runs_dir, run)

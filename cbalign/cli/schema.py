@@ -1,8 +1,6 @@
-"""`cbalign schema`: the JSON Schema of specs."""
+"""`cbalign schema`: print the JSON Schema of specs."""
 
 from __future__ import annotations
-
-import json
 
 import click
 
@@ -13,10 +11,11 @@ from cbalign.cli import console
 def schema() -> None:
     """Print the JSON Schema (2020-12) of spec files.
 
-    Save it and name it on a spec's first line, and an editor completes and explains settings:
+    Save it and refer to it in the first line of a spec, so that editors complete and describe settings:
 
     # yaml-language-server: $schema=experiment.json
     """
     from cbalign.experiment.schema import json_schema
+    from cbalign.runtime.document import json_document
 
-    console.result(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    console.result(json_document(json_schema()).rstrip())

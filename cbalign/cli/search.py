@@ -1,22 +1,21 @@
-"""`cbalign search`: the pictures of a folder that fit a text or look like an example."""
+"""`cbalign search`: find the images in a folder that match a text or an example image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import json_option
 from cbalign.errors import UsageError
+from cbalign.runtime.table import Table
 
 if TYPE_CHECKING:
     from cbalign.apps.search.find import Hit
-    from cbalign.apps.search.index import Changes, Report
+    from cbalign.apps.search.index import Changes, Index
     from cbalign.encoders import TextFeatures
     from cbalign.runtime.session import Session
 
@@ -24,21 +23,21 @@ _SHOWN_PROBLEMS = 5
 
 
 @click.command()
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results)
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.argument("text", required=False)
 @click.option(
     "--image", type=click.Path(path_type=Path, dir_okay=False), help="Search by an example image instead of a text."
 )
-@click.option("--top", default=12, show_default=True, type=click.IntRange(1, 1000), help="Pictures to show.")
+@click.option("--top", default=12, show_default=True, type=click.IntRange(1, 1000), help="Number of images to show.")
 @click.option(
     "--rerank", type=click.IntRange(min=0), metavar="K",
-    help="Nearest pictures that the matcher puts in order; 0 leaves it out.  [default: 16, if the bundle can]",
+    help="Number of nearest images to rerank with the matcher; 0 disables it.  [default: 16, if the bundle has one]",
 )  # fmt: skip
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a contact sheet to a file.")
-@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Where indexes are kept.")
+@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Folder of the indexes.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", help="Which graphs of the bundle.  [default: the first that it lists]")
+@click.option("--precision", help="Precision of the bundle.  [default: the first that it lists]")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads within one graph.")
 @json_option
 def search(
@@ -55,32 +54,30 @@ def search(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Find the pictures of FOLDER that fit TEXT, or that look like the example of --image.
+    """Find the images in FOLDER that match TEXT, or that look like the example of --image.
 
-    The first search of a folder encodes its pictures; later ones only what is new. Vectors are kept by content, so
-    that moving or copying files costs nothing. Links, and names that begin with a dot, are passed over.
+    The first search of a folder encodes all its images; later ones encode only new images. Vectors are stored by
+    content, so moved and copied files are not encoded again. Links and names that begin with a dot are skipped.
     """
     from dataclasses import asdict
 
     from cbalign.apps.search.find import find
     from cbalign.apps.search.find import rerank as put_in_order
-    from cbalign.apps.search.index import open_index
     from cbalign.runtime.images import decode_untrusted
     from cbalign.runtime.session import Session
     from cbalign.runtime.texts import check_text
 
     if (text is None) == (image is None):
-        raise UsageError("give one query", remedy='A text, "a red car", or --image FILE.')
+        raise UsageError("search needs one query", remedy='Give a text, such as "a red car", or --image FILE.')
     if image is not None and rerank:
-        raise UsageError("--rerank needs a text: the matcher compares pictures with words")
+        raise UsageError("--rerank needs a text query: the matcher compares images with texts")
     example = None if image is None else decode_untrusted(image)
     session = Session.open(bundle, device, precision, threads=threads)
     session.bundle.require_alignment()
     count = _rerank_count(session, text, rerank)
     if text is not None and (cut := check_text(text, session.tokenizer)):
         console.note(cut)
-    with progress() as report:
-        index = open_index(session, folder, cache, report)
+    index = load_index(session, folder, cache)
 
     start = perf_counter()
     words: TextFeatures | None = None
@@ -101,7 +98,7 @@ def search(
     describe_changes(index.changes)
     query = f"“{text}”" if text is not None else f"like {image}"
     if html is not None:
-        _write_sheet(html, query, f"{len(index.contents.paths):,} pictures of {index.folder}", index.folder, hits)
+        _write_sheet(html, query, f"{len(index.contents.paths):,} images in {index.folder}", index.folder, hits)
     if as_json:
         console.document(
             {
@@ -115,26 +112,26 @@ def search(
             }
         )
         return
-    console.result(_table(hits))
+    console.blocks(_table(hits))
 
 
 def _rerank_count(session: Session, text: str | None, asked: int | None) -> int:
     if asked is None:
         return 16 if text is not None and session.has_matcher else 0
     if asked and not session.has_matcher:
-        raise UsageError(f"{session.bundle.folder} has no match graph", remedy="Leave --rerank out.")
+        raise UsageError(f"{session.bundle.folder} has no match graph", remedy="Omit --rerank.")
     return asked
 
 
 def describe_changes(changes: Changes) -> None:
-    """Say on stderr what an update of the index did and what it had to leave out."""
+    """Report on stderr what an update of the index read and what it skipped."""
     if changes.read or changes.removed:
-        gone = f", {changes.removed:,} are gone" if changes.removed else ""
+        gone = f", {changes.removed:,} removed" if changes.removed else ""
         console.note(f"{changes.files:,} images: {changes.read:,} read, {changes.encoded:,} encoded{gone}")
     if changes.links:
-        console.note(f"links that were not followed: {changes.links:,}")
+        console.note(f"skipped links: {changes.links:,}")
     if changes.problems:
-        console.note(f"files that cannot be used: {len(changes.problems):,}")
+        console.note(f"unusable files: {len(changes.problems):,}")
         for path, problem in list(changes.problems.items())[:_SHOWN_PROBLEMS]:
             console.note(f"  {path or '.'}: {problem}")
         if len(changes.problems) > _SHOWN_PROBLEMS:
@@ -154,7 +151,7 @@ def _index_data(cache: Path, pictures: int, changes: Changes) -> dict[str, objec
     }
 
 
-def _table(hits: list[Hit]) -> str:
+def _table(hits: list[Hit]) -> Table:
     rows = [
         (
             str(number),
@@ -164,7 +161,7 @@ def _table(hits: list[Hit]) -> str:
         )
         for number, hit in enumerate(hits, 1)
     ]
-    return console.table(("", "cosine", "match", "picture"), rows, right=(0, 1, 2))
+    return Table.of(("", "cosine", "match", "image"), rows, right=(0, 1, 2))
 
 
 def _write_sheet(html: Path, query: str, about: str, folder: Path, hits: list[Hit]) -> None:
@@ -175,14 +172,9 @@ def _write_sheet(html: Path, query: str, about: str, folder: Path, hits: list[Hi
     console.note(f"contact sheet: {html}")
 
 
-@contextmanager
-def progress() -> Iterator[Report]:
-    """A bar on a terminal, silence elsewhere."""
-    if not console.is_interactive():
-        yield lambda done, total: None
-        return
-    from rich.progress import Progress
+def load_index(session: Session, folder: Path, cache: Path | None) -> Index:
+    """Open the index of a folder and bring it up to date, with a progress bar."""
+    from cbalign.apps.search.index import open_index
 
-    with Progress(console=console.stderr(), transient=True) as bars:
-        bar = bars.add_task("reading pictures", total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
+    with console.progress() as report:
+        return open_index(session, folder, cache, lambda done, total: report("reading images", done, total))

@@ -1,4 +1,4 @@
-"""`cbalign serve`: a bundle behind HTTP."""
+"""`cbalign serve`: serve a bundle over HTTP."""
 
 from __future__ import annotations
 
@@ -6,36 +6,44 @@ from pathlib import Path
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 
 
 @click.command()
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results)
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Pictures that /search looks through, as they are at the start.",
+    help="Images for /search, indexed once at the start.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 accepts other machines."
+)
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 chooses a free one.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", help="Which graphs of the bundle.  [default: the first that it lists]")
+@click.option("--precision", help="Precision of the bundle.  [default: the first that it lists]")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads within one graph.")
 @click.option(
-    "--max-batch", default=16, show_default=True, type=click.IntRange(1, 256), help="Items per run of a graph."
+    "--max-batch", default=16, show_default=True, type=click.IntRange(1, 256), help="Maximum items per batch."
 )
 @click.option(
     "--max-wait", default=5.0, show_default=True, type=click.FloatRange(0, 1000), metavar="MS",
-    help="How long a batch waits for more items.",
+    help="Maximum time that a batch waits for more items.",
 )  # fmt: skip
 @click.option(
     "--max-queue", default=256, show_default=True, type=click.IntRange(min=64),
-    help="Items waiting for a graph before requests are turned away (429).",
+    help="Maximum queued items; further requests are rejected (429).",
 )  # fmt: skip
 @click.option(
     "--max-requests", default=64, show_default=True, type=click.IntRange(min=1),
-    help="Requests at a time before others are turned away (429).",
+    help="Maximum concurrent requests; further requests are rejected (429).",
 )  # fmt: skip
 @click.option(
     "--max-body",
@@ -43,7 +51,7 @@ from cbalign.cli import console, offers
     show_default=True,
     type=click.FloatRange(0.01, 1000),
     metavar="MB",
-    help="Size of a request.",
+    help="Maximum size of a request.",
 )
 @click.option(
     "--max-pixels",
@@ -51,7 +59,7 @@ from cbalign.cli import console, offers
     show_default=True,
     type=click.FloatRange(0.01, 178),
     metavar="MP",
-    help="Megapixels of an image.",
+    help="Maximum size of an image in megapixels.",
 )
 @click.option(
     "--timeout",
@@ -59,9 +67,9 @@ from cbalign.cli import console, offers
     show_default=True,
     type=click.FloatRange(0.1, 3600),
     metavar="S",
-    help="For one answer, and for ending.",
+    help="Timeout of a request, and of the shutdown.",
 )
-@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Where the index of --images is kept.")
+@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Folder of the index of --images.")
 def serve(
     bundle: Path,
     images: Path | None,
@@ -79,19 +87,18 @@ def serve(
     timeout: float,
     cache: Path | None,
 ) -> None:
-    """Answer requests with BUNDLE: /encode/image, /encode/text, /match, /search, /healthz, /metrics.
+    """Serve BUNDLE over HTTP: /encode/image, /encode/text, /match, /search, /healthz, /metrics.
 
-    Prints its address when it is ready; the page there is for trying it out, /openapi.json describes it. There is no
-    access control: keep it on this machine, or behind something that has.
+    Prints the address when the server is ready. The page at this address is for trying it out; /openapi.json describes
+    the API. There is no access control: listen only on this machine, or put a proxy with access control in front.
     """
-    from cbalign.apps.search.index import open_index
     from cbalign.apps.serving.app import create_app
     from cbalign.apps.serving.batching import BatchLimits
     from cbalign.apps.serving.gate import RequestLimits
     from cbalign.apps.serving.metrics import Metrics
     from cbalign.apps.serving.server import bind, serve_until_stopped
     from cbalign.apps.serving.service import Service
-    from cbalign.cli.search import describe_changes, progress
+    from cbalign.cli.search import describe_changes, load_index
     from cbalign.runtime.session import Session
 
     listening = bind(host, port)
@@ -99,8 +106,7 @@ def serve(
     session.bundle.require_alignment()
     index = None
     if images is not None:
-        with progress() as report:
-            index = open_index(session, images, cache, report)
+        index = load_index(session, images, cache)
         describe_changes(index.changes)
     batches = BatchLimits(max_batch, max_wait / 1000, max_queue)
     service = Service(session, index, batches, round(max_pixels * 1e6), Metrics(session))

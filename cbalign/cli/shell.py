@@ -1,4 +1,4 @@
-"""The group of all verbs: lazy, with near misses suggested, and the one place where errors become exit codes."""
+"""The group of all verbs: imports them lazily, suggests similar names, and maps errors to exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -22,31 +21,26 @@ from cbalign.errors import Interrupted, SpecError
 
 BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
 INTERRUPTED = 130
-COMPLETING = "_CBALIGN_COMPLETE"  # where the script of a shell says what it wants
+COMPLETING = "_CBALIGN_COMPLETE"  # the variable by which a shell asks for completions
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A command: its module in `cbalign.cli` holds a click command of the module's name."""
+    """A command; `cbalign.cli.MODULE` contains a click command with the module's name."""
 
     name: str
     module: str
     group: str
     help: str
 
-    @property
-    def exists(self) -> bool:
-        """Whether its module is there."""
-        return Path(__file__).with_name(f"{self.module}.py").is_file()
-
 
 class Shell(click.Group):
-    """`cbalign`: parses, calls a verb, and turns whatever goes wrong into one message and an exit code."""
+    """Parse the command line, run a verb, and turn any error into one message and an exit code."""
 
     def __init__(self, verbs: Sequence[Verb]) -> None:
         super().__init__(
             name="cbalign",
-            help="One YAML file is one experiment: check it, train it, evaluate it, export it to ONNX, tell two apart.",
+            help="One YAML file is one experiment: check, train, evaluate, export to ONNX and compare experiments.",
             params=[
                 click.Option(
                     ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
@@ -55,25 +49,25 @@ class Shell(click.Group):
                 click.Option(["--debug"], is_flag=True, help="Show the traceback of an unexpected error."),
             ],
             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-            epilog="cbalign VERB --help tells more. Start with: cbalign cp quickstart my.yaml",
+            epilog="Run cbalign VERB --help for details. Start with: cbalign cp quickstart my.yaml",
         )  # fmt: skip
-        self._verbs = {verb.name: verb for verb in verbs if verb.exists}
+        self._verbs = {verb.name: verb for verb in verbs}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs that exist, in the order of the table."""
+        """List the verbs in the order of their definition."""
         return list(self._verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the verb's module."""
+        """Import the module of a verb and return its command."""
         verb = self._verbs.get(cmd_name)
         if verb is None:
             return None
         command = getattr(importlib.import_module(f"cbalign.cli.{verb.module}"), verb.module)
-        assert isinstance(command, click.Command), f"{verb.module} is no click command"
+        assert isinstance(command, click.Command), f"{verb.module} is not a click command"
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Verbs from the table alone, and options."""
+        """Complete verbs, without importing them, and options."""
         fitting = (verb for verb in self._verbs.values() if verb.name.startswith(incomplete))
         verbs = [CompletionItem(verb.name, help=verb.help) for verb in fitting]
         return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
@@ -81,21 +75,21 @@ class Shell(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb, or say which one was probably meant."""
+        """Find the verb, or suggest a similar one."""
         if args and args[0] not in self._verbs and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self._verbs, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
-            ctx.fail(f"There is no verb {args[0]!r}.{meant}")
+            ctx.fail(f"Unknown verb {args[0]!r}.{meant}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The verbs under their headings, from the table alone."""
+        """List the verbs by group, without importing them."""
         for group in dict.fromkeys(verb.group for verb in self._verbs.values()):
             with formatter.section(group):
                 formatter.write_dl([(v.name, v.help) for v in self._verbs.values() if v.group == group], col_max=12)
 
     def invoke(self, ctx: click.Context) -> None:
-        """Run the verb. Its return value is nobody's exit code."""
+        """Run the verb and discard its return value; only `ctx.exit` sets an exit code."""
         try:
             super().invoke(ctx)
             sys.stdout.flush()
@@ -104,16 +98,16 @@ class Shell(click.Group):
             raise click.exceptions.Exit(BROKEN_PIPE) from None
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
-        """Run the command line and exit; every failure ends here.
+        """Run the command line and exit; every error is handled here.
 
-        Exit codes: 0 fine, 1 negative answer, 2 usage or invalid spec, 3 data or storage, 4 device, 5 divergence,
-        75 interrupted but resumable, 130 interrupted, 141 the reader of our output went away.
+        Exit codes: 0 success, 1 negative result, 2 usage or invalid spec, 3 data or storage, 4 device, 5 divergence,
+        75 interrupted but resumable, 130 interrupted, 141 broken pipe on stdout.
         """
         console.prepare_streams()
         if COMPLETING in os.environ:
-            from cbalign.cli.completion import teach_click
+            from cbalign.cli.completion import register_bash
 
-            teach_click()
+            register_bash()
         words = list(sys.argv[1:] if args is None else args)
         try:
             code = super().main(words, prog_name or "cbalign", **{**extra, "standalone_mode": False})
@@ -139,7 +133,7 @@ def _report(error: Exception, *, debug: bool) -> int:
         _abandon_stdout()
     if leave_report(failure.message, failure.remedy, failure.exit_code, type(error).__name__):
         return failure.exit_code
-    if isinstance(error, Interrupted | SpecError):  # these begin with what they are about
+    if isinstance(error, Interrupted | SpecError):  # their messages begin with the file or the run
         console.note(str(error))
     else:
         console.error(failure.message, failure.remedy)
@@ -153,13 +147,13 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 
 def _is_connected() -> bool:
-    """Whether connections to other processes are open still, because one of those is gone."""
+    """Whether connections to other processes are still open, as after the loss of one of them."""
     distributed = sys.modules.get("torch.distributed")
     return distributed is not None and bool(distributed.is_initialized())
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit without the transport's farewell, which might wait for a process that is gone."""
+    """Exit without closing connections to other processes, which could block if one of them has died."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -167,7 +161,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _abandon_stdout() -> None:
-    """Let the interpreter's last flush succeed: nobody can be told any more."""
+    """Redirect stdout to the null device, so that the interpreter can flush it at exit."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):

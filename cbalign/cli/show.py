@@ -1,4 +1,4 @@
-"""`cbalign show`: a spec as it counts."""
+"""`cbalign show`: print a spec with its bases and changes applied."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @set_option
 @profile_option
 @patch_option
-@click.option("--resolved", is_flag=True, help="With every default filled in.")
-@click.option("--origins", is_flag=True, help="Say beside each value where it was set.")
+@click.option("--resolved", is_flag=True, help="Fill in all defaults.")
+@click.option("--origins", is_flag=True, help="Add the origin of each value as a comment.")
 @json_option
 def show(
     spec: str,
@@ -31,7 +31,7 @@ def show(
     origins: bool,
     as_json: bool,
 ) -> None:
-    """Print SPEC with its bases and changes applied. SPEC may be REV:path, a run or a bundle, too.
+    """Print SPEC with its bases and changes applied. SPEC may also be REV:path, a run or a bundle.
 
     `show A --patch CHANGE.yaml > B.yaml` writes A with a patch applied.
     """
@@ -39,22 +39,22 @@ def show(
     from cbalign.experiment.operands import open_operand
 
     loaded = open_operand(spec, overrides, profiles, patches).loaded
-    told = {path: str(origin) for path, origin in loaded.origins.items()}
+    sources = {path: str(origin) for path, origin in loaded.origins.items()}
     data: Data = as_data(loaded.experiment)
     if not resolved:
-        data = _only(data, {path for path, origin in told.items() if origin != "default"}, "")
+        data = _only(data, {path for path, origin in sources.items() if origin != "default"}, "")
     if as_json:
         mark = fingerprint(loaded.experiment)
-        extra = {"origins": told} if origins else {}
+        extra = {"origins": sources} if origins else {}
         console.document({"spec": data, "fingerprint": mark, **extra})
         return
-    for line in write_yaml(data, told if origins else None).splitlines():
+    for line in write_yaml(data, sources if origins else None).splitlines():
         value, mark, remark = line.rpartition("  # ") if origins else (line, "", "")
         console.result(f"{value}{click.style(mark + remark, dim=True)}" if mark else line)
 
 
 def _only(data: Data, paths: set[str], prefix: str) -> Data:
-    """The part of the data that `paths` name, and the sections on the way to them."""
+    """Return the part of the data that `paths` select, with the sections that contain it."""
     if isinstance(data, dict):
         kept = {
             name: _only(value, paths, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""`cbalign sweep`: one spec over many settings and seeds."""
+"""`cbalign sweep`: train a spec over settings and seeds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers, tables
+from cbalign.cli import completions, console
 from cbalign.cli.failures import failure_of
-from cbalign.cli.options import profile_option, runs_dir_option, set_option, spec_argument
-from cbalign.cli.tables import layout_options
+from cbalign.cli.options import (
+    CSV,
+    JSON,
+    MARKDOWN,
+    layout_options,
+    profile_option,
+    runs_dir_option,
+    set_option,
+    spec_argument,
+)
 
 if TYPE_CHECKING:
     from cbalign.lab.sweep.matrix import Cell
@@ -24,26 +32,34 @@ if TYPE_CHECKING:
     "--over",
     multiple=True,
     metavar="PATH=V,V|LOW..HIGH[:log]",
-    shell_complete=offers.values,
-    help="Try these values, with those of every other --over.",
+    shell_complete=completions.values,
+    help="Values of a setting, in all combinations with other --over. May be repeated.",
 )
 @click.option(
     "--paired",
     multiple=True,
     metavar="PATH=V,V",
-    shell_complete=offers.values,
-    help="Values that move together, one by one. Twice or more.",
+    shell_complete=completions.values,
+    help="Values that change together with those of other --paired. Use at least twice.",
 )
-@click.option("--random", "draws", type=click.IntRange(min=1), metavar="N", help="Draw N settings in place of all.")
-@click.option("--draw-seed", type=int, default=0, show_default=True, help="Seed of the draws.")
-@click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Train each with train.seed 0 to N-1.")
+@click.option(
+    "--random", "draws", type=click.IntRange(min=1), metavar="N", help="Draw N random combinations instead of all."
+)
+@click.option("--draw-seed", type=int, default=0, show_default=True, help="Seed of --random.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), metavar="N", help="Train each combination with train.seed 0 to N-1."
+)
 @set_option
 @profile_option
 @runs_dir_option
 @click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME", help="Show this metric, the end of its name, or a pattern."
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Metric to show: its name, the end of it, or a pattern. May be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Only check and show what would be trained.")
+@click.option("--dry-run", is_flag=True, help="Check and list the trainings without running them.")
 @layout_options
 @click.pass_context
 def sweep(
@@ -61,26 +77,26 @@ def sweep(
     dry_run: bool,
     layout: str,
 ) -> None:
-    """Train SPEC over a grid of settings, over paired or drawn ones, and over seeds; one training after the other.
+    """Train SPEC over a grid of settings, paired or random settings, and seeds, one training after the other.
 
     \b
     cbalign sweep spec.yaml --over train.optimizer.lr=1e-4,3e-4 --seeds 3
     cbalign sweep spec.yaml --paired train.batch_size=64,128 --paired train.optimizer.lr=1e-4,2e-4
     cbalign sweep spec.yaml --over train.optimizer.lr=1e-5..1e-3:log --random 20
 
-    Every combination is checked, and the list of them printed, before anything runs. What the folder of runs has
-    already is not trained again, and what was begun there is gone on with: after a signal (exit code 75) or a crash,
-    repeat the command. A training that fails does not stop the others.
+    All combinations are checked and listed before the first training. Finished runs in the folder of runs are not
+    trained again and interrupted ones are resumed: after a signal (exit code 75) or a crash, repeat the command. A
+    failed training does not stop the others.
 
-    Prints each setting's metrics on stdout, mean ± standard deviation over its seeds. The exit code is that of the
-    first failure.
+    Prints the metrics of each setting on stdout, as mean ± standard deviation over its seeds. The exit code is that of
+    the first failure.
     """
-    from cbalign.cli import sweep_layouts
+    from cbalign.cli.render import sweep as render
     from cbalign.lab.sweep.matrix import build_matrix, look_up, named
     from cbalign.lab.sweep.space import combinations, parse_axis
 
     if spec == "-":
-        raise click.UsageError("a sweep reads its spec several times: write it to a file.")
+        raise click.UsageError("sweep cannot read a spec from standard input: write it to a file.")
     changes = combinations(
         [parse_axis(text) for text in over],
         [parse_axis(text) for text in paired],
@@ -91,32 +107,32 @@ def sweep(
     cells = look_up(build_matrix(spec, overrides, profiles, changes), runs_dir)
     if len(cells) < len(changes):
         console.note(
-            f"{len(changes) - len(cells)} of {len(changes)} combinations come to the same training as another."
+            f"{len(changes) - len(cells)} of {len(changes)} combinations repeat another training and are skipped."
         )
     if dry_run:
         _print_matrix(cells, layout)
         return
-    console.note(sweep_layouts.matrix_text(cells))
+    console.note_blocks(render.matrix_table(cells))
     codes: list[int] = []
     done = _trained(cells, runs_dir, codes) if any(c.state in ("missing", "begun") for c in cells) else list(cells)
     for cell in done:
         if cell.state in ("diverged", "running"):
             codes.append(5 if cell.state == "diverged" else 1)
-            why = "diverged before" if cell.state == "diverged" else "is being trained by another process"
+            why = "has diverged" if cell.state == "diverged" else "is being trained by another process"
             console.note(f"{named(cell.changes)}: {cell.run.folder if cell.run else ''} {why}")
     _print_results(done, metrics, layout)
     ctx.exit(codes[0] if codes else 0)
 
 
 def _trained(cells: Sequence[Cell], runs_dir: Path, codes: list[int]) -> list[Cell]:
-    """Train what is to be trained; exit codes of failures are added to `codes`."""
+    """Run the missing trainings; exit codes of failures are added to `codes`."""
     from cbalign.engine.reporter import Reporter, console_reporter
     from cbalign.lab.sweep.conduct import conduct
     from cbalign.lab.sweep.matrix import named
 
     def begin(index: int, cell: Cell) -> None:
-        going_on = f", going on with {cell.run.folder}" if cell.run else ""
-        console.note(f"\n[{index + 1}/{len(cells)}] {named(cell.changes)}{going_on}")
+        resumed = f", resuming {cell.run.folder}" if cell.run else ""
+        console.note(f"\n[{index + 1}/{len(cells)}] {named(cell.changes)}{resumed}")
 
     def failed(error: Exception) -> str:
         failure = failure_of(error)
@@ -131,30 +147,32 @@ def _trained(cells: Sequence[Cell], runs_dir: Path, codes: list[int]) -> list[Ce
 
 
 def _print_matrix(cells: Sequence[Cell], layout: str) -> None:
-    from cbalign.cli import sweep_layouts
+    from cbalign.cli.render import sweep as render
 
-    if layout == tables.JSON:
-        console.document({"trainings": sweep_layouts.matrix_data(cells)})
-    elif layout == tables.CSV:
-        console.result(tables.comma_separated(*sweep_layouts.matrix_rows(cells)))
-    elif layout == tables.MARKDOWN:
-        console.result(tables.markdown(*sweep_layouts.matrix_rows(cells)))
+    if layout == JSON:
+        console.document({"trainings": render.matrix_document(cells)})
+    elif layout == CSV:
+        console.result(render.matrix_csv(cells))
+    elif layout == MARKDOWN:
+        console.result(render.matrix_table(cells).markdown())
     else:
-        console.result(sweep_layouts.matrix_text(cells))
+        console.blocks(render.matrix_table(cells))
 
 
 def _print_results(cells: Sequence[Cell], metrics: Sequence[str], layout: str) -> None:
-    from cbalign.cli import sweep_layouts
+    from cbalign.cli.render import sweep as render
     from cbalign.lab.runs.metrics import choose, headlines
     from cbalign.lab.sweep.results import collect
 
     rows = collect(cells)
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    if layout == tables.JSON:
-        console.document({"trainings": sweep_layouts.matrix_data(cells), "results": sweep_layouts.results_data(rows)})
-    elif layout == tables.CSV:
-        console.result(sweep_layouts.results_csv(rows, choose(names, metrics) if metrics and names else names))
+    if layout == JSON:
+        console.document({"trainings": render.matrix_document(cells), "results": render.results_document(rows)})
+    elif layout == CSV:
+        console.result(render.results_csv(rows, choose(names, metrics) if metrics and names else names))
     else:
         shown = choose(names, metrics) if metrics and names else headlines(names)
-        markdown = layout == tables.MARKDOWN
-        console.result((sweep_layouts.results_markdown if markdown else sweep_layouts.results_text)(rows, shown))
+        if layout == MARKDOWN:
+            console.result(render.results_markdown(rows, shown))
+        else:
+            console.blocks(*render.results_blocks(rows, shown))

@@ -1,4 +1,4 @@
-"""`cbalign train`: a spec in, a finished run out."""
+"""`cbalign train`: train a spec or resume a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import profile_option, set_option
 
 if TYPE_CHECKING:
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target", metavar="SPEC|RUN", shell_complete=offers.specs_and_results)
+@click.argument("target", metavar="SPEC|RUN", shell_complete=completions.specs_and_results)
 @set_option
 @profile_option
 @click.option(
-    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Where new runs go."
+    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Folder for new runs."
 )
-@click.option("--name", help="Name of the run, in place of the spec's.")
+@click.option("--name", help="Name of the run, instead of the spec's name.")
 @click.option(
     "--nproc",
     type=click.IntRange(min=1),
     default=1,
     metavar="N",
-    help="Train in N processes on this machine, one per GPU; on several machines start this with torchrun or srun.",
+    help="Train in N processes on this machine, one per GPU; for several machines use torchrun or srun.",
 )
 @click.pass_context
 def train(
@@ -40,10 +40,10 @@ def train(
     name: str | None,
     nproc: int,
 ) -> None:
-    """Train the experiment that SPEC describes, or go on with the run directory RUN.
+    """Train the experiment of SPEC, or resume the run directory RUN.
 
     Prints the run directory on stdout when the training is finished. Ctrl-C, SIGTERM and SIGUSR1 finish the step,
-    write a checkpoint and exit with 75; `cbalign train RUN` goes on from there, as it does after a crash.
+    write a checkpoint and exit with 75. `cbalign train RUN` resumes from there, or after a crash.
     """
     from cbalign.engine.launch import end_with_launcher, is_launched, launch
     from cbalign.engine.run import is_run, open_run
@@ -51,10 +51,10 @@ def train(
 
     if is_run(Path(target)):
         if name is not None or profiles:
-            raise click.UsageError("--name and --profile belong to a new run; this one has begun.")
+            raise click.UsageError("--name and --profile apply only to new runs.")
         run, loaded = open_run(Path(target)), None
     else:
-        # A mistake in the spec is told at once, before the seconds that torch takes to import.
+        # Mistakes in the spec are reported before the import of torch, which takes seconds.
         named = overrides if name is None else (*overrides, f"name={name}")
         run, loaded = None, load_experiment(target, named, profiles=profiles)
 
@@ -72,11 +72,11 @@ def train(
     else:
         assert loaded is not None, "either a run or a spec"
         trained = train_experiment(loaded, runs_dir, reporter, argv=sys.argv)
-    report(trained)
+    print_outcome(trained)
 
 
-def report(trained: Trained) -> None:
-    """Say how a training ended and what comes next; the run directory goes to stdout."""
+def print_outcome(trained: Trained) -> None:
+    """Print the outcome of a training and the next command on stderr, and the run directory on stdout."""
     from cbalign.engine.reporter import format_metrics, format_seconds
 
     if not trained.is_main:
@@ -87,7 +87,7 @@ def report(trained: Trained) -> None:
     if trained.metrics:
         console.note(f"final evaluation{format_metrics(trained.metrics)}")
     if not trained.experiment.task.is_evaluated:
-        console.note(f"next: a spec of the same task that starts from it, with init: {{run: {folder}}}")
+        console.note(f"next: train a spec of the same task with init: {{run: {folder}}}")
     elif trained.experiment.data.test is not None:
         console.note(f"next: cbalign evaluate {folder} --on test")
     else:
@@ -96,7 +96,7 @@ def report(trained: Trained) -> None:
 
 
 def _words(context: click.Context) -> list[str]:
-    """The command line of a process that is one of several: this one's."""
+    """The command line of one of several processes, which is that of this process."""
     values = context.params
     words = ["--debug"] if context.find_root().params.get("debug") else []
     words += ["train", values["target"], f"--nproc={values['nproc']}", f"--runs-dir={values['runs_dir']}"]

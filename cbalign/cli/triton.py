@@ -1,4 +1,4 @@
-"""The part of `cbalign export` that is about Triton."""
+"""Triton model repositories, for `cbalign export --triton`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from cbalign.cli import console
 
 
 def prepare(target: Path, repository: Path | None) -> None:
-    """Refuse what cannot end well before anything is exported.
+    """Check the arguments before anything is exported.
 
     Raises:
-        UsageError: a bundle without --triton, a repository that is there already, or a run whose model embeds no
-            images and texts.
+        UsageError: a bundle without --triton, a repository that already exists, or a run whose model does not
+            encode images and texts.
     """
     from cbalign.errors import UsageError
     from cbalign.runtime.bundle import is_bundle
 
     if repository is None:
         if is_bundle(target):
-            raise UsageError(
-                f"{target} is a bundle already", remedy="Add --triton DIR to make a Triton repository of it."
-            )
+            raise UsageError(f"{target} is already a bundle", remedy="Add --triton DIR to write a Triton repository.")
         return
     from cbalign.apps.serving.triton import require_new
     from cbalign.engine.run import open_run
@@ -33,13 +31,13 @@ def prepare(target: Path, repository: Path | None) -> None:
     task = load_experiment(open_run(target).resolved, check_files=False).experiment.task
     if task.items != "pairs":
         raise UsageError(
-            f"--triton: {target} is of the task {task.kind}; Triton serves models of pretraining and retrieval",
-            remedy="Leave --triton out.",
+            f"--triton: the task of {target} is {task.kind}; Triton repositories exist for pretraining and retrieval",
+            remedy="Omit --triton.",
         )
 
 
 def write(bundle: Path, repository: Path | None, precision: str | None = None, *, as_json: bool | None = None) -> None:
-    """Write the repository and say so; on stdout when it is all that was asked for (`as_json` says in which form)."""
+    """Write the repository and report it on stderr; if `as_json` is given, also on stdout, as JSON or text."""
     from cbalign.apps.serving.triton import write_triton
 
     assert repository is not None

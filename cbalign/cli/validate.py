@@ -1,4 +1,4 @@
-"""`cbalign validate`: every mistake of every spec, each where it was written."""
+"""`cbalign validate`: report every mistake of every spec with its position."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import json_option, profile_option, set_option
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("specs", metavar="SPEC…", nargs=-1, required=True, shell_complete=offers.specs)
+@click.argument("specs", metavar="SPEC…", nargs=-1, required=True, shell_complete=completions.specs)
 @set_option
 @profile_option
 @json_option
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     type=click.Choice(["text", "github"]),
     default="text",
     show_default=True,
-    help="github: workflow commands that mark the lines of a pull request.",
+    help="github: workflow commands that annotate the lines of a pull request.",
 )
-@click.option("--no-files", is_flag=True, help="Do not look whether the data files exist.")
+@click.option("--no-files", is_flag=True, help="Do not check whether the data files exist.")
 @click.pass_context
 def validate(
     ctx: click.Context,
@@ -39,8 +39,8 @@ def validate(
 ) -> None:
     """Check specs without training, downloading or a GPU.
 
-    SPEC is a file, `-` for standard input, or the name of a recipe. Its profiles are checked, too.
-    Exit code 2 when any has a mistake.
+    SPEC is a file, `-` for standard input, or the name of a recipe. All its profiles are checked.
+    Exits with 2 when a spec has a mistake.
     """
     mistakes = {spec: _mistakes(spec, overrides, profiles, not no_files) for spec in specs}
     wrong = [diagnostic for found in mistakes.values() for diagnostic in found]
@@ -59,7 +59,7 @@ def validate(
 
 
 def _mistakes(spec: str, overrides: tuple[str, ...], profiles: tuple[str, ...], check_files: bool) -> list[Diagnostic]:
-    """Of a spec as it is asked for, and where nobody asks for a profile, with each of its profiles."""
+    """Find the mistakes of a spec with the given profiles; if none are given, also with each of its profiles."""
     from cbalign.experiment.diagnostics import InvalidSpec
     from cbalign.experiment.load import load_experiment
 
@@ -77,7 +77,7 @@ def _mistakes(spec: str, overrides: tuple[str, ...], profiles: tuple[str, ...], 
 
 
 def _print_text(mistakes: dict[str, list[Diagnostic]]) -> None:
-    """Mistakes on stderr, a line for each good spec on stdout."""
+    """Print mistakes on stderr, and a line for each valid spec on stdout."""
     for spec, found in mistakes.items():
         if not found:
             console.result(f"{spec}: valid")

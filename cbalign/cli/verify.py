@@ -1,4 +1,4 @@
-"""`cbalign verify`: is this bundle what was exported, and does it compute here what it computed there?"""
+"""`cbalign verify`: check that a bundle is unchanged and computes the recorded outputs on this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbalign.cli import console, offers
+from cbalign.cli import completions, console
 from cbalign.cli.options import device_option, json_option, require_option
 
 if TYPE_CHECKING:
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=offers.results)
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results)
 @device_option
 @require_option
-@click.option("--precision", "precisions", multiple=True, help="Only these graphs. May be repeated.")
+@click.option("--precision", "precisions", multiple=True, help="Check only this precision. May be repeated.")
 @json_option
 def verify(bundle: Path, device: str, require: str | None, precisions: tuple[str, ...], as_json: bool) -> None:
-    """Check a bundle's files against its manifest, its graphs, where they run, and its recorded computation.
+    """Check a bundle: files against the manifest, graphs, the providers that run them, and recorded outputs.
 
-    Exits with 3 when a file is missing or changed, with 1 when the numbers differ, with 4 when a device that was asked
-    for is not there or would not do all of the work.
+    Exits with 3 when a file is missing or changed, with 1 when outputs differ, and with 4 when the requested device is
+    missing or would not run the whole model.
     """
     from cbalign.runtime.bundle import Bundle
     from cbalign.runtime.checker import has_checker
@@ -38,7 +38,7 @@ def verify(bundle: Path, device: str, require: str | None, precisions: tuple[str
     opened = Bundle.open(bundle)
     opened.verify()
     for name in opened.unlisted():
-        console.note(f"note: {bundle / name} is not in the manifest; nothing reads it")
+        console.note(f"note: {bundle / name} is not in the manifest and is not used")
     checked = _check_graphs(opened, precisions) if has_checker() else None
     reports = []
     for precision in precisions or opened.manifest.precisions:
@@ -48,11 +48,11 @@ def verify(bundle: Path, device: str, require: str | None, precisions: tuple[str
         files = len(opened.manifest.files)
         console.document({"bundle": str(bundle), "files": files, "checked_graphs": checked, "precisions": reports})
         return
-    lines = [f"{bundle}: {len(opened.manifest.files)} files as in the manifest"]
+    lines = [f"{bundle}: {len(opened.manifest.files)} files match the manifest"]
     if checked is None:
-        lines.append("graphs not run through the checker of ONNX: the package onnx is not installed")
+        lines.append("graphs not checked by the ONNX checker: the package onnx is not installed")
     else:
-        lines.append(f"{checked} graphs pass the checker of ONNX")
+        lines.append(f"{checked} graphs pass the ONNX checker")
     console.result("\n".join([*lines, *(line for report in reports for line in _lines(report))]))
 
 
@@ -96,13 +96,13 @@ def _lines(report: dict[str, object]) -> list[str]:
     assert isinstance(placement, dict)
     worst = max(differences, key=lambda name: differences[name])
     lines = [
-        f"{report['precision']} on {report['device']} ({report['why']}): {len(differences)} recorded outputs repeated, "
-        f"largest difference {differences[worst]:.2g} ({worst})"
+        f"{report['precision']} on {report['device']} ({report['why']}): {len(differences)} recorded outputs "
+        f"reproduced, largest difference {differences[worst]:.2g} ({worst})"
     ]
     for graph, providers in placement.items():
         for provider, found in providers.items():
-            work = ", ".join(f"{count} {name}" for name, count in found["work"].items()) or "no products"
+            work = ", ".join(f"{count} {name}" for name, count in found["work"].items()) or "no matrix products"
             why = "" if found["reason"] == report["why"] else f" ({found['reason']})"
             others = found["nodes"] - sum(found["work"].values())
-            lines.append(f"  {graph}: {found['nodes']} nodes on {provider}{why}: {work} and {others} others")
+            lines.append(f"  {graph}: {found['nodes']} nodes on {provider}{why}: {work} and {others} other nodes")
     return lines

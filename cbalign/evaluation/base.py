@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from cbalign.evaluation.layout import Block
+from cbalign.runtime.table import Block
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import numpy as np
 from cbalign.errors import DataError
 from cbalign.evaluation.base import PublishedProtocol, Result
 from cbalign.evaluation.codes import CodebookUse
-from cbalign.evaluation.layout import Block, Table
 from cbalign.evaluation.metrics import CONFIDENCE, Direction, Interval, RetrievalMetrics, paired_difference
 from cbalign.evaluation.scored import ScoredResult
+from cbalign.runtime.document import json_line
+from cbalign.runtime.table import Block, Table
 
 __all__ = ["Evaluation", "Result", "RetrievalResult", "file_name", "largest_difference", "surest_loss"]
 
@@ -142,21 +143,21 @@ class RetrievalResult(Result):
         """Lay out all results in one table below their captions."""
         several = len({result.split for result in results}) > 1
         rows = [row for result in results for row in result._rows(several)]
-        notes = tuple(result._codebook_note() for result in results if result.codebook is not None)
+        notes = [result._codebook_note() for result in results if result.codebook is not None]
         captions = dict.fromkeys(result._caption() for result in results)
-        return ["\n".join(captions), Table((_HEADER, *rows), left=2, notes=notes)]
+        return [*captions, Table.of(_HEADER, rows, right=range(2, len(_HEADER)), notes=notes, ruled=True)]
 
     def _caption(self) -> str:
         line = (
             f"{self.split} ({self.source}): {self.images:,} images × {self.texts:,} texts, {self.image_size} px; "
-            "recall in per cent: a right one among the first K, ties count against the model"
+            "R@K in per cent: a correct match among the first K, ties count against the model"
         )
         if self.zero_shot:
-            line += "; zero-shot: never trained on this data set"
+            line += "; zero-shot: not trained on this data set"
         if self.image_to_text.interval is not None:
             line += f"; [{CONFIDENCE} % interval over queries]"
         if self.skipped_images:
-            line += f"; {self.skipped_images:,} unreadable images left out"
+            line += f"; {self.skipped_images:,} unreadable images skipped"
         return line
 
     def _rows(self, name_split: bool) -> Iterator[tuple[str, ...]]:
@@ -170,7 +171,7 @@ class RetrievalResult(Result):
         return (
             f"codebook on {self.split}: {use.used} of {use.size} codes used (images {use.used_by_images}, texts "
             f"{use.used_by_texts}), perplexity {use.perplexity_images:.1f} and {use.perplexity_texts:.1f}, "
-            f"{use.agreement:.1f} % of texts share their image's code"
+            f"{use.agreement:.1f} % of texts have their image's code"
         )
 
 
@@ -204,7 +205,7 @@ class Evaluation:
     def to_json(self) -> str:
         """Return one JSON document."""
         values = {"schema_version": SCHEMA_VERSION, **self.to_data()}
-        return json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_line(values)
 
     @classmethod
     def from_json(cls, text: str, *, name: str = "evaluation") -> Evaluation:

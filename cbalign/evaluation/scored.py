@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from cbalign.encoders import IntArray
 from cbalign.errors import DataError
 from cbalign.evaluation.base import PublishedProtocol, Result
-from cbalign.evaluation.layout import Block, Table
 from cbalign.evaluation.metrics import CONFIDENCE, mean_interval
+from cbalign.runtime.table import Block, Column, Table
 
 ScoreArray = NDArray[np.float64]
 
@@ -33,12 +33,13 @@ class Confusion:
         return cls(tuple(labels), tuple(tuple(map(int, row)) for row in counts))
 
     def table(self) -> Table:
-        """Lay out the counts, with the share of each class that was predicted right."""
-        rows = [("is \\ taken for", *self.labels, "right %")]
+        """Lay out the counts, with the share of correct predictions of each class."""
+        header = ("label \\ prediction", *self.labels, "correct %")
+        rows = []
         for i, (label, counts) in enumerate(zip(self.labels, self.counts)):
             share = f"{100 * counts[i] / sum(counts):.1f}" if sum(counts) else "–"
             rows.append((label, *(f"{count:,}" for count in counts), share))
-        return Table(tuple(rows), left=1)
+        return Table.of(header, rows, right=range(1, len(header)), ruled=True)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class ScoredResult(Result):
     def _blocks(self) -> Iterator[Block]:
         yield self._caption()
         if self.metrics:
-            yield Table((("", "%"), *self._rows()), left=1)
+            yield Table.of((Column(), Column("%", right=True)), list(self._rows()), ruled=True)
         if self.confusion is not None:
             yield self.confusion.table()
 
@@ -136,9 +137,9 @@ class ScoredResult(Result):
         if self.interval is not None:
             line += f"; [{CONFIDENCE} % interval over items]"
         if self.skipped:
-            line += f"; {self.skipped:,} with unreadable images left out"
+            line += f"; {self.skipped:,} items with unreadable images skipped"
         if not self.metrics:
-            line += "; the answers are secret, nothing can be measured: write them to a file with --predictions"
+            line += "; answers are not public, no metrics: write predictions to a file with --predictions"
         return line
 
     def _rows(self) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,25 +54,6 @@ def read_bert_config(path: Path) -> BertConfig:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not the configuration of a BERT: {error!r}") from error
-
-
-@dataclass(frozen=True)
-class ViTConfig:
-    """Sizes of a plain vision transformer with a [CLS] token and feed-forward layers four times as wide."""
-
-    width: int
-    layers: int
-    patch_size: int
-
-
-_VIT_SIZES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12), "large": (1024, 24), "huge": (1280, 32)}
-_VIT_NAME = re.compile(r"(?:vit|deit)_(tiny|small|base|large|huge)_patch(\d+)_\d+(?:\.\w+)?")
-
-
-def vit_config(architecture: str) -> ViTConfig | None:
-    """Sizes of a plain ViT or DeiT by timm's name; `None` for timm's many other transformers."""
-    named = _VIT_NAME.fullmatch(architecture)
-    return ViTConfig(*_VIT_SIZES[named[1]], int(named[2])) if named else None
 
 
 def stem_channels(width: int, patch_size: int) -> tuple[int, ...]:

@@ -1,23 +1,14 @@
-"""Quantities that follow from a spec, without torch, data or weights, and from what a run knows of itself."""
+"""Quantities that follow from the settings of a spec, and from what is known about its model or run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.shapes import (
-    Shapes,
-    UnknownSizes,
-    state_bytes,
-    teacher_parameters,
-    tensor_shapes,
-    trainable_parameters,
-)
-from cbalign.models.sections.solvers import IPOTSection, SinkhornSection
-from cbalign.models.sections.towers import VisionSection
+from cbalign.experiment.tensors import TensorTable
 from cbalign.parts.duration import amount_and_unit
 
 MOMENTS_AND_GRADIENTS = 3  # of AdamW, as many float32 numbers for each trainable parameter
@@ -26,15 +17,27 @@ _FLOAT = 4
 
 @dataclass(frozen=True)
 class Known:
-    """What a run knows that its spec does not tell; `None` where it does not know either."""
+    """What is known about an experiment beyond its settings; `None` where it is not known.
+
+    Args:
+        vocabulary: number of tokens that the tokenizer knows.
+        processes: how many processes trained together.
+        steps_per_epoch, total_steps: as the run counted them.
+        trainable, teacher: numbers of parameters that the run recorded.
+        tensors: the tensors of the model: recorded, read from a checkpoint, or of the model built from the spec.
+        largest_vocabulary: the vocabulary that `tensors` were built for, where the real one is not known.
+        no_tensors: why `tensors` is None.
+    """
 
     vocabulary: int | None = None
     processes: int | None = None
     steps_per_epoch: int | None = None
     total_steps: int | None = None
-    trainable: int | None = None  # parameters
-    teacher: int | None = None  # parameters
-    shapes: Shapes | None = None  # of a checkpoint's tensors
+    trainable: int | None = None
+    teacher: int | None = None
+    tensors: TensorTable | None = None
+    largest_vocabulary: int | None = None
+    no_tensors: str = ""
 
 
 NOTHING = Known()
@@ -42,7 +45,7 @@ NOTHING = Known()
 
 @dataclass(frozen=True)
 class Quantity:
-    """A derived number, and how it comes about, or why it is not known."""
+    """A derived number with its formula, or the reason why it is not known."""
 
     name: str
     value: float | int | None
@@ -52,7 +55,7 @@ class Quantity:
 
 
 def derived_quantities(experiment: Experiment, known: Known = NOTHING) -> list[Quantity]:
-    """What the settings amount to; `None` where neither the spec nor `known` tells."""
+    """Numbers that follow from the settings and from what is known beyond them."""
     train, model = experiment.train, experiment.model
     devices = known.processes or 1
     batch = train.global_batch_size or train.batch_size * devices
@@ -69,7 +72,7 @@ def derived_quantities(experiment: Experiment, known: Known = NOTHING) -> list[Q
         ),
         *_length(experiment, known, batch),
         Quantity("peak learning rate per 256 pairs", train.optimizer.lr * 256 / batch, "lr x 256 / global batch"),
-        _image_tokens(model.vision),
+        _image_tokens(experiment),
         *_sizes(experiment, known),
         Quantity("queue length in steps", model.queue.length / batch, "queue.length / global batch"),
         _epsilon(experiment),
@@ -80,14 +83,14 @@ def derived_quantities(experiment: Experiment, known: Known = NOTHING) -> list[Q
 
 
 def _length(experiment: Experiment, known: Known, batch: int) -> Iterator[Quantity]:
-    """Steps and pairs; for a duration in epochs the length of the data has to be known."""
+    """Steps and pairs; a duration in epochs needs the size of the data."""
     amount, unit = amount_and_unit(experiment.train.duration)
     steps, formula = known.total_steps, "counted by the run"
     if unit == "steps":
         steps, formula = round(amount), "duration"
     elif steps is None and known.steps_per_epoch:
         steps, formula = round(amount * known.steps_per_epoch), "duration x steps per epoch of the run"
-    why = "" if steps else f"{experiment.train.duration} of data that a spec does not count"
+    why = "" if steps else f"{experiment.train.duration}, but a spec does not contain the size of the data"
     yield Quantity("optimiser steps", steps, formula, why)
     yield Quantity("pairs seen", steps * batch if steps else None, "steps x global batch", why)
 
@@ -96,39 +99,37 @@ def _epsilon(experiment: Experiment) -> Quantity:
     name = "entropic epsilon of the transport"
     if not experiment.needs_codebook:
         return Quantity(name, None, "epsilon", "no codebook")
-    match experiment.model.codebook.transport:
-        case IPOTSection() as ipot:
-            return Quantity(name, ipot.beta / ipot.iterations, "beta / iterations")
-        case SinkhornSection() as sinkhorn:
-            return Quantity(name, sinkhorn.epsilon, "epsilon")
+    found = experiment.model.codebook.transport.entropic_epsilon
+    if found is None:
+        return Quantity(name, None, "epsilon", "the solver has no entropic regularisation")
+    value, formula = found
+    return Quantity(name, value, formula)
 
 
 def _sizes(experiment: Experiment, known: Known) -> Iterator[Quantity]:
-    """Parameters, memory and disk, from the shapes of all tensors."""
-    shapes, why = shapes_of(experiment, known)
+    """Parameters, memory and disk, from the sizes of all tensors."""
+    table, why = known.tensors, known.no_tensors
+    if known.largest_vocabulary is not None:
+        table, why = None, f"the vocabulary comes from the captions, at most {known.largest_vocabulary:,} tokens"
     trainable, teacher, memory, disk = known.trainable, known.teacher, None, None
-    if shapes is not None:
-        trainable, teacher = trainable_parameters(experiment, shapes), teacher_parameters(shapes)
-        moving = _FLOAT * trainable
-        memory = state_bytes(shapes) + MOMENTS_AND_GRADIENTS * moving
-        disk = state_bytes(shapes) + (MOMENTS_AND_GRADIENTS - 1) * moving
-    yield Quantity("trainable parameters", trainable, "sizes of all tensors", "" if trainable else why)
-    yield Quantity("parameters of the teacher", teacher, "sizes of all tensors", "" if teacher else why)
-    yield Quantity("memory before activations", memory, "weights, teacher, queues, moments, gradients", why, "bytes")
-    yield Quantity("checkpoint", disk, "weights, teacher, queues, moments", why, "bytes")
+    if table is not None:
+        trainable = table.trainable_parameters if table.trainable_parameters is not None else trainable
+        teacher = table.teacher_parameters if table.teacher_parameters is not None else teacher
+        if trainable is not None:
+            memory = table.bytes + MOMENTS_AND_GRADIENTS * _FLOAT * trainable
+            disk = table.bytes + (MOMENTS_AND_GRADIENTS - 1) * _FLOAT * trainable
+        else:
+            why = "the run did not record which tensors are trained"
+    for found in (
+        Quantity("trainable parameters", trainable, "sizes of all tensors", why),
+        Quantity("parameters of the teacher", teacher, "sizes of all tensors", why),
+        Quantity("memory before activations", memory, "weights, teacher, queues, moments, gradients", why, "bytes"),
+        Quantity("checkpoint", disk, "weights, teacher, queues, moments", why, "bytes"),
+    ):
+        yield found if found.value is None else replace(found, unknown="")
 
 
-def shapes_of(experiment: Experiment, known: Known) -> tuple[Shapes | None, str]:
-    """The tensors of an experiment, a checkpoint's own where there is one; or `None` and why they are not known."""
-    if known.shapes is not None:
-        return known.shapes, ""
-    try:
-        return tensor_shapes(experiment, known.vocabulary), ""
-    except UnknownSizes as unknown:
-        return None, str(unknown)
-
-
-def _image_tokens(vision: VisionSection) -> Quantity:
-    tokens = (vision.image_size // vision.patch) ** 2 + 1 if vision.patch else None
-    why = "" if tokens else f"{vision.architecture} is not known without timm"
-    return Quantity("image tokens", tokens, "(image_size / patch_size)^2 + 1", why)
+def _image_tokens(experiment: Experiment) -> Quantity:
+    tokens = experiment.model.vision.token_count()
+    why = "" if tokens else "the settings of the image tower do not determine the number of image tokens"
+    return Quantity("image tokens", tokens, "tokens of one image", why)

@@ -6,44 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from cbalign.experiment.shapes import TEACHER, Shape, Shapes
-
-# What people call the tensors whose names begin so; the teacher's parts are those of the student.
-_PARTS = {
-    "vision.": "image tower",
-    "text.": "text tower",
-    "fusion.": "fusion layers",
-    "masked_language_head.": "masked-language head",
-    "image_projection.": "projections",
-    "text_projection.": "projections",
-    "image_queue.": "queues, which refill by themselves",
-    "text_queue.": "queues, which refill by themselves",
-    "codebook.": "codebook",
-    "match_head.": "match head",
-    "temperature.": "temperature",
-}
+from cbalign.experiment.tensors import Shape, TensorTable
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """A tensor of A or B that stays behind or starts anew; `None` is the side that lacks it."""
+    """A tensor that cannot be loaded from A into B; a shape is `None` for the side that lacks the tensor."""
 
     name: str
+    part: str
     before: Shape | None
     after: Shape | None
 
     @property
     def kind(self) -> Literal["reshaped", "only in A", "only in B"]:
-        """Why it does not load."""
+        """Why it cannot be loaded."""
         if self.after is None:
             return "only in A"
         return "only in B" if self.before is None else "reshaped"
-
-    @property
-    def part(self) -> str:
-        """The part of the model that it is of."""
-        own = self.name.removeprefix("student.").removeprefix(f"{TEACHER}network.")
-        return next((part for prefix, part in _PARTS.items() if own.startswith(prefix)), self.name.partition(".")[0])
 
     def __str__(self) -> str:
         if self.before is not None and self.after is not None:
@@ -51,18 +31,25 @@ class Misfit:
         return f"{self.name} {_sizes(self.before or self.after or ())}"
 
 
-def misfits(before: Shapes, after: Shapes) -> list[Misfit]:
-    """The tensors of two models that do not correspond, in the order of their models."""
-    names = dict.fromkeys((*after, *before))
-    return [Misfit(n, before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)]
+def misfits(before: TensorTable, after: TensorTable) -> list[Misfit]:
+    """The tensors that only one of two models has, or that have another shape, in the order of the models."""
+    old, new = before.shapes, after.shapes
+    names = dict.fromkeys((*new, *old))
+    return [Misfit(n, _part(n, before, after), old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
 
 
 def summarise(found: list[Misfit]) -> str:
-    """A few words for each part: `the codebook (2 reshaped, first codebook.prototypes 256×256 → 128×256)`."""
+    """A few words for each part: `codebook (2 reshaped, first codebook.prototypes 256×256 → 128×256)`."""
     parts: dict[str, list[Misfit]] = {}
     for misfit in found:
         parts.setdefault(misfit.part, []).append(misfit)
-    return "; ".join(f"the {part} ({', '.join(_counts(of_part))})" for part, of_part in parts.items())
+    return "; ".join(f"{part} ({', '.join(_counts(of_part))})" for part, of_part in parts.items())
+
+
+def _part(name: str, before: TensorTable, after: TensorTable) -> str:
+    """The part that a tensor belongs to, from a table that recorded it rather than from a header."""
+    found = [table.tensors[name] for table in (after, before) if name in table.tensors]
+    return next((tensor.part for tensor in found if tensor.kind is not None), found[0].part)
 
 
 def _counts(of_part: list[Misfit]) -> Iterator[str]:

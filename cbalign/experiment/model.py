@@ -37,7 +37,9 @@ class TemperatureSection(Section):
     """The contrastive temperature γ."""
 
     initial: float = setting(0.07, gt=0, effect=INITIALISATION, help="Temperature at the start.", paper="0.07 (ALBEF)")
-    learned: bool = setting(True, effect=TRAINING, help="Whether the temperature is a parameter.", paper="yes (ALBEF)")
+    learned: bool = setting(
+        True, effect=ARCHITECTURE, help="Whether the temperature is a parameter.", paper="yes (ALBEF)"
+    )
     minimum: float = setting(0.001, gt=0, effect=TRAINING, help="Lower clamp.", paper="0.001 (ALBEF)")
     maximum: float = setting(0.5, gt=0, effect=TRAINING, help="Upper clamp.", paper="0.5 (ALBEF)")
 

@@ -1,38 +1,24 @@
-"""What a difference means for what the first experiment left behind: its weights, run, numbers, bundle."""
+"""What a difference means for the results of the first experiment: its weights, run, metrics and bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from cbalign.experiment.derived import NOTHING, Known, shapes_of
+from cbalign.experiment.derived import NOTHING, Known
 from cbalign.experiment.diff import Comparison, Difference
-from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fitting import misfits, summarise
 from cbalign.parts.section import Effect
 
 Answer = Literal["yes", "partly", "no"]
 
-# What an architecture setting shapes, by the longest matching prefix; for models whose tensors are not known.
-_PARTS = {
-    "task": "task head",
-    "model.vision": "image tower",
-    "model.text": "text tower",
-    "model.fusion": "fusion layers",
-    "model.joint_dim": "projections, prototypes and queues",
-    "model.codebook": "prototypes",
-    "model.queue": "queues",
-    "objectives.codebook": "codebook",
-    "objectives.matching": "match head",
-    "objectives.masked_language": "masked-language head",
-}
 _ANOTHER_TRAINING = (Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.DATA, Effect.TRAINING)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A question, its answer, and why; `details` has a line for each thing that the reason sums up."""
+    """A question, its answer and the reason; `details` has one line for each item that the reason summarises."""
 
     question: str
     answer: Answer
@@ -46,8 +32,8 @@ def verdicts(
     """The verdicts on two experiments, A and B in the order of the comparison.
 
     Args:
-        comparison: all that differs between the specs.
-        known: what is known of each beyond its spec.
+        comparison: all differences between the specs.
+        known: what is known about each beyond its spec.
         surroundings: differences between two runs or bundles beyond their specs.
 
     Raises:
@@ -65,59 +51,44 @@ def verdicts(
 
 def _weights(comparison: Comparison, known: Sequence[Known]) -> Verdict:
     question = "weights of A load in B"
-    taken = [_with_vocabulary(x, each) for x, each in zip(comparison.experiments, known)]
-    (before, why), (after, why_too) = (shapes_of(x, each) for x, each in zip(comparison.experiments, taken))
+    before, after = (each.tensors for each in known)
     if before is None or after is None:
-        return _weights_by_setting(comparison, question, why or why_too)
-    found = misfits(before, after)
-    caveat = "; if both vocabularies, which come from the captions, are equally long" if taken != list(known) else ""
+        return _weights_by_setting(comparison, question, [each.no_tensors for each in known])
+    assumed = any(each.largest_vocabulary is not None for each in known)
+    caveat = "; assuming that both vocabularies, which come from the captions, have the same size" if assumed else ""
+    found, total = misfits(before, after), len(after.tensors)
     if not found:
-        return Verdict(question, "yes", f"the same {len(after):,} tensors{caveat}")
-    fitting = sum(after[name] == shape for name, shape in before.items() if name in after)
-    reason = f"{fitting:,} of B's {len(after):,} tensors do, not {summarise(found)}{caveat}"
+        return Verdict(question, "yes", f"the same {total:,} tensors{caveat}")
+    fitting = total - sum(misfit.after is not None for misfit in found)
+    reason = f"{fitting:,} of B's {total:,} tensors; not loaded: {summarise(found)}{caveat}"
     details = tuple(f"{misfit.kind}: {misfit}" for misfit in found)
     return Verdict(question, "partly" if fitting else "no", reason, details)
 
 
-def _with_vocabulary(experiment: Experiment, known: Known) -> Known:
-    """What is known, or the largest vocabulary that training on the captions can give."""
-    text = experiment.model.text
-    if known.shapes is None and known.vocabulary is None and text.tokenizer == "captions":
-        return replace(known, vocabulary=text.vocabulary)
-    return known
-
-
-def _weights_by_setting(comparison: Comparison, question: str, why: str) -> Verdict:
-    """From the settings that changed, where the tensors cannot be listed."""
+def _weights_by_setting(comparison: Comparison, question: str, reasons: Sequence[str]) -> Verdict:
+    """The verdict from the settings that changed, where the tensors cannot be listed."""
     changed = comparison.by_effect.get(Effect.ARCHITECTURE, ())
     if not changed:
         return Verdict(question, "yes", "no setting of the architecture differs")
-    parts: dict[str, list[str]] = {}
-    for difference in changed:
-        parts.setdefault(_part(difference.path), []).append(difference.path)
-    told = "; ".join(f"{part} ({', '.join(paths)})" for part, paths in parts.items())
-    return Verdict(question, "partly", f"not the {told}; which tensors cannot be told: {why}")
-
-
-def _part(path: str) -> str:
-    prefixes = [prefix for prefix in _PARTS if path == prefix or path.startswith(f"{prefix}.")]
-    return _PARTS[max(prefixes, key=len)] if prefixes else path
+    why = next((reason for reason in reasons if reason), "they are not recorded")
+    reason = f"cannot list tensors: {why}; changed: {_named(changed)}"
+    return Verdict(question, "partly", reason, _paths(changed))
 
 
 def _resumable(comparison: Comparison) -> Verdict:
     question = "a run of A resumes as B"
     changed = [d for d in comparison.differences if d.effect in _ANOTHER_TRAINING]
     if changed:
-        return Verdict(question, "no", f"it would be another training: {_named(changed)}", _paths(changed))
+        return Verdict(question, "no", f"the training differs: {_named(changed)}", _paths(changed))
     kept = [d for d in comparison.differences if d.effect is not Effect.RUNTIME]
     if kept:
-        reason = f"the training is the same, but a run keeps its own {_named(kept)}"
+        reason = f"the training is the same, but the run keeps its own {_named(kept)}"
         return Verdict(question, "partly", reason, _paths(kept))
     return Verdict(question, "yes", "the training is the same")
 
 
 def _comparable(comparison: Comparison, surroundings: Sequence[Difference]) -> Verdict:
-    """Numbers compare where the same is measured on the same data; what only one side measures spoils nothing."""
+    """Metrics are comparable if both measure the same on the same data; what only one side measures does not matter."""
     question = "numbers of A and B compare"
     first, second = ({(e.kind, e.on): e for e in x.evaluate} for x in comparison.experiments)
     common = [key for key in first if key in second]
@@ -136,23 +107,23 @@ def _comparable(comparison: Comparison, surroundings: Sequence[Difference]) -> V
             elif place == f"evaluate[{kind} {split}]" and a.counts(name, protocols):
                 spoiled.append(difference)
     if not common:
-        return Verdict(question, "no", "no evaluation is in both")
+        return Verdict(question, "no", "no evaluation is common to both")
     if spoiled:
         return Verdict(question, "no", f"measured differently: {_named(spoiled)}", _paths(spoiled))
     if partly or len(common) < max(len(first), len(second)):
-        return Verdict(question, "partly", "what both measure; one measures more")
+        return Verdict(question, "partly", "those that both measure; one measures more")
     return Verdict(question, "yes", "the same protocols on the same data")
 
 
 def _bundle(comparison: Comparison, surroundings: Sequence[Difference]) -> Verdict:
-    question = "a bundle of A serves as B's"
+    question = "a bundle of A can replace B's"
     trained = [d for d in comparison.differences if d.effect in _ANOTHER_TRAINING]
     trained += [d for d in surroundings if d.effect in _ANOTHER_TRAINING and not d.path.startswith("run.code")]
     if trained:
-        return Verdict(question, "no", f"another model: {_named(trained)}", _paths(trained))
+        return Verdict(question, "no", f"the models differ: {_named(trained)}", _paths(trained))
     exported = [d for d in (*comparison.differences, *surroundings) if d.effect is Effect.EXPORT]
     if exported:
-        reason = f"export again, training is the same: {_named(exported)}"
+        reason = f"the training is the same, but export again: {_named(exported)}"
         return Verdict(question, "no", reason, _paths(exported))
     return Verdict(question, "yes", "the same model and export settings")
 

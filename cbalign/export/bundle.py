@@ -15,7 +15,6 @@ from pathlib import Path
 
 from torch import nn
 
-from cbalign.data.image import Preprocessing
 from cbalign.data.open_items import open_items
 from cbalign.engine.device import choose_device
 from cbalign.engine.files import new_folder, storage_errors
@@ -178,7 +177,7 @@ def write_bundle(
         _write_graphs(subject, made, folder, report)
         subject.tokenizer.save(folder)
         subject.write_assets(folder)
-        (folder / PREPROCESSING).write_text(Preprocessing(subject.image_size).to_json(), encoding="utf-8")
+        (folder / PREPROCESSING).write_text(subject.preprocessing.to_json(), encoding="utf-8")
         (folder / SPEC).write_text(dump_yaml(experiment), encoding="utf-8")
         _write_manifest(folder, made)
         parity = _prove(subject, folder, made, target, report)

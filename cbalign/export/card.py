@@ -9,6 +9,7 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.runtime.bundle import BundleManifest
 from cbalign.runtime.signatures import SIGNATURES, Port
+from cbalign.runtime.table import Table
 from cbalign.runtime.task import task_runtime
 
 _LICENCES = {
@@ -66,9 +67,8 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
 
 
 def _licences(experiment: Experiment) -> str:
-    text, vision = experiment.model.text, experiment.model.vision
-    origins: list[str] = [experiment.data.train.source]
-    origins += [tower.architecture for tower in (text, vision) if tower.init == "pretrained"]
+    weights = (experiment.model.text.weights_source, experiment.model.vision.weights_source)
+    origins = [experiment.data.train.source, *(source.model for source in weights if source and source.model)]
     known = [f"- {_LICENCES[name]}" for name in origins if name in _LICENCES]
     unknown = [f"- {name}: not known here, look where it came from" for name in origins if name not in _LICENCES]
     return "\n".join(["The licences of what it was made from apply to the model too:", "", *known, *unknown])
@@ -81,15 +81,14 @@ def _results(reports: Sequence[PrecisionReport]) -> list[str]:
 
 
 def _parity_table(manifest: BundleManifest, reports: Sequence[PrecisionReport]) -> str:
-    rows = ["| precision | for | size | comparisons | the tightest |", "|---|---|---:|---:|---|"]
+    rows = []
     for report in reports:
         size = sum(f.size for name, f in manifest.files.items() if name.startswith(f"{report.precision}/"))
         tight = report.tightest
-        rows.append(
-            f"| {report.precision} | {_PURPOSE[report.precision]} | {size / 1e6:.1f} MB | {len(report.checks)} hold, "
-            f"on {report.device} | {tight.graph}: {tight.quantity}, {tight.error:.2g} of {tight.limit:.2g} |"
-        )
-    return "\n".join(rows)
+        checks = f"{len(report.checks)} passed, on {report.device}"
+        closest = f"{tight.graph}: {tight.quantity}, {tight.error:.2g} of {tight.limit:.2g}"
+        rows.append((report.precision, _PURPOSE[report.precision], f"{size / 1e6:.1f} MB", checks, closest))
+    return Table.of(("precision", "for", "size", "comparisons", "closest to its limit"), rows, right=(2, 3)).markdown()
 
 
 def _limits(manifest: BundleManifest, experiment: Experiment) -> list[str]:

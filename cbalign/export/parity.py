@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias, get_args
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from cbalign.encoders import FloatArray
 from cbalign.errors import ParityError
 from cbalign.evaluation.result import Result
+from cbalign.runtime.document import json_document
 
 Rung = Literal["checker", "torch", "independence", "inputs", "codes", "task"]
 RUNGS: tuple[Rung, ...] = get_args(Rung)
@@ -184,7 +184,7 @@ class ParityReport:
                 for report in self.precisions
             },
         }
-        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        return json_document(values)
 
     def require(self) -> None:
         """Refuse a bundle of which a precision failed.

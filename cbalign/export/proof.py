@@ -85,7 +85,7 @@ def _check_contents(subject: Exportable, folder: Path, manifest: BundleManifest,
         ) - idle_bytes(loaded)
     path = folder / PREPROCESSING
     described = Preprocessing.from_json(path.read_text(encoding="utf-8"), name=str(path))
-    same = described == Preprocessing(subject.image_size)
+    same = described == subject.preprocessing
     return [
         Check(
             "checker", WHOLE, "bytes of weights for each of the student's", stored / (subject.weights + _CONSTANTS), 1.0

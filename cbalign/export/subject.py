@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
 from cbalign.export.ladder import Ladder
@@ -26,8 +27,8 @@ class Exportable(Protocol):
         """The one it was trained with."""
 
     @property
-    def image_size(self) -> int:
-        """Side of its images in pixels."""
+    def preprocessing(self) -> Preprocessing:
+        """Input size and pixel statistics of its image tower."""
 
     @property
     def weights(self) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from cbalign.data.text import TextSettings, Tokenizer
-from cbalign.data.vocabulary import bert_folder
+from cbalign.data.text import Tokenizer
+from cbalign.data.vocabulary import bert_folder, text_settings
 from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
 from cbalign.engine.run import Run, create_run
@@ -22,11 +22,14 @@ from cbalign.experiment.architectures import BERTS, MINILM, BertConfig
 from cbalign.experiment.dump import dump_yaml, fingerprint
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment
-from cbalign.models.albef_import import Taken, load_albef
+from cbalign.experiment.tensors import TENSORS, TensorTable
+from cbalign.models.albef_import import load_albef
 from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
 from cbalign.models.alignment import AlignmentModel
 from cbalign.models.build import build_model
 from cbalign.models.pretrained import read_weights
+from cbalign.models.recorded import tensor_table
+from cbalign.models.weights import WeightReport
 
 BASE = "bert-base-uncased"
 ASSETS = "./assets"  # in a run, beside resolved.yaml
@@ -41,8 +44,13 @@ class Imported:
     run: Run
     experiment: Experiment
     sizes: AlbefSizes
-    taken: Taken
-    parameters: int  # trainable
+    report: WeightReport
+    tensors: TensorTable
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        return self.tensors.trainable_parameters or 0
 
 
 def import_albef(
@@ -85,26 +93,26 @@ def import_albef(
         words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
         torch.manual_seed(experiment.train.seed)
         model = build_model(buildable, words.vocabulary_size, pretrained=False)
-    taken = load_albef(model, weights, sizes, file)
+    report = load_albef(model, weights, sizes, file)
 
     def fill(run: Run) -> None:
         words.save(run.assets)
-        if experiment.model.text.architecture == ASSETS:
+        if experiment.model.text.tokenizer_settings().pretrained == ASSETS:
             _write_config(sizes.bert, run.assets)
         _save(run, experiment, model)
 
     resolved = dump_yaml(experiment)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    tensors = tensor_table(model)
     run = create_run(
         runs,
         experiment.name,
         spec=loaded.path.read_text(encoding="utf-8") if loaded is not None and loaded.path.is_file() else resolved,
         resolved=resolved,
         fingerprint=fingerprint(experiment),
-        facts=_facts(file, model, trainable, words),
+        facts=_facts(file, tensors, words),
         fill=fill,
     )
-    return Imported(run, experiment, sizes, taken, trainable)
+    return Imported(run, experiment, sizes, report, tensors)
 
 
 def _name(file: Path) -> str:
@@ -186,14 +194,14 @@ def _write_config(bert: BertConfig, folder: Path) -> None:
 
 def _tokenizer(given: str | None, experiment: Experiment, sizes: AlbefSizes, *, own_words: bool) -> Tokenizer:
     section, size = experiment.model.text, sizes.bert.vocabulary
-    settings = TextSettings(max_tokens=section.max_tokens, max_words=section.max_words, closing_sep=section.closing_sep)
-    if own_words and section.tokenizer == "captions":
+    settings, published = text_settings(section), section.tokenizer_settings().pretrained
+    if own_words and published is None:
         raise UsageError(
             "model.text.tokenizer is `captions`: a vocabulary of its own does not fit imported word embeddings",
             remedy="Set model.text.tokenizer and model.text.init to pretrained.",
         )
-    if given is None and own_words and section.architecture != BASE:
-        given = section.architecture
+    if given is None and own_words and published != BASE:
+        given = published
     remedy = "Give the folder with its vocab.txt or tokenizer.json: --tokenizer FOLDER"
     if given is None and size != BERTS[BASE].vocabulary:
         raise CheckpointError(f"The file has embeddings of {size} words: which vocabulary is it?", remedy=remedy)
@@ -211,11 +219,11 @@ def _tokenizer(given: str | None, experiment: Experiment, sizes: AlbefSizes, *, 
     return tokenizer
 
 
-def _facts(file: Path, model: AlignmentModel, trainable: int, tokenizer: Tokenizer) -> Mapping[str, object]:
-    teacher = sum(p.numel() for p in model.teacher.parameters())
+def _facts(file: Path, tensors: TensorTable, tokenizer: Tokenizer) -> Mapping[str, object]:
     return {
         "imported_from": file.name,
-        "parameters": {"trainable": trainable, "teacher": teacher},
+        "parameters": {"trainable": tensors.trainable_parameters, "teacher": tensors.teacher_parameters},
+        TENSORS: tensors.to_json(),
         "vocabulary": tokenizer.vocabulary_size,
     }
 

@@ -1,9 +1,9 @@
-"""ALBEF's tensors put into our model: what was taken over, made anew, changed in shape, or left."""
+"""Loading a checkpoint of ALBEF into our model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -12,129 +12,72 @@ from cbalign.errors import CheckpointError
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import AlbefSizes
 from cbalign.models.alignment import AlignmentModel
-from cbalign.models.vision import are_square, resize_positions
+from cbalign.models.weights import STUDENT, LoadRules, WeightReport, load_weights
 
-STUDENT, TEACHER = "student.", "teacher.network."
-POSITIONS = "vision.transformer.pos_embed"
-# Tensors of the file that are constants or repeat another.
+# Tensors of the file that are constants or repeat others.
 REDUNDANT = ("position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 QUEUES = ("image_queue", "text_queue", "queue_ptr", "idx_queue")
 
 
-@dataclass(frozen=True)
-class Taken:
-    """What became of each tensor. Names are ours, except `unexpected` and `redundant`, which are the file's."""
+def load_albef(model: AlignmentModel, weights: Mapping[str, Tensor], sizes: AlbefSizes, file: Path) -> WeightReport:
+    """Load a checkpoint of ALBEF.
 
-    loaded: tuple[str, ...]
-    copied: tuple[str, ...]  # of the teacher, from the student
-    reshaped: tuple[str, ...]  # with both shapes
-    new: tuple[str, ...]  # missing in the file: at their initial values
-    unexpected: tuple[str, ...]
-    redundant: tuple[str, ...]
-
-
-@dataclass
-class _Ledger:
-    loaded: list[str] = field(default_factory=list)
-    copied: list[str] = field(default_factory=list)
-    reshaped: list[str] = field(default_factory=list)
-    new: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-
-
-def load_albef(model: AlignmentModel, weights: Mapping[str, Tensor], sizes: AlbefSizes, file: Path) -> Taken:
-    """Fill `model` from a checkpoint of ALBEF.
-
-    A teacher that the file lacks becomes a copy of the student; queues, codebook and heads that it lacks stay as they
-    are. Position embeddings are interpolated to the model's image size; queues of another length stay empty.
+    A teacher that the file lacks becomes a copy of the student; queues, codebook and heads that it lacks keep their
+    initial values. Position embeddings are interpolated to the model's image size; queues of another length stay
+    empty.
 
     Args:
-        model: of the architecture that the file has.
+        model: of the architecture in the file.
         weights: the state dict, by ALBEF's names.
-        sizes: what `infer_sizes` says of it.
+        sizes: see `infer_sizes`.
         file: for messages.
 
+    Returns:
+        The report; `unexpected` and `redundant` are the file's names.
+
     Raises:
-        CheckpointError: it does not fit; nothing was loaded then.
+        CheckpointError: the weights do not fit; the model is unchanged.
     """
     _refuse_other_depths(model, sizes, file)
     if "queue_ptr" not in weights:
         weights = {name: t for name, t in weights.items() if name not in QUEUES}
     found = from_albef(weights, sizes.text_layers)
-    ledger = _Ledger()
     length = model.image_queue.length
-    if sizes.queue_length not in (None, length):
+    other_length = sizes.queue_length not in (None, length)
+    if other_length:
         found = {name: tensor for name, tensor in found.items() if "_queue." not in name}
-        ledger.reshaped.append(f"queues: {sizes.queue_length} features in the file, {length} here; left empty")
-    state = {
-        name: _value(name, initial, found, ledger)
-        for name, initial in model.state_dict().items()
-        if not name.startswith(TEACHER)
-    }
-    for name, initial in model.teacher.network.state_dict().items():
-        full = f"{TEACHER}{name}"
-        if full not in found and f"{STUDENT}{name}" in found:
-            state[full] = state[f"{STUDENT}{name}"]
-            ledger.copied.append(full)
-        else:
-            state[full] = _value(full, initial, found, ledger)
-    if ledger.wrong:
-        raise CheckpointError(
-            f"{file} does not fit the spec:\n" + "\n".join(f"  {line}" for line in ledger.wrong),
-            remedy="Set the sizes of the model to the file's, or leave --spec away: they are then read off the file.",
-        )
-    model.load_state_dict(state)
-    unexpected, redundant = _left(weights, found, state)
-    return Taken(
-        loaded=tuple(ledger.loaded),
-        copied=tuple(ledger.copied),
-        reshaped=tuple(ledger.reshaped),
-        new=tuple(ledger.new),
-        unexpected=unexpected,
+    rules = LoadRules(
+        required=lambda name: name.startswith(STUDENT) and ".masked_language_head." not in name,
+        remedy="Set the sizes of the model to the file's, or omit --spec to use the sizes in the file.",
+    )
+    report = load_weights(model, found, str(file), rules)
+    queues = [
+        f"{queue}.features: {sizes.queue_length} in the file, {length} in the model; left empty"
+        for queue in ("image_queue", "text_queue")
+        if other_length
+    ]
+    unused = {id(found[name]) for name in report.unexpected}
+    # The mapping passes tensors on as they are, except the queues.
+    used = {id(tensor) for tensor in found.values()} - unused
+    left = [name for name, tensor in weights.items() if id(tensor) not in used and name not in QUEUES]
+    redundant = tuple(name for name in left if name.endswith(REDUNDANT))
+    return replace(
+        report,
+        reshaped=(*queues, *report.reshaped),
+        unexpected=tuple(name for name in left if name not in redundant),
         redundant=redundant,
     )
 
 
 def _refuse_other_depths(model: AlignmentModel, sizes: AlbefSizes, file: Path) -> None:
-    """Layers too many would be left over, layers too few would stay random."""
+    """Refuse other numbers of layers: superfluous layers would be lost, missing layers would stay random."""
     student = model.student
     pairs = [
-        ("model.vision.layers", len(student.vision.transformer.blocks), sizes.vision_layers),
-        ("model.text.layers", len(student.text.layers), sizes.text_layers),
+        ("model.vision.layers", len(list(student.vision.blocks)), sizes.vision_layers),
+        ("model.text.layers", len(list(student.text.blocks)), sizes.text_layers),
     ]
     if student.fusion is not None:
         pairs.append(("model.fusion.layers", len(student.fusion.layers), sizes.fusion_layers))
     wrong = [f"{name} is {ours}, the file has {theirs}" for name, ours, theirs in pairs if ours != theirs]
     if wrong:
         raise CheckpointError(f"{file} does not fit the spec: {'; '.join(wrong)}")
-
-
-def _value(name: str, initial: Tensor, found: Mapping[str, Tensor], ledger: _Ledger) -> Tensor:
-    """The file's tensor in the model's shape, or the initial one."""
-    if name not in found:
-        if name.startswith(STUDENT) and ".masked_language_head." not in name:
-            ledger.wrong.append(f"missing   {name} {tuple(initial.shape)}")
-        else:
-            ledger.new.append(name)
-        return initial
-    given = found[name]
-    if given.shape == initial.shape:
-        ledger.loaded.append(name)
-        return given.to(initial.dtype)
-    shapes = f"{name}: {tuple(given.shape)} in the file, {tuple(initial.shape)} here"
-    if name.endswith(POSITIONS) and are_square(given) and given.shape[2] == initial.shape[2]:
-        ledger.reshaped.append(shapes)
-        return resize_positions(given.float(), initial.shape[1]).to(initial.dtype)
-    ledger.wrong.append(f"reshaped  {shapes}")
-    return initial
-
-
-def _left(
-    weights: Mapping[str, Tensor], found: Mapping[str, Tensor], state: Mapping[str, Tensor]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The file's tensors that the model has no place for, and those that repeat others."""
-    # The mapping passes tensors on as they are, except the queues.
-    used = {id(tensor) for name, tensor in found.items() if name in state}
-    left = [name for name, tensor in weights.items() if id(tensor) not in used and name not in QUEUES]
-    redundant = tuple(name for name in left if name.endswith(REDUNDANT))
-    return tuple(name for name in left if name not in redundant), redundant

@@ -17,6 +17,7 @@ from cbalign.models.towers import Towers
 class Temperature(nn.Module):
     """The contrastive temperature γ, a parameter or a constant, kept within [minimum, maximum]."""
 
+    part_name = "temperature"
     value: Tensor
 
     def __init__(self, initial: float, minimum: float, maximum: float, learned: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from cbalign.experiment.architectures import BertConfig as BertConfig
 from cbalign.models.attention import attend
 from cbalign.models.padding import PADDED, Layout, Packed
+from cbalign.models.pretrained import PublishedBert, text_config
+from cbalign.models.sections.towers import TextSection
+from cbalign.models.tower import TextTower as TextTower
 
 
 @dataclass(frozen=True)
@@ -142,20 +146,67 @@ class Embeddings(nn.Module):
         return F.dropout(self.norm(summed), self.dropout, self.training)
 
 
-class TextTower(nn.Module):
-    """Embeddings and the first layers of a BERT."""
+class BertTextTower(TextTower):
+    """Embeddings and the first layers of a BERT.
 
-    def __init__(self, config: BertConfig, layers: int, dropout: float) -> None:
-        super().__init__()
-        self.width = config.width
+    Args:
+        config: sizes of the whole BERT.
+        layers: how many of its layers form the tower.
+        dropout: in all its layers.
+        pooling: which token vector stands for a text, [CLS] or the mean over its tokens.
+        published: where the weights of the layers that follow the tower come from; None if they start at random.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        layers: int,
+        dropout: float,
+        pooling: Literal["cls", "mean"] = "cls",
+        published: PublishedBert | None = None,
+    ) -> None:
+        super().__init__(config.width, config.vocabulary, dropout)
+        self.config = config
+        self.pooling = pooling
+        self.published = published
         self.embeddings = Embeddings(config, dropout)
         self.layers = nn.ModuleList(BertLayer(config, dropout) for _ in range(layers))
         initialise(self, config.initializer_range)
 
+    @classmethod
+    def from_section(cls, section: TextSection, vocabulary: int, initialise: bool) -> BertTextTower:
+        """Build the tower of a spec.
+
+        Args:
+            section: `model.text`.
+            vocabulary: number of tokens that the tokenizer knows.
+            initialise: whether to load the published weights that the section names.
+
+        Raises:
+            SpecError: sizes that contradict each other or the architecture.
+            CheckpointError: the weights do not fit or cannot be read.
+        """
+        published = PublishedBert(section.architecture) if initialise and section.starts_from_weights else None
+        config = text_config(section, vocabulary)
+        tower = cls(config, section.layers, section.dropout, section.pooling, published)
+        if published is not None:
+            published.load_tower(tower, section.layers)
+        return tower
+
     @property
     def blocks(self) -> Iterable[nn.Module]:
-        """The layers, from the first to the last."""
+        """The layers, first to last."""
         return self.layers
+
+    @property
+    def word_embeddings(self) -> Tensor:
+        """The word matrix (V, D)."""
+        return self.embeddings.words.weight
+
+    @property
+    def layer_config(self) -> BertConfig:
+        """The sizes of this BERT."""
+        return self.config
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask (B, L) to tokens (B, L, D); in training those of padding are zero."""
@@ -166,9 +217,24 @@ class TextTower(nn.Module):
             hidden = layer(hidden, mask, layout=layout)
         return layout.pad(hidden)
 
+    def pool(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
+        """One vector (B, D) per text."""
+        return tokens[:, 0] if self.pooling == "cls" else super().pool(tokens, attention_mask)
+
+    def initialise_fusion(self, fusion: FusionEncoder, head: MaskedLanguageHead | None) -> None:
+        """Load the last layers of the published BERT, if the tower has its first."""
+        if self.published is not None:
+            self.published.load_fusion(fusion, len(fusion.layers), head)
+
+    def initialise_embeddings(self, embeddings: Embeddings) -> None:
+        """Copy the tower's embeddings."""
+        embeddings.load_state_dict(self.embeddings.state_dict())
+
 
 class FusionEncoder(nn.Module):
     """BERT layers in which text tokens attend to image tokens."""
+
+    part_name = "fusion layers"
 
     def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
         super().__init__()
@@ -199,6 +265,8 @@ class FusionEncoder(nn.Module):
 
 class MaskedLanguageHead(nn.Module):
     """BERT's head over the vocabulary; the output matrix is the word embedding itself."""
+
+    part_name = "masked-language head"
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()

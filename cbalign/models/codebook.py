@@ -16,6 +16,7 @@ class Codebook(nn.Module):
         temperature: τ of the prototype distributions.
     """
 
+    part_name = "codebook"
     last_used: Tensor
 
     def __init__(self, size: int, dim: int, temperature: float) -> None:

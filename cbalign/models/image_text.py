@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cbalign.models.bert import FusionEncoder, TextTower
-from cbalign.models.vision import VisionTower
+from cbalign.models.bert import FusionEncoder
+from cbalign.models.tower import TextTower, VisionTower
 
 
 class ImageTextEncoder(nn.Module):
@@ -26,6 +26,8 @@ class ImageTextEncoder(nn.Module):
 
 class ClassificationHead(nn.Module):
     """Linear, ReLU, Linear on the fused [CLS] (ALBEF, `cls_head`)."""
+
+    part_name = "classification head"
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()

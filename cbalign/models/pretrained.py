@@ -1,17 +1,22 @@
-"""What is in pretrained BERT and ViT files: sizes and weights."""
+"""Published weights: reading their files, and the sizes and layers of a published BERT."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbalign.data.vocabulary import bert_folder
-from cbalign.errors import CheckpointError
+from cbalign.errors import CheckpointError, SpecError
 from cbalign.experiment.architectures import BERTS, BertConfig, read_bert_config
+from cbalign.models import names
+from cbalign.models.sections.towers import TextSection
+from cbalign.models.weights import LoadRules, load_weights
+from cbalign.parts import TextTowerSection
 
 
 def bert_config(architecture: str) -> BertConfig:
@@ -21,6 +26,90 @@ def bert_config(architecture: str) -> BertConfig:
         CheckpointError: config.json is missing or is not of a BERT.
     """
     return BERTS[architecture] if architecture in BERTS else read_bert_config(bert_folder(architecture) / "config.json")
+
+
+def text_config(section: TextSection, vocabulary: int) -> BertConfig:
+    """Sizes of the text tower that a section describes.
+
+    Raises:
+        SpecError: they contradict each other or the architecture.
+    """
+    config = bert_config(section.architecture)
+    sizes = {"width": section.width, "heads": section.heads, "intermediate": section.intermediate}
+    config = replace(config, vocabulary=vocabulary, **{n: v for n, v in sizes.items() if v is not None})
+    if config.width % config.heads:
+        raise SpecError(f"model.text: width {config.width} is not a multiple of heads {config.heads}")
+    if section.max_tokens > config.positions:
+        raise SpecError(
+            f"model.text.max_tokens: {section.max_tokens}, but {section.architecture} has {config.positions} positions"
+        )
+    return config
+
+
+def vocabulary_size(section: TextTowerSection) -> int:
+    """Size of the vocabulary without its tokenizer: the published model's, or the largest that may be trained.
+
+    Raises:
+        CheckpointError: the published model's config.json is missing or is not of a BERT.
+    """
+    settings = section.tokenizer_settings()
+    return settings.vocabulary if settings.pretrained is None else bert_config(settings.pretrained).vocabulary
+
+
+@dataclass(frozen=True)
+class PublishedBert:
+    """The weights of a published BERT: its first layers for a text tower, its last for fusion layers.
+
+    Args:
+        architecture: built-in name, folder or name on the hub.
+    """
+
+    architecture: str
+
+    def load_tower(self, tower: nn.Module, layers: int) -> None:
+        """Load the embeddings and the first layers.
+
+        Raises:
+            SpecError: the model has fewer layers.
+            CheckpointError: the weights do not fit or cannot be read.
+        """
+        weights = self._read()
+        self._layers(weights, "text", layers)
+        named = names.embeddings_from_bert(weights) | names.layers_from_bert(weights, 0, layers)
+        self._load(tower, named, LoadRules(place="model.text"))
+
+    def load_fusion(self, fusion: nn.Module, layers: int, head: nn.Module | None) -> None:
+        """Load the last layers, whose cross-attention stays at random, and the masked-language head.
+
+        Sentence encoders are published without a head; it then stays at random.
+
+        Raises:
+            SpecError: the model has fewer layers.
+            CheckpointError: the weights do not fit or cannot be read.
+        """
+        weights = self._read()
+        available = self._layers(weights, "fusion", layers)
+        named = names.layers_from_bert(weights, available - layers, layers)
+        rules = LoadRules(required=lambda name: ".cross_attention." not in name, place="model.fusion")
+        self._load(fusion, named, rules)
+        if head is not None and (found := names.head_from_bert(weights)):
+            self._load(head, found, LoadRules(place="the masked-language head"))
+
+    def _read(self) -> dict[str, Tensor]:
+        return names.canonical_bert(read_weights(bert_folder(self.architecture)))
+
+    def _load(self, module: nn.Module, weights: dict[str, Tensor], rules: LoadRules) -> None:
+        load_weights(module, weights, str(bert_folder(self.architecture)), rules)
+
+    def _layers(self, weights: dict[str, Tensor], where: str, wanted: int) -> int:
+        """The number of layers that the model has."""
+        available = names.bert_layers(weights)
+        if wanted > available:
+            raise SpecError(
+                f"model.{where}.layers: {wanted} layers, but {self.architecture} has {available}",
+                remedy=f"Set model.{where}.layers to {available} or fewer, or init: random.",
+            )
+        return available
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

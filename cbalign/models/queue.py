@@ -15,6 +15,7 @@ class FeatureQueue(nn.Module):
     which are negatives that are trivially told apart: in a short training that draws all real features together.
     """
 
+    part_name = "queues, which refill by themselves"
     features: Tensor
     image_ids: Tensor
     pointer: Tensor

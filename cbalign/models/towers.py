@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbalign.models.bert import FusionEncoder, MaskedLanguageHead, TextTower
-from cbalign.models.vision import VisionTower
+from cbalign.models.bert import FusionEncoder, MaskedLanguageHead
+from cbalign.models.tower import TextTower, VisionTower
 
 
 class Towers(nn.Module):
@@ -19,8 +17,9 @@ class Towers(nn.Module):
         vision, text: the towers.
         fusion, masked_language_head: None where no objective uses them.
         joint_dim: dimension d of the joint space.
-        pooling: which token vector of a text is projected, [CLS] or the mean over its tokens.
     """
+
+    part_name = "projections"
 
     def __init__(
         self,
@@ -29,7 +28,6 @@ class Towers(nn.Module):
         fusion: FusionEncoder | None,
         masked_language_head: MaskedLanguageHead | None,
         joint_dim: int,
-        pooling: Literal["cls", "mean"],
     ) -> None:
         super().__init__()
         self.vision = vision
@@ -38,27 +36,19 @@ class Towers(nn.Module):
         self.masked_language_head = masked_language_head
         self.image_projection = nn.Linear(vision.width, joint_dim)
         self.text_projection = nn.Linear(text.width, joint_dim)
-        self.pooling = pooling
 
     def embed_images(self, image_tokens: Tensor) -> Tensor:
         """Image tokens (B, N, D) to unit vectors (B, d) in float32."""
-        return unit(self.image_projection(image_tokens[:, 0]))
+        return unit(self.image_projection(self.vision.pool(image_tokens)))
 
     def embed_texts(self, text_tokens: Tensor, attention_mask: Tensor) -> Tensor:
         """Text tokens (B, L, D) to unit vectors (B, d) in float32."""
-        return unit(self.text_projection(self.pool(text_tokens, attention_mask)))
-
-    def pool(self, text_tokens: Tensor, attention_mask: Tensor) -> Tensor:
-        """One vector (B, D) per text."""
-        if self.pooling == "cls":
-            return text_tokens[:, 0]
-        weights = attention_mask.to(text_tokens.dtype)[:, :, None]
-        return (text_tokens * weights).sum(dim=1) / weights.sum(dim=1)
+        return unit(self.text_projection(self.text.pool(text_tokens, attention_mask)))
 
     def vocabulary_logits(self, fused_tokens: Tensor) -> Tensor:
         """Logits (P, V) of chosen fused tokens (P, D)."""
         assert self.masked_language_head is not None
-        return self.masked_language_head(fused_tokens, self.text.embeddings.words.weight)
+        return self.masked_language_head(fused_tokens, self.text.word_embeddings)
 
 
 def unit(vectors: Tensor) -> Tensor:

@@ -13,12 +13,11 @@ from cbalign.parts.kinds import (
     SourceSection,
     TargetSection,
     TaskSection,
-    TextTowerSection,
     TrackerSection,
-    VisionTowerSection,
 )
 from cbalign.parts.part import Part
 from cbalign.parts.section import Effect, RuleError, Section, setting, subsection
+from cbalign.parts.towers import TextTowerSection, TokenizerSettings, VisionTowerSection, WeightsSource
 
 __all__ = [
     "Effect",
@@ -35,8 +34,10 @@ __all__ = [
     "TargetSection",
     "TaskSection",
     "TextTowerSection",
+    "TokenizerSettings",
     "TrackerSection",
     "VisionTowerSection",
+    "WeightsSource",
     "setting",
     "subsection",
 ]

@@ -85,40 +85,6 @@ class SolverSection(Part):
         return None
 
 
-class VisionTowerSection(Part):
-    """An image tower.
-
-    `builds` is called with (section, `initialise`: whether to load the weights that the section names) and returns a
-    `cbalign.models.tower.VisionTower`.
-    """
-
-    if TYPE_CHECKING:
-        kind: str
-        image_size: int
-
-    @property
-    def starts_from_weights(self) -> bool:
-        """Whether the section names weights to start from."""
-        return False
-
-    def token_count(self) -> int | None:
-        """Number of tokens of an image, where the section tells."""
-        return None
-
-
-class TextTowerSection(Part):
-    """A text tower with its tokenizer.
-
-    `builds` is called with (section, number of tokens that the tokenizer knows, `initialise`) and returns a
-    `cbalign.models.tower.TextTower`.
-    """
-
-    if TYPE_CHECKING:
-        kind: str
-        max_tokens: int
-        max_words: int
-
-
 class ScheduleSection(Part):
     """A learning-rate schedule.
 

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from packaging.requirements import InvalidRequirement, Requirement
 
 from cbalign import __version__
-from cbalign.parts import kinds
+from cbalign.parts import kinds, towers
 from cbalign.parts.part import Part
 
 OWN = "cbalign"
@@ -53,8 +53,10 @@ TASKS = Kind("tasks", kinds.TaskSection, "cbalign.tasks", "task", "kind")
 EVALUATIONS = Kind(
     "evaluations", kinds.EvaluationSection, "cbalign.evaluation", "evaluation", "kind", ("on",), ("cbalign.tasks",)
 )
-VISION_TOWERS = Kind("towers", kinds.VisionTowerSection, "cbalign.models", "image tower", "kind", ("image_size",))
-TEXT_TOWERS = Kind("towers", kinds.TextTowerSection, "cbalign.models", "text tower", "kind")
+VISION_TOWERS = Kind("towers", towers.VisionTowerSection, "cbalign.models", "image tower", "kind", ("image_size",))
+TEXT_TOWERS = Kind(
+    "towers", towers.TextTowerSection, "cbalign.models", "text tower", "kind", ("max_tokens", "max_words")
+)
 SOLVERS = Kind("solvers", kinds.SolverSection, "cbalign.models", "solver", "solver")
 SCHEDULES = Kind("schedules", kinds.ScheduleSection, "cbalign.engine", "schedule", "kind", ("warmup",))
 PRECISIONS = Kind("precisions", kinds.PrecisionSection, "cbalign.export", "precision")

@@ -37,7 +37,7 @@ def load_pixels(pictures: Iterable[Picture], size: int) -> PixelArray:
     Raises:
         DataError: a picture cannot be decoded, or is an array of another shape, type or range.
     """
-    prepared = [prepare(_open(picture), size) for picture in pictures]
+    prepared = [prepare(open_image(picture), size) for picture in pictures]
     return np.stack(prepared) if prepared else np.empty((0, size, size, 3), np.uint8)
 
 
@@ -74,7 +74,12 @@ def from_array(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.rint(array * 255).astype(np.uint8))
 
 
-def _open(picture: Picture) -> Image.Image:
+def open_image(picture: Picture) -> Image.Image:
+    """One picture as a Pillow image, RGB.
+
+    Raises:
+        DataError: it cannot be decoded.
+    """
     if isinstance(picture, np.ndarray):
         return from_array(picture)
     if isinstance(picture, Image.Image):

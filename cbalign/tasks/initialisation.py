@@ -20,8 +20,9 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.task import InitSection
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
-from cbalign.models.initial import Alias, start_from
+from cbalign.models.initial import start_from
 from cbalign.models.pretrained import read_weights
+from cbalign.models.weights import Alias
 
 Notice = Callable[[str], None]
 """Shows one message."""
@@ -63,7 +64,7 @@ class Initialisation:
         Raises:
             CheckpointError: `init` names no run or file that a training can start from.
         """
-        source = None if assets is not None or experiment.init is None else _open(experiment.init, experiment)
+        source = None if assets is not None or experiment.init is None else _open(experiment.init)
         return cls(experiment, assets, source, notice)
 
     @property
@@ -141,7 +142,7 @@ def inherited_tokenizer(experiment: Experiment) -> Tokenizer | None:
         return None
 
 
-def _open(section: InitSection, experiment: Experiment) -> InitialModel:
+def _open(section: InitSection) -> InitialModel:
     if section.run is not None:
         run = open_run(Path(section.run))
         return _of_run(run, run.latest_checkpoint())
@@ -155,7 +156,7 @@ def _open(section: InitSection, experiment: Experiment) -> InitialModel:
                 remedy="Name a folder checkpoints/step-N of a run, a run by init.run, or a file of ALBEF's form.",
             )
         return _of_run(run, path)
-    return _of_albef(path, experiment.model.text.layers)
+    return _of_albef(path)
 
 
 def _of_run(run: Run, checkpoint: Path) -> InitialModel:
@@ -167,8 +168,8 @@ def _of_run(run: Run, checkpoint: Path) -> InitialModel:
     return InitialModel(label, read_model(checkpoint), run.assets, descend(run, step))
 
 
-def _of_albef(file: Path, text_layers: int) -> InitialModel:
+def _of_albef(file: Path) -> InitialModel:
     weights = read_weights(file)
-    infer_sizes(weights, file, image_heads=1, text_heads=1)  # refuses files of other models; the spec knows the heads
+    sizes = infer_sizes(weights, file, image_heads=1, text_heads=1)  # the spec gives the heads
     lineage = (Ancestor(file.name, None, None, None),)
-    return InitialModel(file.name, from_albef(weights, text_layers), None, lineage)
+    return InitialModel(file.name, from_albef(weights, sizes.text_layers), None, lineage)

@@ -20,7 +20,7 @@ from cbalign.engine.run import Run
 from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
 from cbalign.export.subject import Exportable
-from cbalign.models.initial import Alias
+from cbalign.models.weights import Alias
 from cbalign.tasks.initialisation import Initialisation
 from cbalign.tasks.kit import TorchModel
 from cbalign.tasks.training import Assets, DataTraining, TokenizerAssets, make_loader, open_splits

@@ -23,6 +23,8 @@ from cbalign.experiment.diff import compare
 from cbalign.experiment.dump import dump_yaml, fingerprint, inline
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment, load_experiment
+from cbalign.experiment.tensors import TENSORS
+from cbalign.models.recorded import tensor_table
 from cbalign.parts.section import Effect
 from cbalign.tasks.initialisation import Initialisation, Notice, pinned
 from cbalign.tasks.kit import kit_of
@@ -89,7 +91,7 @@ def train_experiment(
                 spec=loaded.path.read_text(encoding="utf-8") if loaded.path.is_file() else resolved,
                 resolved=resolved,
                 fingerprint=fingerprint(experiment),
-                facts=training.describe(),
+                facts={**training.describe(), TENSORS: tensor_table(training.learner.model).to_json()},
                 rerun_of=rerun_of,
             )
             training.save_assets(run.assets)

@@ -133,8 +133,6 @@ def _setting(found: Found, anchor: str) -> list[str]:
 def _value(name: str, text: str) -> str:
     if name == "default" and not text.startswith("none:"):
         return f"<code>{html.escape(text)}</code>"
-    if name == "used in":
-        return ", ".join(f"<code>{module}</code>" for module in text.split(", "))
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 

@@ -287,8 +287,8 @@ def test_unreadable_images_are_left_out_and_listed_or_stop_it_with_nothing_left(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--output", "images"), "images: is there already"),
-        (("--output", "new", "--quality", "80"), "Give --longest-side"),
+        (("--output", "images"), "images: already exists"),
+        (("--output", "new", "--quality", "80"), "Add --longest-side"),
         (("--output", "new", "--shard-samples", "0"), "not in the range x>=1"),
         (("--output", "small.yaml"), "is a file"),
     ],

@@ -112,7 +112,7 @@ def test_the_driver_installs_once_and_says_what_is_left_to_do(repository):
     Path(".gitattributes").write_text("specs/*.yaml diff=cbalign\n")
     again = cbalign("diff", "--install-git-driver").stdout
     assert again.startswith("already set")
-    assert "already there" in again
+    assert "already contains diff=cbalign" in again
     assert git("config", "--get-all", "diff.cbalign.command").count("\n") == 1
 
 
@@ -135,7 +135,7 @@ def test_git_diff_shows_a_file_that_is_no_whole_spec_line_by_line(repository, mo
     Path(".gitattributes").write_text("specs/*.yaml diff=cbalign\n")
     Path("specs/base.yaml").write_text("train: {batch_size: 64}\n")
     told = git("diff", "--", "specs/base.yaml")
-    assert "not a whole spec" in told
+    assert "not a complete spec" in told
     assert "+train: {batch_size: 64}" in told
 
 

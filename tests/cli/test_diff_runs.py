@@ -295,7 +295,7 @@ def test_bundles_differ_in_operators_and_their_set():
 def test_a_note_in_the_file_is_no_other_model():
     document = told(make_bundle("a"), make_bundle("b", note="made elsewhere"))
     assert paths(document) == {"bundle.fp32/image.onnx": "export"}
-    assert "only notes in the file differ" in diff("a", "b").stdout
+    assert "only metadata of the file differ" in diff("a", "b").stdout
 
 
 def test_without_onnx_the_reader_is_told_what_to_install(monkeypatch):

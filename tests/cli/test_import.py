@@ -148,8 +148,10 @@ def write_spec(text=SPEC):
 def test_with_a_spec_positions_are_interpolated_and_the_codebook_is_new(weights, place):
     write_spec()
     document = imported(weights, "--spec", "spec.yaml")
-    assert any("pos_embed: (1, 17, 32) in the file, (1, 37, 32) here" in each for each in document["reshaped"])
-    assert any(each.startswith("queues: 16 features") for each in document["reshaped"])
+    assert any(
+        "pos_embed: (1, 17, 32) in the weights, (1, 37, 32) in the model" in each for each in document["reshaped"]
+    )
+    assert any(each.startswith("image_queue.features: 16 in the file") for each in document["reshaped"])
     assert "codebook.prototypes" in document["missing"]
     model = load_model(Path(document["run"])).model
     assert model.student.vision.image_size == 96
@@ -160,7 +162,11 @@ def test_with_a_spec_positions_are_interpolated_and_the_codebook_is_new(weights,
     ("before", "after", "message"),
     [
         ("text: {architecture: bert, layers: 6", "text: {architecture: bert, layers: 4", "model.text.layers is 4"),
-        ("joint_dim: 16", "joint_dim: 8", "student.image_projection.weight: (16, 32) in the file, (8, 32) here"),
+        (
+            "joint_dim: 16",
+            "joint_dim: 8",
+            "student.image_projection.weight: (16, 32) in the weights, (8, 32) in the model",
+        ),
     ],
 )
 def test_a_spec_of_other_sizes_is_refused(before, after, message, weights, place):
@@ -197,10 +203,13 @@ def test_a_truncated_file_is_refused(weights, place):
         (lambda w: {**w, "text_decoder.bert.x": torch.zeros(2)}, "visual question answering"),
         (lambda w: {n: t for n, t in w.items() if "crossattention" not in n}, "cross-attention"),
         (lambda w: {n: t for n, t in w.items() if n != "visual_encoder.norm.weight"}, "missing"),
-        (lambda w: {**w, "vision_proj.bias": torch.zeros(3)}, "student.image_projection.bias: (3,) in the file"),
+        (lambda w: {**w, "vision_proj.bias": torch.zeros(3)}, "student.image_projection.bias: (3,) in the weights"),
         (lambda w: {**w, "visual_encoder.pos_embed": torch.zeros(17, 32)}, "pos_embed"),
         (lambda w: {**w, "visual_encoder.pos_embed": torch.zeros(1, 19, 32)}, "no square"),
-        (lambda w: {**w, "visual_encoder_m.pos_embed": torch.zeros(1, 19, 32)}, "pos_embed: (1, 19, 32) in the file"),
+        (
+            lambda w: {**w, "visual_encoder_m.pos_embed": torch.zeros(1, 19, 32)},
+            "pos_embed: (1, 19, 32) in the weights",
+        ),
     ],
 )
 def test_another_model_is_refused_with_what_is_wrong(change, message, weights, place):

@@ -116,7 +116,7 @@ def test_the_larger_of_two_sources_is_taken_and_the_other_named():
     table("pets/more/all.csv", [["image", "caption"], *[["x.png", str(n)] for n in range(5)]])
     result = init("pets")
     assert "files: [pets/more/all.csv]" in Path("pets.yaml").read_text()
-    assert "left out, smaller: train.tsv" in result.stderr
+    assert "skipped, smaller: train.tsv" in result.stderr
 
 
 def test_json_is_one_document():

@@ -78,8 +78,8 @@ def test_the_text_has_every_part(place):
 def test_without_data_the_size_is_asked_for(place):
     (place / "pairs.csv").unlink()
     text = plan("small.yaml").stdout
-    assert "give --pairs" in text
-    assert "not here" in text
+    assert "set --pairs" in text
+    assert "missing" in text
     document = json.loads(plan("small.yaml", "--json", "--pairs", "40").stdout)
     assert document["length"]["total_steps"] == 30
     assert not document["captions"]["measured"]
@@ -100,7 +100,7 @@ def test_the_largest_batch_is_planned_and_put_into_the_command(place):
     text = plan("small.yaml", "--fit", "l4", "--set", "train.global_batch_size=null").stdout
     assert "the largest batch for l4" in text
     assert "model.queue.length 8" in text
-    assert "another training" in text
+    assert "other results" in text
 
 
 def test_the_schedule_is_in_the_document(place):

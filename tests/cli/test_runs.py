@@ -166,7 +166,7 @@ def test_compare_takes_two_runs(place):
     identity = identities(place)[0]
     result = cbalign(place, "runs", "compare", identity, identity)
     assert result.code == 2
-    assert "two runs or more" in result.stderr
+    assert "at least two runs" in result.stderr
 
 
 def test_rerun_trains_the_same_again_and_says_so(copied):

@@ -56,14 +56,13 @@ def test_help_does_not_even_import_the_spec_language():
     assert not modules & {"pydantic", "yaml"}
 
 
-def test_help_lists_exactly_the_verbs_that_exist():
-    told = run("--help").stdout
-    assert all(verb.name in told for verb in cbalign.cli.VERBS if verb.exists)
-    listed = {line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.strip()}
-    assert not {verb.name for verb in cbalign.cli.VERBS if not verb.exists} & listed
+def test_help_lists_every_verb():
+    lines = run("--help").stdout.splitlines()
+    listed = {line.split()[0] for line in lines if line.startswith("  ") and line.strip()}
+    assert {verb.name for verb in cbalign.cli.VERBS} <= listed
 
 
-@pytest.mark.parametrize("verb", [verb.name for verb in cbalign.cli.VERBS if verb.exists])
+@pytest.mark.parametrize("verb", [verb.name for verb in cbalign.cli.VERBS])
 def test_every_verb_has_a_command_with_help(verb):
     result = CliRunner().invoke(cbalign.cli.main, [verb, "--help"])
     assert result.exit_code == 0

@@ -125,8 +125,7 @@ def test_show_json_is_one_document():
 
 def test_explain_tells_all_about_one_setting():
     told = cbalign("explain", "train.optimizer.lr").stdout
-    parts = ("Peak learning rate.", "a number above 0", "0.0001", "training: another", "1e-4 (ALBEF)")
-    for part in (*parts, "cbalign.engine.optimizer"):
+    for part in ("Peak learning rate.", "a number above 0", "0.0001", "training: another", "1e-4 (ALBEF)"):
         assert part in told
 
 

@@ -14,6 +14,8 @@ import torch
 import cbalign as cbalign_package
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run
+from cbalign.experiment.tensors import TENSORS, TensorTable
+from cbalign.lab.comparison.checkpoints import read_tensors
 from tests.cli.tiny import SPEC, cbalign, command, write_experiment
 
 
@@ -47,6 +49,15 @@ def test_train_prints_the_run_and_what_to_do_next(finished):
     assert [line["step"] for line in lines] == [2, 3, 4, 6, 6]
     terms = {name for name in lines[0] if name.startswith("loss/")}
     assert terms == {"loss/contrastive", "loss/codebook", "loss/matching", "loss/masked_language"}
+
+
+def test_a_run_records_the_tensors_of_its_checkpoints(finished):
+    run = finished[1]
+    facts = Manifest.read(run.manifest).facts
+    recorded = TensorTable.from_json(facts[TENSORS])
+    assert recorded.shapes == read_tensors(run.latest_checkpoint()).shapes
+    assert recorded.trainable_parameters == facts["parameters"]["trainable"]
+    assert recorded.teacher_parameters == facts["parameters"]["teacher"]
 
 
 def test_a_finished_run_says_so(finished, place):

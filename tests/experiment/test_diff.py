@@ -14,6 +14,7 @@ from cbalign.experiment.dump import as_data, dump_yaml, fingerprint, write_yaml
 from cbalign.experiment.environment import escape
 from cbalign.experiment.fields import leaves
 from cbalign.experiment.load import load_experiment
+from cbalign.experiment.tensors import TensorInfo, TensorTable
 from cbalign.experiment.verdicts import verdicts
 from cbalign.parts.section import Effect
 from tests.experiment.strategies import experiments, loaded
@@ -171,6 +172,7 @@ def test_three_experiments_make_three_cells(load):
         ("", "train: {device: cpu}\n", ("yes", "yes", "yes", "yes")),
         ("", "train: {seed: 1}\n", ("yes", "no", "yes", "no")),
         ("", "model: {codebook: {size: 10}}\n", ("partly", "no", "yes", "no")),
+        ("", "model: {temperature: {learned: false}}\n", ("partly", "no", "yes", "no")),
         ("", "export: {opset: 18}\n", ("yes", "partly", "yes", "no")),
     ],
 )
@@ -197,47 +199,91 @@ def test_numbers_compare_where_the_same_is_measured(load, a, b, answer):
     assert verdicts(comparison)[2].answer == answer
 
 
+def table(**shapes):
+    """A table of trained tensors, each named after its part."""
+    names = {name.replace("_", ".", 1): shape for name, shape in shapes.items()}
+    return TensorTable({n: TensorInfo(shape, 4, n.partition(".")[0], "trainable") for n, shape in names.items()})
+
+
+def weights_of(load, *tables, **more):
+    known = [Known(tensors=each, **more) for each in tables]
+    return verdicts(compare([load(), load("model: {codebook: {size: 10}}\n")]), known)[0]
+
+
 def test_the_verdict_on_weights_names_the_tensors_that_do_not_load(load):
-    verdict = verdicts(compare([load(), load("model: {codebook: {size: 10}, queue: {length: 64}}\n")]))[0]
-    assert "the codebook (2 reshaped, first codebook.prototypes 4000×256 → 10×256)" in verdict.reason
-    assert "queues, which refill by themselves" in verdict.reason
+    before = table(codebook_prototypes=(4000, 256), codebook_used=(2, 4000), text_x=(8,), head_bias=())
+    verdict = weights_of(load, before, table(codebook_prototypes=(10, 256), codebook_used=(2, 10), text_x=(8,)))
+    assert verdict.answer == "partly"
+    assert verdict.reason == (
+        "1 of B's 3 tensors; not loaded: codebook (2 reshaped, first codebook.prototypes 4000×256 → 10×256); "
+        "head (1 only in A, head.bias scalar)"
+    )
     assert set(verdict.details) == {
         "reshaped: codebook.prototypes 4000×256 → 10×256",
-        "reshaped: codebook.last_used 2×4000 → 2×10",
-        *(f"reshaped: {q}_queue.features 65536×256 → 64×256" for q in ("image", "text")),
-        *(f"reshaped: {q}_queue.image_ids 65536 → 64" for q in ("image", "text")),
+        "reshaped: codebook.used 2×4000 → 2×10",
+        "only in A: head.bias scalar",
     }
 
 
-def test_where_sizes_are_not_known_the_verdict_on_weights_names_settings_and_says_why(load):
-    tower = "vision: {architecture: vit_base_patch16_siglip_256}"
-    verdict = verdicts(compare([load(f"model: {{{tower}}}\n"), load(f"model: {{{tower}, joint_dim: 8}}\n")]))[0]
+def test_the_same_tensors_load(load):
+    same = table(codebook_prototypes=(4, 8))
+    assert weights_of(load, same, same).answer == "yes"
+    assert "both vocabularies" in weights_of(load, same, same, largest_vocabulary=8000).reason
+    assert weights_of(load, same, table(text_x=(8,))).answer == "no"
+
+
+def test_the_recorded_name_of_a_part_is_preferred_to_that_from_a_header(load):
+    header = TensorTable({"codebook.prototypes": TensorInfo((4, 8), 4, "from the header")})
+    assert "not loaded: codebook (" in weights_of(load, table(codebook_prototypes=(2, 8)), header).reason
+
+
+def test_where_tensors_cannot_be_listed_the_verdict_on_weights_names_settings_and_says_why(load):
+    comparison = compare([load(), load("model: {joint_dim: 8}\n")])
+    verdict = verdicts(comparison, [Known(), Known(no_tensors="nobody knows")])[0]
     assert verdict.answer == "partly"
-    assert "(model.joint_dim)" in verdict.reason
-    assert "vit_base_patch16_siglip_256 are not known without timm" in verdict.reason
+    assert verdict.reason == "cannot list tensors: nobody knows; changed: model.joint_dim"
 
 
 @pytest.mark.parametrize(
     ("text", "name", "reason"),
     [
-        ("", "optimiser steps", "30 epochs of data that a spec does not count"),
-        ("model: {text: {architecture: some/bert}}\n", "trainable parameters", "sizes of some/bert"),
-        ("model: {text: {init: random, tokenizer: captions}}\n", "checkpoint", "at most 8,000 tokens"),
+        ("", "optimiser steps", "30 epochs, but a spec does not contain the size of the data"),
+        ("", "trainable parameters", "nobody knows"),
+        ("model: {vision: {architecture: swin_tiny}}\n", "image tokens", "do not determine"),
     ],
 )
 def test_what_a_spec_alone_does_not_tell_is_not_guessed(load, text, name, reason):
-    quantity = next(q for q in derived_quantities(load(text).experiment) if q.name == name)
+    known = Known(no_tensors="nobody knows")
+    quantity = next(q for q in derived_quantities(load(text).experiment, known) if q.name == name)
     assert quantity.value is None
     assert reason in quantity.unknown
 
 
+def test_sizes_for_the_largest_vocabulary_are_not_shown_as_those_of_the_model(load):
+    known = Known(tensors=table(text_x=(8,)), largest_vocabulary=8000)
+    quantity = next(q for q in derived_quantities(load().experiment, known) if q.name == "checkpoint")
+    assert quantity.value is None
+    assert "at most 8,000 tokens" in quantity.unknown
+
+
 def test_what_a_run_knows_completes_the_quantities(load):
-    text = "model: {text: {init: random, tokenizer: captions}}\ntrain: {duration: 3 epochs, batch_size: 8}\n"
-    known = Known(vocabulary=100, processes=2, steps_per_epoch=7)
+    text = "train: {duration: 3 epochs, batch_size: 8}\n"
+    header = TensorTable({"x": TensorInfo((8,), 4, "x")})
+    known = Known(processes=2, steps_per_epoch=7, trainable=6, teacher=5, tensors=header)
     found = {q.name: q.value for q in derived_quantities(load(text).experiment, known)}
     assert found["optimiser steps"] == 21
     assert found["pairs seen"] == 21 * 16
-    assert found["trainable parameters"] > 0
+    assert (found["trainable parameters"], found["parameters of the teacher"]) == (6, 5)
+    assert found["checkpoint"] == 8 * 4 + 2 * 6 * 4
+
+
+@pytest.mark.parametrize(
+    ("solver", "value"), [("ipot, beta: 0.5, iterations: 50", 0.01), ("sinkhorn, epsilon: 0.2", 0.2)]
+)
+def test_solvers_say_which_entropic_regularisation_they_have(load, solver, value):
+    text = f"model: {{codebook: {{transport: {{solver: {solver}}}}}}}\n"
+    quantities = derived_quantities(load(text).experiment)
+    assert next(q.value for q in quantities if q.name == "entropic epsilon of the transport") == value
 
 
 def test_settings_that_are_the_same_are_listed_on_request(load):

@@ -4,7 +4,7 @@ import pytest
 
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Leaf, every, find
-from cbalign.experiment.usage import readers
+from tests.experiment.usage import readers
 
 VALUES = {
     f"{found.path}:{found.variant}": found

@@ -118,7 +118,7 @@ def test_a_changed_bundle_is_refused(exported: Exported, tmp_path: Path) -> None
     shutil.copytree(exported.folder, copy)
     (copy / "notes.txt").write_text("mine")
     verified = cbalign("verify", copy, "--device", "cpu")
-    assert "12 graphs pass the checker of ONNX" in verified.stdout
+    assert "12 graphs pass the ONNX checker" in verified.stdout
     assert "2 Attention" in verified.stdout
     assert "notes.txt is not in the manifest" in verified.stderr
     report = document("verify", copy, "--precision", "int8")["precisions"]

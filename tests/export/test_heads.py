@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbalign.export.graph import write_graph
-from cbalign.models.bert import BertConfig, TextTower
-from cbalign.models.vision import VisionTower
+from cbalign.models.bert import BertConfig, BertTextTower
+from cbalign.models.vision import TimmVisionTower
 from cbalign.runtime.signatures import SIGNATURES
 
 BERT = BertConfig(vocabulary=40, width=16, layers=2, heads=2, intermediate=32, positions=16)
@@ -27,7 +27,7 @@ class Images(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tower = VisionTower("vit_tiny_patch16_224", 32, layers=2, width=24, heads=3)
+        self.tower = TimmVisionTower("vit_tiny_patch16_224", 32, layers=2, width=24, heads=3)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self.tower(pixels.permute(0, 3, 1, 2))
@@ -48,7 +48,7 @@ class Texts(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tower = TextTower(BERT, 2, 0.0)
+        self.tower = BertTextTower(BERT, 2, 0.0)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self.tower(input_ids, attention_mask)

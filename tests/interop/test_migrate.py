@@ -168,7 +168,7 @@ def test_albefs_retrieval_is_measured_by_its_protocol():
 def test_what_has_no_place_is_said_with_its_line(name, left):
     _, account = migrated(ALBEF[name].replace("eval_ema: False", "eval_ema: True"))
     line = ALBEF[name].splitlines().index(next(t for t in ALBEF[name].splitlines() if t.startswith(left))) + 1
-    assert f"config.yaml:{line}  {left}" in account.partition("not carried over:")[2]
+    assert f"config.yaml:{line}  {left}" in account.partition("not converted:")[2]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_every_line_says_where_it_is_from():
 
 def test_an_optimiser_that_cbalign_lacks_is_not_passed_over():
     _, account = migrated(ALBEF["pretrain"].replace("adamW", "lamb").replace("sched: cosine", "sched: step"))
-    dropped = account.partition("not carried over:")[2]
+    dropped = account.partition("not converted:")[2]
     assert "optimizer.opt lamb: cbalign trains with AdamW" in dropped
     assert "schedular.sched step: cbalign has cosine" in dropped
 
@@ -261,7 +261,7 @@ def test_a_spec_of_this_format_is_left_alone_byte_for_byte():
     text = "cbalign:   1\nname: x\ndata: {train: {source: openmoji, split: train}}  # why\n"
     result = migrate(text)
     assert result.stdout == text
-    assert "newest format already" in result.stderr
+    assert "already has the newest format" in result.stderr
 
 
 def test_without_ruamel_the_extra_to_install_is_named(monkeypatch):
@@ -282,14 +282,14 @@ def test_without_ruamel_the_extra_to_install_is_named(monkeypatch):
         (f"{OLD}  duration: 3 epochs\n", "both train.epochs and train.duration are set"),
         (f"{OLD}  sede: 3\n", "has no setting `sede`"),
         (ALBEF["pretrain"].replace("image_res: 256", "image_res: 250"), "image_size 250 is not a multiple"),
-        (ALBEF["pretrain"].replace("epochs: 30", "epochs: many"), "not carried over"),
+        (ALBEF["pretrain"].replace("epochs: 30", "epochs: many"), "not converted"),
     ],
 )
 def test_what_cannot_be_migrated_is_one_message(text, told):
     result = migrate(text)
     assert told in result.stderr
     assert "Traceback" not in result.stderr
-    assert result.exit_code == (0 if told == "not carried over" else 2)
+    assert result.exit_code == (0 if told == "not converted" else 2)
 
 
 def test_nothing_is_overwritten_unasked():

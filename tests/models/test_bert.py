@@ -6,7 +6,7 @@ from transformers import BertConfig as TheirConfig
 from transformers import BertForMaskedLM, BertLMHeadModel, BertModel
 
 from cbalign.models import names
-from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead, TextTower
+from cbalign.models.bert import BertConfig, BertTextTower, FusionEncoder, MaskedLanguageHead
 from cbalign.tasks.vqa.network import AnswerDecoder
 
 SIZES = BertConfig(vocabulary=50, width=24, layers=4, heads=3, intermediate=40, positions=20)
@@ -35,7 +35,7 @@ def test_the_text_tower_is_bert(texts):
     torch.manual_seed(1)
     theirs = BertModel(TheirConfig(**THEIRS), add_pooling_layer=False).eval()
     weights = names.canonical_bert(theirs.state_dict())
-    ours = TextTower(SIZES, layers=4, dropout=0.1).eval()
+    ours = BertTextTower(SIZES, layers=4, dropout=0.1).eval()
     ours.load_state_dict(names.embeddings_from_bert(weights) | names.layers_from_bert(weights, 0, 4))
     with torch.no_grad():
         expected = theirs(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -47,7 +47,7 @@ def test_the_first_layers_of_a_bert_are_a_text_tower(texts):
     ids, mask = texts
     theirs = BertModel(TheirConfig(**THEIRS), add_pooling_layer=False).eval()
     weights = names.canonical_bert(theirs.state_dict())
-    ours = TextTower(SIZES, layers=2, dropout=0.1).eval()
+    ours = BertTextTower(SIZES, layers=2, dropout=0.1).eval()
     ours.load_state_dict(names.embeddings_from_bert(weights) | names.layers_from_bert(weights, 0, 2))
     with torch.no_grad():
         expected = theirs(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[2]
@@ -59,7 +59,7 @@ def test_the_masked_language_head_is_berts(texts):
     ids, mask = texts
     theirs = BertForMaskedLM(TheirConfig(**THEIRS)).eval()
     weights = names.canonical_bert(theirs.state_dict())
-    text, head = TextTower(SIZES, 4, 0.1).eval(), MaskedLanguageHead(SIZES).eval()
+    text, head = BertTextTower(SIZES, 4, 0.1).eval(), MaskedLanguageHead(SIZES).eval()
     text.load_state_dict(names.embeddings_from_bert(weights) | names.layers_from_bert(weights, 0, 4))
     head.load_state_dict(names.head_from_bert(weights))
     with torch.no_grad():
@@ -101,7 +101,7 @@ def fusion() -> FusionEncoder:
 @torch.no_grad()
 def test_tokens_depend_neither_on_padding_nor_on_the_other_texts_of_a_batch(texts, fusion):
     ids, mask = texts
-    text = TextTower(SIZES, 3, 0.1).eval()
+    text = BertTextTower(SIZES, 3, 0.1).eval()
     for parameter in text.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     images = torch.randn(3, 9, 16)
@@ -118,7 +118,7 @@ def test_tokens_depend_neither_on_padding_nor_on_the_other_texts_of_a_batch(text
 def test_training_without_the_padding_gives_the_same_tokens(texts, fusion):
     """In training only real tokens pass through the matrices; evaluation and export keep static shapes."""
     ids, mask = texts
-    text = TextTower(SIZES, 3, dropout=0.0)
+    text = BertTextTower(SIZES, 3, dropout=0.0)
     without_dropout = FusionEncoder(SIZES, layers=2, image_width=16, dropout=0.0)
     without_dropout.load_state_dict(fusion.state_dict())
     images, outputs = torch.randn(3, 9, 16), []

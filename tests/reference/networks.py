@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from cbalign.models.bert import FusionEncoder, TextTower
-from cbalign.models.vision import VisionTower
+from cbalign.models.bert import BertTextTower, FusionEncoder
+from cbalign.models.vision import TimmVisionTower
 from tests.reference.folder import AnotherFormError, Sizes
 
 Weights = Mapping[str, Tensor]
@@ -30,13 +30,13 @@ def count(weights: Weights, pattern: str) -> int:
     return max(found, default=-1) + 1
 
 
-def vision_tower(weights: Weights, sizes: Sizes) -> VisionTower:
+def vision_tower(weights: Weights, sizes: Sizes) -> TimmVisionTower:
     positions, patches = (
         tensor(weights, "visual_encoder.pos_embed"),
         tensor(weights, "visual_encoder.patch_embed.proj.weight"),
     )
     patch = patches.shape[-1]
-    return VisionTower(
+    return TimmVisionTower(
         "vit_base_patch16_224",
         image_size=round((positions.shape[1] - 1) ** 0.5) * patch,
         patch_size=patch,
@@ -46,8 +46,8 @@ def vision_tower(weights: Weights, sizes: Sizes) -> VisionTower:
     )
 
 
-def text_tower(sizes: Sizes) -> TextTower:
-    return TextTower(sizes.bert, sizes.text_layers, DROPOUT)
+def text_tower(sizes: Sizes) -> BertTextTower:
+    return BertTextTower(sizes.bert, sizes.text_layers, DROPOUT)
 
 
 def bert_layers(weights: Weights) -> int:

@@ -56,8 +56,8 @@ def test_a_file_of_albef_is_started_from_with_student_and_teacher(place: Path) -
     (place / "from-albef.yaml").write_text(ENTAILMENT)
     run, result = trained(place, "from-albef.yaml")
     assert "starting from pretrain.safetensors" in result.stderr
-    assert "(1, 17, 32) → (1, 37, 32)" in result.stderr
-    assert "new: head" in result.stderr
+    assert "(1, 17, 32) in the weights, (1, 37, 32) in the model" in result.stderr
+    assert "missing: head" in result.stderr
     weights = load_file(run.checkpoints / "step-1" / "model.safetensors")
     prefix = "text_encoder.bert.encoder.layer.7.crossattention.self.key.weight"
     ours = "fusion.layers.1.cross_attention.key.weight"

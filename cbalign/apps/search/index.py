@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import PIL
@@ -18,6 +18,7 @@ from cbalign.apps.search.scan import Scan, Stamp, scan
 from cbalign.apps.search.store import Content, Contents, Store
 from cbalign.data.image import prepare
 from cbalign.encoders import FloatArray, PixelArray
+from cbalign.engine.user_cache import user_cache
 from cbalign.errors import DataError
 from cbalign.runtime.images import decode_untrusted
 from cbalign.runtime.session import Session
@@ -57,15 +58,31 @@ class Index:
     changes: Changes
 
 
-def open_index(
-    session: Session, folder: Path, cache: Path | None = None, report: Report = lambda done, total: None
+class ImageEmbedder(Protocol):
+    """What an index needs of a model; a `Session` is one."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that it takes, in pixels."""
+
+    def embed_images(self, pixels: PixelArray) -> FloatArray:
+        """Unit vectors (B, d) of prepared images (B, H, W, 3)."""
+
+
+def index_folder(
+    model: ImageEmbedder,
+    identity: str,
+    folder: Path,
+    cache: Path | None = None,
+    report: Report = lambda done, total: None,
 ) -> Index:
     """Bring the index of a folder up to date and open it.
 
     An interrupted update keeps what it has done.
 
     Args:
-        session: encodes the images; its bundle's image graph has an index of its own.
+        model: encodes the images.
+        identity: equal for models that give the same vectors; each has an index of its own.
         folder: of the images.
         cache: where the indexes are; the user's cache folder when left out.
         report: told of progress.
@@ -75,37 +92,34 @@ def open_index(
         StorageError: the index cannot be written.
     """
     found = scan(folder)
-    place = (cache or user_cache()) / _key(session, found.folder)
+    place = (cache or user_cache("search")) / _key(identity, found.folder)
     with Store.open(place) as store:
         store.forget_problems(f"Pillow {PIL.__version__}")
-        changes = _update(store, session, found, report)
+        changes = _update(store, model, found, report)
         return Index(found.folder, place, store.contents(), changes)
 
 
-def user_cache() -> Path:
-    """Where indexes are kept: the folder for caches that the system has for each user."""
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        base = Path(given)
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path.home() / ".cache"
-    return base / "cbalign" / "search"
+def open_index(
+    session: Session, folder: Path, cache: Path | None = None, report: Report = lambda done, total: None
+) -> Index:
+    """Bring the index of a folder for a bundle up to date and open it; see `index_folder`."""
+    return index_folder(session, identity_of(session), folder, cache, report)
 
 
-def _key(session: Session, folder: Path) -> str:
-    """A name for what decides the vectors: the files of the image graph, and the folder."""
+def identity_of(session: Session) -> str:
+    """What decides the vectors of a bundle: the files of its image graph and its preprocessing."""
     files = session.bundle.manifest.files
     used = [
         name for name in files if name.startswith(f"{session.precision}/image.onnx") or name == "preprocessing.json"
     ]
-    parts = [*(f"{name} {files[name].sha256}" for name in sorted(used)), os.fspath(folder)]
-    return hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:32]
+    return "\0".join(f"{name} {files[name].sha256}" for name in sorted(used))
 
 
-def _update(store: Store, session: Session, found: Scan, report: Report) -> Changes:
+def _key(identity: str, folder: Path) -> str:
+    return hashlib.sha256(os.fsencode(f"{identity}\0{os.fspath(folder)}")).hexdigest()[:32]
+
+
+def _update(store: Store, model: ImageEmbedder, found: Scan, report: Report) -> Changes:
     before = store.files()
     changed = {path: stamp for path, stamp in found.images.items() if path not in before or before[path][0] != stamp}
     gone = [path for path in before if path not in found.images]
@@ -114,8 +128,8 @@ def _update(store: Store, session: Session, found: Scan, report: Report) -> Chan
     unread: dict[str, str] = dict.fromkeys(found.closed, "the folder cannot be read")
     encoded = 0
     pending: list[Content] = []
-    pictures = _read_all(found.folder, changed, store.digests(), unread, session.image_size)
-    for done, content in enumerate(_encode(session, pictures), 1):
+    pictures = _read_all(found.folder, changed, store.digests(), unread, model.image_size)
+    for done, content in enumerate(_encode(model, pictures), 1):
         pending.append(content)
         encoded += content.vector is not None
         if len(pending) == _KEEP_EVERY:
@@ -184,19 +198,19 @@ def _read(folder: Path, path: str, stamp: Stamp, known: set[bytes], size: int) -
         return _Picture(path, stamp, digest, problem="too large for the memory of this machine")
 
 
-def _encode(session: Session, pictures: Iterable[_Picture]) -> Iterator[Content]:
+def _encode(model: ImageEmbedder, pictures: Iterable[_Picture]) -> Iterator[Content]:
     batch: list[_Picture] = []
     for picture in pictures:
         batch.append(picture)
         if sum(p.pixels is not None for p in batch) == _BATCH or len(batch) == _KEEP_EVERY:
-            yield from _encode_batch(session, batch)
+            yield from _encode_batch(model, batch)
             batch = []
-    yield from _encode_batch(session, batch)
+    yield from _encode_batch(model, batch)
 
 
-def _encode_batch(session: Session, batch: list[_Picture]) -> Iterator[Content]:
+def _encode_batch(model: ImageEmbedder, batch: list[_Picture]) -> Iterator[Content]:
     new = [picture.pixels for picture in batch if picture.pixels is not None]
-    vectors: Iterator[FloatArray] = iter(session.embed_images(np.stack(new))) if new else iter(())
+    vectors: Iterator[FloatArray] = iter(model.embed_images(np.stack(new))) if new else iter(())
     for picture in batch:
         vector = None if picture.pixels is None else next(vectors)
         problem = picture.problem

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from cbalign.lab.benchmark.timing import Speed
+from cbalign.runtime.document import json_document
 
 SCHEMA_VERSION = 1
 
@@ -79,7 +79,7 @@ class Benchmark:
 
     def to_json(self) -> str:
         """One indented JSON document."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **self.to_data()}, indent=2, ensure_ascii=False) + "\n"
+        return json_document({"schema_version": SCHEMA_VERSION, **self.to_data()})
 
 
 def _speed(speed: Speed) -> dict[str, float]:

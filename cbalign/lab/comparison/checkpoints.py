@@ -1,4 +1,4 @@
-"""Reading checkpoints without torch: their counters, the shapes of their tensors, and the tensors themselves."""
+"""Reading checkpoints without torch: their counters, their tables of tensors, and the tensors themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbalign.errors import CheckpointError
-from cbalign.experiment.shapes import Shape, Shapes
+from cbalign.experiment.tensors import Shape, TensorInfo, TensorTable, part_by_name
 from cbalign.lab.comparison.weights import WeightChanges, compare_tensors
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", 
 
 @dataclass(frozen=True)
 class Counters:
-    """How far a training was, and how far it goes."""
+    """The progress of a training."""
 
     step: int
     total_steps: int
@@ -45,16 +45,15 @@ def read_counters(checkpoint: Path) -> Counters:
         raise CheckpointError(f"Cannot read the counters in {path}: {error}.") from error
 
 
-def read_shapes(checkpoint: Path) -> Shapes | None:
-    """The shapes of all tensors of a checkpoint folder by name, from the header of its file; `None` without a file.
+def read_tensors(checkpoint: Path) -> TensorTable | None:
+    """The tensors of a checkpoint folder, from the header of its file; `None` without a file.
 
     Raises:
         CheckpointError: the file is damaged.
     """
     if not (checkpoint / MODEL).is_file():
         return None
-    file = TensorFile.open(checkpoint / MODEL)
-    return {name: entry.shape for name, entry in file.entries.items()}
+    return TensorFile.open(checkpoint / MODEL).table()
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,10 @@ class _Entry:
     start: int  # of its values in the file
     stop: int
 
+    @property
+    def itemsize(self) -> int:
+        return (self.stop - self.start) // max(1, math.prod(self.shape))
+
 
 @dataclass(frozen=True)
 class TensorFile:
@@ -71,6 +74,7 @@ class TensorFile:
 
     path: Path
     entries: Mapping[str, _Entry]
+    tied: frozenset[str] = frozenset()  # names whose values are stored under another name
 
     @classmethod
     def open(cls, path: Path) -> TensorFile:
@@ -88,9 +92,18 @@ class TensorFile:
                 size = file.seek(0, 2) - 8 - length
             tied = json.loads(header.pop("__metadata__", {}).get("tied", "{}"))
             entries = {name: _entry(value, 8 + length, size) for name, value in header.items()}
-            return cls(path, entries | {name: entries[kept] for name, kept in tied.items()})
+            return cls(path, entries | {name: entries[kept] for name, kept in tied.items()}, frozenset(tied))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(f"Cannot read the weights in {path}: {error}.") from error
+
+    def table(self) -> TensorTable:
+        """All tensors; the format does not tell parameters from buffers."""
+        return TensorTable(
+            {
+                name: TensorInfo(entry.shape, entry.itemsize, part_by_name(name), tied=name in self.tied)
+                for name, entry in self.entries.items()
+            }
+        )
 
     def read(self, name: str) -> NDArray[np.generic]:
         """One tensor; only its part of the file is read.

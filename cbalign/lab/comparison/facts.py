@@ -1,4 +1,4 @@
-"""What runs, checkpoints and bundles record of themselves: environment, code, data, export."""
+"""What runs, checkpoints and bundles record about themselves: environment, code, data, export, tensors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from cbalign.experiment.derived import NOTHING, Known
 from cbalign.experiment.diff import Cell, Difference
 from cbalign.experiment.document import Data
 from cbalign.experiment.operands import Operand
-from cbalign.lab.comparison.checkpoints import read_counters, read_shapes
+from cbalign.experiment.tensors import TENSORS, TensorTable
+from cbalign.lab.comparison.checkpoints import read_counters, read_tensors
 from cbalign.parts.section import Effect
 
 UNKNOWN = "not recorded"
 FAMILIES = ("run", "bundle")  # first parts of the paths of facts
+TOKENIZER = "tokenizer.json"  # in a bundle
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One recorded value, what another one means, and a sentence about it."""
+    """One recorded value, the effect of a difference, and a sentence about it."""
 
     value: Data
     effect: Effect
@@ -31,7 +33,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that an operand records. `source` is the file; `values` are by path (`run.versions.torch`)."""
+    """Everything that an operand records. `source` is the file; `values` are by path (`run.versions.torch`)."""
 
     source: str = ""
     values: Mapping[str, Fact] = field(default_factory=dict)
@@ -58,7 +60,7 @@ def read_facts(operand: Operand) -> Facts:
 
 
 def surroundings(facts: Sequence[Facts]) -> list[Difference]:
-    """What differs between what operands record; nothing that only one of them records at all.
+    """The recorded values that differ between operands; kinds of facts that only one operand records are left out.
 
     Args:
         facts: one for each operand.
@@ -86,14 +88,14 @@ def _of_run(run: Run, checkpoint: Path | None) -> Facts:
     values: dict[str, Fact] = {}
     if counters is not None:
         step = counters.step
-        values["run.step"] = Fact(step, Effect.TRAINING, "Optimiser steps behind the checkpoint.")
+        values["run.step"] = Fact(step, Effect.TRAINING, "Optimiser steps before the checkpoint.")
     if checkpoint is None:
-        values["run.status"] = Fact(manifest.status, Effect.LABEL, "How the training ended, or that it did not.")
+        values["run.status"] = Fact(manifest.status, Effect.LABEL, "Whether and how the training ended.")
     values |= _of_attempts(manifest.attempts)
     values |= _of_data(manifest.facts)
     vocabulary = _number(manifest.facts.get("vocabulary"))
     if vocabulary is not None:
-        values["run.vocabulary"] = Fact(vocabulary, Effect.ARCHITECTURE, "Tokens that the tokenizer knows.")
+        values["run.vocabulary"] = Fact(vocabulary, Effect.ARCHITECTURE, "Number of tokens that the tokenizer knows.")
     parameters = manifest.facts.get("parameters")
     counts = parameters if isinstance(parameters, Mapping) else {}
     known = Known(
@@ -103,13 +105,13 @@ def _of_run(run: Run, checkpoint: Path | None) -> Facts:
         total_steps=counters.total_steps if counters else None,
         trainable=_number(counts.get("trainable")),
         teacher=_number(counts.get("teacher")),
-        shapes=read_shapes(own) if own else None,
+        tensors=_tensors(manifest.facts.get(TENSORS), own),
     )
     return Facts(str(run.manifest), values, known)
 
 
 def _of_attempts(attempts: Sequence[Attempt]) -> dict[str, Fact]:
-    """Code and machine; a run that went on elsewhere has been on several."""
+    """Code and machines; a run that was resumed on another machine has several."""
     if not attempts:
         return {}
 
@@ -119,7 +121,7 @@ def _of_attempts(attempts: Sequence[Attempt]) -> dict[str, Fact]:
     facts = {
         "run.code": Fact(every(lambda a: a.revision), Effect.TRAINING, "Git revision of cbalign's code."),
         "run.processes": Fact(every(lambda a: str(a.processes)), Effect.TRAINING, "Processes that trained together."),
-        "run.device": Fact(every(lambda a: a.device), Effect.RUNTIME, "What the training ran on."),
+        "run.device": Fact(every(lambda a: a.device), Effect.RUNTIME, "Device of the training."),
     }
     for name in dict.fromkeys(name for attempt in attempts for name in attempt.versions):
         version = every(lambda a, n=name: a.versions.get(n))  # type: ignore[misc]
@@ -135,8 +137,20 @@ def _of_data(recorded: Mapping[str, object]) -> dict[str, Fact]:
         mark = marks.get(split) if isinstance(marks, Mapping) else None
         effect = Effect.DATA if split == "train" else Effect.EVALUATION
         text = f"{line} #{mark}" if mark else str(line)
-        facts[f"run.data[{split}]"] = Fact(text, effect, "What the data were: a description, and # a fingerprint.")
+        facts[f"run.data[{split}]"] = Fact(text, effect, "Description of the data, and after # their fingerprint.")
     return facts
+
+
+def _tensors(recorded: object, checkpoint: Path | None) -> TensorTable | None:
+    """The tensors of a checkpoint, described by what the run recorded; without a checkpoint the record alone."""
+    try:
+        record = TensorTable.from_json(recorded)
+    except ValueError:  # a run of an earlier version has none
+        record = None
+    stored = read_tensors(checkpoint) if checkpoint else None
+    if stored is None or record is None:
+        return stored or record
+    return stored.described_by(record)
 
 
 def _number(value: object) -> int | None:
@@ -148,12 +162,22 @@ def _of_bundle(folder: Path) -> Facts:
 
     manifest = Bundle.open(folder).manifest
     values = {
-        "bundle.graphs": Fact(list(manifest.graphs), Effect.EXPORT, "Graphs in it."),
-        "bundle.precisions": Fact(list(manifest.precisions), Effect.EXPORT, "Number formats in it."),
+        "bundle.graphs": Fact(list(manifest.graphs), Effect.EXPORT, "Graphs in the bundle."),
+        "bundle.precisions": Fact(list(manifest.precisions), Effect.EXPORT, "Number formats in the bundle."),
         "bundle.opset": Fact(manifest.opset, Effect.EXPORT, "ONNX operator set."),
-        "bundle.step": Fact(manifest.step, Effect.TRAINING, "Optimiser steps behind it."),
+        "bundle.step": Fact(manifest.step, Effect.TRAINING, "Optimiser steps before the export."),
         "bundle.run": Fact(manifest.run, Effect.LABEL, "The run that it was exported from."),
     }
     for name, version in manifest.versions.items():
         values[f"bundle.versions.{name}"] = Fact(version, Effect.RUNTIME, f"Version of {name} that exported it.")
-    return Facts(str(folder / "manifest.json"), values)
+    return Facts(str(folder / "manifest.json"), values, Known(vocabulary=_vocabulary(folder / TOKENIZER)))
+
+
+def _vocabulary(tokenizer: Path) -> int | None:
+    """Number of tokens that a file of the `tokenizers` library has ids for; None if it has none."""
+    try:
+        content = json.loads(tokenizer.read_text(encoding="utf-8"))
+        ids = [*content["model"]["vocab"].values(), *(token["id"] for token in content.get("added_tokens", ()))]
+        return int(max(ids)) + 1
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

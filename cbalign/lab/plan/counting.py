@@ -1,27 +1,31 @@
-"""Watching a step that computes nothing: tensors have shapes but no values, and every operation is accounted for."""
+"""Counting operations and memory of a step whose tensors have shapes but no values."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
+
+from cbalign.models.recorded import Owner, module_owners
 
 aten = torch.ops.aten
 FULL = 2**31 - 1  # more entries than any queue has
 
 
 class ExpectedSizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Gives results whose size depends on values the size that they have on average.
+    """Gives results whose size depends on values their average size.
 
-    In a training step these are the real tokens among padding (`nonzero`) and the words that are masked (indexing by
-    booleans). Values that code asks for are those of the costliest step: solvers never stop early, queues are full.
+    In a training step these are the real tokens among padding (`nonzero`) and the masked words (boolean indexing).
+    Values that are read by Python are those of the most expensive step: solvers never stop early, queues are full.
 
     Args:
         tokens: share of the places of a batch of captions that hold a token.
@@ -48,9 +52,9 @@ class ExpectedSizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class FusedAttention(TorchFunctionMode):
-    """Lets attention with dropout take the fused form, which a CPU has only without.
+    """Makes attention with dropout use the fused kernel, which a CPU has only without dropout.
 
-    GPUs' fused kernels draw the dropped weights again in the backward pass instead of keeping them.
+    Fused kernels of GPUs recompute the dropout mask in the backward pass instead of storing it.
     """
 
     def __torch_function__(
@@ -63,10 +67,10 @@ class FusedAttention(TorchFunctionMode):
 
 
 class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """How many bytes of tensors live at once, of those that appear while it watches.
+    """Tracks the peak memory of the tensors that are allocated while it is active.
 
     Args:
-        resident: tensors that are there before; their memory is not counted.
+        resident: tensors that exist before; their memory is not counted.
     """
 
     def __init__(self, resident: Iterable[Tensor]) -> None:
@@ -103,3 +107,61 @@ class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.now -= size
 
         self._living[key] = weakref.ref(storage, gone)
+
+
+class OperationsByOwner:
+    """Counts the operations of forward passes by the part of the model that makes them.
+
+    Operations belong to the innermost running module and so to its part (see `cbalign.models.recorded`), also if a
+    layer is called from outside its part.
+
+    Args:
+        model: whose modules are watched.
+        counter: counts all operations.
+    """
+
+    def __init__(self, model: nn.Module, counter: FlopCounterMode) -> None:
+        self._model = model
+        self._counter = counter
+        self._counts: dict[Owner, int] = {}
+        self._running = [Owner()]
+        self._seen = 0
+        self._hooks: list[RemovableHandle] = []
+
+    @property
+    def teacher(self) -> int:
+        """Operations of the momentum teacher."""
+        return sum(count for owner, count in self._counts.items() if owner.teacher)
+
+    def of(self, part: str) -> int:
+        """Operations of a part of the student."""
+        return self._counts.get(Owner(part), 0)
+
+    def __enter__(self) -> Self:
+        owners = module_owners(self._model)
+        self._seen = self._counter.get_total_flops()
+        for name, module in self._model.named_modules():
+            owner = owners[name]
+
+            def begin(module: nn.Module, args: object, owner: Owner = owner) -> None:
+                self._flush()
+                self._running.append(owner)
+
+            def end(module: nn.Module, args: object, result: object) -> None:
+                self._flush()
+                self._running.pop()
+
+            self._hooks += [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        for hook in self._hooks:
+            hook.remove()
+
+    def _flush(self) -> None:
+        """Credit the operations since the last call to the module that is running."""
+        total = self._counter.get_total_flops()
+        owner = self._running[-1]
+        self._counts[owner] = self._counts.get(owner, 0) + total - self._seen
+        self._seen = total

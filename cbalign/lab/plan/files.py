@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cbalign.experiment.architectures import MINILM
+from cbalign.data.vocabulary import is_packaged
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Leaf, settings
 from cbalign.experiment.load import LoadedExperiment
@@ -61,13 +61,18 @@ def _weights(experiment: Experiment) -> Iterator[ReadFile]:
         path = experiment.init.run or experiment.init.checkpoint or ""
         yield ReadFile(_shown(path), "model to start from, tokenizer", Path(path).exists())
         return
-    if vision.init == "pretrained":
-        yield ReadFile(f"timm's {vision.architecture}", "initial weights", False)
-    elif vision.init != "random":
-        yield ReadFile(vision.init, "initial weights", Path(vision.init).exists())
-    if text.init == "pretrained" or text.tokenizer == "pretrained":
-        what = "initial weights, tokenizer" if text.init == "pretrained" else "tokenizer"
-        yield ReadFile(text.architecture, what, Path(text.architecture).exists() or text.architecture == MINILM)
+    if (images := vision.weights_source) is not None:
+        yield ReadFile(images.label, "initial weights", _is_here(images.path))
+    words, tokenizer = text.weights_source, text.tokenizer_settings().pretrained
+    if words is not None:
+        what = "initial weights, tokenizer" if words.model == tokenizer else "initial weights"
+        yield ReadFile(words.label, what, _is_here(words.path))
+    if tokenizer is not None and (words is None or words.model != tokenizer):
+        yield ReadFile(tokenizer, "tokenizer", _is_here(tokenizer))
+
+
+def _is_here(path: str | None) -> bool:
+    return path is not None and (Path(path).exists() or is_packaged(path))
 
 
 def _shown(path: str) -> str:

@@ -1,11 +1,11 @@
-"""All that can be told about a training before it starts."""
+"""What is known about a training before it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-import torch
+from torch import nn
 
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import tokenizer_at_hand
@@ -20,9 +20,11 @@ from cbalign.lab.plan.gpus import GPU, UTILISATION
 from cbalign.lab.plan.memory import Memory, account, checkpoint_bytes
 from cbalign.lab.plan.step import StepCost, measure_step, planned_precision
 from cbalign.lab.plan.timing import Length, learning_rate, training_length
-from cbalign.lab.plan.training import TrainingTexts, training_texts, untrained
-from cbalign.models.momentum import teacher_size
-from cbalign.models.pretrained import bert_config
+from cbalign.lab.plan.training import TrainingTexts, on_meta, training_texts
+from cbalign.models.bert import FusionEncoder
+from cbalign.models.codebook import Codebook
+from cbalign.models.recorded import tensor_table
+from cbalign.models.tower import TextTower, VisionTower
 from cbalign.tasks.initialisation import inherited_tokenizer
 
 RATES = 50  # points of the learning-rate curve in JSON
@@ -47,7 +49,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes that checkpoints take: one of them, and all that lie there at once while one more is written."""
+    """Bytes on disk: one checkpoint, and the peak while another one is written."""
 
     checkpoint: int
     peak: int
@@ -55,7 +57,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class OnGPU:
-    """A training on so many GPUs of one kind; hours are None where the number of steps is not known."""
+    """A training on GPUs of one kind; hours are None if the number of steps is not known."""
 
     gpu: GPU
     fits: bool
@@ -77,11 +79,11 @@ class Plan:
     disk: Disk
     gpus: tuple[OnGPU, ...]
     reads: tuple[ReadFile, ...]
-    why_unknown: str | None  # why the data were not looked at
+    why_unknown: str | None  # why the data were not read
 
     @property
     def precision(self) -> Precision:
-        """What forward and backward compute in."""
+        """Precision of the forward and backward passes."""
         return planned_precision(self.experiment)
 
     @property
@@ -136,7 +138,7 @@ def make_plan(loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1
         loaded: the spec.
         gpus: for each of these, whether the training fits and how long it takes.
         devices: how many train together.
-        pairs: size of the training data; None counts them where they are at hand.
+        pairs: size of the training data; None counts them if they are available.
 
     Raises:
         CbalignError: sizes that do not go together, or a text architecture that is not known here.
@@ -145,12 +147,12 @@ def make_plan(loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1
 
 
 class Planner:
-    """Plans one spec, with its own or another batch size; looks at the data once.
+    """Plans one spec, with its own or another batch size; reads the data once.
 
     Args:
         loaded: the spec.
         devices: how many train together.
-        pairs: size of the training data; None counts them where they are at hand.
+        pairs: size of the training data; None counts them if they are available.
     """
 
     def __init__(self, loaded: LoadedExperiment, *, devices: int = 1, pairs: int | None = None) -> None:
@@ -173,8 +175,7 @@ class Planner:
             experiment = experiment.model_copy(update={"train": train})
         captions = self._captions(experiment.train.batch_size)
         length = training_length(experiment.train, pairs=self.pairs, devices=self.devices)
-        with torch.device("meta"):
-            model = untrained(experiment, _vocabulary(experiment, self._tokenizer))
+        model = on_meta(experiment, None if self._tokenizer is None else self._tokenizer.vocabulary_size)
         sizes = _sizes(model)
         checkpoint = checkpoint_bytes(model)
         step = measure_step(experiment, model, captions, processes=self.devices, accumulates=length.micro_steps > 1)
@@ -223,27 +224,16 @@ def _tokenizer(experiment: Experiment, texts: TrainingTexts | None) -> Tokenizer
     return None if texts is None else tokenizer_at_hand(experiment.model.text, texts.all)
 
 
-def _vocabulary(experiment: Experiment, tokenizer: Tokenizer | None) -> int:
-    if tokenizer is not None:
-        return tokenizer.vocabulary_size
-    section = experiment.model.text
-    return section.vocabulary if section.tokenizer == "captions" else bert_config(section.architecture).vocabulary
-
-
-def _sizes(model: torch.nn.Module) -> Sizes:
-    student = dict(model.get_submodule("student").named_children())
-    codebook = dict(model.named_children()).get("codebook")
-
-    def count(module: torch.nn.Module | None) -> int:
-        return 0 if module is None else sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-    vision, text, fusion = (count(student.get(name)) for name in ("vision", "text", "fusion"))
-    codes = count(codebook)
+def _sizes(model: nn.Module) -> Sizes:
+    table = tensor_table(model)
+    parts = table.trainable_by_part()
+    vision, text, codes = (parts.get(cls.part_name, 0) for cls in (VisionTower, TextTower, Codebook))
+    fusion = parts.get(FusionEncoder.part_name, 0)
     return Sizes(
         image_tower=vision,
         text_tower=text,
         fusion=fusion,
-        heads=count(model) - vision - text - fusion - codes,
+        heads=sum(parts.values()) - vision - text - fusion - codes,
         codebook=codes,
-        teacher=teacher_size(model),
+        teacher=table.teacher_parameters or 0,
     )

@@ -1,9 +1,7 @@
-"""One training step on tensors without values: what it computes and how much memory it takes."""
+"""One training step on tensors without values: operations and memory."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
@@ -14,11 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cbalign.engine.distribution import World
 from cbalign.engine.precision import Precision, choose_precision
-from cbalign.engine.task import Progress, StepOutput
+from cbalign.engine.task import Progress
 from cbalign.experiment.experiment import Experiment
 from cbalign.lab.plan.captions import CaptionLengths
-from cbalign.lab.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch
-from cbalign.lab.plan.training import Planned, planned
+from cbalign.lab.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch, OperationsByOwner
+from cbalign.lab.plan.training import planned
+from cbalign.models.bert import FusionEncoder
+from cbalign.models.tower import TextTower, VisionTower
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class StepCost:
 
 @dataclass(frozen=True)
 class _World(World):
-    """Process 0 of several that are not there: they have what it has."""
+    """Process 0 of several simulated processes, which all have the same tensors."""
 
     def gather(self, tensor: Tensor) -> Tensor:
         return torch.cat([tensor] * self.size) if self.size > 1 else tensor
@@ -54,29 +54,17 @@ class _World(World):
         return tensor.detach() * self.size
 
 
-class _Step(nn.Module):
-    """A step as a module around the model, so that the counter knows parts by their names in it."""
-
-    def __init__(self, model: nn.Module, made: Planned) -> None:
-        super().__init__()
-        self.model = model
-        self._made = made
-
-    def forward(self, progress: Progress) -> StepOutput:
-        return self._made.learner.step(self._made.batch, progress)
-
-
 def measure_step(
     experiment: Experiment, model: nn.Module, captions: CaptionLengths, *, processes: int, accumulates: bool
 ) -> StepCost:
-    """Run one training step of an experiment and account for it.
+    """Run one training step of the experiment on fake tensors and count operations and memory.
 
     Args:
         experiment: a complete spec.
         model: on the meta device.
         captions: how long captions are.
         processes: how many train together.
-        accumulates: whether gradients of earlier micro-batches are already there.
+        accumulates: whether gradients of earlier micro-batches exist.
     """
     # The model's own code has to run, with the CPU's rules of autocast, on tensors that say they lie on a CPU.
     with ExitStack() as stack:
@@ -97,41 +85,25 @@ def measure_step(
         # A later step, when the teacher's words count; its metrics are not logged.
         progress = Progress(step=10**6, total_steps=10**6 + 1, steps_per_epoch=1, logged=False)
         made.learner.before_step(progress)
-        with _autocast(experiment):
-            output = _Step(model, made)(progress)
+        with OperationsByOwner(model, counter) as counted, _autocast(experiment):
+            output = made.learner.step(made.batch, progress)
         forward = counter.get_total_flops()
-        parts = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
         torch.autograd.backward(output.loss)
         total = counter.get_total_flops()
-    root = "_Step.model"
-    student = {name: _below(parts, f"{root}.student.{name}") for name in _NETWORKS}
-    teacher = sum(_below(parts, f"{root}.teacher.network.{name}") for name in _NETWORKS)
-    towers = student["vision"] + student["text"] + student["fusion"]
+    vision, text, fusion = (counted.of(cls.part_name) for cls in (VisionTower, TextTower, FusionEncoder))
     return StepCost(
-        image_tower=student["vision"],
-        text_tower=student["text"],
-        fusion=student["fusion"],
-        teacher=teacher,
-        other=forward - towers - teacher,
+        image_tower=vision,
+        text_tower=text,
+        fusion=fusion,
+        teacher=counted.teacher,
+        other=forward - vision - text - fusion - counted.teacher,
         backward=total - forward,
         working_bytes=watch.peak,
     )
 
 
-_NETWORKS = (
-    *("vision", "text", "fusion", "image_projection", "text_projection", "masked_language_head"),
-    *("head", "decoder"),
-)
-
-
-def _below(parts: Mapping[str, int], module: str) -> int:
-    """What a module computes, with the keys and values of images, which are read outside of its forward pass."""
-    keys_and_values = re.compile(re.escape(module) + r"\.(layers|first)\.\d+\.cross_attention\.(key|value)")
-    return parts.get(module, 0) + sum(value for name, value in parts.items() if keys_and_values.fullmatch(name))
-
-
 def planned_precision(experiment: Experiment) -> Precision:
-    """What the training will compute in: `auto` means bf16 on the GPUs it is planned for, and what this CPU has."""
+    """The precision of the training; `auto` is bf16 on the planned GPUs, and depends on this machine for a CPU."""
     train = experiment.train
     if train.device == "cpu":
         return choose_precision(train.precision, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""What a plan needs of a task: its model, a step of it, and the texts that it reads."""
+"""What a plan needs of a task: its model, a training step and the training texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from cbalign.data.batch import TensorBatch
@@ -15,6 +16,7 @@ from cbalign.engine.distribution import World
 from cbalign.engine.task import Learner
 from cbalign.experiment.data import DataSection
 from cbalign.experiment.experiment import Experiment
+from cbalign.models.pretrained import vocabulary_size
 from cbalign.parts import ItemKind
 from cbalign.tasks.kit import kit_of
 
@@ -23,7 +25,7 @@ CLS_ID, MASK_ID = 1, 2  # of a vocabulary that is not known yet
 
 @dataclass(frozen=True)
 class TrainingTexts:
-    """The texts of the training data: one of each item, and all of them."""
+    """The texts of the training data: one for each item, and all of them."""
 
     count: int
     text: Callable[[int], str]
@@ -49,9 +51,23 @@ def untrained(experiment: Experiment, vocabulary: int) -> nn.Module:
     return kit_of(experiment).build_model(experiment, VocabularyInfo(vocabulary, CLS_ID, MASK_ID), initialise=False)
 
 
+def on_meta(experiment: Experiment, vocabulary: int | None = None) -> nn.Module:
+    """Build the model of a task without values, on the meta device.
+
+    Args:
+        experiment: a complete spec.
+        vocabulary: number of tokens that the tokenizer knows; None takes the largest that captions may give, or that of
+            the text architecture.
+    """
+    if vocabulary is None:
+        vocabulary = vocabulary_size(experiment.model.text)
+    with torch.device("meta"):
+        return untrained(experiment, vocabulary)
+
+
 @dataclass(frozen=True)
 class Planned:
-    """A learner and a batch for it, both without values."""
+    """A learner with a batch, both on fake tensors."""
 
     learner: Learner[Any]
     batch: TensorBatch

@@ -19,6 +19,11 @@ class IPOTSection(SolverSection):
     iterations: int = setting(50, ge=1, effect=TRAINING, help="Outer iterations n; more tends to the exact plan.")
     inner: int = setting(1, ge=1, effect=TRAINING, help="Scalings per outer iteration k.")
 
+    @property
+    def entropic_epsilon(self) -> tuple[float, str] | None:
+        """The entropic regularisation that it amounts to, with its formula."""
+        return self.beta / self.iterations, "beta / iterations"
+
 
 class SinkhornSection(SolverSection):
     """Entropic transport in the log domain."""
@@ -31,3 +36,8 @@ class SinkhornSection(SolverSection):
     tolerance: float = setting(
         1e-6, ge=0, effect=TRAINING, help="Stop when the marginals are this close (largest error)."
     )
+
+    @property
+    def entropic_epsilon(self) -> tuple[float, str] | None:
+        """The entropic regularisation, with its formula."""
+        return self.epsilon, "epsilon"

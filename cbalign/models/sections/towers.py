@@ -7,7 +7,15 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from cbalign.parts import Effect, RuleError, TextTowerSection, VisionTowerSection, setting
+from cbalign.parts import (
+    Effect,
+    RuleError,
+    TextTowerSection,
+    TokenizerSettings,
+    VisionTowerSection,
+    WeightsSource,
+    setting,
+)
 
 ARCHITECTURE, INITIALISATION, TRAINING = Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.TRAINING
 
@@ -29,7 +37,7 @@ def _nearest_multiple(value: int, unit: int) -> int:
 class VisionSection(VisionTowerSection):
     """The image tower: a vision transformer of timm."""
 
-    builds = "cbalign.models.vision:VisionTower.from_section"
+    builds = "cbalign.models.vision:TimmVisionTower.from_section"
 
     kind: Literal["timm"] = setting("timm", effect=ARCHITECTURE, help="Which kind of image tower.")
     architecture: str = setting(
@@ -107,15 +115,32 @@ class VisionSection(VisionTowerSection):
 
     @property
     def patch(self) -> int | None:
-        """Side of a patch in pixels: as set, or as the architecture's name tells; `None` if neither does."""
+        """Side of a patch in pixels: the setting, or the number in the architecture's name; None without either."""
         named = _NAMED_PATCH.search(self.architecture)
         return self.patch_size or (int(named[1]) or None if named else None)
+
+    @property
+    def weights_source(self) -> WeightsSource | None:
+        """timm's weights by name, a file of the user's, or None."""
+        if self.init == "random":
+            return None
+        if self.init == "pretrained":
+            return WeightsSource(f"timm's {self.architecture}", model=self.architecture)
+        return WeightsSource(self.init, path=self.init)
+
+    def token_count(self) -> int | None:
+        """(image_size / patch_size)² patches and the class token; None if the name says no patch size."""
+        return (self.image_size // self.patch) ** 2 + 1 if self.patch else None
+
+    def without_weights(self) -> VisionSection:
+        """The same tower with `init: random`."""
+        return self.model_copy(update={"init": "random"})
 
 
 class TextSection(TextTowerSection):
     """The text tower: the first layers of a BERT."""
 
-    builds = "cbalign.models.bert:TextTower.from_section"
+    builds = "cbalign.models.bert:BertTextTower.from_section"
 
     kind: Literal["bert"] = setting("bert", effect=ARCHITECTURE, help="Which kind of text tower.")
     architecture: str = setting(
@@ -187,3 +212,20 @@ class TextSection(TextTowerSection):
         if self.init == "pretrained" and self.tokenizer == "captions":
             raise RuleError("tokenizer: captions has a vocabulary of its own; it needs init: random", at=("tokenizer",))
         return self
+
+    @property
+    def weights_source(self) -> WeightsSource | None:
+        """The architecture's published weights, or None."""
+        if self.init == "random":
+            return None
+        return WeightsSource(self.architecture, model=self.architecture, path=self.architecture)
+
+    def tokenizer_settings(self) -> TokenizerSettings:
+        """The architecture's own tokenizer, or a vocabulary of the captions."""
+        return TokenizerSettings(
+            self.max_tokens,
+            self.max_words,
+            pretrained=self.architecture if self.tokenizer == "pretrained" else None,
+            vocabulary=self.vocabulary,
+            closing_sep=self.closing_sep,
+        )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cbalign.data.image import Preprocessing
 from cbalign.data.source import PairSource
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
@@ -51,9 +52,9 @@ class AlignmentExportable:
         return self.encoder.tokenizer
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.encoder.image_size
+    def preprocessing(self) -> Preprocessing:
+        """Input size and pixel statistics of the image tower."""
+        return self.encoder.model.student.vision.preprocessing
 
     @property
     def weights(self) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import FloatArray, PixelArray
-from cbalign.models.vision import VisionTower
+from cbalign.models.tower import VisionTower
 
 
 class ClassifyingNetwork(nn.Module):

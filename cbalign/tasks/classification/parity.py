@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import FirstItems, ItemSource, Labelled
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import Classifier, PixelArray
@@ -84,9 +84,9 @@ class ClassifyingExportable:
         return self.classifier.tokenizer
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.classifier.image_size
+    def preprocessing(self) -> Preprocessing:
+        """Input size and pixel statistics of the image tower."""
+        return self.classifier.network.vision.preprocessing
 
     @property
     def weights(self) -> int:

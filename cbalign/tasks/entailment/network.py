@@ -6,11 +6,11 @@ from torch import Tensor
 
 from cbalign.data.items import ENTAILMENT_LABELS
 from cbalign.experiment.model import ModelSection
-from cbalign.models.bert import FusionEncoder, TextTower
-from cbalign.models.build import build_parts
+from cbalign.models.backbone import build_backbone
+from cbalign.models.bert import FusionEncoder
 from cbalign.models.image_text import ClassificationHead, ImageTextEncoder
 from cbalign.models.momentum import Distilled
-from cbalign.models.vision import VisionTower
+from cbalign.models.tower import TextTower, VisionTower
 from cbalign.tasks.classification.model import ClassifyingNetwork
 
 
@@ -42,7 +42,6 @@ def build_entailment(
         vocabulary: number of tokens that the tokenizer knows.
         initialise: whether to load the weights that the section names.
     """
-    parts = build_parts(section, vocabulary, initialise, fusion=True, head=False)
-    assert parts.fusion is not None
-    network = EntailmentNetwork(parts.vision, parts.text, parts.fusion, len(ENTAILMENT_LABELS))
+    parts = build_backbone(section, vocabulary, initialise=initialise)
+    network = EntailmentNetwork(parts.vision, parts.text, parts.fused, len(ENTAILMENT_LABELS))
     return Distilled(network, section.teacher.momentum)

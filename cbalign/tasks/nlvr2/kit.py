@@ -120,5 +120,5 @@ def _not_evaluated() -> UsageError:
 
 def _untrained(experiment: Experiment, vocabulary: int) -> Distilled[ImagePairNetwork]:
     """Build the model as ALBEF's NLVR.py does before it loads a checkpoint: BERT's weights, the rest at random."""
-    vision = experiment.model.vision.model_copy(update={"init": "random"})
+    vision = experiment.model.vision.without_weights()
     return build_image_pairs(experiment.model.model_copy(update={"vision": vision}), vocabulary)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from cbalign.data.items import STATEMENT_LABELS
 from cbalign.experiment.model import ModelSection
-from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, TextTower, initialise, key_mask
-from cbalign.models.build import ModelParts, build_parts
+from cbalign.models.backbone import Backbone, build_backbone
+from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, initialise, key_mask
 from cbalign.models.image_text import ClassificationHead
 from cbalign.models.momentum import Distilled
+from cbalign.models.tower import TextTower, VisionTower
 from cbalign.models.towers import unit
-from cbalign.models.vision import VisionTower
 from cbalign.tasks.classification.model import ClassifyingNetwork
 
 ASSIGNMENTS = 3  # a text belongs to the first image, the second, or neither
@@ -31,6 +31,8 @@ class PairFusionEncoder(nn.Module):
         image_width: width of an image token.
         dropout: in attention and feed-forward parts.
     """
+
+    part_name = "fusion layers"
 
     def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
         super().__init__()
@@ -105,6 +107,8 @@ class ImagePairNetwork(ClassifyingNetwork):
 class AssignmentHead(nn.Linear):
     """Does a text belong to the first image, the second or neither? From the fused [CLS] (ALBEF, `ta_head`)."""
 
+    part_name = "assignment head"
+
     def __init__(self, width: int) -> None:
         super().__init__(width, ASSIGNMENTS)
 
@@ -121,6 +125,8 @@ class TextAssignmentNetwork(ImagePairNetwork):
         joint_dim: of the pretrained projection, by which images are compared.
     """
 
+    part_name = "projections"
+
     def __init__(self, vision: VisionTower, text: TextTower, fusion: PairFusionEncoder, joint_dim: int) -> None:
         super().__init__(vision, text, fusion, AssignmentHead(text.width))
         self.image_projection = nn.Linear(vision.width, joint_dim).requires_grad_(False)
@@ -128,7 +134,7 @@ class TextAssignmentNetwork(ImagePairNetwork):
     @torch.no_grad()
     def embed_images(self, image_tokens: Tensor) -> Tensor:
         """Image tokens (B, N, D) to unit vectors (B, d) in float32."""
-        return unit(self.image_projection(image_tokens[:, 0].detach()))
+        return unit(self.image_projection(self.vision.pool(image_tokens.detach())))
 
 
 def build_image_pairs(
@@ -142,7 +148,7 @@ def build_image_pairs(
         initialise: whether to load the weights that the section names.
     """
     parts, fusion = _doubled(section, vocabulary, initialise)
-    head = ClassificationHead(parts.config.width, len(STATEMENT_LABELS))
+    head = ClassificationHead(parts.text.width, len(STATEMENT_LABELS))
     return Distilled(ImagePairNetwork(parts.vision, parts.text, fusion, head), section.teacher.momentum)
 
 
@@ -155,11 +161,10 @@ def build_text_assignment(
     return Distilled(network, section.teacher.momentum)
 
 
-def _doubled(section: ModelSection, vocabulary: int, initialise: bool) -> tuple[ModelParts, PairFusionEncoder]:
+def _doubled(section: ModelSection, vocabulary: int, initialise: bool) -> tuple[Backbone, PairFusionEncoder]:
     """Build towers and doubled fusion layers; both copies take the published weights."""
-    parts = build_parts(section, vocabulary, initialise, fusion=True, head=False)
-    assert parts.fusion is not None
-    fusion = PairFusionEncoder(parts.config, section.fusion.layers, parts.vision.width, section.text.dropout)
+    parts = build_backbone(section, vocabulary, initialise=initialise)
+    fusion = PairFusionEncoder(parts.text.layer_config, section.fusion.layers, parts.vision.width, parts.text.dropout)
     if initialise:
-        fusion.start_from(parts.fusion)
+        fusion.start_from(parts.fused)
     return parts, fusion

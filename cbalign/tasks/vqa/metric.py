@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +19,7 @@ from cbalign.evaluation.items import Measured, measure_items
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import ScoredResult, interval_of
 from cbalign.parts.kinds import Split
+from cbalign.runtime.document import json_line
 from cbalign.tasks.vqa.runtime import Answerer
 from cbalign.tasks.vqa.section import AnswerProtocol, VQAEvaluation
 
@@ -102,7 +102,7 @@ def results_json(result: ScoredResult) -> str:
     for question, answer in zip(result.ids, result.predictions, strict=True):
         first.setdefault(question, answer)
     answers = [{"question_id": question, "answer": answer} for question, answer in first.items()]
-    return json.dumps(answers, ensure_ascii=False) + "\n"
+    return json_line(answers)
 
 
 def _answer(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cbalign.experiment.model import ModelSection
+from cbalign.models.backbone import build_backbone
 from cbalign.models.bert import (
     BertConfig,
     BertLayer,
@@ -15,14 +16,12 @@ from cbalign.models.bert import (
     FusionEncoder,
     KeyValues,
     MaskedLanguageHead,
-    TextTower,
     initialise,
     key_mask,
 )
-from cbalign.models.build import build_parts
 from cbalign.models.image_text import ImageTextEncoder
 from cbalign.models.momentum import Distilled
-from cbalign.models.vision import VisionTower
+from cbalign.models.tower import TextTower, VisionTower
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,8 @@ class AnswerDecoder(nn.Module):
         dropout: in attention and feed-forward parts.
     """
 
+    part_name = "answer decoder"
+
     def __init__(self, config: BertConfig, layers: int, dropout: float) -> None:
         super().__init__()
         self.embeddings = Embeddings(config, dropout)
@@ -71,7 +72,7 @@ class AnswerDecoder(nn.Module):
         Keys and values of cross-attention are taken where image tokens are as wide as text tokens; else they stay
         as they are.
         """
-        self.embeddings.load_state_dict(text.embeddings.state_dict())
+        text.initialise_embeddings(self.embeddings)
         for own, layer in zip(self.layers, fusion.layers, strict=True):
             weights = layer.state_dict()
             own_weights = own.state_dict()
@@ -177,9 +178,8 @@ def build_answering(section: ModelSection, vocabulary: int, *, initialise: bool 
         vocabulary: number of tokens that the tokenizer knows.
         initialise: whether to load the weights that the section names.
     """
-    parts = build_parts(section, vocabulary, initialise, fusion=True, head=True)
-    assert parts.fusion is not None
-    decoder = AnswerDecoder(parts.config, section.fusion.layers, section.text.dropout)
-    decoder.start_from(parts.text, parts.fusion, parts.head)
-    network = AnsweringNetwork(parts.vision, parts.text, parts.fusion, decoder)
+    parts = build_backbone(section, vocabulary, initialise=initialise, head=True)
+    decoder = AnswerDecoder(parts.text.layer_config, section.fusion.layers, parts.text.dropout)
+    decoder.start_from(parts.text, parts.fused, parts.head)
+    network = AnsweringNetwork(parts.vision, parts.text, parts.fused, decoder)
     return Distilled(network, section.teacher.momentum)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cbalign.data.answer_list import write_answers
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import FirstItems, ItemSource, Question
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
@@ -81,9 +81,9 @@ class AnsweringExportable:
         return self.answerer.tokenizer
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.answerer.image_size
+    def preprocessing(self) -> Preprocessing:
+        """Input size and pixel statistics of the image tower."""
+        return self.answerer.network.vision.preprocessing
 
     @property
     def weights(self) -> int:
@@ -148,7 +148,7 @@ class AnsweringChecks(Ladder):
         self._expected = expected
         self._model = expected.answerer
         self._exported = exported
-        self._image_size = expected.image_size if session is None else session.image_size
+        self._image_size = expected.preprocessing.size if session is None else session.image_size
 
     def _parts(self) -> Iterable[Part]:
         return (

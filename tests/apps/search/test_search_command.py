@@ -83,8 +83,8 @@ def test_the_document_says_what_was_done(bundle: Path, photos: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "give one query"),
-        (["red", "--image", "x.png"], 2, "give one query"),
+        ([], 2, "search needs one query"),
+        (["red", "--image", "x.png"], 2, "search needs one query"),
         (["--image", "nowhere.png"], 3, "nowhere.png: no such image"),
         (["?!"], 2, "has no words"),
         ([" ".join(["word"] * 10_000)], 2, "10,000 words"),

@@ -180,7 +180,7 @@ def test_what_cannot_become_a_repository_is_told(bundle: Path, tmp_path: Path) -
     assert (result.exit_code, "no int8 graphs, only fp32" in result.stderr) == (2, True)
     for words in (["--force"], ["--output", tmp_path / "other"], ["--precision", "fp32", "--precision", "fp16"]):
         result = export(bundle, "--triton", tmp_path / "models", *words)
-        assert (result.exit_code, "is a bundle already" in result.stderr) == (2, True)
+        assert (result.exit_code, "is already a bundle" in result.stderr) == (2, True)
     (bundle / "fp32" / "text.onnx").write_bytes(b"damaged")
     result = export(bundle, "--triton", tmp_path / "models")
     assert (result.exit_code, "text.onnx is damaged" in result.stderr) == (3, True)

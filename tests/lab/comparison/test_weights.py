@@ -11,7 +11,7 @@ from torch import nn
 
 from cbalign.engine.checkpoint import save_model
 from cbalign.errors import CheckpointError
-from cbalign.lab.comparison.checkpoints import MODEL, TensorFile, compare_checkpoints, read_shapes
+from cbalign.lab.comparison.checkpoints import MODEL, TensorFile, compare_checkpoints, read_tensors
 from cbalign.lab.comparison.weights import relative_change
 
 ARRAYS = arrays.arrays(np.float32, (3, 2), elements=st.floats(-10, 10, width=32))
@@ -34,7 +34,7 @@ def test_tied_tensors_count_under_both_names(tmp_path):
     model = nn.ModuleDict({"a": nn.Linear(3, 2), "b": nn.Linear(3, 2)})
     model["b"].weight = model["a"].weight
     save_model(model, tmp_path / MODEL)
-    assert read_shapes(tmp_path) == {"a.weight": (2, 3), "b.weight": (2, 3), "a.bias": (2,), "b.bias": (2,)}
+    assert read_tensors(tmp_path).shapes == {"a.weight": (2, 3), "b.weight": (2, 3), "a.bias": (2,), "b.bias": (2,)}
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_secret_answers_give_predictions_only() -> None:
     assert result.headlines() == {}
     assert len(result.scores) == 0
     for text in (format_table([result]), markdown_table([result])):
-        assert "the answers are secret" in text
+        assert "answers are not public" in text
         assert "%" not in text
 
 

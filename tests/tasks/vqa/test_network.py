@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead, TextTower
+from cbalign.models.bert import BertConfig, BertTextTower, FusionEncoder, MaskedLanguageHead
 from cbalign.tasks.vqa.network import AnswerDecoder
 
 SIZES = BertConfig(vocabulary=30, width=16, layers=3, heads=2, intermediate=20, positions=12)
@@ -63,7 +63,7 @@ def test_a_longer_list_does_not_change_an_answers_likelihood(decoder, questions)
 
 
 def test_the_decoder_starts_from_the_fusion_layers():
-    text, fusion = TextTower(SIZES, 1, 0.1), FusionEncoder(SIZES, 3, image_width=16, dropout=0.1)
+    text, fusion = BertTextTower(SIZES, 1, 0.1), FusionEncoder(SIZES, 3, image_width=16, dropout=0.1)
     head = MaskedLanguageHead(SIZES)
     decoder = AnswerDecoder(SIZES, 3, 0.1)
     decoder.start_from(text, fusion, head)
@@ -73,7 +73,7 @@ def test_the_decoder_starts_from_the_fusion_layers():
 
 
 def test_image_projections_of_another_width_are_left_to_chance():
-    text, fusion = TextTower(SIZES, 1, 0.1), FusionEncoder(SIZES, 3, image_width=40, dropout=0.1)
+    text, fusion = BertTextTower(SIZES, 1, 0.1), FusionEncoder(SIZES, 3, image_width=40, dropout=0.1)
     decoder = AnswerDecoder(SIZES, 3, 0.1)
     before = decoder.layers[0].cross_attention.key.weight.detach().clone()
     decoder.start_from(text, fusion, None)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cbalign.data.text import TextSettings, Tokenizer
-from cbalign.models.bert import BertConfig, FusionEncoder, TextTower
-from cbalign.models.vision import VisionTower
+from cbalign.models.bert import BertConfig, BertTextTower, FusionEncoder
+from cbalign.models.vision import TimmVisionTower
 from cbalign.tasks.vqa.graphs import TorchAnswerGraphs
 from cbalign.tasks.vqa.network import AnswerDecoder, AnsweringNetwork
 from cbalign.tasks.vqa.runtime import Answerer
@@ -26,9 +26,9 @@ def tokenizer() -> Tokenizer:
 def network(tokenizer: Tokenizer) -> AnsweringNetwork:
     torch.manual_seed(0)
     sizes = BertConfig(tokenizer.vocabulary_size, width=16, layers=2, heads=2, intermediate=20, positions=20)
-    vision = VisionTower("vit_tiny_patch16_224", 16, patch_size=8, layers=1, width=24, heads=2)
+    vision = TimmVisionTower("vit_tiny_patch16_224", 16, patch_size=8, layers=1, width=24, heads=2)
     network = AnsweringNetwork(
-        vision, TextTower(sizes, 1, 0.1), FusionEncoder(sizes, 2, 24, 0.1), AnswerDecoder(sizes, 2, 0.1)
+        vision, BertTextTower(sizes, 1, 0.1), FusionEncoder(sizes, 2, 24, 0.1), AnswerDecoder(sizes, 2, 0.1)
     )
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

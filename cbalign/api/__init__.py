@@ -1,0 +1,1 @@
+"""The public Python API. `import cbalign` offers all of it; import it from there."""

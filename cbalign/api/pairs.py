@@ -1,0 +1,157 @@
+"""Image-text pairs from Python: lists, torch datasets and Hugging Face datasets as sources of data."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from cbalign.data.items import Pair
+from cbalign.errors import DataError, UsageError
+from cbalign.runtime.images import Picture, from_array, open_image
+
+Pairs: TypeAlias = Any
+"""A sequence of (image, caption) pairs, where a caption may be a list of captions; a map-style torch `Dataset` of such
+pairs or of dicts; or a Hugging Face `Dataset`. Images are paths, bytes, Pillow images, arrays or tensors."""
+
+IMAGE_COLUMNS = ("image", "img", "picture", "pixel_values", "jpg", "png")
+TEXT_COLUMNS = ("caption", "captions", "text", "texts", "sentence", "sentences", "txt")
+
+
+class PythonPairs:
+    """Pairs given from Python; implements `cbalign.data.source.Source`.
+
+    Args:
+        name: name of the source in messages.
+        captions: the captions of each item.
+        image: returns the image of an item.
+        keys: names of the images, equal for the same image.
+    """
+
+    def __init__(
+        self, name: str, captions: Sequence[tuple[str, ...]], image: Callable[[int], Any], keys: Sequence[str]
+    ) -> None:
+        self.name = name
+        self._captions = captions
+        self._image = image
+        self._keys = keys
+        ids: dict[str, int] = {}
+        self._ids = [ids.setdefault(key, len(ids)) for key in keys]
+
+    def __len__(self) -> int:
+        return len(self._captions)
+
+    def item(self, index: int) -> Pair:
+        """The captions of item `index`."""
+        return Pair(self._keys[index], self._captions[index], self._ids[index])
+
+    def images(self, index: int) -> tuple[Image.Image, ...]:
+        """The image of item `index`.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
+        try:
+            return (open_image(_picture(self._image(index))),)
+        except DataError as error:
+            raise DataError(f"{self.name}: item {index}: {error.message}", remedy=error.remedy) from error
+
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """The image of item `index` as PNG."""
+        buffer = io.BytesIO()
+        self.images(index)[0].save(buffer, "PNG")
+        return (buffer.getvalue(),)
+
+    def describe(self) -> str:
+        """One line for logs."""
+        return f"{self.name}: {len(self):,} pairs given from Python"
+
+
+def pairs_from(data: Pairs, name: str, *, image: str | None = None, text: str | None = None) -> PythonPairs:
+    """Read pairs from a Python object.
+
+    Args:
+        data: a sequence of (image, caption) pairs, a torch `Dataset`, or a Hugging Face `Dataset`.
+        name: name of the source in messages.
+        image, text: columns of dict items; found by their usual names when left out.
+
+    Raises:
+        UsageError: it is not of such a form, or has no captions.
+    """
+    columns = getattr(data, "column_names", None)
+    if isinstance(columns, list):  # a Hugging Face dataset: captions without decoding images
+        text_key, image_key = (
+            _column(columns, text, TEXT_COLUMNS, "text"),
+            _column(columns, image, IMAGE_COLUMNS, "image"),
+        )
+        texts = data[text_key]
+        return _pairs(name, [_captions(each, name, i) for i, each in enumerate(texts)], lambda i: data[i][image_key])
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        data = list(data) if isinstance(data, Iterable) else _refuse(data)
+    return _from_items(data, name, image, text)
+
+
+def _from_items(data: Any, name: str, image: str | None, text: str | None) -> PythonPairs:
+    """Pairs from indexed items; each item is read once for its caption, and again for its image."""
+    if len(data) == 0:
+        raise UsageError(f"{name}: there are no pairs")
+    first = data[0]
+    if isinstance(first, Mapping):
+        columns = [str(key) for key in first]
+        text_key, image_key = (
+            _column(columns, text, TEXT_COLUMNS, "text"),
+            _column(columns, image, IMAGE_COLUMNS, "image"),
+        )
+        captions = [_captions(data[i][text_key], name, i) for i in range(len(data))]
+        return _pairs(name, captions, lambda i: data[i][image_key])
+    if not isinstance(first, tuple | list) or len(first) != 2:
+        raise UsageError(
+            f"{name}: item 0 is {type(first).__name__}, not a pair (image, caption) or a dict",
+            remedy="Give items like ('a.jpg', 'a red car') or {'image': …, 'caption': …}.",
+        )
+    captions = [_captions(data[i][1], name, i) for i in range(len(data))]
+    return _pairs(name, captions, lambda i: data[i][0])
+
+
+def _pairs(name: str, captions: list[tuple[str, ...]], image: Callable[[int], Any]) -> PythonPairs:
+    if not captions:
+        raise UsageError(f"{name}: there are no pairs")
+    return PythonPairs(name, captions, image, [f"{name}[{i}]" for i in range(len(captions))])
+
+
+def _captions(value: Any, name: str, index: int) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
+    if not found or not all(isinstance(each, str) and each.strip() for each in found):
+        raise UsageError(f"{name}: item {index} has no caption: expected a text or a list of texts, not {value!r:.60}")
+    return found
+
+
+def _column(columns: Sequence[str], wanted: str | None, usual: Sequence[str], what: str) -> str:
+    if wanted is not None and wanted in columns:
+        return wanted
+    found = [name for name in usual if name in columns] if wanted is None else []
+    if not found:
+        raise UsageError(
+            f"no column for the {what}: the data have {', '.join(columns)}", remedy=f"Name it with {what}='…'."
+        )
+    return found[0]
+
+
+def _picture(value: Any) -> Picture:
+    """A tensor (3, H, W) as an array; Hugging Face's undecoded {'bytes', 'path'}; everything else as it is."""
+    if isinstance(value, Mapping) and ("bytes" in value or "path" in value):
+        return value.get("bytes") or value.get("path")  # type: ignore[return-value]
+    if hasattr(value, "detach") and hasattr(value, "numpy"):
+        array = value.detach().cpu().numpy()
+        return from_array(np.moveaxis(array, 0, -1) if array.ndim == 3 and array.shape[0] == 3 else array)
+    return value  # type: ignore[no-any-return]
+
+
+def _refuse(data: object) -> list[Any]:
+    raise UsageError(
+        f"{type(data).__name__} is not a list of pairs or a dataset",
+        remedy="Give a list of (image, caption) pairs, a torch Dataset or a Hugging Face Dataset.",
+    )

@@ -1,0 +1,178 @@
+"""Specs in Python: from a file, a recipe or a dict, with changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from cbalign.experiment.document import SourceText
+from cbalign.experiment.dump import as_data, dump_yaml, inline, write_yaml
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.fields import leaves
+from cbalign.experiment.files import Files
+from cbalign.experiment.load import LoadedExperiment, load_experiment
+
+if TYPE_CHECKING:
+    from cbalign.api.plans import Plan
+
+SpecSource: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
+"""A file, the name of a recipe, a dict with the content of a spec, or another spec."""
+
+_DICT = Path("<dict>")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One experiment, checked and complete. Make it with `cbalign.spec`.
+
+    Args:
+        source: what it was made from.
+        changes: values that replaced those of the source, by dotted path.
+        loaded: the validated experiment with the origin of each value.
+    """
+
+    source: str | Path | Mapping[str, Any]
+    changes: Mapping[str, Any]
+    loaded: LoadedExperiment
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment."""
+        return self.experiment.name
+
+    @property
+    def experiment(self) -> Experiment:
+        """The validated sections, as typed attributes: `spec.experiment.train.optimizer.lr`."""
+        return self.loaded.experiment
+
+    def __getitem__(self, path: str) -> Any:
+        """The value at a dotted path, such as `train.optimizer.lr`.
+
+        Raises:
+            KeyError: the spec has no such setting.
+        """
+        value: Any = self.experiment
+        for step in path.split("."):
+            try:
+                value = value[int(step)] if step.isdecimal() else getattr(value, step)
+            except (AttributeError, IndexError, TypeError):
+                raise KeyError(path) from None
+        return value
+
+    def origin(self, path: str) -> str:
+        """Where the value at a dotted path was set: `default`, `base/tiny.yaml:12` or `--set`.
+
+        Raises:
+            KeyError: the spec has no such value.
+        """
+        return str(self.loaded.origins[path])
+
+    def with_(self, **changes: Any) -> Spec:
+        """The spec with other values, given by dotted paths: `spec.with_(**{"train.optimizer.lr": 1e-3})`.
+
+        Raises:
+            SpecError: the changed spec is not valid.
+        """
+        return spec(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every value as plain data, defaults included."""
+        return as_data(self.experiment)
+
+    def to_yaml(self) -> str:
+        """Every value as a spec file, defaults included."""
+        return dump_yaml(self.experiment)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the resolved spec to a file and return its path."""
+        target = Path(path)
+        target.write_text(self.to_yaml(), encoding="utf-8")
+        return target
+
+    def plan(self, **options: Any) -> Plan:
+        """See `cbalign.plan`."""
+        from cbalign.api.plans import plan
+
+        return plan(self, **options)
+
+    def _set_values(self) -> list[tuple[str, object, str]]:
+        origins = self.loaded.origins
+        values = ((path, value, str(origins.get(path, "default"))) for path, value, _ in leaves(self.experiment))
+        return [(path, value, origin) for path, value, origin in values if origin != "default"]
+
+    def __repr__(self) -> str:
+        lines = [f"  {path}: {inline(_plain(value))}" for path, value, _ in self._set_values()]
+        return "\n".join([f"Spec {self.name!r}, values that are not defaults:", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td><code>{escape(path)}</code></td><td>{escape(inline(_plain(value)))}</td>"
+            f"<td>{escape(origin)}</td></tr>"
+            for path, value, origin in self._set_values()
+        )
+        head = "<tr><th>setting</th><th>value</th><th>set in</th></tr>"
+        return f"<table><caption>Spec {escape(self.name)}, values that are not defaults</caption>{head}{rows}</table>"
+
+
+def spec(source: SpecSource, /, **changes: Any) -> Spec:
+    """Load and check a spec.
+
+    Args:
+        source: a file, the name of a recipe (`quickstart`), a dict with the content of a spec file, or a `Spec`.
+        changes: values by dotted path, `**{"train.duration": "2 epochs"}`; top-level settings also by keyword.
+
+    Raises:
+        SpecError: the spec is not valid; the message lists every mistake with its place.
+
+    Examples:
+        >>> spec = cbalign.spec("quickstart", **{"train.duration": "2 epochs", "train.optimizer.lr": 5e-4})
+        >>> spec["train.duration"]
+        '2 epochs'
+    """
+    if isinstance(source, Spec):
+        source, changes = source.source, {**source.changes, **changes}
+    overrides = [f"{path}={_text(value)}" for path, value in changes.items()]
+    if isinstance(source, Mapping):
+        loaded = load_experiment(_DICT, overrides, files=_DictFiles(source))
+    else:
+        loaded = load_experiment(source, overrides)
+    return Spec(source, changes, loaded)
+
+
+class _DictFiles(Files):
+    """The disk, and a dict in the place of one file."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self._text = write_yaml(_plain(content))
+
+    def read(self, path: Path) -> SourceText:
+        """The dict as YAML, or a file."""
+        if path.name != _DICT.name:
+            return super().read(path)
+        return SourceText("dict", self._text, Path.cwd() / _DICT)
+
+    def exists(self, path: Path) -> bool:
+        """Whether a file exists; the dict does."""
+        return path.name == _DICT.name or super().exists(path)
+
+    def name(self, path: Path) -> str:
+        """What messages call a file."""
+        return "dict" if path.name == _DICT.name else super().name(path)
+
+
+def _text(value: Any) -> str:
+    return inline(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """Paths, tuples and sections as the plain data that YAML holds."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

@@ -1,0 +1,30 @@
+"""Sources that exist in this process only, given from Python under a name."""
+
+from __future__ import annotations
+
+from cbalign.data.items import Pair
+from cbalign.data.sections.memory import MemorySource
+from cbalign.data.source import Source
+from cbalign.errors import DataError
+from cbalign.parts import ItemKind
+
+_given: dict[str, Source[Pair]] = {}
+
+
+def give(key: str, source: Source[Pair]) -> None:
+    """Let `{source: memory, key: …}` mean this source in this process."""
+    _given[key] = source
+
+
+def open_given(section: MemorySource, items: ItemKind) -> Source[Pair]:
+    """Open what was given under the section's key.
+
+    Raises:
+        DataError: nothing was, in this process.
+    """
+    if section.key not in _given:
+        raise DataError(
+            f"the data {section.key!r} were given from Python, to the process that trained, and are not stored",
+            remedy="Give them again: cbalign.train(spec, data=…), cbalign.resume(run, data=…), cbalign.evaluate(…, data=…).",
+        )
+    return _given[section.key]

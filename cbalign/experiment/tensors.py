@@ -1,0 +1,153 @@
+"""The tensors of a model as a table that can be recorded: shape, size, part of the model, trained or not.
+
+The table is made of a built model (`cbalign.models.recorded`) or of the header of a checkpoint. No torch is needed to
+read it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, Self
+
+TENSORS = "tensors"
+"""Key of the table among the facts in a run's manifest."""
+
+Shape = tuple[int, ...]
+TensorKind = Literal["trainable", "frozen", "buffer"]
+
+_KINDS: tuple[TensorKind, ...] = ("trainable", "frozen", "buffer")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a checkpoint.
+
+    Args:
+        shape: its shape.
+        itemsize: bytes of one element.
+        part: the part of the model that it belongs to, in words.
+        kind: a parameter that is trained, another parameter, or a buffer; None where only a checkpoint's header was
+            read.
+        teacher: whether it belongs to the momentum teacher.
+        tied: whether an earlier name in the table has the same memory.
+    """
+
+    shape: Shape
+    itemsize: int
+    part: str
+    kind: TensorKind | None = None
+    teacher: bool = False
+    tied: bool = False
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; a tied tensor adds none."""
+        return 0 if self.tied else math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class TensorTable:
+    """All tensors of a model by name, in the order of the model."""
+
+    tensors: Mapping[str, TensorInfo]
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of each tensor."""
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
+
+    @property
+    def bytes(self) -> int:
+        """Size of all tensors."""
+        return sum(tensor.elements * tensor.itemsize for tensor in self.tensors.values())
+
+    @property
+    def trainable_parameters(self) -> int | None:
+        """Number of elements that the optimiser updates; None if the table has tensors of unknown kind."""
+        return sum(self.trainable_by_part().values()) if self._kinds_are_known else None
+
+    @property
+    def teacher_parameters(self) -> int | None:
+        """Number of parameters of the momentum teacher; None if the table has tensors of unknown kind."""
+        if not self._kinds_are_known:
+            return None
+        return sum(t.elements for t in self.tensors.values() if t.teacher and t.kind != "buffer")
+
+    def trainable_by_part(self) -> dict[str, int]:
+        """Number of elements that the optimiser updates, by part of the model."""
+        counts: dict[str, int] = {}
+        for tensor in self.tensors.values():
+            if tensor.kind == "trainable":
+                counts[tensor.part] = counts.get(tensor.part, 0) + tensor.elements
+        return counts
+
+    def described_by(self, record: TensorTable) -> TensorTable:
+        """This table with the parts and kinds of `record`, for the tensors that have the same name and shape there."""
+
+        def described(name: str, tensor: TensorInfo) -> TensorInfo:
+            known = record.tensors.get(name)
+            return known if known is not None and known.shape == tensor.shape else tensor
+
+        return TensorTable({name: described(name, tensor) for name, tensor in self.tensors.items()})
+
+    def to_json(self) -> list[dict[str, object]]:
+        """The table as JSON data: tensors that differ in name and shape only share one entry."""
+        groups: dict[TensorInfo, dict[str, str]] = {}
+        for name, tensor in self.tensors.items():
+            group = TensorInfo((), tensor.itemsize, tensor.part, tensor.kind, tensor.teacher, tensor.tied)
+            groups.setdefault(group, {})[name] = "x".join(map(str, tensor.shape))
+        return [
+            {
+                "part": group.part,
+                "kind": group.kind,
+                "teacher": group.teacher,
+                "tied": group.tied,
+                "itemsize": group.itemsize,
+                "shapes": shapes,
+            }
+            for group, shapes in groups.items()
+        ]
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """The table that `to_json` wrote.
+
+        Raises:
+            ValueError: it is not one.
+        """
+        try:
+            return cls(dict(_tensors(data)))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a table of tensors: {error!r}") from error
+
+    @property
+    def _kinds_are_known(self) -> bool:
+        return all(tensor.kind is not None for tensor in self.tensors.values())
+
+
+def part_by_name(name: str) -> str:
+    """The part that a tensor belongs to, guessed from its name: the first two modules (`student.vision`)."""
+    return ".".join(name.split(".")[:-1][:2]) or name
+
+
+def _tensors(data: object) -> Iterator[tuple[str, TensorInfo]]:
+    if not isinstance(data, list):
+        raise TypeError("a list is expected")
+    for group in data:
+        if group["kind"] is not None and group["kind"] not in _KINDS:
+            raise ValueError(f"unknown kind of tensor {group['kind']!r}")
+        for name, sizes in group["shapes"].items():
+            shape = tuple(int(size) for size in sizes.split("x") if size)
+            yield (
+                str(name),
+                TensorInfo(
+                    shape,
+                    int(group["itemsize"]),
+                    str(group["part"]),
+                    group["kind"],
+                    bool(group["teacher"]),
+                    bool(group["tied"]),
+                ),
+            )

@@ -1,0 +1,136 @@
+"""The interface of image towers and text towers.
+
+A part of the group `cbalign.towers` builds a subclass of `VisionTower` or `TextTower`. All other code uses a tower
+through these classes, so that it works with any tower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from cbalign.data.image import Preprocessing
+from cbalign.experiment.architectures import BertConfig
+
+if TYPE_CHECKING:
+    from cbalign.models.bert import Embeddings, FusionEncoder, MaskedLanguageHead
+
+HEAD_WIDTH = 64  # of BERT's attention heads
+
+
+class Tower(nn.Module):
+    """A network that turns an image or a text into tokens.
+
+    Args:
+        width: dimension D of a token.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    @property
+    def blocks(self) -> Iterable[nn.Module]:
+        """The repeated blocks, first to last, each of which is used only through its forward pass.
+
+        FSDP2 shards them one at a time.
+        """
+        return ()
+
+    def adapt(self, name: str, given: Tensor, own: Tensor) -> Tensor | None:
+        """Convert a tensor of another shape from a file of weights, such as position embeddings of another image size.
+
+        Args:
+            name: of the tensor in the tower's state dict.
+            given: the tensor in the file.
+            own: the tower's tensor.
+
+        Returns:
+            A tensor of `own`'s shape, or None if `given` cannot be converted.
+        """
+        return None
+
+
+class VisionTower(Tower):
+    """An image tower. Subclasses implement `encode`; pixels are normalised here.
+
+    Args:
+        width: dimension D of a token.
+        preprocessing: input size and pixel statistics.
+        prefix_tokens: number of tokens in front of the patches, such as a class token and registers.
+    """
+
+    part_name = "image tower"
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int, preprocessing: Preprocessing, prefix_tokens: int = 0) -> None:
+        super().__init__(width)
+        self.preprocessing = preprocessing
+        self.prefix_tokens = prefix_tokens
+        # Not in checkpoints: they are constants of the input format, not weights.
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        return self.preprocessing.size
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W), uint8 0..255, to tokens (B, N, D)."""
+        return self.encode((pixels.to(self.mean.dtype) / 255 - self.mean) / self.std)
+
+    def encode(self, normalised: Tensor) -> Tensor:
+        """Images (B, 3, H, W), already normalised by mean and standard deviation, to tokens (B, N, D)."""
+        raise NotImplementedError
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """One vector (B, D) per image, from its tokens (B, N, D): by default the mean over the patches."""
+        return tokens[:, self.prefix_tokens :].mean(dim=1)
+
+
+class TextTower(Tower):
+    """A text tower. Subclasses implement `forward` and `word_embeddings`.
+
+    Args:
+        width: dimension D of a token.
+        vocabulary: number of tokens that the tokenizer knows.
+        dropout: also of the fusion layers that follow the tower.
+    """
+
+    part_name = "text tower"
+
+    def __init__(self, width: int, vocabulary: int, dropout: float = 0.0) -> None:
+        super().__init__(width)
+        self.vocabulary = vocabulary
+        self.dropout = dropout
+
+    @property
+    def word_embeddings(self) -> Tensor:
+        """The word matrix (V, D), which is the output matrix of a masked-language head as well."""
+        raise NotImplementedError
+
+    @property
+    def layer_config(self) -> BertConfig:
+        """Sizes of the BERT layers that read this tower's tokens: fusion layers, masked-language head, decoder."""
+        heads = self.width // HEAD_WIDTH if self.width % HEAD_WIDTH == 0 else 1
+        return BertConfig(self.vocabulary, self.width, layers=0, heads=heads, intermediate=4 * self.width)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token ids and mask (B, L), int64, to tokens (B, L, D)."""
+        raise NotImplementedError
+
+    def pool(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
+        """One vector (B, D) per text, from its tokens (B, L, D): by default the mean, without padding."""
+        weights = attention_mask.to(tokens.dtype)[:, :, None]
+        return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def initialise_fusion(self, fusion: FusionEncoder, head: MaskedLanguageHead | None) -> None:
+        """Load the published weights of the layers that follow the tower; by default they stay at random."""
+
+    def initialise_embeddings(self, embeddings: Embeddings) -> None:
+        """Copy the tower's embeddings to those of a BERT decoder; by default they stay at random."""

@@ -1,0 +1,193 @@
+"""Loading weights into a model, with a report of what happened to every tensor.
+
+All weights are loaded here: a file of timm's or of a BERT, a checkpoint of ALBEF, a run to start from. Each of these
+maps names to ours and states its `LoadRules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from cbalign.errors import CheckpointError
+from cbalign.models.tower import Tower
+
+STUDENT, TEACHER = "student.", "teacher.network."
+SHOWN = 8  # problems in a message
+
+Alias = tuple[str, str]
+"""Prefix of a name in the model, and the prefix of the name in the weights from which it may be loaded instead."""
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """What happened to each tensor. Names are the model's, those of `unexpected` and `redundant` the weights'."""
+
+    loaded: tuple[str, ...] = ()
+    reshaped: tuple[str, ...] = ()  # each with both shapes, as in `name: (…) in the weights, (…) in the model`
+    copied: tuple[str, ...] = ()  # the teacher's, from the student
+    missing: tuple[str, ...] = ()  # not in the weights: these keep their initial values
+    unexpected: tuple[str, ...] = ()  # in the weights, not in the model
+    redundant: tuple[str, ...] = ()  # in the weights, equal to others
+
+    def lines(self) -> Iterator[str]:
+        """The counts, and the parts of the model that were not just loaded."""
+        yield f"{len(self.loaded):,} tensors loaded" + (
+            f", {len(self.copied):,} of the teacher copied from the student" if self.copied else ""
+        )
+        for title, names in (
+            ("reshaped", self.reshaped),
+            ("missing", parts_of(self.missing)),
+            ("unexpected", parts_of(self.unexpected)),
+        ):
+            if names:
+                yield f"{title}: {', '.join(names)}"
+
+
+def parts_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The first component of each name behind `student.`, without repetition and without the teacher's."""
+    parts = (name.removeprefix(STUDENT).split(".")[0] for name in names if not name.startswith(TEACHER))
+    return tuple(dict.fromkeys(parts))
+
+
+def everything(name: str) -> bool:
+    """Select every tensor."""
+    return True
+
+
+def nothing(name: str) -> bool:
+    """Select no tensor."""
+    return False
+
+
+@dataclass(frozen=True)
+class LoadRules:
+    """Which tensors the weights must have. Functions select tensors by name.
+
+    Args:
+        required: must be in the weights. All others keep their initial values if they are missing.
+        fitting: must have the model's shape, or one that the tower can adapt, if they are in the weights. All others
+            count as missing if they have another shape.
+        skipped: are never loaded and not reported.
+        complete: of the weights; none of these may be left over.
+        aliases: other names of a tensor in the weights; its own name is tried first.
+        place: the setting that messages name.
+        remedy: what messages recommend.
+    """
+
+    required: Callable[[str], bool] = everything
+    fitting: Callable[[str], bool] = everything
+    skipped: Callable[[str], bool] = nothing
+    complete: Callable[[str], bool] = nothing
+    aliases: Sequence[Alias] = ()
+    place: str = "the spec"
+    remedy: str | None = None
+
+
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], origin: str, rules: LoadRules | None = None
+) -> WeightReport:
+    """Load weights into a model.
+
+    Tensors of another shape are adapted by the tower that they belong to (`Tower.adapt`). A tensor of the teacher that
+    is missing becomes a copy of the student's.
+
+    Args:
+        model: any module, with or without student and teacher.
+        weights: tensors by the model's names.
+        origin: what messages call the weights.
+        rules: what is allowed to be missing; None requires every tensor of the model.
+
+    Raises:
+        CheckpointError: the weights do not fit; the model is unchanged.
+    """
+    return _Loading(model, weights, origin, rules or LoadRules()).run()
+
+
+@dataclass
+class _Loading:
+    model: nn.Module
+    weights: Mapping[str, Tensor]
+    origin: str
+    rules: LoadRules
+    state: dict[str, Tensor] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    loaded: list[str] = field(default_factory=list)
+    reshaped: list[str] = field(default_factory=list)
+    copied: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def run(self) -> WeightReport:
+        own = self.model.state_dict()
+        towers = {f"{name}." if name else "": m for name, m in self.model.named_modules() if isinstance(m, Tower)}
+        # The teacher last: it may copy the student.
+        for name in sorted(own, key=lambda name: name.startswith(TEACHER)):
+            self.state[name] = own[name] if self.rules.skipped(name) else self._value(name, own[name], towers)
+        unexpected = [n for n in self.weights if n not in self.used and not self.rules.skipped(n)]
+        self.problems += [f"unexpected   {name}" for name in unexpected if self.rules.complete(name)]
+        self._refuse_problems()
+        self.model.load_state_dict(self.state)
+        return WeightReport(
+            loaded=tuple(self.loaded),
+            reshaped=tuple(self.reshaped),
+            copied=tuple(self.copied),
+            missing=tuple(self.missing),
+            unexpected=tuple(unexpected),
+        )
+
+    def _value(self, name: str, own: Tensor, towers: Mapping[str, Tower]) -> Tensor:
+        for candidate in _names(name, self.rules.aliases):
+            if candidate not in self.weights:
+                continue
+            self.used.add(candidate)
+            given = self.weights[candidate]
+            if given.shape == own.shape:
+                self.loaded.append(name)
+                return given.to(own.dtype)
+            shapes = f"{name}: {tuple(given.shape)} in the weights, {tuple(own.shape)} in the model"
+            if (adapted := _adapted(name, given, own, towers)) is not None:
+                self.reshaped.append(shapes)
+                return adapted
+            if self.rules.fitting(name):
+                self.problems.append(f"other shape  {shapes}")
+                return own
+        return self._without_weights(name, own)
+
+    def _without_weights(self, name: str, own: Tensor) -> Tensor:
+        student = name.replace(TEACHER, STUDENT, 1)
+        if name.startswith(TEACHER) and student in self.state:
+            (self.missing if student in self.missing else self.copied).append(name)
+            return self.state[student]
+        if self.rules.required(name):
+            self.problems.append(f"missing      {name} {tuple(own.shape)}")
+        self.missing.append(name)
+        return own
+
+    def _refuse_problems(self) -> None:
+        if not self.problems:
+            return
+        shown = "\n".join(f"  {line}" for line in self.problems[:SHOWN])
+        more = f"\n  and {len(self.problems) - SHOWN} more" if len(self.problems) > SHOWN else ""
+        raise CheckpointError(
+            f"{self.origin} does not fit {self.rules.place}:\n{shown}{more}", remedy=self.rules.remedy
+        )
+
+
+def _names(name: str, aliases: Sequence[Alias]) -> Iterator[str]:
+    """The names that a tensor of the model may have in the weights."""
+    yield name
+    owner = next((owner for owner in (STUDENT, TEACHER) if name.startswith(owner)), "")
+    for ours, theirs in aliases:
+        if name.startswith(owner + ours):
+            yield owner + theirs + name.removeprefix(owner + ours)
+
+
+def _adapted(name: str, given: Tensor, own: Tensor, towers: Mapping[str, Tower]) -> Tensor | None:
+    """The tensor as converted by the tower that it belongs to."""
+    for prefix, tower in towers.items():
+        if name.startswith(prefix):
+            return tower.adapt(name.removeprefix(prefix), given, own)
+    return None

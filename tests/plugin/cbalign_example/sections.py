@@ -1,0 +1,83 @@
+"""What a spec may say about these parts. Imported whenever a spec is read, so it imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cbalign.parts import (
+    Effect,
+    ObjectiveSection,
+    SolverSection,
+    SourceSection,
+    TargetSection,
+    TrackerSection,
+    VisionTowerSection,
+    setting,
+)
+
+
+class SigmoidSection(ObjectiveSection):
+    """Sigmoid loss: L = -1/B Σ_ij log σ(y_ij (z_i·z_j / γ + b)) (Zhai et al., 2023)."""
+
+    name = "sigmoid"
+    builds = "cbalign_example.sigmoid:Sigmoid"
+
+    temperature: float = setting(0.1, gt=0, effect=Effect.INITIALISATION, help="Initial temperature γ.")
+    bias: float = setting(-10.0, effect=Effect.INITIALISATION, help="Initial bias b.")
+
+
+class SidecarSource(SourceSection):
+    """A folder of images, each with its caption in a text file of the same name."""
+
+    builds = "cbalign_example.sidecar:open_sidecar"
+
+    source: Literal["sidecar"] = setting(effect=Effect.DATA, help="Which kind of source this is.")
+    folder: str = setting(effect=Effect.DATA, path="folder", help="Folder of `name.png` with `name.txt`.")
+    start: float = setting(0.0, ge=0, lt=1, effect=Effect.DATA, help="First part of the sorted names to use.")
+    end: float = setting(1.0, gt=0, le=1, effect=Effect.DATA, help="Where the part ends.")
+
+
+class PatchifySection(VisionTowerSection):
+    """An image tower for tests: one linear map per patch and a residual layer, with mean pooling."""
+
+    builds = "cbalign_example.patchify:Patchify.from_section"
+
+    kind: Literal["patchify"] = setting(effect=Effect.ARCHITECTURE, help="Which kind of image tower.")
+    image_size: int = setting(32, ge=8, effect=Effect.ARCHITECTURE, help="Side of the square input, in pixels.")
+    patch_size: int = setting(8, ge=1, effect=Effect.ARCHITECTURE, help="Side of a patch, in pixels.")
+    width: int = setting(32, ge=8, effect=Effect.ARCHITECTURE, help="Width of a token.")
+
+    def token_count(self) -> int:
+        """One token per patch."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+class SoftmaxSection(SolverSection):
+    """No transport: each sample is assigned by softmax(-D / ε), whatever share of samples a prototype gets."""
+
+    builds = "cbalign_example.softmax:Softmax.from_section"
+
+    solver: Literal["softmax"] = setting(effect=Effect.TRAINING, help="Which solver finds the transport plan.")
+    epsilon: float = setting(0.05, gt=0, effect=Effect.TRAINING, help="Temperature ε of the assignment.")
+
+    @property
+    def entropic_epsilon(self) -> tuple[float, str]:
+        """ε itself."""
+        return self.epsilon, "epsilon"
+
+
+class ZipTarget(TargetSection):
+    """The bundle as one zip file, `bundle.zip`."""
+
+    builds = "cbalign_example.archive:write_zip"
+
+    kind: Literal["zip"] = setting(effect=Effect.EXPORT, help="Which target.")
+    compression: int = setting(6, ge=0, le=9, effect=Effect.EXPORT, help="Level of compression.")
+
+
+class CsvTracker(TrackerSection):
+    """The training metrics as `metrics.csv` in the run's folder, one line per value."""
+
+    builds = "cbalign_example.csv_tracker:Csv"
+
+    kind: Literal["csv"] = setting(effect=Effect.RUNTIME, help="Which tracker.")

@@ -1,0 +1,32 @@
+"""Sigmoid loss between the student's image and text embeddings."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from cbalign.objectives.objective import Objective, ObjectiveContext, Term
+from cbalign.objectives.step import Step
+from torch import nn
+
+from cbalign_example.sections import SigmoidSection
+
+
+class Sigmoid(Objective):
+    """L = -1/B Σ_ij log σ(y_ij (z_i·z_j / γ + b)), y_ij = 1 for a pair, -1 otherwise (Zhai et al., 2023, eq. 1).
+
+    γ and b are parameters; gradients reach both embeddings.
+    """
+
+    def __init__(self, section: SigmoidSection, context: ObjectiveContext) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / section.temperature)))
+        self.bias = nn.Parameter(torch.tensor(section.bias))
+
+    def forward(self, step: Step) -> Term:
+        """The term of one micro-batch."""
+        logits = step.image_embedding @ step.text_embedding.T * self.log_scale.exp() + self.bias  # (B, B)
+        signs = 2 * torch.eye(len(logits), device=logits.device) - 1
+        loss = -F.logsigmoid(signs * logits).sum(dim=1).mean()
+        return Term(loss, {"sigmoid/bias": self.bias.detach()})
