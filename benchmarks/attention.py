@@ -1,9 +1,9 @@
-"""Plain matrix products against torch's fused attention in bfloat16 on this CPU, forward and backward.
+"""Compare plain matrix products with torch's fused attention in bfloat16 on this CPU, forward and backward.
 
     python benchmarks/attention.py
 
 Prints, for the shapes of the quickstart, how many times faster the plain form of `cbalign.models.attention` is.
-Only the ratio means anything: both are timed in turns in one process.
+Only the ratio is meaningful: both are timed in turns in one process.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""CODIS, ALBEF and momentum CLIP in the same code: the table of the README.
+"""Train and evaluate CODIS, ALBEF and momentum CLIP with the same code: the table of the README.
 
     python -m benchmarks.baselines --seeds 3 --runs runs/baselines
 
-Trains each spec with each seed, one after the other, and evaluates the test split. What is finished is not done
-again, what was begun is gone on with, so the command can be stopped and repeated. Minutes are those of the training
-itself on the machine that ran it. The table replaces the one between the markers in README.md.
+Trains each spec with each seed, one after the other, and evaluates the test split. The command can be stopped and
+repeated: finished runs are skipped, interrupted ones are resumed. Minutes are the training time on the machine that ran
+it. The table replaces the one between the markers in README.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BEGIN, END = "<!-- baselines -->", "<!-- /baselines -->"
 
 @dataclass(frozen=True)
 class Row:
-    """One method under one protocol and direction: a list over seeds per metric."""
+    """Results of one method under one protocol and direction: a list over seeds per metric."""
 
     method: str
     protocol: str

@@ -1,16 +1,16 @@
-"""Speed of a bundle at ViT-B size beside PyTorch on this machine.
+"""Compare the speed of a bundle at ViT-B size with PyTorch on this machine.
 
     python -m benchmarks.deployment                 (about 25 minutes on two idle cores)
-    python -m benchmarks.deployment --quick --output quick.json         (about 6 minutes, not kept)
+    python -m benchmarks.deployment --quick --output quick.json         (about 6 minutes, not stored)
     python -m benchmarks.deployment --device cuda --batch 8 --batch 32 --batch 128
-    python -m benchmarks.deployment --table         (measures nothing: the tables of what is kept)
+    python -m benchmarks.deployment --table         (measures nothing: writes the tables of stored results)
 
-A model of the published size (ViT-B/16, BERT-base in 6 + 6 layers) with random weights: they make no difference to
-speed. It has no codebook: which code is nearest hangs on chance there, and int8 would not pass for the same. It is
-exported in float32 and int8, on a GPU in float32 and float16, as `cbalign export` does it, its parity included, and
-measured by `cbalign benchmark`; the document is kept in benchmarks/results/, its ratios in docs/results.md. On a CPU,
-exits with 1 when ONNX in float32 is slower than eager PyTorch, or int8 is less than 2.3 times as fast, for images at
-the best batch.
+The model has the published size (ViT-B/16, BERT-base in 6 + 6 layers) and random weights, which make no difference to
+speed. It has no codebook: with random weights the nearest code is arbitrary, and int8 would fail the parity check.
+`cbalign export` exports it in float32 and int8, or float32 and float16 on a GPU, including the parity checks, and
+`cbalign benchmark` measures it. The document is stored in benchmarks/results/, its ratios in docs/results.md. On a CPU,
+exits with 1 if ONNX in float32 is slower than eager PyTorch, or int8 is less than 2.3 times as fast, for images at the
+best batch size.
 """
 
 from __future__ import annotations
@@ -65,12 +65,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--batch", type=int, action="append", help="beside 1; may be repeated")
+    parser.add_argument("--batch", type=int, action="append", help="batch size besides 1; may be repeated")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--quick", action="store_true", help="do not compile PyTorch's model")
     parser.add_argument("--device", choices=list(PRECISIONS), default="cpu")
-    parser.add_argument("--output", type=Path, help="(default: kept, and its table written to docs/results.md)")
-    parser.add_argument("--table", action="store_true", help="write the tables of the kept results, and nothing else")
+    parser.add_argument(
+        "--output", type=Path, help="default: benchmarks/results/, and write its table to docs/results.md"
+    )
+    parser.add_argument("--table", action="store_true", help="only write the tables of the stored results")
     options = parser.parse_args()
     if options.table:
         for device in PRECISIONS:
@@ -103,17 +105,17 @@ def main() -> int:
 
 
 def kept(device: str) -> Path:
-    """Where the results of a device are."""
+    """Return the path of the results of a device."""
     return RESULTS / f"deployment-vit-b-{device}.json"
 
 
 def write_table(device: str) -> None:
-    """Put the ratios of what is kept into the documentation."""
+    """Write the ratios of the stored results into the documentation."""
     replace_between(DOCUMENT, BEGIN.format(device), END.format(device), table(json.loads(kept(device).read_text())))
 
 
 def table(document: dict) -> str:
-    """How many times as fast each subject is as the first one, and how large."""
+    """Return the speed of each variant relative to the first one, and its size."""
     first, *_ = document["rows"]
     on_gpu = any(row["peak_gpu_memory"] for row in document["rows"])
     header = ["", "one image", *PARTS.values(), "GPU MB" if on_gpu else "memory MB", "weights MB"]
@@ -132,12 +134,12 @@ def table(document: dict) -> str:
 
 
 def make_run(folder: Path, image_size: int) -> Run:
-    """A run of the experiment that has not made a step."""
+    """Create a run of the experiment without any training step."""
     write_pairs(folder)
     (folder / "vit-b.yaml").write_text(SPEC % image_size)
     loaded = load_experiment(folder / "vit-b.yaml")
     experiment = loaded.experiment
-    captions = [c for i in range(PICTURES) for c in open_source(experiment.data.train).entry(i).captions]
+    captions = [c for i in range(PICTURES) for c in open_source(experiment.data.train, "pairs").item(i).captions]
     tokenizer = build_tokenizer(experiment.model.text, lambda: captions)
     torch.manual_seed(0)
     model = build_model(experiment, tokenizer.vocabulary_size, pretrained=False)

@@ -1,8 +1,8 @@
-"""How long `cbalign diff` takes on specs of some 500 settings, the start of Python included.
+"""Time `cbalign diff` on specs with about 500 settings, including the start of Python.
 
     python benchmarks/diff.py [ROUNDS]
 
-Prints the best of several runs in new processes, beside Python's own start; 0.5 s is the bar.
+Prints the best of several runs in new processes, next to the start-up time of Python; the limit is 0.5 s.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EVALUATIONS = 58
 
 
 def write_specs(folder: Path) -> tuple[Path, Path]:
-    """Two specs with as many evaluations, every other one with another depth."""
+    """Write two specs with this many evaluations, every other one with a different depth."""
     head = "cbalign: 1\nname: many\ndata:\n  train: {source: openmoji, split: train}\nevaluate:\n"
     paths = folder / "a.yaml", folder / "b.yaml"
     for shift, path in enumerate(paths):

@@ -1,11 +1,11 @@
-"""Does pretraining help, does the codebook help? The table of docs/results.md.
+"""Measure the effect of pretraining and of the codebook: the table of docs/results.md.
 
     python -m benchmarks.grid --seeds 3 --runs runs/grid
 
-Retrieval and VQA on drawn scenes: from scratch, and from CLIP, ALBEF and CODIS pretraining of equal length, each seed
-for itself. Trains as many chains at a time as `--jobs` says, one thread each; with two cores, the default of 800 steps
-for each training is sized for less than two hours. What is finished is not done again, what was begun is gone on with,
-so the command can be stopped and repeated. The table replaces the one between the markers in docs/results.md.
+Trains retrieval and VQA on drawn scenes from scratch, and after CLIP, ALBEF and CODIS pretraining of equal length, with
+each seed. Runs `--jobs` chains of trainings at a time, with one thread each; the default of 800 steps per training is
+sized for less than two hours on two cores. The command can be stopped and repeated: finished runs are skipped,
+interrupted ones are resumed. The table replaces the one between the markers in docs/results.md.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 @dataclass(frozen=True)
 class Chain:
-    """One pretraining with one seed, and what is fine-tuned from it."""
+    """One pretraining with one seed, and the models fine-tuned from it."""
 
     pretraining: str
     seed: int
 
     def run(self, runs: Path, steps: int) -> dict[str, tuple[float, ...]]:
-        """By task: the number on each test split, and the minutes of both trainings."""
+        """Return, by task, the metric on each test split and the minutes of both trainings."""
         common = (f"train.seed={self.seed}", f"train.duration={steps} steps", "train.evaluate_every=null")
         slug = f"{self.pretraining.lower().replace(' ', '-')}-seed{self.seed}"
         changes, spent = PRETRAININGS[self.pretraining], 0.0
@@ -59,7 +59,7 @@ class Chain:
 
 
 def table(found: dict[Chain, dict[str, tuple[float, ...]]]) -> str:
-    """Mean ± standard deviation over seeds."""
+    """Format the mean ± standard deviation over seeds."""
     lines = ["| task | measure | pretraining | test | compositions | minutes |", "|---|---|---|---|---|---|"]
     for task, measure in (("retrieval", "text → image R@10"), ("VQA", "accuracy")):
         for pretraining in PRETRAININGS:

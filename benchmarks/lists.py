@@ -1,11 +1,11 @@
-"""Memory and time of reading a list of pairs, in a process of its own.
+"""Measure the memory and time of reading a list of pairs, in a separate process.
 
     python benchmarks/lists.py --pairs 1000000 --format json
 
-Writes a list like those of pretraining (several captions of some images, paths of 60 and captions of 55 characters
-on average) into a temporary folder, opens it with the source that training uses, and prints how much memory that
-takes beyond the bytes of the paths and captions themselves. Peak and kept memory are of the whole process, less what
-it needed before the list was opened.
+Writes a list like those of pretraining (several captions for some images, paths of 60 and captions of 55 characters on
+average) to a temporary folder, opens it with the source that training uses, and prints how much memory that takes
+beyond the bytes of the paths and captions themselves. Peak and retained memory are those of the whole process, minus
+what it used before the list was opened.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WORDS = ("a", "man", "woman", "dog", "riding", "sitting", "red", "grass", "stree
 
 
 def pairs(count: int) -> Iterator[tuple[str, int, str]]:
-    """Path, number of the image and caption of each pair; every second image has five captions."""
+    """Yield the path, image number and caption of each pair; every second image has five captions."""
     draw = random.Random(0)
     image = -1
     left = 0
@@ -41,7 +41,7 @@ def pairs(count: int) -> Iterator[tuple[str, int, str]]:
 
 
 def write(count: int, kind: str, folder: Path) -> tuple[Path, int]:
-    """The list, and the bytes of its paths and captions."""
+    """Write the list; return it with the bytes of its paths and captions."""
     path = folder / f"list.{'csv' if kind == 'csv' else 'json'}"
     text = 0
     with open(path, "w", encoding="utf-8", newline="") as file:
@@ -65,7 +65,7 @@ def write(count: int, kind: str, folder: Path) -> tuple[Path, int]:
 
 
 def measure(path: str, kind: str) -> dict[str, float]:
-    """Open the list in this process. Bytes, and seconds of CPU."""
+    """Open the list in this process; return bytes and CPU seconds."""
     from cbalign.data.csv_pairs import open_csv
     from cbalign.data.json_pairs import open_json
     from cbalign.data.karpathy import open_karpathy

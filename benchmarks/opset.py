@@ -1,9 +1,9 @@
-"""Opset 23's Attention against opset 20's decomposed attention in onnxruntime, on this CPU.
+"""Compare opset 23's Attention with opset 20's decomposed attention in onnxruntime, on this CPU.
 
     python benchmarks/opset.py
 
-Writes a ViT-B/16 and a text tower of six BERT-base layers in both, runs them in turns, and prints how many times as
-fast the fused one is and how far the outputs are apart. It is why `cbalign.export.opset` prefers 23 where it runs.
+Writes a ViT-B/16 and a text tower of six BERT-base layers in both, runs them in turns, and prints the speedup of the
+fused one and the difference of the outputs. This is why `cbalign.export.opset` prefers 23 where it runs.
 """
 
 from __future__ import annotations

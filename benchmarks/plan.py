@@ -1,11 +1,11 @@
-"""What `cbalign plan` says of memory and operations, against trainings that really run on this CPU.
+"""Compare the memory and operations that `cbalign plan` predicts with real trainings on this CPU.
 
     python -m benchmarks.plan
 
-Each size trains the quickstart's drawings for `STEPS` optimiser steps through the engine, as `cbalign train` does.
-Memory is the most that torch's allocator had given out at once from before the model was built, as its own events
-tell; operations are those that torch counted in the steps. Prints a Markdown table; exit code 1 if any is further off
-than `LIMIT`.
+Each size trains on the quickstart's drawings for `STEPS` optimiser steps through the engine, as `cbalign train` does.
+Memory is the peak of torch's allocator, from its own events, starting before the model is built; operations are those
+that torch counts during the steps. Prints a Markdown table; exits with 1 if any prediction is off by more than
+`LIMIT`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Row:
-    """Predicted and measured: bytes at the peak, operations of a step."""
+    """Peak bytes and operations per step, each predicted and measured."""
 
     size: str
     precision: str
@@ -69,7 +69,7 @@ class Row:
 
 
 def measure(loaded: LoadedExperiment, folder: Path) -> tuple[float, float]:
-    """Bytes at the peak and operations of a step, of a training that runs."""
+    """Measure the peak bytes and the operations per step of a real training."""
     experiment, world = loaded.experiment, World.single("cpu")
     counter = FlopCounterMode(display=False)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:

@@ -1,9 +1,9 @@
-"""Memory and time of `cbalign search` over folders of two sizes, with one bundle.
+"""Measure the memory and time of `cbalign search` over folders of two sizes, with one bundle.
 
     python benchmarks/search_memory.py exports/quickstart --images 1000 10000
 
-Draws small pictures with noise into a temporary folder, indexes it in a process of its own, and searches it again
-from the finished index. Prints the process's peak resident memory and the time of a query over the index.
+Writes small images with noise to a temporary folder, indexes it in a separate process, and searches it again from the
+finished index. Prints the peak resident memory of the process and the time of a query.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def draw(folder: Path, count: int) -> None:
 
 
 def search(bundle: Path, folder: Path, cache: Path) -> tuple[dict, float, float]:
-    """The document, peak memory in MB, and seconds."""
+    """Return the document, the peak memory in MB, and the seconds."""
     words = ["search", bundle, folder, "a red thing", "--rerank", 0, "--threads", 1, "--cache", cache, "--json"]
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", COMMAND, *map(str, words)], capture_output=True, text=True, check=True)

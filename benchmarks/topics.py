@@ -1,4 +1,4 @@
-"""What a model that answers questions about scenes is good at: its accuracy by what is asked.
+"""Print the accuracy of a model that answers questions about scenes, by topic.
 
 cbalign evaluate runs/vqa-scenes-… --on test --output found.json
 python -m benchmarks.topics found.json
@@ -11,14 +11,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import cast
 
-from cbalign.data.scenes.items import SceneQuestions
+from cbalign.data.scenes.source import SceneQuestions
 from cbalign.data.sections.drawings import ScenesSplit
 from cbalign.evaluation.result import Evaluation
 from cbalign.evaluation.scored import ScoredResult
 
 
 def by_topic(result: ScoredResult) -> dict[str, list[float]]:
-    """The scores of a result on scenes of seed 0, by topic, the best first."""
+    """Return the scores of a result on scenes of seed 0 by topic, best first."""
     split = cast(ScenesSplit, result.source.removeprefix("scenes "))
     asked = SceneQuestions(split, result.items, render_size=64, seed=0)
     found: dict[str, list[float]] = defaultdict(list)
@@ -29,7 +29,7 @@ def by_topic(result: ScoredResult) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("evaluation", type=Path, help="JSON that `cbalign evaluate --output` wrote")
+    parser.add_argument("evaluation", type=Path, help="JSON document of `cbalign evaluate --output`")
     options = parser.parse_args()
     (result,) = Evaluation.from_json(options.evaluation.read_text(encoding="utf-8")).results
     assert isinstance(result, ScoredResult)

@@ -1,10 +1,10 @@
-"""All tasks on drawn scenes and easy-VQA, from nothing: what `make tour` runs.
+"""Train and evaluate all tasks on drawn scenes and easy-VQA, from scratch: what `make tour` runs.
 
     python -m benchmarks.tour --runs runs/tour
 
-Pretrains, fine-tunes each task from that, evaluates both test splits (unseen scenes, and unseen combinations of shape
-and colour), exports each model and evaluates the bundle. What is finished is not trained again, what was begun is gone
-on with. Prints a table; exits with 1 if a number is below its bar.
+Pretrains, fine-tunes each task from the result, evaluates both test splits (unseen scenes, and unseen combinations of
+shape and colour), exports each model and evaluates the bundle. Finished trainings are skipped, interrupted ones are
+resumed. Prints a table; exits with 1 if a number is below its bar.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BEGIN, END = "<!-- tour -->", "<!-- /tour -->"
 
 @dataclass(frozen=True)
 class Stage:
-    """One evaluation: of a spec's run, with the least number that it is to reach on the test split.
+    """One evaluation of a spec's run, with the number that it has to reach on the test split.
 
     `start` names the spec whose run it starts from, `splits` what is measured; `test` is first.
     """
@@ -48,7 +48,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a stage, in per cent."""
+    """Results of a stage, in per cent."""
 
     stage: Stage
     of_splits: tuple[float, ...]
@@ -67,7 +67,7 @@ class Row:
 
 
 def headline(results: list[dict]) -> float:
-    """R@10 of the dual protocol from text to image, or the first metric of a task."""
+    """Return R@10 from text to image by the dual protocol, or the first metric of a task."""
     first = results[0]
     if first.get("kind") == "scored":
         return float(next(iter(first["metrics"].values())))
@@ -76,7 +76,7 @@ def headline(results: list[dict]) -> float:
 
 
 def continued(spec: str, start: Path, runs: Path) -> Path:
-    """The finished run of a spec that starts from another run."""
+    """Return the finished run of a spec that starts from another run."""
     return trained(spec, spec, runs, environment={"CBALIGN_PRETRAINED": str(start.resolve())})
 
 

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cbalign.data.arrays import FloatArray as FloatArray
+from cbalign.data.arrays import IntArray as IntArray
+from cbalign.data.arrays import PixelArray as PixelArray
 from cbalign.errors import UsageError
-
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-PixelArray = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

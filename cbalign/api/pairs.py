@@ -129,6 +129,10 @@ def _captions(value: Any, name: str, index: int) -> tuple[str, ...]:
     return found
 
 
+def _columns(columns: Sequence[str], text: str | None, image: str | None) -> tuple[str, str]:
+    return _column(columns, text, TEXT_COLUMNS, "text"), _column(columns, image, IMAGE_COLUMNS, "image")
+
+
 def _column(columns: Sequence[str], wanted: str | None, usual: Sequence[str], what: str) -> str:
     if wanted is not None and wanted in columns:
         return wanted

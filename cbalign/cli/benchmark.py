@@ -14,7 +14,8 @@ from cbalign.cli.options import device_option, json_option, require_option
 from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
-    from cbalign.data.source import PairSource
+    from cbalign.data.items import Pair
+    from cbalign.data.source import Source
     from cbalign.lab.benchmark.measure import Effort
     from cbalign.lab.benchmark.result import Benchmark, Row
     from cbalign.lab.benchmark.subject import Subject
@@ -133,17 +134,17 @@ def _torch_subjects(
     return [Subject("torch", mode, str(run), device, threads, str(checkpoint)) for mode in modes]
 
 
-def _source(bundle: Path, images: int) -> PairSource | None:
+def _source(bundle: Path, images: int) -> Source[Pair] | None:
     """Open the first pairs of the spec's evaluation data; `None` if the data are missing."""
-    from cbalign.data.source import FirstEntries, open_source
+    from cbalign.data.source import FirstItems, open_source
     from cbalign.errors import CbalignError
     from cbalign.experiment.load import load_experiment
     from cbalign.runtime.bundle import SPEC
 
     experiment = load_experiment(bundle / SPEC, check_files=False).experiment
     try:
-        source = open_source(experiment.data.test or experiment.data.validation or experiment.data.train)
-        return FirstEntries(source, images)
+        source = open_source(experiment.data.test or experiment.data.validation or experiment.data.train, "pairs")
+        return FirstItems(source, images)
     except (CbalignError, ModuleNotFoundError) as error:
         console.note(f"note: recall is not measured, the data are missing ({' '.join(str(error).split())})")
         return None
@@ -153,7 +154,7 @@ def _result(
     manifest: BundleManifest,
     threads: int,
     effort: Effort,
-    source: PairSource | None,
+    source: Source[Pair] | None,
     rows: Sequence[Row],
     gpu: Device | None,
 ) -> Benchmark:

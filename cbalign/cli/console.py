@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from cbalign.data.progress import Report
+    from cbalign.data.progress import ProgressCallback
     from cbalign.runtime.table import Block
 
 DOCUMENT_VERSION = 1
@@ -84,6 +84,11 @@ def note_blocks(*parts: Block) -> None:
     note(as_text(parts, width(sys.stderr)))
 
 
+def warning(message: str) -> None:
+    """Print a warning on stderr."""
+    note(f"{click.style('warning:', fg='yellow', bold=True)} {message}")
+
+
 def error(message: str, remedy: str | None = None) -> None:
     """Print an error and its remedy on stderr."""
     note(f"{click.style('error:', fg='red', bold=True)} {message}")
@@ -106,7 +111,7 @@ def stderr() -> Console:
 
 
 @contextmanager
-def progress() -> Iterator[Report]:
+def progress() -> Iterator[ProgressCallback]:
     """Show a progress bar for each stage of some work on a terminal, and nothing elsewhere."""
     if not is_interactive():
         yield lambda stage, done, total: None

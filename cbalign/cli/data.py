@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,10 @@ from cbalign.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from cbalign.data.caption_length import CaptionRuler
-    from cbalign.data.source import StoredSource
+    from cbalign.data.items import Item
+    from cbalign.data.source import Source
     from cbalign.experiment.experiment import Experiment
+    from cbalign.parts import SourceSection
 
 _SPLITS = ("train", "validation", "test")
 _CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -173,16 +176,19 @@ def pack(
     """
     from cbalign.data.pack import MANIFEST, Scaling, ShardLimits
     from cbalign.data.pack import pack as write
+    from cbalign.data.source import open_source
     from cbalign.engine.files import new_folder
 
     if quality is not None and longest_side is None:
         raise UsageError("--quality applies only to scaled images", remedy="Add --longest-side.")
     if output.exists():
         raise UsageError(f"--output {output}: already exists", remedy="Choose a new folder, or remove this one first.")
-    experiment, sources = _open(spec, overrides, profiles, (split,), pairs_only=True)
+    experiment = _load(spec, overrides, profiles)
+    with _naming(split):
+        source = open_source(_section(experiment, split, spec), "pairs")
     with new_folder(output) as folder, console.progress() as report:
         packed = write(
-            sources[split],
+            source,
             folder,
             limits=ShardLimits(shard_samples, shard_megabytes * 1_000_000),
             scaling=Scaling(longest_side) if quality is None else Scaling(longest_side, quality),
@@ -204,46 +210,57 @@ def pack(
 
 
 def _open(
-    spec: str, overrides: Sequence[str], profiles: Sequence[str], splits: Sequence[str], *, pairs_only: bool = False
-) -> tuple[Experiment, dict[str, StoredSource]]:
+    spec: str, overrides: Sequence[str], profiles: Sequence[str], splits: Sequence[str]
+) -> tuple[Experiment, dict[str, Source[Item]]]:
     """Open the experiment and the sources of the requested splits, or of all its splits.
 
-    Items of other kinds are read as images with texts, unless `pairs_only`.
-
     Raises:
-        UsageError: the spec lacks a requested split, or has no pairs where pairs are required.
+        UsageError: the spec lacks a requested split.
         DataError: a list cannot be read; the message names the split.
     """
-    from cbalign.data.item_pairs import open_as_pairs
-    from cbalign.experiment.load import load_experiment
+    from cbalign.data.source import open_source
 
-    experiment = load_experiment(spec, overrides, profiles=profiles, check_files=False).experiment
-    sources: dict[str, StoredSource] = {}
-    for split in _SPLITS:
-        section = getattr(experiment.data, split)
-        if splits and split not in splits:
-            continue
-        if section is None:
-            if split in splits:
-                raise UsageError(f"--split {split}: data.{split} is not set in {spec}")
-            continue
-        try:
-            sources[split] = open_as_pairs(section, "pairs" if pairs_only else experiment.task.items)
-        except DataError as error:
-            raise DataError(f"data.{split}: {error.message}", remedy=error.remedy) from error
+    experiment = _load(spec, overrides, profiles)
+    sources: dict[str, Source[Item]] = {}
+    for split in splits or _SPLITS:
+        if splits or getattr(experiment.data, split) is not None:
+            with _naming(split):
+                sources[split] = open_source(_section(experiment, split, spec), experiment.task.items)
     return experiment, sources
 
 
-def _ruler(experiment: Experiment, sources: Mapping[str, StoredSource]) -> CaptionRuler:
+def _load(spec: str, overrides: Sequence[str], profiles: Sequence[str]) -> Experiment:
+    from cbalign.experiment.load import load_experiment
+
+    return load_experiment(spec, overrides, profiles=profiles, check_files=False).experiment
+
+
+def _section(experiment: Experiment, split: str, spec: str) -> SourceSection:
+    section: SourceSection | None = getattr(experiment.data, split)
+    if section is None:
+        raise UsageError(f"--split {split}: data.{split} is not set in {spec}")
+    return section
+
+
+@contextmanager
+def _naming(split: str) -> Iterator[None]:
+    """Put the name of a split before the message of an error in its data."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"data.{split}: {error.message}", remedy=error.remedy) from error
+
+
+def _ruler(experiment: Experiment, sources: Mapping[str, Source[Item]]) -> CaptionRuler:
     """Measure captions with the spec's tokenizer, or in words only when it is not available."""
     from cbalign.data.caption_length import CaptionRuler
-    from cbalign.data.source import captions_of
+    from cbalign.data.source import texts_of
     from cbalign.data.vocabulary import text_settings, tokenizer_at_hand
 
     section = experiment.model.text
     tokenizer = None
     if not section.trains_vocabulary or "train" in sources:
-        tokenizer = tokenizer_at_hand(section, lambda: captions_of(sources["train"]))
+        tokenizer = tokenizer_at_hand(section, lambda: texts_of(sources["train"]))
     if tokenizer is None:
         console.note("tokens are not counted: the spec's tokenizer is not available")
     return CaptionRuler(text_settings(section), tokenizer)

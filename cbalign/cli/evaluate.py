@@ -72,7 +72,6 @@ def evaluate(
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from cbalign.data.datasets import data_sets
     from cbalign.engine.files import write_durably
     from cbalign.evaluation.evaluator import predictions_file
     from cbalign.evaluation.published import beside
@@ -98,7 +97,7 @@ def evaluate(
     figures = [
         figure
         for one, result in each
-        for figure in beside(result, one.section.on, data_sets(one.data), fine_tuned=fine_tuned)
+        for figure in beside(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
     ]
     evaluation = Evaluation(
         subject=str(target),

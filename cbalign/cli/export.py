@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from cbalign.cli import completions, console
 from cbalign.cli.options import json_option
 from cbalign.errors import UsageError
-from cbalign.experiment.export import Precision
+from cbalign.experiment.unions import usable
+from cbalign.parts.registry import PRECISIONS, TARGETS
 
 if TYPE_CHECKING:
     from cbalign.export.bundle import Exported
@@ -25,41 +26,53 @@ if TYPE_CHECKING:
     "--precision",
     "precisions",
     multiple=True,
-    type=click.Choice(get_args(Precision)),
-    help="Override the spec's export.precisions. May be repeated. For a BUNDLE, the precision that Triton serves.",
+    type=click.Choice(tuple(usable(PRECISIONS))),
+    help="Instead of the spec's export.precisions. May be repeated. With a BUNDLE: the precision of its target.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle and existing targets.")
 @click.option(
-    "--triton", type=click.Path(path_type=Path, file_okay=False), help="Also write a Triton model repository."
+    "--target",
+    "targets",
+    multiple=True,
+    type=click.Choice(tuple(usable(TARGETS))),
+    help="Also write this target, to BUNDLE-TARGET. May be repeated.",
+)
+@click.option(
+    "--triton", type=click.Path(path_type=Path, file_okay=False), help="Like --target triton, with the folder to write."
 )
 @json_option
 def export(
-    run: Path, output: Path | None, precisions: tuple[Precision, ...], force: bool, triton: Path | None, as_json: bool
+    run: Path,
+    output: Path | None,
+    precisions: tuple[str, ...],
+    force: bool,
+    targets: tuple[str, ...],
+    triton: Path | None,
+    as_json: bool,
 ) -> None:
     """Export the newest checkpoint of RUN to an ONNX bundle that needs no PyTorch.
 
     Each precision is compared with PyTorch on real images and texts before the bundle gets its name. If one of them
     does not agree, the command exits with 1 and keeps the files as NAME.failed.
 
-    --triton also writes a model repository for the Triton server, from RUN or from an existing BUNDLE.
+    Targets are other layouts of the bundle, such as a model repository for the Triton server. They can also be made
+    from an existing BUNDLE.
     """
-    from cbalign.cli.triton import prepare, write
+    from cbalign.cli.targets import requests, show_next_steps, write_targets
     from cbalign.runtime.bundle import is_bundle
 
-    prepare(run, triton)
     if is_bundle(run):
-        if output is not None or force or len(precisions) > 1:
+        if output is not None or len(precisions) > 1 or not (targets or triton):
             raise UsageError(
-                f"{run} is already a bundle: --output and --force do not apply, and Triton serves one precision",
-                remedy="Use --triton DIR and at most one --precision.",
+                f"{run} is already a bundle: --output does not apply, and targets have one precision",
+                remedy="Give --target NAME or --triton DIR, and at most one --precision.",
             )
-        write(run, triton, *precisions, as_json=as_json)
+        write_targets(run, requests(targets, triton, *precisions), force=force, as_json=as_json)
         return
     from cbalign.export.bundle import export_run
 
-    exported = export_run(run, output, precisions=precisions, force=force, report=console.note)
-    if triton is not None:
-        write(exported.folder, triton)
+    asked = requests(targets, triton)
+    exported = export_run(run, output, precisions=precisions, targets=asked, force=force, report=console.note)
     if as_json:
         console.document(_document(exported))
         return
@@ -73,6 +86,7 @@ def export(
             f"{report.precision}: {_bytes(exported, report.precision) / 1e6:.1f} MB{kept}; {len(report.checks)} "
             f"comparisons with PyTorch passed, closest to its limit: {closest}"
         )
+    show_next_steps(exported.targets)
     console.note(f"next: cbalign evaluate {exported.folder}")
     console.result(str(exported.folder))
 
@@ -85,6 +99,7 @@ def _document(exported: Exported) -> dict[str, object]:
         "opset": manifest.opset,
         "opset_reason": manifest.opset_reason,
         "bytes": sum(file.size for file in manifest.files.values()),
+        "targets": {kind: str(folder) for kind, folder in exported.targets.items()},
         "precisions": {
             report.precision: {
                 "kept": report.precision in manifest.precisions,

@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 
 import cbalign
 from cbalign.errors import DeviceError
+from cbalign.experiment.unions import unusable, usable
+from cbalign.parts.registry import Origin, registry
 from cbalign.runtime.machine import ask_gpus
 
 State = Literal["ok", "absent", "problem"]
@@ -45,6 +47,7 @@ def checks(folder: Path) -> Iterator[Check]:
         # CUDA's packages take gigabytes and are useless without a GPU.
         useless = check.name == "extra gpu" and check.state == "absent" and not gpus
         yield replace(check, remedy=None) if useless else check
+    yield from _plugins()
     yield from (Check("gpu", "ok", gpu) for gpu in gpus) if gpus else [Check("gpu", "absent", "no NVIDIA GPU")]
     yield _onnxruntime(gpus)
     yield _torch(gpus)
@@ -69,6 +72,24 @@ def _packages() -> Iterator[Check]:
     for extra in own.metadata.get_all("Provides-Extra") or ():
         install = f"pip install 'cbalign[{extra}]'"
         yield _group(f"extra {extra}", list(_required("cbalign", extra)), install, optional=True)
+
+
+def _plugins() -> Iterator[Check]:
+    """Distributions that add parts to cbalign."""
+    found: dict[Origin, list[str]] = {}
+    broken: dict[Origin, list[str]] = {}
+    for part in registry().parts:
+        if not part.origin.is_own and part.name in usable(part.kind):
+            found.setdefault(part.origin, []).append(f"{part.kind.noun} {part.name}")
+    for each in unusable():
+        broken.setdefault(each.origin, []).append(f"{each.name}: {each.reason}")
+    for origin in {**found, **broken}:
+        name = f"plug-in {origin.distribution}"
+        if origin in broken:
+            remedy = f"pip install --upgrade {origin.distribution}, or pip uninstall {origin.distribution}"
+            yield Check(name, "problem", f"{origin.version}; {'; '.join(broken[origin])}", remedy)
+        else:
+            yield Check(name, "ok", f"{origin.version}: {', '.join(found[origin])}")
 
 
 def _required(package: str, extra: str) -> Iterator[Requirement]:

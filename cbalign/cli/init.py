@@ -41,23 +41,25 @@ def init(folder: Path, output: Path | None, name: str | None, force: bool, as_js
         )
     discovery = discover(folder)
     if not discovery.found:
-        reasons = "".join(f"\n  {reason}" for reason in discovery.passed_over)
+        reasons = "".join(f"\n  {reason}" for reason in discovery.skipped)
         raise DataError(
             f"{folder}: no data that a source can read{':' if reasons else '.'}{reasons}",
             remedy="Supported are CSV files, ALBEF's JSON lists, Karpathy's splits and webdataset shards.",
         )
     proposal = propose(discovery.found, name, target.absolute().parent, SCHEMA_FILE)
-    for reason in discovery.passed_over:
+    for reason in discovery.skipped:
         console.note(f"skipped: {reason}")
-    for left in proposal.left_out:
-        console.note(f"skipped, smaller: {left.told}")
+    for left in proposal.unused:
+        console.note(f"not used, smaller: {left.description}")
     _write(target, proposal.text)
     if as_json:
-        used = [{"split": each.split, "told": each.told, "entries": each.entries} for each in proposal.used]
-        console.document({"spec": str(target), "found": used, "passed_over": list(discovery.passed_over)})
+        used = [
+            {"split": each.split, "description": each.description, "entries": each.entries} for each in proposal.used
+        ]
+        console.document({"spec": str(target), "found": used, "skipped": list(discovery.skipped)})
         return
     for each in proposal.used:
-        console.note(f"found: {each.told}")
+        console.note(f"found: {each.description}")
     console.note(f"next: cbalign plan {target}")
     console.result(str(target))
 

@@ -45,6 +45,6 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
     section = getattr(opened.experiment.data, on)
     if section is None:
         raise UsageError(f"--on {on}: data.{on} is not set in the spec of {target}")
-    source = open_source(section)
+    source = open_source(section, "pairs")
     draw(find(opened.encoder, source, queries, top), source).save(output)
     console.result(str(output))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -110,7 +111,8 @@ class Shell(click.Group):
             register_bash()
         words = list(sys.argv[1:] if args is None else args)
         try:
-            code = super().main(words, prog_name or "cbalign", **{**extra, "standalone_mode": False})
+            with _part_warnings():
+                code = super().main(words, prog_name or "cbalign", **{**extra, "standalone_mode": False})
         except click.ClickException as error:
             error.show()
             code = error.exit_code
@@ -121,6 +123,27 @@ class Shell(click.Group):
             if _is_connected():
                 _leave(code)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _part_warnings() -> Iterator[None]:
+    """Print warnings about parts of plug-ins that are not used; one process of a distributed training prints them."""
+    silent = COMPLETING in os.environ or "CBALIGN_LAUNCHER" in os.environ or os.environ.get("RANK", "0") != "0"
+    handler = logging.NullHandler() if silent else _Warnings(logging.WARNING)
+    log = logging.getLogger("cbalign.parts")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+class _Warnings(logging.Handler):
+    """Prints log messages as warnings on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        console.warning(record.getMessage())
 
 
 def _report(error: Exception, *, debug: bool) -> int:

@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cbalign.data.json_stream import JsonObject, stream_objects
+from cbalign.data.json_stream import JsonObject, stream_objects, text_field
 from cbalign.data.questions import QuestionBuilder, QuestionFiles
+from cbalign.data.sections.questions import ALBEFQuestionsSource
 from cbalign.errors import DataError
+from cbalign.parts import ItemKind
 
 _DATASETS = ("vqa", "vg")
+
+
+def open_section(section: ALBEFQuestionsSource, items: ItemKind) -> QuestionFiles:
+    """Open the source that a section describes."""
+    return open_albef_questions(
+        section.files, section.root, genome_root=section.genome_root, genome_weight=section.genome_weight
+    )
 
 
 def open_albef_questions(
     files: Sequence[str | Path], root: str | Path, *, genome_root: str | Path | None, genome_weight: float
 ) -> QuestionFiles:
-    """Read ALBEF's lists, one after the other: `vqa_train.json`, `vg_qa.json`, `vqa_test.json` and their like.
+    """Read ALBEF's lists, one after the other: `vqa_train.json`, `vg_qa.json`, `vqa_test.json` and similar files.
 
-    `answer` is a list with one text per annotator, or one text; without it answers are secret.
+    `answer` is a list with one text per annotator, or one text; without it the answers are secret.
 
     Args:
         files: the lists.
         root: folder of the images of `dataset: vqa`.
-        genome_root: folder of those of `dataset: vg`; None for the same.
-        genome_weight: weight of Visual Genome's one answer, where VQA's ten have 1 together.
+        genome_root: folder of the images of `dataset: vg`; None for the same folder.
+        genome_weight: weight of Visual Genome's one answer; VQA's ten answers have 1 in total.
 
     Raises:
         DataError: a file is missing or malformed, or an entry lacks a field; the message names file, entry and field.
@@ -39,7 +48,7 @@ def open_albef_questions(
                 number,
                 text_field(entry, "image", where),
                 text_field(entry, "question", where),
-                question_id=id_field(entry, where) if "question_id" in entry else number,
+                question_id=_id(entry, where) if "question_id" in entry else number,
                 row=None if answers is None else questions.annotations.append(answers),
                 weight=genome_weight if genome else 1.0,
                 root=int(genome),
@@ -47,26 +56,7 @@ def open_albef_questions(
     return questions.finish()
 
 
-def text_field(entry: JsonObject, name: str, where: str) -> str:
-    """A text of an entry that is not empty.
-
-    Raises:
-        DataError: it is something else, or not there.
-    """
-    if name not in entry:
-        raise DataError(f"{where}: no field {name} (there are: {', '.join(entry) or 'none'})")
-    value = entry[name]
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: field {name}: expected a text, found {value!r}")
-    return value
-
-
-def id_field(entry: JsonObject, where: str) -> int | str:
-    """The `question_id` of an entry.
-
-    Raises:
-        DataError: it is neither a number nor a text, or not there.
-    """
+def _id(entry: JsonObject, where: str) -> int | str:
     value = entry.get("question_id")
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise DataError(f"{where}: field question_id: expected a number or a text, found {value!r}")

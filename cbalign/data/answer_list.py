@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cbalign.data.items import ItemSource, Question
+from cbalign.data.items import Question
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer
 from cbalign.errors import DataError
 
@@ -45,7 +46,7 @@ def write_answers(answers: Sequence[str], folder: Path) -> None:
     (folder / ANSWERS_FILE).write_text(text, encoding="utf-8")
 
 
-def answers_of(source: ItemSource[Question], minimum: int) -> tuple[str, ...]:
+def answers_of(source: Source[Question], minimum: int) -> tuple[str, ...]:
     """The answers that are the most frequent one of at least `minimum` questions, the commonest first.
 
     Raises:
@@ -65,7 +66,7 @@ def answers_of(source: ItemSource[Question], minimum: int) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def require_covered(answers: Sequence[str], source: ItemSource[Question], name: str) -> None:
+def require_covered(answers: Sequence[str], source: Source[Question], name: str) -> None:
     """Refuse a list that has none of the answers to most questions.
 
     Args:

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from cbalign.data.arrays import PixelArray
 from cbalign.data.image import prepare
-from cbalign.encoders import PixelArray
 from cbalign.experiment.data import AugmentationSection
 
 Colour: TypeAlias = tuple[int, int, int]

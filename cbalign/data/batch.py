@@ -1,19 +1,36 @@
-"""One batch, as collated: as arrays where workers build it, as tensors where a task takes it."""
+"""Batches of each kind of items, and the collations that make them from the items drawn for a step.
+
+A batch class is declared once. Worker processes send its tensors as arrays: as tensors they would occupy shared-memory
+files, whose number is limited.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Generic, Protocol, Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from cbalign.data.collate import ArrayBatch
+from cbalign.data.arrays import IntArray, PixelArray
+from cbalign.data.items import Item, Labelled, Pair, Question
+from cbalign.data.source import Source, known_target
+from cbalign.data.text import Tokenizer
+from cbalign.errors import DataError
+
+Array = NDArray[np.generic]
+ItemT = TypeVar("ItemT", bound=Item)
+BatchT_co = TypeVar("BatchT_co", bound="TensorBatch", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorBatch:
-    """The base of batches: B items on one device. Fields are tensors, or None."""
+    """The base of batches: B items on one device. All fields are tensors, or None."""
 
     indices: Tensor  # (B,) int64: position of each item in its source, for messages
 
@@ -21,19 +38,21 @@ class TensorBatch:
         return len(self.indices)
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on `device`."""
-        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in self._tensors()})
+        """Return the batch on `device`."""
+        moved = {
+            name: tensor.to(device, non_blocking=True) for name, tensor in self._tensors().items() if tensor is not None
+        }
+        return replace(self, **moved)
 
-    @classmethod
-    def of(cls, arrays: ArrayBatch) -> Self:
-        """The batch whose fields are the arrays of the same names."""
-        given: dict[str, Any] = {field.name: getattr(arrays, field.name) for field in fields(cls)}
-        tensors: dict[str, Any] = {n: None if array is None else torch.from_numpy(array) for n, array in given.items()}
-        return cls(**tensors)
+    def __getstate__(self) -> dict[str, Array | None]:
+        return {name: None if tensor is None else tensor.numpy() for name, tensor in self._tensors().items()}
 
-    def _tensors(self) -> list[tuple[str, Tensor]]:
-        given = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return [(name, value) for name, value in given if value is not None]
+    def __setstate__(self, state: dict[str, Array | None]) -> None:
+        for name, array in state.items():
+            object.__setattr__(self, name, None if array is None else torch.from_numpy(array))
+
+    def _tensors(self) -> dict[str, Tensor | None]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +63,162 @@ class Batch(TensorBatch):
     teacher_images: Tensor | None  # (B, 3, H, W) uint8: a second augmentation, or None for the same view
     input_ids: Tensor  # (B, L) int64, padded to the longest caption
     attention_mask: Tensor  # (B, L) int64, 1 on tokens
-    image_ids: Tensor  # (B,) int64: equal for captions of one image
+    image_ids: Tensor  # (B,) int64: equal for captions of the same image
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledBatch(TensorBatch):
-    """B texts, each about n images, with their classes."""
+    """B texts with their classes, each about n images."""
 
     images: Tensor  # (B, n, 3, H, W) uint8
-    teacher_images: Tensor | None  # the same of a second augmentation, or None for the same view
+    teacher_images: Tensor | None  # (B, n, 3, H, W) uint8: a second augmentation, or None for the same view
     input_ids: Tensor  # (B, L) int64, padded to the longest text
     attention_mask: Tensor  # (B, L) int64, 1 on tokens
     labels: Tensor  # (B,) int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionBatch(TensorBatch):
+    """B questions with A answers in total."""
+
+    images: Tensor  # (B, 3, H, W) uint8
+    teacher_images: Tensor | None  # (B, 3, H, W) uint8: a second augmentation, or None for the same view
+    input_ids: Tensor  # (B, L) int64, padded to the longest question
+    attention_mask: Tensor  # (B, L) int64, 1 on tokens
+    answer_ids: Tensor  # (A, M) int64, [CLS] answer [SEP], padded to the longest
+    answer_mask: Tensor  # (A, M) int64, 1 on tokens
+    answer_weights: Tensor  # (A,) float32: the share of annotators who gave the answer
+    question_of_answer: Tensor  # (A,) int64, ascending
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn for a step: the items, their augmented images, and generators for other random choices."""
+
+    indices: IntArray  # (B,)
+    images: PixelArray  # (B, n, 3, H, W)
+    teacher_images: PixelArray | None  # (B, n, 3, H, W), the second view
+    generator: Callable[[int], np.random.Generator]  # of an item in this epoch
+
+
+class Collation(Protocol[BatchT_co]):
+    """Items with images, and the batches that are made of them."""
+
+    @property
+    def name(self) -> str:
+        """The name of the source in messages."""
+
+    def __len__(self) -> int:
+        """Number of items."""
+
+    def images(self, index: int) -> tuple[Image.Image, ...]:
+        """Decode the images of item `index`, the same number for each item.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+
+    def collate(self, drawn: Drawn) -> BatchT_co:
+        """Make the batch of what was drawn.
+
+        Raises:
+            DataError: an item lacks what it is trained on.
+        """
+
+
+class ItemCollation(ABC, Generic[ItemT, BatchT_co]):
+    """Makes batches from the items of a source; implements `Collation`.
+
+    Args:
+        source: the items.
+        tokenizer: of their texts.
+    """
+
+    def __init__(self, source: Source[ItemT], tokenizer: Tokenizer) -> None:
+        self._source = source
+        self._tokenizer = tokenizer
+        self.name = source.name
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def images(self, index: int) -> tuple[Image.Image, ...]:
+        """Decode the images of item `index`."""
+        return self._source.images(index)
+
+    def collate(self, drawn: Drawn) -> BatchT_co:
+        """Make the batch of what was drawn."""
+        return self._collate([self._source.item(int(index)) for index in drawn.indices], drawn)
+
+    @abstractmethod
+    def _collate(self, items: list[ItemT], drawn: Drawn) -> BatchT_co:
+        """Make the batch of items that were drawn."""
+
+
+class PairCollation(ItemCollation[Pair, Batch]):
+    """Images with one of their captions, chosen at random in each epoch."""
+
+    def _collate(self, items: list[Pair], drawn: Drawn) -> Batch:
+        captions = [
+            pair.captions[0]
+            if len(pair.captions) == 1
+            else pair.captions[drawn.generator(int(index)).integers(len(pair.captions))]
+            for pair, index in zip(items, drawn.indices)
+        ]
+        tokens = self._tokenizer.encode(captions)
+        return Batch(
+            indices=torch.from_numpy(drawn.indices),
+            images=_first(drawn.images),
+            teacher_images=None if drawn.teacher_images is None else _first(drawn.teacher_images),
+            input_ids=torch.from_numpy(tokens.input_ids),
+            attention_mask=torch.from_numpy(tokens.attention_mask),
+            image_ids=torch.from_numpy(np.array([pair.image_id for pair in items], np.int64)),
+        )
+
+
+class LabelledCollation(ItemCollation[Labelled, LabelledBatch]):
+    """Statements or premises with their classes."""
+
+    def _collate(self, items: list[Labelled], drawn: Drawn) -> LabelledBatch:
+        tokens = self._tokenizer.encode([item.text for item in items])
+        labels = np.array([known_target(item, self._source) for item in items], np.int64)
+        return LabelledBatch(
+            indices=torch.from_numpy(drawn.indices),
+            images=torch.from_numpy(drawn.images),
+            teacher_images=None if drawn.teacher_images is None else torch.from_numpy(drawn.teacher_images),
+            input_ids=torch.from_numpy(tokens.input_ids),
+            attention_mask=torch.from_numpy(tokens.attention_mask),
+            labels=torch.from_numpy(labels),
+        )
+
+
+class QuestionCollation(ItemCollation[Question, QuestionBatch]):
+    """Questions with all their answers, weighted."""
+
+    def _collate(self, items: list[Question], drawn: Drawn) -> QuestionBatch:
+        for question in items:
+            if not question.answers:
+                raise DataError(
+                    f"{self.name}: question {question.id} has no answers",
+                    remedy="Secret answers cannot be trained on: set the source's annotations, or use another split.",
+                )
+        questions = self._tokenizer.encode([question.text for question in items])
+        given = [answer for question in items for answer in question.answers]
+        answers = self._tokenizer.encode_answers([answer.text for answer in given])
+        question_of_answer = np.repeat(np.arange(len(items)), [len(question.answers) for question in items])
+        return QuestionBatch(
+            indices=torch.from_numpy(drawn.indices),
+            images=_first(drawn.images),
+            teacher_images=None if drawn.teacher_images is None else _first(drawn.teacher_images),
+            input_ids=torch.from_numpy(questions.input_ids),
+            attention_mask=torch.from_numpy(questions.attention_mask),
+            answer_ids=torch.from_numpy(answers.input_ids),
+            answer_mask=torch.from_numpy(answers.attention_mask),
+            answer_weights=torch.from_numpy(np.array([answer.weight for answer in given], np.float32)),
+            question_of_answer=torch.from_numpy(question_of_answer),
+        )
+
+
+def _first(images: PixelArray) -> Tensor:
+    """Take the only image of each item: (B, 1, 3, H, W) to (B, 3, H, W)."""
+    return torch.from_numpy(images[:, 0])

@@ -1,16 +1,11 @@
-"""How long captions are in words and tokens, which of them the limits of a spec cut, and how many an image has."""
+"""Lengths of captions in words and tokens, and which of them the limits of a spec truncate."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-
-from cbalign.data.distribution import Distribution
-from cbalign.data.source import PairSource
 from cbalign.data.text import TextSettings, Tokenizer, normalise_caption
 
 _REMEMBERED_WORDS = 1 << 18
@@ -18,23 +13,25 @@ _REMEMBERED_WORDS = 1 << 18
 
 @dataclass(frozen=True)
 class CaptionLength:
-    """Of one caption: its normalised words, its tokens before any cut ([CLS] included), and what is cut.
+    """Length of one caption before truncation.
 
-    Of tokens nothing is known (None) without a tokenizer.
+    `words` are normalised, `tokens` include [CLS]. What needs a tokenizer is None without one.
     """
 
     words: tuple[str, ...]
     tokens: int | None
     loses_words: bool  # more than max_words
-    loses_tokens: bool | None  # its words, cut already, are more than max_tokens
+    loses_tokens: bool | None  # the words that remain have more than max_tokens
 
 
 class CaptionRuler:
-    """Measures captions as a tokenizer would cut them; each word is looked up once, as WordPiece sees words alone.
+    """Measures captions as a tokenizer would truncate them.
+
+    Each word is tokenized once, since WordPiece treats words separately.
 
     Args:
         settings: the limits.
-        tokenizer: None measures words only.
+        tokenizer: None to measure words only.
     """
 
     def __init__(self, settings: TextSettings, tokenizer: Tokenizer | None) -> None:
@@ -44,7 +41,7 @@ class CaptionRuler:
         self._word_ids = None if tokenizer is None else lru_cache(_REMEMBERED_WORDS)(tokenizer.word_ids)
 
     def measure(self, caption: str) -> CaptionLength:
-        """Measure one caption as people write it."""
+        """Measure one raw caption."""
         normal = normalise_caption(caption, sys.maxsize)
         words = tuple(normal.split(" ")) if normal else ()
         loses_words = len(words) > self.settings.max_words
@@ -58,15 +55,3 @@ class CaptionRuler:
             loses_words,
             kept > self.settings.max_tokens,
         )
-
-
-def captions_per_image(source: PairSource) -> Distribution:
-    """How many captions each image has, those of all its entries together."""
-    ids, captions = np.empty(len(source), np.int64), np.empty(len(source), np.int64)
-    for index in range(len(source)):
-        entry = source.entry(index)
-        ids[index], captions[index] = entry.image_id, len(entry.captions)
-    numbers, times = np.unique(np.bincount(ids, captions).astype(np.int64), return_counts=True)
-    counted = Distribution.of(Counter(dict(zip(numbers.tolist(), times.tolist()))))
-    assert counted is not None, "a source has at least one pair"
-    return counted

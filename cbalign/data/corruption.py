@@ -1,42 +1,112 @@
-"""How many entries of a source may have an image that cannot be read."""
+"""The rule for items whose images cannot be read: skipped, counted, logged, and an error above a limit."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sized
+import logging
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
 from cbalign.errors import DataError
 
 _EXAMPLES = 3
+_log = logging.getLogger(__name__)
 
 
-class Entries(Sized, Protocol):
-    """A source of anything that has images."""
+class NamedItems(Sized, Protocol):
+    """A source, or anything else that has a name and a number of items."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name of the source in messages."""
 
 
-def check_unreadable(source: Entries, entries: int, reasons: Collection[str], corrupt_limit: float) -> None:
-    """Compare what was found unreadable so far with the limit.
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that cannot be read, and the number of items that it makes unusable."""
+
+    reason: str
+    items: int = 1
+
+
+def allowed_items(corrupt_limit: float, total: int) -> int:
+    """Return how many of `total` items may have an unreadable image."""
+    return int(corrupt_limit * total)
+
+
+class UnreadableItems:
+    """The unreadable images of a source so far; the same rule for training, evaluation and packing.
+
+    The limit is a share of the items of the source: an image that several items show counts once for each of them. No
+    limit permits that all items are unreadable.
+
+    `found` are the images by index, `count` is the number of items that they make unusable.
 
     Args:
-        source: all entries.
-        entries: of how many an image was found missing or corrupt.
-        reasons: why, for each image.
-        corrupt_limit: share of the entries that may be.
-
-    Raises:
-        DataError: too many; the message gives the count and the first few.
+        source: all items.
+        corrupt_limit: share of the items that may have an unreadable image (`data.corrupt_limit`).
     """
-    allowed = int(corrupt_limit * len(source))
-    if entries <= allowed:
-        return
-    examples = "".join(f"\n  {reason}" for reason in islice(reasons, _EXAMPLES))
-    raise DataError(
-        f"{source.name}: the images of {entries:,} entries met so far are missing or corrupt, of {len(source):,} "
-        f"entries {allowed:,} are allowed (data.corrupt_limit: {corrupt_limit:g}); the first:{examples}",
-        remedy="Repair the images, leave them out, or raise data.corrupt_limit; `cbalign data check` finds all.",
-    )
+
+    def __init__(self, source: NamedItems, corrupt_limit: float) -> None:
+        self._name = source.name
+        self._total = len(source)
+        self._corrupt_limit = corrupt_limit
+        self.found: dict[int, Unreadable] = {}
+        self.count = 0
+
+    def add(self, index: int, reason: str, *, items: int = 1) -> bool:
+        """Count an unreadable image; return whether it was not known before.
+
+        Args:
+            index: of the image or item.
+            reason: the message of the error.
+            items: number of items that show the image.
+
+        Raises:
+            DataError: the limit is exceeded; the message gives the count and the first reasons.
+        """
+        if index in self.found:
+            return False
+        self.found[index] = Unreadable(reason, items)
+        self.count += items
+        self._check()
+        return True
+
+    def merge(self, other: Mapping[int, Unreadable]) -> None:
+        """Add what another process found.
+
+        Raises:
+            DataError: the limit is exceeded.
+        """
+        for index, found in other.items():
+            self.add(index, found.reason, items=found.items)
+
+    def log(self) -> None:
+        """Log one line if any items were skipped."""
+        if self.found:
+            _log.warning(
+                "%s: skipped %s of %s items with missing or corrupt images, first: %s",
+                self._name,
+                f"{self.count:,}",
+                f"{self._total:,}",
+                next(iter(self.found.values())).reason,
+            )
+
+    def _check(self) -> None:
+        allowed = allowed_items(self._corrupt_limit, self._total)
+        if self.count >= self._total:
+            first = next(iter(self.found.values())).reason
+            raise DataError(
+                f"{self._name}: no image can be read; the first: {first}",
+                remedy="Check the source's root, and that the images exist.",
+            )
+        if self.count <= allowed:
+            return
+        examples = "".join(f"\n  {each.reason}" for each in islice(self.found.values(), _EXAMPLES))
+        raise DataError(
+            f"{self._name}: at least {self.count:,} of {self._total:,} items have missing or corrupt images, "
+            f"{allowed:,} are allowed (data.corrupt_limit: {self._corrupt_limit:g}); the first:{examples}",
+            remedy="Repair the images, remove them from the list, or raise data.corrupt_limit; "
+            "`cbalign data check` finds all of them.",
+        )

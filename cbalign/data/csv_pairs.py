@@ -7,21 +7,30 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cbalign.data.pairs import PairBuilder, PairFiles
+from cbalign.data.sections.pairs import CsvSource
 from cbalign.errors import DataError
+from cbalign.parts import ItemKind
+
+
+def open_section(section: CsvSource, items: ItemKind) -> PairFiles:
+    """Open the source that a section describes."""
+    return open_csv(
+        section.files, section.root, image=section.image, caption=section.caption, delimiter=section.delimiter
+    )
 
 
 def open_csv(files: Sequence[str | Path], root: str | Path, *, image: str, caption: str, delimiter: str) -> PairFiles:
     """Read CSV files, one after the other. Lines with the same path show the same image.
 
     Args:
-        files: with a header line each.
+        files: each with a header line.
         root: folder that image paths are relative to and cannot leave.
         image: name of the column with the path.
         caption: name of the column with the caption.
-        delimiter: what separates columns.
+        delimiter: separator of columns.
 
     Raises:
-        DataError: a file is missing or malformed, a column or a value is missing; the message names file and line.
+        DataError: a file is missing or malformed, or a column or value is missing; the message names file and line.
     """
     pairs = PairBuilder(root, unit="line")
     for file in files:
@@ -32,7 +41,7 @@ def open_csv(files: Sequence[str | Path], root: str | Path, *, image: str, capti
 
 
 def _rows(file: str | Path, image: str, caption: str, delimiter: str) -> Iterator[tuple[int, str, str]]:
-    """Line number, path and caption of each row."""
+    """Iterate over line number, path and caption of each row."""
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
@@ -52,10 +61,10 @@ def _rows(file: str | Path, image: str, caption: str, delimiter: str) -> Iterato
     except csv.Error as error:
         raise DataError(
             f"{file}, line {reader.line_num}: not valid CSV ({error})",
-            remedy="A value that begins with a quote ends with one, and quotes within it are written twice.",
+            remedy="A value that begins with a quote must end with one, and quotes inside it must be doubled.",
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 ({error.reason})", remedy="Save it as UTF-8.") from error
+        raise DataError(f"{file}: not UTF-8 ({error.reason})", remedy="Save the file as UTF-8.") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
 
@@ -64,6 +73,6 @@ def _column(header: list[str], name: str, file: str) -> int:
     if name not in header:
         raise DataError(
             f"{file}: no column {name} in the header ({', '.join(header)})",
-            remedy="Set the source's image and caption columns, and its delimiter.",
+            remedy="Set image, caption and delimiter of the source to match the file.",
         )
     return header.index(name)

@@ -1,6 +1,6 @@
-"""Which pair data a folder holds, told from the files in it: CSV, ALBEF's JSON, Karpathy's splits, webdataset shards.
+"""Finds the image-text pairs in a folder: CSV, ALBEF's JSON, Karpathy's splits, webdataset shards.
 
-What looks like pair data is opened by the source that would train on it, so that a find is one that works.
+Every candidate is opened with the source that would train on it, so that what is reported works.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import get_args
 
 from pydantic import TypeAdapter
 
+from cbalign.data.items import Pair
 from cbalign.data.json_stream import stream_objects
-from cbalign.data.source import PairSource, open_source
+from cbalign.data.source import Source, open_source
 from cbalign.errors import DataError
-from cbalign.experiment.data import Source
+from cbalign.experiment.data import Source as SourceUnion
 from cbalign.experiment.document import Data
 from cbalign.parts.kinds import Split
 
@@ -38,7 +39,7 @@ _SPLIT_WORDS: dict[str, Split] = {
     "test": "test",
 }
 _NUMBERED = re.compile(r"(.*?)(\d+)(\D*\.tar)\Z")
-_SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
+_SOURCE: TypeAdapter[SourceUnion] = TypeAdapter(SourceUnion)
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,17 @@ class FoundPairs:
     """Data that a source can read.
 
     Args:
-        settings: the source's section, paths absolute.
-        split: as the names of files say it; None where they do not.
-        told: what was found, in words.
-        entries: number of entries; of shards, as many as the first lets expect.
-        words: words of the longest caption looked at.
-        side: shorter side in pixels of a middling image.
+        settings: the source's section, with absolute paths.
+        split: from the names of files; None if they do not name one.
+        description: what was found.
+        entries: number of pairs; for shards estimated from the first.
+        words: words of the longest of the sampled captions.
+        side: median of the shorter sides of the sampled images, in pixels.
     """
 
     settings: dict[str, Data]
     split: Split | None
-    told: str
+    description: str
     entries: int
     words: int
     side: int
@@ -64,47 +65,55 @@ class FoundPairs:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found, and what looked like data but cannot be used, with the reason."""
+    """Data that were found, and messages about files that look like data but cannot be used."""
 
     found: tuple[FoundPairs, ...]
-    passed_over: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Guess:
-    """A section that may work. `images` are paths, as written, of some of its images."""
+class _Candidate:
+    """A section to try.
+
+    Args:
+        settings: the section.
+        split: from the names of files.
+        images: paths, as written, of some of its images.
+        shards: files that it is made of, if the first of them can represent all.
+    """
 
     settings: dict[str, Data]
     split: Split | None
     images: tuple[str, ...] = ()
+    shards: tuple[Path, ...] = ()
 
 
 def discover(folder: Path) -> Discovery:
-    """Look at a folder, `DEPTH` folders deep, hidden ones left out."""
+    """Search a folder, `DEPTH` levels deep, without hidden files."""
     folder = folder.resolve()
     files, folders = _tree(folder)
-    passed_over: list[str] = []
-    guesses: list[_Guess] = []
+    skipped: list[str] = []
+    candidates: list[_Candidate] = []
     for file in files:
         try:
-            guesses += _guesses(file)
+            candidates += _candidates(file)
         except DataError as error:
-            passed_over.append(_near(str(error), folder))
+            skipped.append(_near(str(error), folder))
     rooted = []
-    for guess in _together(guesses):
-        root = _root(guess.images, folders)
+    for candidate in _merged(candidates):
+        root = _root(candidate.images, folders)
         if root is None:
-            named = ", ".join(_near(str(name), folder) for name in _listed(guess))
-            passed_over.append(f"{named}: no image {guess.images[0]} below {folder.name}")
+            named = ", ".join(_near(str(name), folder) for name in _listed(candidate))
+            skipped.append(f"{named}: no image {candidate.images[0]} below {folder.name}")
         else:
-            rooted.append(replace(guess, settings={**guess.settings, "root": str(root)}))
+            rooted.append(replace(candidate, settings={**candidate.settings, "root": str(root)}))
     found = []
-    for guess in (*_together(rooted), *_shards(files)):
+    for candidate in (*_merged(rooted), *_shards(files)):
         try:
-            found.append(_opened(guess, folder))
+            found.append(_opened(candidate, folder))
         except DataError as error:
-            passed_over.append(_near(str(error), folder))
-    return Discovery(tuple(found), (*passed_over, *_with_text_beside(files)))
+            skipped.append(_near(str(error), folder))
+    return Discovery(tuple(found), (*skipped, *_loose_pairs(files)))
 
 
 def _tree(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -118,7 +127,7 @@ def _tree(folder: Path) -> tuple[list[Path], list[Path]]:
     return files, folders
 
 
-def _guesses(file: Path) -> list[_Guess]:
+def _candidates(file: Path) -> list[_Candidate]:
     match file.suffix.lower():
         case ".csv" | ".tsv":
             return [_csv(file)]
@@ -128,7 +137,7 @@ def _guesses(file: Path) -> list[_Guess]:
             return []
 
 
-def _csv(file: Path) -> _Guess:
+def _csv(file: Path) -> _Candidate:
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()
@@ -139,13 +148,13 @@ def _csv(file: Path) -> _Guess:
                     rows = csv.DictReader(stream, columns, delimiter=delimiter)
                     images = tuple(row[image] for row in islice(rows, _PEEK) if row[image])
                     settings: dict[str, Data] = {"image": image, "caption": caption, "delimiter": delimiter}
-                    return _Guess({"source": "csv", "files": [str(file)], **settings}, _split(file), images)
+                    return _Candidate({"source": "csv", "files": [str(file)], **settings}, _split(file), images)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as CSV ({error})") from error
     columns = max(header.values(), key=len)
     raise DataError(
-        f"{file}: its first line ({', '.join(columns)}) names no column of images ({', '.join(_IMAGE_COLUMNS[:3])}, …) "
-        f"or none of captions ({', '.join(_CAPTION_COLUMNS[:3])}, …)"
+        f"{file}: its header ({', '.join(columns)}) has no column of images ({', '.join(_IMAGE_COLUMNS[:3])}, …) "
+        f"or no column of captions ({', '.join(_CAPTION_COLUMNS[:3])}, …)"
     )
 
 
@@ -154,7 +163,7 @@ def _column(columns: Iterable[str], known: Iterable[str]) -> str | None:
     return next((by_lower[name] for name in known if name in by_lower), None)
 
 
-def _json(file: Path) -> list[_Guess]:
+def _json(file: Path) -> list[_Candidate]:
     with open(file, encoding="utf-8-sig", errors="replace") as stream:
         begins = stream.read(4096).lstrip()
     if begins.startswith("[") or file.suffix == ".jsonl":
@@ -162,17 +171,19 @@ def _json(file: Path) -> list[_Guess]:
         fields = set().union(*entries) if entries else set()
         if {"image", "caption"} <= fields:
             images = tuple(str(entry["image"]) for entry in entries if "image" in entry)
-            return [_Guess({"source": "json", "files": [str(file)]}, _split(file), images)]
-        told = ", ".join(sorted(fields)) or "nothing"
-        raise DataError(f"{file}: a list of {told}, not of image and caption")
+            return [_Candidate({"source": "json", "files": [str(file)]}, _split(file), images)]
+        raise DataError(
+            f"{file}: a list of objects with {', '.join(sorted(fields)) or 'no fields'}, without image and caption"
+        )
     if '"images"' not in begins and "sentences" not in begins:
-        raise DataError(f"{file}: neither a list of image and caption nor one of Karpathy's splits")
+        raise DataError(f"{file}: neither a list with image and caption nor a file of Karpathy's splits")
     entries = [entry for _, entry in islice(stream_objects(file, field="images"), _PEEK)]
     images = tuple(os.path.join(str(e.get("filepath", "")), str(e.get("filename", ""))) for e in entries)
     if not all({"filename", "split", "sentences"} <= entry.keys() for entry in entries):
-        raise DataError(f"{file}: neither a list of image and caption nor one of Karpathy's splits")
+        raise DataError(f"{file}: neither a list with image and caption nor a file of Karpathy's splits")
     return [
-        _Guess({"source": "karpathy", "file": str(file), "split": split}, split, images) for split in get_args(Split)
+        _Candidate({"source": "karpathy", "file": str(file), "split": split}, split, images)
+        for split in get_args(Split)
     ]
 
 
@@ -181,13 +192,13 @@ def _split(file: Path) -> Split | None:
     return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
 
 
-def _together(guesses: Iterable[_Guess]) -> list[_Guess]:
-    """Lists of one kind and split as one."""
-    alike: dict[str, list[_Guess]] = defaultdict(list)
-    for guess in guesses:
-        rest = {name: value for name, value in guess.settings.items() if name != "files"}
-        # Whether they share their images is known only once there is a root.
-        alike[repr((rest, guess.split, None if "root" in rest else _listed(guess)))].append(guess)
+def _merged(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Merge lists of the same form and split."""
+    alike: dict[str, list[_Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        rest = {name: value for name, value in candidate.settings.items() if name != "files"}
+        # Lists are merged only once they have a root, and it is the same.
+        alike[repr((rest, candidate.split, None if "root" in rest else _listed(candidate)))].append(candidate)
     return [
         replace(same[0], settings={**same[0].settings, "files": [file for each in same for file in _listed(each)]})
         if "files" in same[0].settings
@@ -196,19 +207,19 @@ def _together(guesses: Iterable[_Guess]) -> list[_Guess]:
     ]
 
 
-def _listed(guess: _Guess) -> list[str]:
-    files = guess.settings.get("files", [guess.settings.get("file")])
+def _listed(candidate: _Candidate) -> list[str]:
+    files = candidate.settings.get("files", [candidate.settings.get("file")])
     return [str(file) for file in files] if isinstance(files, list) else []
 
 
 def _root(images: tuple[str, ...], folders: list[Path]) -> Path | None:
-    """The folder below which most of the images lie."""
+    """Return the folder that most of the image paths are relative to."""
     counted = [(sum((folder / image).is_file() for image in images), folder) for folder in folders]
     most, root = max(counted, key=lambda each: each[0], default=(0, None))
     return root if most else None
 
 
-def _shards(files: list[Path]) -> Iterator[_Guess]:
+def _shards(files: list[Path]) -> Iterator[_Candidate]:
     groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
     for file in files:
         if file.suffix == ".tar":
@@ -216,13 +227,15 @@ def _shards(files: list[Path]) -> Iterator[_Guess]:
             alike = (numbered[1], numbered[3]) if numbered else (file.name, "")
             groups[(file.parent, *alike)].append(file)
     for shards in groups.values():
-        yield _Guess(
-            {"source": "webdataset", "shards": _pattern(shards)}, _split(shards[0]) or _split(shards[0].parent)
+        yield _Candidate(
+            {"source": "webdataset", "shards": _pattern(shards)},
+            _split(shards[0]) or _split(shards[0].parent),
+            shards=tuple(shards),
         )
 
 
 def _pattern(shards: list[Path]) -> list[Data]:
-    """One pattern for shards that are numbered without a gap, else their names."""
+    """Return one pattern if the shards are numbered without gaps, else their names."""
     parts = [_NUMBERED.match(shard.name) for shard in shards]
     numbers = [part[2] for part in parts if part is not None]
     expected = [str(int(numbers[0]) + i).zfill(len(numbers[0])) for i in range(len(numbers))] if numbers else []
@@ -232,45 +245,38 @@ def _pattern(shards: list[Path]) -> list[Data]:
     return [str(shard) for shard in shards]
 
 
-def _opened(guess: _Guess, folder: Path) -> FoundPairs:
-    """Open it with the source that would train on it, the first shard standing for all."""
-    settings, files = guess.settings, 1
-    if settings["source"] == "webdataset":
-        section = _SOURCE.validate_python({"source": "webdataset", "shards": _first_shard(settings)}, strict=False)
-        files = _shard_count(settings)
-    else:
-        section = _SOURCE.validate_python(settings, strict=False)
-    source = open_source(section)
+def _opened(candidate: _Candidate, folder: Path) -> FoundPairs:
+    """Open a candidate with its source; of several shards only the first.
+
+    Raises:
+        DataError: the source cannot read it.
+    """
+    settings, shards = candidate.settings, candidate.shards
+    tried = {**settings, "shards": [str(shards[0])]} if shards else settings
+    source = open_source(_SOURCE.validate_python(tried, strict=False), "pairs")
     sample = range(0, len(source), max(1, len(source) // _PEEK))
-    words = max(len(caption.split()) for index in sample for caption in source.entry(index).captions)
+    words = max(len(caption.split()) for index in sample for caption in source.item(index).captions)
     sides = list(_sides(source, sample))
-    told = _near(source.describe(), folder)
-    if files > 1:
-        told = f"{', '.join(_near(str(name), folder) for name in _names(settings))}: {files} shards, of which {told}"
-    return FoundPairs(settings, guess.split, told, len(source) * files, words, median_low(sides))
+    description = _near(source.describe(), folder)
+    if len(shards) > 1:
+        patterns = settings["shards"]
+        names = ", ".join(_near(str(name), folder) for name in patterns) if isinstance(patterns, list) else ""
+        description = f"{names}: {len(shards)} shards; the first is {description}"
+    entries = len(source) * max(1, len(shards))
+    return FoundPairs(settings, candidate.split, description, entries, words, median_low(sides))
 
 
-def _names(settings: dict[str, Data]) -> list[str]:
-    shards = settings["shards"]
-    return list(map(str, shards)) if isinstance(shards, list) else []
+def _sides(source: Source[Pair], sample: Iterable[int]) -> Iterator[int]:
+    """Iterate over the shorter sides of the readable images.
 
-
-def _first_shard(settings: dict[str, Data]) -> list[str]:
-    return [re.sub(r"\{(\d+)\.\.\d+\}", r"\1", _names(settings)[0])]
-
-
-def _shard_count(settings: dict[str, Data]) -> int:
-    found = re.search(r"\{(\d+)\.\.(\d+)\}", _names(settings)[0])
-    return int(found[2]) - int(found[1]) + 1 if found else len(_names(settings))
-
-
-def _sides(source: PairSource, sample: Iterable[int]) -> Iterator[int]:
-    """Shorter sides of images that can be read; at least one has to be."""
+    Raises:
+        DataError: none can be read.
+    """
     problem: DataError | None = None
     read = 0
     for index in sample:
         try:
-            yield min(source.load(index).size)
+            yield min(source.images(index)[0].size)
             read += 1
         except DataError as error:
             problem = error
@@ -278,19 +284,20 @@ def _sides(source: PairSource, sample: Iterable[int]) -> Iterator[int]:
         raise problem
 
 
-def _with_text_beside(files: list[Path]) -> list[str]:
+def _loose_pairs(files: list[Path]) -> list[str]:
+    """Explain how to use images with a text file of the same name."""
     stems = {file.with_suffix("") for file in files if file.suffix == ".txt"}
-    beside = [file for file in files if file.suffix.lower() in IMAGES and file.with_suffix("") in stems]
-    if not beside:
+    images = [file for file in files if file.suffix.lower() in IMAGES and file.with_suffix("") in stems]
+    if not images:
         return []
-    place = beside[0].parent
-    count = f"{len(beside)} image{'s have' if len(beside) > 1 else ' has'}"
+    place = images[0].parent
+    count = f"{len(images)} image{'s have' if len(images) > 1 else ' has'}"
     return [
-        f"{place.name}: {count} a .txt beside; a tar file of both is a webdataset shard: "
+        f"{place.name}: {count} a .txt file of the same name; pack both into a webdataset shard with: "
         f"tar --sort=name -cf {place.name}.tar -C {shlex.quote(str(place))} ."
     ]
 
 
 def _near(text: str, folder: Path) -> str:
-    """The text with paths told from the folder."""
+    """Make the paths in a text relative to the folder."""
     return text.replace(f"{folder}{os.sep}", "").replace(str(folder), folder.name)

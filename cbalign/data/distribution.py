@@ -1,4 +1,4 @@
-"""How whole numbers are distributed: counted one by one, told by mean and percentiles."""
+"""Distributions of whole numbers: mean and percentiles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PERCENTILES = (5, 50, 95, 99)
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of `count` numbers: least, mean and greatest, and the numbers at the percentiles p5, p50, p95 and p99."""
+    """Least, mean and greatest of `count` numbers, and the percentiles p5, p50, p95 and p99."""
 
     count: int
     least: int
@@ -23,7 +23,7 @@ class Distribution:
 
     @classmethod
     def of(cls, counted: Counter[int]) -> Distribution | None:
-        """The distribution of numbers that were counted; None when there are none."""
+        """Summarise numbers that were counted; None if there are none."""
         total = counted.total()
         if not total:
             return None
@@ -34,7 +34,7 @@ class Distribution:
 
 
 def _at(ordered: list[int], counted: Counter[int], rank: float) -> int:
-    """The least number that at least `rank` of the numbers do not exceed."""
+    """Return the least number that at least `rank` of the numbers do not exceed."""
     below = 0
     for number in ordered:
         below += counted[number]

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cbalign.encoders import PixelArray
+from cbalign.data.arrays import PixelArray
 from cbalign.errors import BundleError, DataError, MissingImageError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

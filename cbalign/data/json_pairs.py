@@ -7,14 +7,21 @@ from pathlib import Path
 
 from cbalign.data.json_stream import JsonObject, stream_objects
 from cbalign.data.pairs import PairBuilder, PairFiles
+from cbalign.data.sections.pairs import JsonSource
 from cbalign.errors import DataError
+from cbalign.parts import ItemKind
+
+
+def open_section(section: JsonSource, items: ItemKind) -> PairFiles:
+    """Open the source that a section describes."""
+    return open_json(section.files, section.root)
 
 
 def open_json(files: Sequence[str | Path], root: str | Path) -> PairFiles:
     """Read ALBEF's lists, one after the other.
 
-    Entries of one file with the same `image_id`, or without one and with the same path, show the same image; so do
-    those of several files when the path agrees as well.
+    Entries of one file show the same image if they have the same `image_id` or, without one, the same path. Entries of
+    different files must have the same path as well.
 
     Raises:
         DataError: a file is missing or malformed, or an entry lacks a field; the message names file, entry and field.
@@ -55,6 +62,6 @@ def _captions(entry: JsonObject, where: str) -> list[str]:
 
 def _field(entry: JsonObject, name: str, where: str) -> object:
     if name not in entry:
-        remedy = "A file of Karpathy's splits is read by `source: karpathy`." if "images" in entry else None
-        raise DataError(f"{where}: no field {name} (there are: {', '.join(entry) or 'none'})", remedy=remedy)
+        remedy = "Read a file of Karpathy's splits with `source: karpathy`." if "images" in entry else None
+        raise DataError(f"{where}: no field {name} (fields: {', '.join(entry) or 'none'})", remedy=remedy)
     return entry[name]

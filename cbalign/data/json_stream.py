@@ -55,7 +55,7 @@ def _scanning(path: str | Path) -> Iterator[_Scanner]:
             yield _Scanner(file, str(path))
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path}: not UTF-8 ({error.reason} at byte {error.start} of a block)", remedy="Save it as UTF-8."
+            f"{path}: not UTF-8 ({error.reason} at byte {error.start} of a block)", remedy="Save the file as UTF-8."
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -184,3 +184,22 @@ class _Scanner:
 
     def _error(self, message: str, remedy: str | None = None) -> DataError:
         return DataError(f"{self._name}, entry {self._entry} (line {self._line}): {message}", remedy=remedy)
+
+
+def text_field(entry: JsonObject, name: str, where: str) -> str:
+    """Return a required field of an entry that must be a text and not blank.
+
+    Args:
+        entry: the entry.
+        name: of the field.
+        where: file and number of the entry, for the message.
+
+    Raises:
+        DataError: the field is missing or something else.
+    """
+    if name not in entry:
+        raise DataError(f"{where}: no field {name} (fields: {', '.join(entry) or 'none'})")
+    value = entry[name]
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: field {name}: expected a text, found {value!r}")
+    return value

@@ -1,4 +1,4 @@
-"""Karpathy's splits: `dataset_flickr30k.json`, `dataset_coco.json` and their like."""
+"""Karpathy's splits: `dataset_flickr30k.json`, `dataset_coco.json` and files of the same form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Literal
 
 from cbalign.data.json_stream import JsonObject, stream_objects
 from cbalign.data.pairs import PairBuilder, PairFiles
+from cbalign.data.sections.pairs import KarpathySource
 from cbalign.errors import DataError
+from cbalign.parts import ItemKind
 from cbalign.parts.kinds import Split
 
 _SPLITS: dict[Split, tuple[str, ...]] = {
@@ -18,17 +20,22 @@ _SPLITS: dict[Split, tuple[str, ...]] = {
 }
 
 
+def open_section(section: KarpathySource, items: ItemKind) -> PairFiles:
+    """Open the source that a section describes."""
+    return open_karpathy(section.file, section.root, split=section.split, entries=section.entries)
+
+
 def open_karpathy(
     file: str | Path, root: str | Path, *, split: Split, entries: Literal["captions", "images"]
 ) -> PairFiles:
     """Read one split.
 
     Args:
-        file: an object with the list `images` of objects with `split`, `filename`, where the images lie in folders
-            `filepath`, and `sentences` with their text in `raw`.
+        file: an object with the list `images`. Its objects have `split`, `filename`, optionally a folder `filepath`,
+            and `sentences` whose text is in `raw`.
         root: folder that image paths are relative to.
-        split: which one; `train` includes `restval`.
-        entries: one entry for each caption or for each image.
+        split: the split; `train` includes `restval`.
+        entries: one pair for each caption or for each image.
 
     Raises:
         DataError: the file is missing or malformed; the message names file, entry and field.

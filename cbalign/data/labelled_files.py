@@ -1,156 +1,89 @@
-"""Labelled texts about image files in memory: packed text, no Python object per item. For NLVR2 and SNLI-VE."""
+"""Labelled texts about image files in memory, for NLVR2 and SNLI-VE."""
 
 from __future__ import annotations
 
+from abc import ABC
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
-from PIL import Image
-
+from cbalign.data.files import FileBuilder, FileSource, ImageFiles, PackedText
+from cbalign.data.items import Labelled
 from cbalign.data.json_stream import JsonObject
-from cbalign.data.pairs import Files, ImageFiles, ImageRoot, PackedText
 from cbalign.errors import DataError
+
+LabelledT_co = TypeVar("LabelledT_co", bound=Labelled, covariant=True)
 
 UNKNOWN = -1
 
 
 @dataclass(frozen=True)
-class LabelledItems:
-    """Items as read: `labels` holds classes, or `UNKNOWN`; the others one text for each item."""
+class LabelledLists:
+    """What labelled items consist of besides their images; `labels` are classes or `UNKNOWN`."""
 
-    files: Files
-    images: ImageFiles
     ids: PackedText
     texts: PackedText
     groups: PackedText
     labels: array[int]
 
 
-class LabelledFiles:
-    """The part of an `ItemSource` that is the same for statements and premises.
+class LabelledFiles(FileSource[LabelledT_co], ABC):
+    """Statements or premises about image files; subclasses make the items. Collected by `LabelledBuilder`."""
 
-    Args:
-        items: as read.
-        kind: what they are called in logs.
-    """
+    noun: ClassVar[str]
 
-    def __init__(self, items: LabelledItems, kind: str) -> None:
-        self.name = ", ".join(items.files.names)
-        self._items = items
-        self._kind = kind
-
-    def __len__(self) -> int:
-        return len(self._items.texts)
-
-    def images(self, index: int) -> tuple[Image.Image, ...]:
-        """The images of item `index`, RGB.
-
-        Raises:
-            MissingImageError: one is not there.
-            DataError: corrupt, or a link that leads outside the root.
-        """
-        return tuple(self.image(index, position) for position in range(self._items.images.per_entry))
-
-    def image(self, index: int, position: int) -> Image.Image:
-        """One image of item `index`; errors as of `images`."""
-        return self._items.images.load(index, position)
-
-    def read(self, index: int) -> tuple[bytes, ...]:
-        """The image files of item `index`.
-
-        Raises:
-            MissingImageError: one is not there.
-            DataError: unreadable, or a link that leads outside the root.
-        """
-        return tuple(self._items.images.read(index, i) for i in range(self._items.images.per_entry))
+    def __init__(self, collected: tuple[ImageFiles, LabelledLists]) -> None:
+        files, self._lists = collected
+        super().__init__(files)
 
     def describe(self) -> str:
-        """One line for logs."""
-        return f"{self.name}: {len(self):,} {self._kind} below {self._items.images.root.given}"
+        """Describe the source in one line for logs."""
+        return f"{self.name}: {len(self):,} {self.noun} below {self._folders}"
 
 
-class LabelledBuilder:
-    """Collects items file by file.
+class LabelledBuilder(FileBuilder):
+    """Collects labelled items file by file.
 
     Args:
         root: folder that image paths are relative to and cannot leave.
-        images: of each item.
+        per_item: number of images of an item.
 
     Raises:
-        DataError: the root is no folder.
+        DataError: the root does not exist.
     """
 
-    def __init__(self, root: str | Path, images: int) -> None:
-        self.root = ImageRoot.at(root)
-        self._images = images
-        self._names: list[str] = []
-        self._starts: list[int] = []
-        self._numbers = array("q")
-        self._paths = PackedText()
-        self._ids, self._texts, self._groups = PackedText(), PackedText(), PackedText()
-        self._labels = array("b")
-
-    def start_file(self, name: str | Path) -> None:
-        """The items that follow come from this file."""
-        self._names.append(str(name))
-        self._starts.append(len(self._texts))
+    def __init__(self, root: str | Path, per_item: int) -> None:
+        super().__init__(root, per_item=per_item)
+        self._lists = LabelledLists(PackedText(), PackedText(), PackedText(), array("b"))
 
     def add(self, number: int, images: Sequence[str], text: str, label: int, *, id: str, group: str) -> None:
-        """One item: entry `number` of the file.
+        """Add one item: entry `number` of the file.
 
         Raises:
-            DataError: it has not as many images as all, or a path leaves the root.
+            DataError: the number of images is wrong, or a path leaves the root.
         """
-        where = f"{self._names[-1]}, entry {number}"
-        if len(images) != self._images:
-            raise DataError(f"{where}: {len(images)} images, expected {self._images}")
-        for path in images:
-            if not self.root.holds(path):
-                raise DataError(
-                    f"{where}: image {path!r} is not inside the root {self.root.given}",
-                    remedy="Set the source's root to the folder that holds the images.",
-                )
-            self._paths.append(path)
-        self._numbers.append(number)
-        self._ids.append(id)
-        self._texts.append(text)
-        self._groups.append(group)
-        self._labels.append(label)
+        self._add_images(number, images)
+        self._lists.ids.append(id)
+        self._lists.texts.append(text)
+        self._lists.groups.append(group)
+        self._lists.labels.append(label)
 
-    def finish(self) -> LabelledItems:
-        """The items.
+    def finish(self) -> tuple[ImageFiles, LabelledLists]:
+        """Return what a `LabelledFiles` is made of.
 
         Raises:
-            DataError: there are none.
+            DataError: there are no items.
         """
-        if not len(self._texts):
-            raise DataError(f"{', '.join(self._names)}: no entries")
-        files = Files(tuple(self._names), tuple(self._starts), self._numbers, "entry")
-        images = ImageFiles(files, self.root, self._paths, self._images)
-        return LabelledItems(files, images, self._ids, self._texts, self._groups, self._labels)
-
-
-def text_field(entry: JsonObject, name: str, where: str) -> str:
-    """A field that has to be there and be a text.
-
-    Raises:
-        DataError: it is not.
-    """
-    value = entry.get(name)
-    if isinstance(value, str) and value.strip():
-        return value
-    if name not in entry:
-        raise DataError(f"{where}: no field {name} (there are: {', '.join(entry) or 'none'})")
-    raise DataError(f"{where}: field {name}: expected a text, found {value!r}")
+        return self._image_files("entries"), self._lists
 
 
 def label_of(entry: JsonObject, name: str, labels: Sequence[str], where: str) -> int:
-    """The class that a field names; `UNKNOWN` where there is no such field.
+    """Return the class that a field names, or `UNKNOWN` without such a field.
 
     Raises:
-        DataError: it is none of the labels.
+        DataError: the value is none of the labels.
     """
     if name not in entry:
         return UNKNOWN
@@ -159,6 +92,6 @@ def label_of(entry: JsonObject, name: str, labels: Sequence[str], where: str) ->
     if text not in labels:
         raise DataError(
             f"{where}: field {name}: {value!r} is none of {', '.join(labels)}",
-            remedy="Leave such entries out of the file.",
+            remedy="Correct the label, or remove the entry from the file.",
         )
     return labels.index(text)

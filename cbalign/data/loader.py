@@ -1,4 +1,4 @@
-"""Batches ahead of time: built by a background thread or by worker processes, delivered in order."""
+"""A loader that prefetches batches: a thread or worker processes build them, and they are delivered in order."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Generic, TypeVar
 
 from cbalign.data.augment import Augmentation, Unaugmented
-from cbalign.data.batch import TensorBatch
-from cbalign.data.collate import Collation
-from cbalign.data.samples import Built, Sampler
+from cbalign.data.batch import Collation, TensorBatch
+from cbalign.data.samples import BuiltBatch, Sampler
 from cbalign.data.workers import call_in_worker, worker_processes
 from cbalign.errors import DataError
 from cbalign.experiment.data import AugmentationSection
@@ -26,22 +25,21 @@ _RESTARTS = 3
 
 
 class Loader(Generic[B]):
-    """This rank's batches of items, epoch after epoch, the last incomplete batch of each dropped.
+    """Delivers this rank's batches, epoch after epoch; drops the incomplete last batch of an epoch.
 
-    The batches are the same, bit for bit, for any number of workers and from any starting step; those of W ranks
-    with B items are the slices of those of one rank with W·B.
+    The batches are bit-identical for any number of workers and from any starting step; those of W ranks with B items
+    are the slices of those of one rank with W·B.
 
     Args:
-        collation: the items, and how batches are made of them.
-        batch_type: of the batches, with the fields of what `collation` makes.
+        collation: makes batches from the items of a source.
         image_size: side of the images in pixels.
         batch_size: items per rank and batch.
-        augmentation: what happens to an image; None gives the evaluation transform and one view.
+        augmentation: of the images; None gives the evaluation transform and one view.
         seed: of order, choices and augmentation.
-        workers: processes that build batches; 0 is one thread of this process.
-        corrupt_limit: share of the items whose images may be missing or corrupt; others stand in for them.
-        rank: which of the processes that train together this is.
-        world_size: how many processes train together.
+        workers: processes that build batches; 0 for a thread of this process.
+        corrupt_limit: share of the items whose images may be missing or corrupt; other items replace them.
+        rank: this process among those that train together.
+        world_size: number of these processes.
 
     Raises:
         DataError: there are fewer items than one global batch.
@@ -49,8 +47,7 @@ class Loader(Generic[B]):
 
     def __init__(
         self,
-        collation: Collation,
-        batch_type: type[B],
+        collation: Collation[B],
         *,
         image_size: int,
         batch_size: int,
@@ -75,9 +72,8 @@ class Loader(Generic[B]):
             rank=rank,
             world_size=world_size,
         )
-        self._batch_type = batch_type
         self._workers = workers
-        self._unreadable: dict[int, str] = {}
+        self._unreadable = self._sampler.no_unreadable()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,35 +82,35 @@ class Loader(Generic[B]):
 
     @property
     def unreadable_images(self) -> int:
-        """Of how many items an image was found missing or corrupt so far."""
-        return len(self._unreadable)
+        """Number of items whose image was found missing or corrupt so far."""
+        return self._unreadable.count
 
     def batches(self, start_step: int = 0) -> Iterator[B]:
-        """Batches from step `start_step` on, without end; close the iterator to end its workers.
+        """Iterate over batches from step `start_step` on, without end; closing the iterator ends the workers.
 
         Raises:
-            DataError: more images are unreadable than the limit allows, or workers die again and again.
+            DataError: more images are unreadable than the limit allows, or workers are killed repeatedly.
         """
         step, deaths = start_step, 0
         while True:
             try:
                 for built in self._ahead(step):
                     self._count(built)
-                    yield self._batch_type.of(built.arrays)
+                    yield built.batch
                     step, deaths = step + 1, 0
             except BrokenProcessPool as error:
                 deaths += 1
                 if deaths > _RESTARTS:
                     raise DataError(
-                        f"The data workers were killed {deaths} times in a row while building batch {step}.",
-                        remedy="Often memory is short: set data.workers lower.",
+                        f"data workers were killed {deaths} times in a row while building batch {step}",
+                        remedy="They probably ran out of memory: lower data.workers.",
                     ) from error
-                _log.warning("a data worker was killed while building batch %d; starting workers again", step)
+                _log.warning("a data worker was killed while building batch %d; restarting the workers", step)
 
-    def _ahead(self, step: int) -> Iterator[Built]:
-        """Batches from `step` on, a few batches being built while one is used."""
+    def _ahead(self, step: int) -> Iterator[BuiltBatch[B]]:
+        """Iterate over batches from `step` on; a few are built while one is used."""
         executor, build = self._executor()
-        pending: deque[Future[Built]] = deque()
+        pending: deque[Future[BuiltBatch[B]]] = deque()
         try:
             while True:
                 while len(pending) < _AHEAD + self._workers:
@@ -124,14 +120,12 @@ class Loader(Generic[B]):
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
 
-    def _executor(self) -> tuple[Executor, Callable[[int], Built]]:
+    def _executor(self) -> tuple[Executor, Callable[[int], BuiltBatch[B]]]:
         if self._workers == 0:
             return ThreadPoolExecutor(1, thread_name_prefix="cbalign-data"), self._sampler.build
         return worker_processes(self._workers, self._sampler.build), call_in_worker
 
-    def _count(self, built: Built) -> None:
-        for index, message in built.unreadable.items():
-            if index not in self._unreadable:
-                self._unreadable[index] = message
-                _log.warning("skipped: %s", message)
-        self._sampler.check(self._unreadable)
+    def _count(self, built: BuiltBatch[B]) -> None:
+        for index, found in built.unreadable.items():
+            if self._unreadable.add(index, found.reason):
+                _log.warning("skipped: %s", found.reason)

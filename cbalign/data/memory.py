@@ -25,6 +25,6 @@ def open_given(section: MemorySource, items: ItemKind) -> Source[Pair]:
     if section.key not in _given:
         raise DataError(
             f"the data {section.key!r} were given from Python, to the process that trained, and are not stored",
-            remedy="Give them again: cbalign.train(spec, data=…), cbalign.resume(run, data=…), cbalign.evaluate(…, data=…).",
+            remedy="Give them again, with the argument `data` of cbalign.train, cbalign.resume or cbalign.evaluate.",
         )
     return _given[section.key]

@@ -1,10 +1,10 @@
-"""NLVR2's JSON lines, and ALBEF's lists of them.
+"""NLVR2's JSON lines, and ALBEF's lists of the same statements.
 
     {"identifier": "dev-850-0-0", "sentence": text, "label": "True", "directory": 12, …}      (published)
     {"images": [path, path], "sentence": text, "label": "True"}                               (ALBEF)
 
-The published lines name no files. An identifier is split-set-pair-sentence, and the images of the pair are
-`split-set-pair-img0.png` (left) and `split-set-pair-img1.png` (right); those of the training split lie in folders by
+The published lines do not name files. An identifier is split-set-pair-sentence, and the images of the pair are
+`split-set-pair-img0.png` (left) and `split-set-pair-img1.png` (right); those of the training split are in the folder
 `directory`.
 """
 
@@ -16,38 +16,47 @@ from functools import cache
 from pathlib import Path
 
 from cbalign.data.items import STATEMENT_LABELS, Statement
-from cbalign.data.json_stream import JsonObject, stream_objects
-from cbalign.data.labelled_files import UNKNOWN, LabelledBuilder, LabelledFiles, label_of, text_field
+from cbalign.data.json_stream import JsonObject, stream_objects, text_field
+from cbalign.data.labelled_files import UNKNOWN, LabelledBuilder, LabelledFiles, label_of
+from cbalign.data.sections.labelled import NLVR2Source
 from cbalign.errors import DataError
+from cbalign.parts import ItemKind
 
 _IDENTIFIER_PARTS = 4
 
 
-class Statements(LabelledFiles):
-    """Statements about two image files; keeps `ItemSource[Statement]`."""
+class StatementFiles(LabelledFiles[Statement]):
+    """Statements about two image files."""
+
+    noun = "statements about two images"
 
     def item(self, index: int) -> Statement:
-        """What statement `index` says."""
-        items = self._items
-        label = items.labels[index]
+        """Return statement `index`."""
+        lists = self._lists
+        label = lists.labels[index]
         return Statement(
-            id=items.ids[index],
-            image_keys=(items.images.path(index, 0), items.images.path(index, 1)),
-            text=items.texts[index],
+            id=lists.ids[index],
+            image_keys=(self._files.path(index, 0), self._files.path(index, 1)),
+            text=lists.texts[index],
             label=None if label == UNKNOWN else bool(label),
-            group=items.groups[index],
+            group=lists.groups[index],
         )
 
 
-def open_nlvr2(files: Sequence[str | Path], root: str | Path) -> Statements:
+def open_section(section: NLVR2Source, items: ItemKind) -> StatementFiles:
+    """Open the source that a section describes."""
+    return open_nlvr2(section.files, section.root)
+
+
+def open_nlvr2(files: Sequence[str | Path], root: str | Path) -> StatementFiles:
     """Read files of either form, one after the other.
 
     Raises:
-        DataError: a file is missing or malformed, or an entry lacks a field or an image, or has a label that there is
-            not; the message names file, entry and field.
+        DataError: a file is missing or malformed, or an entry lacks a field or an image, or has an unknown label; the
+            message names file, entry and field.
     """
     builder = LabelledBuilder(root, 2)
-    folder = cache(lambda name: os.path.isdir(os.path.join(builder.root.given, name)))
+    folder = cache(lambda name: os.path.isdir(os.path.join(builder.roots[0].given, name)))
     for file in files:
         builder.start_file(file)
         for number, entry in stream_objects(file):
@@ -70,7 +79,7 @@ def open_nlvr2(files: Sequence[str | Path], root: str | Path) -> Statements:
                 images = _images(entry, where)
                 identifier, group = str(entry.get("identifier", number)), sentence
             builder.add(number, images, sentence, label, id=identifier, group=group)
-    return Statements(builder.finish(), "statements about two images")
+    return StatementFiles(builder.finish())
 
 
 def _images(entry: JsonObject, where: str) -> list[str]:

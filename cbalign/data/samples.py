@@ -1,7 +1,7 @@
-"""Which items a step sees and what they look like: a function of (seed, step) alone, whoever computes it.
+"""The batch of any training step, as a function of (seed, step) alone.
 
-The order of an epoch depends on (seed, epoch), everything random about a sample on (seed, epoch, index). So batches
-are the same for any number of workers and processes, and training can start at any step.
+The order of an epoch depends on (seed, epoch), everything random about an item on (seed, epoch, index). So batches
+are the same for any number of workers and processes, and training can resume at any step.
 """
 
 from __future__ import annotations
@@ -9,29 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from cbalign.data.collate import ArrayBatch, Collation, Drawn
-from cbalign.data.corruption import check_unreadable
-from cbalign.encoders import IntArray, PixelArray
+from cbalign.data.arrays import IntArray, PixelArray
+from cbalign.data.batch import Collation, Drawn, TensorBatch
+from cbalign.data.corruption import Unreadable, UnreadableItems
 from cbalign.errors import DataError
 
+BatchT = TypeVar("BatchT", bound=TensorBatch)
 View: TypeAlias = Callable[[Image.Image, np.random.Generator], PixelArray]
 
 
 @dataclass(frozen=True)
-class Built:
-    """A batch, and why some of the items that were drawn for it are replaced by others, by their index."""
+class BuiltBatch(Generic[BatchT]):
+    """A batch, and the unreadable items that others replace in it, by index."""
 
-    arrays: ArrayBatch
-    unreadable: Mapping[int, str]
+    batch: BatchT
+    unreadable: Mapping[int, Unreadable]
 
 
 class _Purpose(IntEnum):
-    """Keeps the random streams of one sample apart."""
+    """The random streams of one item."""
 
     STUDENT_VIEW = 0
     TEACHER_VIEW = 1
@@ -43,18 +44,18 @@ class _Purpose(IntEnum):
 _SECOND_IMAGE = 16  # added to the purpose of a view for each image of an item after the first
 
 
-class Sampler:
-    """Builds this rank's part of the global batch of any step.
+class Sampler(Generic[BatchT]):
+    """Builds this rank's slice of the global batch of any step.
 
     Args:
-        collation: the items, and how batches are made of them.
+        collation: makes batches from the items of a source.
         view: from an image to (H, W, 3) pixels.
         two_views: whether the teacher gets a second view.
         batch_size: items per rank.
         seed: of order, choices and views.
         corrupt_limit: share of the items whose images may be unreadable.
-        rank: which slice of the global batch is ours.
-        world_size: number of ranks.
+        rank: this process among those that train together.
+        world_size: number of these processes.
 
     Raises:
         DataError: there are fewer items than one global batch.
@@ -62,7 +63,7 @@ class Sampler:
 
     def __init__(
         self,
-        collation: Collation,
+        collation: Collation[BatchT],
         view: View,
         *,
         two_views: bool,
@@ -85,20 +86,20 @@ class Sampler:
         if self.steps_per_epoch == 0:
             several = f" ({batch_size} on each of {world_size} processes)" if world_size > 1 else ""
             raise DataError(
-                f"{collation.name} has {len(collation):,} entries, fewer than one batch of "
+                f"{collation.name} has {len(collation):,} items, fewer than one batch of "
                 f"{self._global_batch_size:,}{several}",
                 remedy=f"Set train.batch_size to at most {max(1, len(collation) // world_size)}.",
             )
 
-    def build(self, step: int) -> Built:
-        """This rank's items of step `step`, counted from the start of training.
+    def build(self, step: int) -> BuiltBatch[BatchT]:
+        """Build this rank's batch of step `step`, counted from the start of training.
 
         Raises:
-            DataError: more images of this one batch are unreadable than the whole source may have.
+            DataError: more images are unreadable in this batch than are allowed in the whole source.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self._global_batch_size + self._rank * self._batch_size
-        unreadable: dict[int, str] = {}
+        unreadable = self.no_unreadable()
         indices: list[int] = []
         views: list[list[list[PixelArray]]] = [[] for _ in range(2 if self._two_views else 1)]
         for drawn in self._epoch_order(epoch)[start : start + self._batch_size]:
@@ -111,7 +112,7 @@ class Sampler:
                         for i, image in enumerate(images)
                     ]
                 )
-        arrays = self._collation.collate(
+        batch = self._collation.collate(
             Drawn(
                 indices=np.array(indices, np.int64),
                 images=_channels_first(views[0]),
@@ -119,28 +120,21 @@ class Sampler:
                 generator=lambda index: self._generator(epoch, index, _Purpose.CHOICE),
             )
         )
-        return Built(arrays, unreadable)
+        return BuiltBatch(batch, unreadable.found)
 
-    def check(self, unreadable: Mapping[int, str]) -> None:
-        """Compare what was found unreadable so far with the limit.
+    def no_unreadable(self) -> UnreadableItems:
+        """Start counting the unreadable items of the source."""
+        return UnreadableItems(self._collation, self._corrupt_limit)
 
-        Raises:
-            DataError: too much; the message gives the count and the first few.
-        """
-        check_unreadable(self._collation, len(unreadable), unreadable.values(), self._corrupt_limit)
-
-    def _load(self, epoch: int, index: int, unreadable: dict[int, str]) -> tuple[int, tuple[Image.Image, ...]]:
-        """The images of an item, or of the first readable one of a random sequence that the item determines."""
+    def _load(self, epoch: int, index: int, unreadable: UnreadableItems) -> tuple[int, tuple[Image.Image, ...]]:
+        """Decode the images of an item, or of the first readable one in a random sequence determined by the item."""
         substitutes: np.random.Generator | None = None
         wanted = index
         while True:
             try:
                 return index, self._collation.images(index)
             except DataError as error:
-                unreadable[index] = error.message
-                self.check(unreadable)
-                if len(unreadable) == len(self._collation):
-                    raise DataError(f"{self._collation.name}: no image can be read; {error.message}") from error
+                unreadable.add(index, error.message)
             if substitutes is None:
                 substitutes = self._generator(epoch, wanted, _Purpose.REPLACEMENT)
             index = int(substitutes.integers(len(self._collation)))
@@ -156,7 +150,7 @@ class Sampler:
 
 
 def _channels_first(views: list[list[PixelArray]]) -> PixelArray:
-    """B lists of n views (H, W, 3) as one array (B, n, 3, H, W)."""
+    """Stack B lists of n views (H, W, 3) into one array (B, n, 3, H, W)."""
     height, width, channels = views[0][0].shape
     stacked = np.empty((len(views), len(views[0]), channels, height, width), np.uint8)
     for row, images in enumerate(views):

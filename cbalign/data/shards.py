@@ -1,11 +1,11 @@
 """Webdataset shards: tar files in which `name.jpg`, `name.txt` and `name.json` belong together.
 
-Shards are indexed when they are opened, so that every sample can be reached in any order; the index costs about 60
-bytes per entry and its captions.
+Opening shards indexes them, so that samples can be read in any order; the index takes about 60 bytes per pair plus the
+captions.
 
-The captions of a sample are the list `caption` of its `.json`, or the text of its `.txt`, or the text `caption` of
+The captions of a sample are the list `caption` of its `.json`, else the text of its `.txt`, else the text `caption` of
 its `.json`. Two more fields of `.json` are read: samples of one folder of shards with the same `image_id` show the
-same image, and `captions_per_entry` tells how many of the captions belong to each of several entries that share it.
+same image, and `captions_per_entry` splits the captions of a sample into several pairs.
 """
 
 from __future__ import annotations
@@ -21,19 +21,29 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cbalign.data.files import PackedText
 from cbalign.data.image import decode
+from cbalign.data.items import Pair
 from cbalign.data.json_stream import JsonObject
-from cbalign.data.pairs import PackedText, digest, number_by_appearance
-from cbalign.data.source import Entry
+from cbalign.data.pairs import digest, number_by_appearance
+from cbalign.data.sections.pairs import ShardSource
 from cbalign.errors import DataError
 from cbalign.experiment.shard_names import expand
+from cbalign.parts import ItemKind
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-_TOGETHER = "The files of a sample follow one another in a shard: pack it with tar --sort=name."
+_TOGETHER = "The files of a sample must follow one another in the shard: pack it with tar --sort=name."
+
+
+def open_section(section: ShardSource, items: ItemKind) -> Shards:
+    """Open the source that a section describes."""
+    return Shards(section.shards)
 
 
 class Shards:
-    """Image-text samples of tar files; keeps `PairSource`. A sample without `image_id` shows an image of its own.
+    """Image-text samples of tar files; implements `cbalign.data.source.Source[Pair]`.
+
+    Samples without `image_id` show different images.
 
     Args:
         patterns: shard files; `{00000..00099}` stands for each number in the range.
@@ -55,7 +65,7 @@ class Shards:
         for number, file in enumerate(self._files):
             for sample in _samples(file):
                 identity = digest(_identity(file, sample))
-                for captions in sample.entries:
+                for captions in sample.pairs:
                     self._add(number, sample, captions)
                     identities.append(identity)
         if not len(self._keys):
@@ -65,37 +75,37 @@ class Shards:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def entry(self, index: int) -> Entry:
-        """What entry `index` says."""
+    def item(self, index: int) -> Pair:
+        """Return pair `index`."""
         own = range(self._caption_ends[index], self._caption_ends[index + 1])
         shard = Path(self._files[self._shards[index]]).name
         captions = tuple(self._captions[i] for i in own)
-        return Entry(f"{shard}/{self._keys[index]}", captions, int(self._image_ids[index]))
+        return Pair(f"{shard}/{self._keys[index]}", captions, int(self._image_ids[index]))
 
-    def load(self, index: int) -> Image.Image:
-        """The image of entry `index`, RGB.
+    def images(self, index: int) -> tuple[Image.Image, ...]:
+        """Decode the image of pair `index`, RGB.
 
         Raises:
-            DataError: the shard is gone or the image corrupt.
+            DataError: the shard cannot be read or the image is corrupt.
         """
-        return decode(self.read(index), name=self._label(index))
+        return (decode(self.read(index)[0], name=self._label(index)),)
 
-    def read(self, index: int) -> bytes:
-        """The image file of entry `index`.
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """Read the image file of pair `index`.
 
         Raises:
-            DataError: the shard is gone.
+            DataError: the shard cannot be read.
         """
         try:
             with open(self._files[self._shards[index]], "rb", buffering=0) as shard:
                 shard.seek(self._offsets[index])
-                return shard.read(self._sizes[index])
+                return (shard.read(self._sizes[index]),)
         except OSError as error:
             raise DataError(f"{self._label(index)}: cannot be read ({error.strerror or error})") from error
 
     def describe(self) -> str:
-        """One line for logs."""
-        return f"{self.name}: {len(self):,} entries in {len(self._files):,} shards"
+        """Describe the source in one line for logs."""
+        return f"{self.name}: {len(self):,} pairs in {len(self._files):,} shards"
 
     def _label(self, index: int) -> str:
         return f"{self._files[self._shards[index]]}, sample {self._keys[index]}"
@@ -119,7 +129,7 @@ def _files(pattern: str) -> list[str]:
 
 @dataclass
 class _Sample:
-    """What is known of the sample that is being read."""
+    """The sample that is being read."""
 
     key: str
     offset: int = -1
@@ -129,7 +139,7 @@ class _Sample:
 
     @property
     def captions(self) -> list[str]:
-        """All captions, of all entries."""
+        """All captions, of all pairs."""
         caption = self.described.get("caption")
         if isinstance(caption, list) and caption:
             return caption
@@ -138,8 +148,8 @@ class _Sample:
         return [caption] if isinstance(caption, str) else []
 
     @property
-    def entries(self) -> list[list[str]]:
-        """The captions of each entry."""
+    def pairs(self) -> list[list[str]]:
+        """The captions of each pair."""
         captions = self.captions
         counts = self.described.get("captions_per_entry")
         ends = accumulate(counts) if isinstance(counts, list) else [len(captions)]
@@ -152,12 +162,12 @@ def _identity(file: str, sample: _Sample) -> str:
 
 
 def _samples(file: str) -> Iterator[_Sample]:
-    """The samples of a shard: members in a row whose names agree up to the first dot of the last part."""
+    """Iterate over the samples of a shard: consecutive members with the same path up to the first dot of the name."""
     sample: _Sample | None = None
     try:
         with tarfile.open(file, "r:") as shard:
             while (member := shard.next()) is not None:
-                shard.members = []  # type: ignore[attr-defined]  # else tarfile keeps an object for each member
+                shard.members = []  # type: ignore[attr-defined]  # or tarfile stores an object for each member
                 folder, _, base = member.name.rpartition("/")
                 stem, _, extension = base.partition(".")
                 if not member.isfile() or not stem:
@@ -170,7 +180,8 @@ def _samples(file: str) -> Iterator[_Sample]:
                 _read_member(sample, shard, member, extension.lower(), file)
     except (tarfile.TarError, EOFError) as error:
         raise DataError(
-            f"{file}: not an intact tar file ({error})", remedy="Shards are read uncompressed; unpack a .tar.gz first."
+            f"{file}: not an intact tar file ({error})",
+            remedy="Shards must be uncompressed: unpack a .tar.gz with gunzip first.",
         ) from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
@@ -211,7 +222,7 @@ def _described(text: str, where: str) -> JsonObject:
 
 
 def _parts(counts: object, total: int) -> bool:
-    """Whether these are positive numbers with this sum."""
+    """Check that these are positive numbers with this sum."""
     return isinstance(counts, list) and all(type(n) is int and n > 0 for n in counts) and sum(counts) == total
 
 

@@ -1,4 +1,4 @@
-"""SNLI-VE's JSON lines, and ALBEF's lists of them.
+"""SNLI-VE's JSON lines, and ALBEF's lists of the same hypotheses.
 
     {"Flickr30K_ID": "4705552913", "sentence2": hypothesis, "gold_label": "neutral", "pairID": text, …}   (published)
     {"image": "4705552913", "sentence": hypothesis, "label": "neutral"}                                    (ALBEF)
@@ -12,33 +12,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cbalign.data.items import ENTAILMENT_LABELS, Premise
-from cbalign.data.json_stream import stream_objects
-from cbalign.data.labelled_files import UNKNOWN, LabelledBuilder, LabelledFiles, label_of, text_field
+from cbalign.data.json_stream import stream_objects, text_field
+from cbalign.data.labelled_files import UNKNOWN, LabelledBuilder, LabelledFiles, label_of
+from cbalign.data.sections.labelled import SNLIVESource
+from cbalign.parts import ItemKind
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 
 
-class Premises(LabelledFiles):
-    """Hypotheses about image files; keeps `ItemSource[Premise]`."""
+class PremiseFiles(LabelledFiles[Premise]):
+    """Hypotheses about image files."""
+
+    noun = "hypotheses about images"
 
     def item(self, index: int) -> Premise:
-        """What premise `index` says."""
-        items = self._items
-        label = items.labels[index]
+        """Return premise and hypothesis `index`."""
+        lists = self._lists
+        label = lists.labels[index]
         return Premise(
-            id=items.ids[index],
-            image_key=items.images.path(index),
-            text=items.texts[index],
+            id=lists.ids[index],
+            image_key=self._files.path(index),
+            text=lists.texts[index],
             label=None if label == UNKNOWN else ENTAILMENT_LABELS[label],
         )
 
 
-def open_snli_ve(files: Sequence[str | Path], root: str | Path) -> Premises:
+def open_section(section: SNLIVESource, items: ItemKind) -> PremiseFiles:
+    """Open the source that a section describes."""
+    return open_snli_ve(section.files, section.root)
+
+
+def open_snli_ve(files: Sequence[str | Path], root: str | Path) -> PremiseFiles:
     """Read files of either form, one after the other.
 
     Raises:
-        DataError: a file is missing or malformed, or an entry lacks a field or has a label that there is not; the
-            message names file, entry and field.
+        DataError: a file is missing or malformed, or an entry lacks a field or has an unknown label; the message names
+            file, entry and field.
     """
     builder = LabelledBuilder(root, 1)
     for file in files:
@@ -59,4 +68,4 @@ def open_snli_ve(files: Sequence[str | Path], root: str | Path) -> Premises:
                 id=identifier,
                 group=identifier,
             )
-    return Premises(builder.finish(), "hypotheses about images")
+    return PremiseFiles(builder.finish())

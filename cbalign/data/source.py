@@ -1,206 +1,225 @@
-"""Where pairs come from: one protocol, one function that opens a source by its spec section, and its gallery."""
+"""Sources of data: the protocol that all of them implement, and what can be done with any of them.
+
+A source is a list of items. It knows nothing of tensors, order or augmentation.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Generic, Literal, Protocol, TypeVar, cast, overload, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
-from cbalign.data.sections.drawings import OpenMojiSource, ScenesSource
-from cbalign.data.sections.pairs import CsvSource, JsonSource, KarpathySource, ShardSource
-from cbalign.encoders import IntArray
-from cbalign.errors import UsageError
-from cbalign.experiment.data import Source
+from cbalign.data.arrays import IntArray
+from cbalign.data.items import Item, Labelled, Pair, Premise, Question, Statement
+from cbalign.errors import DataError, UsageError
+from cbalign.experiment.unions import usable
 from cbalign.parts import ItemKind, SourceSection
+from cbalign.parts.registry import SOURCES
 
-_FINGERPRINTED = 100_000  # entries; reading all of many millions would delay every start
+ItemT = TypeVar("ItemT", bound=Item)
+ItemT_co = TypeVar("ItemT_co", bound=Item, covariant=True)
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One image and what is said of it.
-
-    `image_key` names the image for people and stays the same from run to run; `image_id` is equal exactly for the
-    entries of a source that show the same image.
-    """
-
-    image_key: str
-    captions: tuple[str, ...]
-    image_id: int
+_FINGERPRINTED = 100_000  # items; reading all of many millions would delay every start
 
 
-class PairSource(Protocol):
-    """A list of images with captions. Knows nothing of tensors, order or augmentation."""
+class Source(Protocol[ItemT_co]):
+    """A list of items. `images` and `read` return one image per name in an item's `image_keys`, in that order."""
 
     @property
     def name(self) -> str:
-        """What messages and tables call the source."""
+        """The name of the source in messages and tables."""
 
     def __len__(self) -> int:
-        """Number of entries."""
+        """Number of items."""
 
-    def entry(self, index: int) -> Entry:
-        """What entry `index` says; cheap, reads no image."""
+    def item(self, index: int) -> ItemT_co:
+        """Return item `index`; cheap, reads no image."""
 
-    def load(self, index: int) -> Image.Image:
-        """The image of entry `index`, RGB.
+    def images(self, index: int) -> tuple[Image.Image, ...]:
+        """Decode the images of item `index`, RGB.
 
         Raises:
-            MissingImageError: it is not there.
-            DataError: it is corrupt; the message names file and entry.
+            MissingImageError: an image does not exist.
+            DataError: an image is corrupt; the message names file and entry.
+        """
+
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """Read the image files of item `index`; PNG if the images are not files.
+
+        Raises:
+            DataError: as `images`, except for damage that only decoding finds.
         """
 
     def describe(self) -> str:
-        """One line for logs: the name, how many pairs, from where."""
+        """Describe the source in one line for logs: name, number of items, location."""
 
 
-class StoredSource(PairSource, Protocol):
-    """A list of pairs whose images are files."""
+@runtime_checkable
+class SeparateImages(Protocol):
+    """A source whose items have several images, and that can decode one of them alone."""
 
-    def read(self, index: int) -> bytes:
-        """The image file of entry `index`.
+    def image(self, index: int, position: int) -> Image.Image:
+        """Decode one image of item `index`; errors as of `Source.images`."""
 
-        Raises:
-            DataError: as `load`, but for what only decoding finds.
-        """
+
+def image_of(source: Source[Item], index: int, position: int) -> Image.Image:
+    """Decode one image of an item, alone where the source can: a damaged image then does not affect the others."""
+    if isinstance(source, SeparateImages):
+        return source.image(index, position)
+    return source.images(index)[position]
+
+
+@overload
+def open_source(section: SourceSection, items: Literal["pairs"]) -> Source[Pair]: ...
+@overload
+def open_source(section: SourceSection, items: Literal["questions"]) -> Source[Question]: ...
+@overload
+def open_source(section: SourceSection, items: Literal["statements"]) -> Source[Statement]: ...
+@overload
+def open_source(section: SourceSection, items: Literal["premises"]) -> Source[Premise]: ...
+@overload
+def open_source(section: SourceSection, items: ItemKind) -> Source[Item]: ...
+def open_source(section: SourceSection, items: ItemKind) -> Source[Item]:
+    """Open the source that a section of a spec describes.
+
+    Args:
+        section: the section.
+        items: the kind of items to read.
+
+    Raises:
+        DataError: a file is missing, malformed or empty.
+        UsageError: the source has no items of this kind.
+        MissingExtraError: the source needs packages that are not installed.
+        PartError: the source is of a plug-in that cannot be used.
+    """
+    if items not in section.items:
+        raise UsageError(
+            f"source {section.part_name()} has {' and '.join(section.items)}, not {items}",
+            remedy=f"Name a split, or a spec, whose source has {items}.",
+        )
+    return cast(Source[Item], section.build(items))
+
+
+def source_of_file(path: Path, items: ItemKind) -> SourceSection:
+    """Find the source that reads a file of this kind of items, with the images in the file's folder.
+
+    Raises:
+        UsageError: no source reads such a file.
+    """
+    for section in usable(SOURCES).values():
+        found = cast(type[SourceSection], section).of_file(path, items)
+        if found is not None:
+            return found
+    raise UsageError(
+        f"{path}: no source reads {items} from a {path.suffix or 'file without suffix'}",
+        remedy="Describe the file as data.test in a spec and evaluate on that split, or convert it to JSON.",
+    )
+
+
+class FirstItems(Generic[ItemT]):
+    """The beginning of a source; implements `Source`.
+
+    Args:
+        source: the whole source.
+        limit: number of items.
+    """
+
+    def __init__(self, source: Source[ItemT], limit: int) -> None:
+        self._source = source
+        self._length = min(limit, len(source))
+        self.name = source.name if self._length == len(source) else f"{source.name}, first {limit} items"
+
+    def __len__(self) -> int:
+        return self._length
+
+    def item(self, index: int) -> ItemT:
+        """Return item `index`."""
+        return self._source.item(index)
+
+    def images(self, index: int) -> tuple[Image.Image, ...]:
+        """Decode the images of item `index`."""
+        return self._source.images(index)
+
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """Read the image files of item `index`."""
+        return self._source.read(index)
+
+    def describe(self) -> str:
+        """Describe the source in one line."""
+        return self.name
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What retrieval ranks: each image of a source once, and every caption.
+    """The candidates of retrieval: each image of a source once, and every caption.
 
-    `image_entries` (I,) holds the first entry of each image, `caption_image` (T,) the position in it of the image
-    that each of the `captions` belongs to.
+    Args:
+        image_entries: (I,) index of the first pair that shows each image.
+        captions: T captions.
+        caption_image: (T,) position in `image_entries` of the image that each caption belongs to.
+        pairs_of_image: (I,) number of pairs that show each image.
     """
 
     image_entries: IntArray
     captions: tuple[str, ...]
     caption_image: IntArray
+    pairs_of_image: IntArray
 
 
-def gallery(source: PairSource) -> Gallery:
-    """The unique images of a source, in order of appearance, and all its captions."""
+def gallery(source: Source[Pair]) -> Gallery:
+    """Collect the distinct images of a source, in order of appearance, and all its captions."""
     position: dict[int, int] = {}
     first: list[int] = []
+    pairs: list[int] = []
     captions: list[str] = []
     owner: list[int] = []
     for index in range(len(source)):
-        entry = source.entry(index)
-        if entry.image_id not in position:
-            position[entry.image_id] = len(first)
+        pair = source.item(index)
+        image = position.setdefault(pair.image_id, len(first))
+        if image == len(first):
             first.append(index)
-        captions.extend(entry.captions)
-        owner.extend([position[entry.image_id]] * len(entry.captions))
-    return Gallery(np.array(first, np.int64), tuple(captions), np.array(owner, np.int64))
+            pairs.append(0)
+        pairs[image] += 1
+        captions.extend(pair.captions)
+        owner.extend([image] * len(pair.captions))
+    return Gallery(np.array(first, np.int64), tuple(captions), np.array(owner, np.int64), np.array(pairs, np.int64))
 
 
-def captions_of(source: PairSource) -> Iterator[str]:
-    """Every caption of every entry."""
+def texts_of(source: Source[Item]) -> Iterator[str]:
+    """Iterate over all texts of a source, answers and labels included, to train a vocabulary."""
     for index in range(len(source)):
-        yield from source.entry(index).captions
+        item = source.item(index)
+        yield from item.texts
+        yield from item.outputs
 
 
-def source_fingerprint(source: PairSource) -> str:
-    """Equal for sources of as many entries with the same image names and captions, in the same order.
+def fingerprint(source: Source[Item]) -> str:
+    """Hash a source: equal for the same number of items with the same image names and texts, in the same order.
 
-    Of a source with more than `_FINGERPRINTED` entries, so many are looked at, evenly spread.
+    At most `_FINGERPRINTED` items are read, evenly spaced.
     """
-
-    def told(index: int) -> tuple[str, ...]:
-        entry = source.entry(index)
-        return (entry.image_key, *entry.captions)
-
-    return fingerprint(len(source), told)
-
-
-def fingerprint(length: int, told: Callable[[int], tuple[str, ...]]) -> str:
-    """Equal for lists of as many entries that tell the same, in the same order."""
-    digest = hashlib.sha256(f"{length}\n".encode())
-    for index in range(0, length, max(1, -(-length // _FINGERPRINTED))):
-        digest.update("\t".join(told(index)).encode("utf-8", "replace") + b"\n")
+    digest = hashlib.sha256(f"{len(source)}\n".encode())
+    for index in range(0, len(source), max(1, -(-len(source) // _FINGERPRINTED))):
+        item = source.item(index)
+        content = (*item.image_keys, *item.texts, *item.outputs)
+        digest.update("\t".join(content).encode("utf-8", "replace") + b"\n")
     return digest.hexdigest()[:16]
 
 
-def open_source(section: Source) -> StoredSource:
-    """Open the source of pairs that a spec section describes.
+def known_target(item: Labelled, source: Source[Labelled]) -> int:
+    """Return the class of an item of a source, for training or evaluation.
 
     Raises:
-        DataError: a file is missing, malformed or empty.
-        UsageError: the source has no pairs.
-        MissingExtraError: the source needs packages that are not installed.
+        DataError: the label is secret.
     """
-    match section:
-        case OpenMojiSource():
-            from cbalign.data.openmoji import OpenMoji
-
-            return OpenMoji(split=section.split, render_size=section.render_size)
-        case ScenesSource():
-            from cbalign.data.scenes.source import Scenes
-
-            return Scenes(section.split, section.size, render_size=section.render_size, seed=section.seed)
-        case JsonSource():
-            from cbalign.data.json_pairs import open_json
-
-            return open_json(section.files, section.root)
-        case CsvSource():
-            from cbalign.data.csv_pairs import open_csv
-
-            return open_csv(
-                section.files,
-                section.root,
-                image=section.image,
-                caption=section.caption,
-                delimiter=section.delimiter,
-            )
-        case KarpathySource():
-            from cbalign.data.karpathy import open_karpathy
-
-            return open_karpathy(section.file, section.root, split=section.split, entries=section.entries)
-        case ShardSource():
-            from cbalign.data.shards import Shards
-
-            return Shards(section.shards)
-        case _:
-            raise other_items(section, "pairs")
-
-
-def other_items(section: SourceSection, wanted: ItemKind) -> UsageError:
-    """What to raise where a source has other items than are wanted."""
-    name = getattr(section, "source", type(section).__name__)
-    return UsageError(
-        f"source {name} has {' and '.join(section.items)}, not {wanted}",
-        remedy=f"This works on {wanted}: name a split or a spec whose source has them.",
-    )
-
-
-class FirstEntries:
-    """The beginning of a source; keeps `PairSource`.
-
-    Args:
-        source: the whole.
-        limit: number of entries.
-    """
-
-    def __init__(self, source: PairSource, limit: int) -> None:
-        self._source = source
-        self._length = min(limit, len(source))
-        self.name = source.name if self._length == len(source) else f"{source.name}, first {limit} entries"
-
-    def __len__(self) -> int:
-        return self._length
-
-    def entry(self, index: int) -> Entry:
-        """What entry `index` says."""
-        return self._source.entry(index)
-
-    def load(self, index: int) -> Image.Image:
-        """The image of entry `index`."""
-        return self._source.load(index)
-
-    def describe(self) -> str:
-        """One line for logs."""
-        return self.name
+    if item.target is None:
+        raise DataError(
+            f"{source.name}: {item.id} has no label",
+            remedy="Secret labels of a test set cannot be trained on or evaluated: use a split that has labels.",
+        )
+    return item.target

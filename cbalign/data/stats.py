@@ -1,4 +1,4 @@
-"""What the data of a spec is like: lengths of captions, sizes of images, words and how the vocabulary covers them."""
+"""Statistics of the data of a spec: lengths of texts, sizes of images, words and how the vocabulary covers them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cbalign.data.caption_length import CaptionRuler, captions_per_image
+from cbalign.data.caption_length import CaptionRuler
 from cbalign.data.distribution import Distribution
-from cbalign.data.progress import Report
-from cbalign.data.source import StoredSource
+from cbalign.data.items import Item
+from cbalign.data.progress import ProgressCallback
+from cbalign.data.source import Source
+from cbalign.data.source_images import SourceImages
 from cbalign.data.text import Tokenizer
 from cbalign.data.workers import ordered_map
-from cbalign.encoders import IntArray
 
-_SIDES_SWAPPED = (5, 6, 7, 8)  # EXIF orientations that turn by a quarter
+_SIDES_SWAPPED = (5, 6, 7, 8)  # EXIF orientations that rotate by a quarter turn
 _ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """Sides in pixels of the images that were looked at, and how many of these could not be read."""
+    """Sides in pixels of the images that were sampled, and how many of these cannot be read."""
 
     looked_at: int
     unreadable: int
@@ -36,9 +37,9 @@ class ImageSizes:
 
 @dataclass(frozen=True)
 class Words:
-    """The distinct normalised words of a split, and how the vocabulary and the training captions cover them.
+    """The distinct normalised words of a split, and how the vocabulary and the training texts cover them.
 
-    Shares are of all words, each counted as often as it occurs. What needs a tokenizer is None without one.
+    Shares are of all occurrences. What needs a tokenizer is None without one.
     """
 
     occurrences: int
@@ -46,16 +47,16 @@ class Words:
     one_token: float | None  # share of the words that are one token
     unknown: float | None  # share of the words with an [UNK] in them
     vocabulary: int | None  # size
-    vocabulary_used: int | None  # how many of its tokens occur
-    unseen: float | None  # share of the words that no training caption has; None for train itself
+    vocabulary_used: int | None  # number of its tokens that occur
+    unseen: float | None  # share of the words that no training text has; None for train itself
 
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """What one split is like."""
+    """Statistics of one split."""
 
     source: str
-    pairs: int
+    items: int
     captions: int
     captions_per_image: Distribution
     words: Distribution
@@ -65,23 +66,23 @@ class SplitStatistics:
 
 
 def describe_data(
-    sources: Mapping[str, StoredSource],
+    sources: Mapping[str, Source[Item]],
     ruler: CaptionRuler,
     *,
     image_size: int,
     sample: int,
     workers: int,
-    report: Report,
+    report: ProgressCallback,
 ) -> dict[str, SplitStatistics]:
-    """Describe each split.
+    """Measure each split.
 
     Args:
-        sources: by the name of their split, `train` first.
-        ruler: of captions.
+        sources: by split, `train` first.
+        ruler: measures texts.
         image_size: of the spec, in pixels.
-        sample: how many images to look at, spread evenly; 0 looks at all.
-        workers: processes that look at images; 0 is this one.
-        report: told of progress.
+        sample: number of images to measure, evenly spaced; 0 for all.
+        workers: processes that read images; 0 for this one.
+        report: progress callback.
 
     Raises:
         DataError: a worker was killed.
@@ -91,16 +92,17 @@ def describe_data(
     for split, source in sources.items():
         words, lengths, tokens = _read_captions(split, source, ruler, report)
         measured = Distribution.of(lengths)
-        assert measured is not None, "a source has at least one caption"
+        assert measured is not None, "a source has at least one text"
+        images = SourceImages.of(source)
         found[split] = SplitStatistics(
             source=source.describe(),
-            pairs=len(source),
+            items=len(source),
             captions=measured.count,
-            captions_per_image=captions_per_image(source),
+            captions_per_image=images.texts_per_image(),
             words=measured,
             tokens=Distribution.of(tokens),
             vocabulary=_cover(words, ruler.tokenizer, trained if split != "train" else None),
-            sizes=_sizes(split, source, image_size, sample, workers, report),
+            sizes=_sizes(split, images, image_size, sample, workers, report),
         )
         if split == "train":
             trained = set(words)
@@ -108,14 +110,14 @@ def describe_data(
 
 
 def _read_captions(
-    split: str, source: StoredSource, ruler: CaptionRuler, report: Report
+    split: str, source: Source[Item], ruler: CaptionRuler, report: ProgressCallback
 ) -> tuple[Counter[str], Counter[int], Counter[int]]:
-    """How often each word occurs, and how many captions have how many words and tokens."""
+    """Count words, and texts by their number of words and of tokens."""
     words: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     tokens: Counter[int] = Counter()
     for index in range(len(source)):
-        for caption in source.entry(index).captions:
+        for caption in source.item(index).texts:
             length = ruler.measure(caption)
             words.update(length.words)
             lengths[len(length.words)] += 1
@@ -154,14 +156,16 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _sizes(split: str, source: StoredSource, image_size: int, sample: int, workers: int, report: Report) -> ImageSizes:
-    first = _first_entries(source)
+def _sizes(
+    split: str, images: SourceImages, image_size: int, sample: int, workers: int, report: ProgressCallback
+) -> ImageSizes:
+    first = np.sort(np.unique(images.image_ids, return_index=True)[1])
     if sample and sample < len(first):
         first = first[np.linspace(0, len(first) - 1, sample).round().astype(int)]
     widths: Counter[int] = Counter()
     heights: Counter[int] = Counter()
     unreadable = smaller = 0
-    for done, size in enumerate(ordered_map(_Measure(source), map(int, first), workers)):
+    for done, size in enumerate(ordered_map(_Measure(images), map(int, first), workers)):
         if size is None:
             unreadable += 1
         else:
@@ -172,22 +176,17 @@ def _sizes(split: str, source: StoredSource, image_size: int, sample: int, worke
     return ImageSizes(len(first), unreadable, Distribution.of(widths), Distribution.of(heights), smaller)
 
 
-def _first_entries(source: StoredSource) -> IntArray:
-    ids = np.fromiter((source.entry(index).image_id for index in range(len(source))), np.int64, len(source))
-    return np.sort(np.unique(ids, return_index=True)[1])
-
-
 class _Measure:
-    """Width and height of images from their headers alone, here or in a worker; None where there is none."""
+    """Reads width and height of images from their headers, here or in a worker; None if unreadable."""
 
-    def __init__(self, source: StoredSource) -> None:
-        self._source = source
+    def __init__(self, images: SourceImages) -> None:
+        self._images = images
 
-    def __call__(self, entry: int) -> tuple[int, int] | None:
+    def __call__(self, number: int) -> tuple[int, int] | None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, about damage that it can live with
+            warnings.simplefilter("ignore")  # Pillow's, about damage that it tolerates
             try:
-                with Image.open(io.BytesIO(self._source.read(entry))) as image:
+                with Image.open(io.BytesIO(self._images.read(number))) as image:
                     width, height = image.size
                     turned = image.getexif().get(_ORIENTATION) in _SIDES_SWAPPED
             except Exception:  # Pillow's decoders raise nearly anything on damaged files

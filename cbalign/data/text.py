@@ -15,8 +15,8 @@ import numpy as np
 import tokenizers
 from tokenizers.processors import TemplateProcessing
 
+from cbalign.data.arrays import IntArray
 from cbalign.data.wordpiece import train_wordpiece, wordpiece_from_folder
-from cbalign.encoders import IntArray
 from cbalign.errors import DataError
 
 TOKENIZER_FILE = "tokenizer.json"

@@ -79,6 +79,21 @@ def new_folder(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
 
 
+def replace_folder(target: Path, fresh: Path) -> None:
+    """Rename `fresh` to `target`; a folder that is there is removed after the rename, not before.
+
+    Raises:
+        StorageError: it cannot be renamed.
+    """
+    old = target.with_name(f".old-{target.name}")
+    with storage_errors(target):
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            os.rename(target, old)
+        os.rename(fresh, target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed writes left in `folder`."""
     for path in folder.glob(f"{UNFINISHED}*"):

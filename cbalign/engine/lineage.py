@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cbalign.data.datasets import data_sets
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run
 from cbalign.errors import UsageError
-from cbalign.experiment.data import Source
 from cbalign.experiment.experiment import Experiment
+from cbalign.parts import SourceSection
 
 LINEAGE, TRAINED_ON, IMPORTED = "lineage", "trained_on", "imported_from"  # in a manifest's facts
 
@@ -58,13 +57,13 @@ def seen(facts: Mapping[str, object], step: int, name: str = "this run") -> tupl
     )
 
 
-def refuse_seen(section: Source, lineage: Sequence[Ancestor]) -> str | None:
+def refuse_seen(section: SourceSection, lineage: Sequence[Ancestor]) -> str | None:
     """Check that a result on a source is zero-shot; return a warning if that cannot be verified.
 
     Raises:
         UsageError: a model of the lineage was trained on one of its data sets.
     """
-    names = data_sets(section)
+    names = section.data_sets()
     for ancestor in lineage:
         if common := sorted(set(names) & set(ancestor.trained_on or ())):
             raise UsageError(
@@ -79,7 +78,7 @@ def refuse_seen(section: Source, lineage: Sequence[Ancestor]) -> str | None:
 
 def trained_on(experiment: Experiment) -> list[str]:
     """Return the data sets that an experiment trains on."""
-    return list(data_sets(experiment.data.train))
+    return list(experiment.data.train.data_sets())
 
 
 def to_facts(lineage: Sequence[Ancestor]) -> list[dict[str, object]]:

@@ -17,22 +17,24 @@ from typing import Generic
 
 import torch
 
+from cbalign.engine.averages import Averages
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from cbalign.engine.distribution import World, translate_lost_process_errors
 from cbalign.engine.divergence import StepNumbers, explain_gradient, explain_losses
-from cbalign.engine.journal import Journal
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
 from cbalign.engine.parallel import StepModule
 from cbalign.engine.precision import agree_precision, autocast, check_precision, explain_emulation
-from cbalign.engine.records import Record, Window
 from cbalign.engine.reporter import Reporter
 from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.engine.run_log import RunLog
 from cbalign.engine.schedule import Schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.step_schedule import build_step_schedule
 from cbalign.engine.task import BatchT, Progress, StepOutput, Training
+from cbalign.engine.tracker import Record
 from cbalign.errors import CbalignError, DeviceError, DivergenceError, Interrupted
+from cbalign.experiment.log import LogSection
 from cbalign.experiment.training import TrainSection
 
 
@@ -52,6 +54,7 @@ def fit(
     world: World,
     reporter: Reporter,
     *,
+    log: LogSection | None = None,
     argv: tuple[str, ...] = (),
     resume_command: str | None = None,
 ) -> Outcome:
@@ -63,6 +66,7 @@ def fit(
         run: a run directory that no other process uses.
         world: the processes that train together.
         reporter: where progress is shown.
+        log: the spec's `log` section; None for its defaults.
         argv: the command, for the manifest.
         resume_command: the command that resumes after an interruption.
 
@@ -79,8 +83,8 @@ def fit(
         if world.is_main:
             stack.enter_context(run.lock())
         signals = stack.enter_context(StopSignals())
-        journal = stack.enter_context(Journal(run, world))
-        loop = _Loop(training, train, run, world, reporter, signals, journal, stack)
+        run_log = stack.enter_context(RunLog(run, world, log or LogSection(), reporter.note))
+        loop = _Loop(training, train, run, world, reporter, signals, run_log, stack)
         loop.resume()
         loop.begin(argv)
         try:
@@ -88,22 +92,22 @@ def fit(
             with translate_lost_process_errors(command):
                 metrics = loop.complete(command)
         except Interrupted as stop:
-            journal.end("interrupted", step=loop.done, message=stop.message)
+            run_log.end("interrupted", step=loop.done, message=stop.message)
             raise
         except DivergenceError as error:
-            journal.end("diverged", step=loop.done, message=error.message)
+            run_log.end("diverged", step=loop.done, message=error.message)
             raise
         except torch.OutOfMemoryError as error:
-            journal.end("failed", step=loop.done, message=str(error))
+            run_log.end("failed", step=loop.done, message=str(error))
             raise DeviceError(
                 f"{world.device} ran out of memory: {str(error).splitlines()[0]}",
                 remedy="Make train.batch_size smaller; train.global_batch_size keeps the optimiser's batch.",
             ) from error
         except BaseException as error:
             with suppress(CbalignError):  # a full disk must not hide what happened
-                journal.end("failed", step=loop.done, message=str(error) or type(error).__name__)
+                run_log.end("failed", step=loop.done, message=str(error) or type(error).__name__)
             raise
-        journal.end("finished", step=loop.done, metrics=metrics)
+        run_log.end("finished", step=loop.done, metrics=metrics)
         return Outcome(loop.steps.total_steps, metrics, time.monotonic() - started)
 
 
@@ -118,21 +122,21 @@ class _Loop(Generic[BatchT]):
         world: World,
         reporter: Reporter,
         signals: StopSignals,
-        journal: Journal,
+        run_log: RunLog,
         stack: ExitStack,
     ) -> None:
-        self.precision = agree_precision(train.precision, journal.precision, world)
+        self.precision = agree_precision(train.precision, run_log.precision, world)
         check_precision(world.device, self.precision)
         self.training, self.train, self.run, self.world = training, train, run, world
         self.learner = training.learner
-        self.reporter, self.signals, self.journal, self.stack = reporter, signals, journal, stack
+        self.reporter, self.signals, self.run_log, self.stack = reporter, signals, run_log, stack
         self.steps = build_step_schedule(train, batches_per_epoch=training.batches_per_epoch, processes=world.size)
         table = self.steps
         self.schedule: Schedule = train.schedule.build(train.optimizer.lr, table.steps_per_epoch, table.total_steps)
         self.forward = StepModule(self.learner, world, train.parallel)
         self.optimizer = build_adamw(self.forward.groups, train.optimizer)
         self.done = 0
-        self.window = Window()
+        self.averages = Averages()
         self.busy = 0.0  # seconds spent in steps since the last log line
         self.timed = 0  # steps since then
 
@@ -142,12 +146,12 @@ class _Loop(Generic[BatchT]):
         if checkpoint is not None:
             state = load_checkpoint(checkpoint, self.learner.model, self.optimizer)
             state.require_same_length(self.steps, str(self.run.folder))
-            self.done, self.window = state.step, Window(state.window)
-        self.journal.resume(self.done)
+            self.done, self.averages = state.step, Averages(state.window)
+        self.run_log.resume(self.done)
 
     def begin(self, argv: tuple[str, ...]) -> None:
         """Record this attempt in the run's manifest and report what is notable about it."""
-        self.journal.begin(from_step=self.done, argv=argv, precision=self.precision)
+        self.run_log.begin(from_step=self.done, argv=argv, precision=self.precision)
         total = self.steps.total_steps
         notes = (
             explain_warmup(self.schedule, total),
@@ -165,7 +169,7 @@ class _Loop(Generic[BatchT]):
         metrics: Mapping[str, float] = {}
         try:
             if self.steps.evaluates(self.done):  # a kill may have come between checkpoint and evaluation
-                metrics = self.journal.evaluation(self.done) or self._evaluate()
+                metrics = self.run_log.evaluation(self.done) or self._evaluate()
             batches = self._batches()
             while self.done < self.steps.total_steps:
                 self._stop_if_asked()
@@ -258,7 +262,7 @@ class _Loop(Generic[BatchT]):
             losses = [text for text in self.world.collect(explain_losses(numbers.measured, indices)) if text]
             raise self._diverged(losses[0] if losses else explain_gradient(self.learner.model, indices))
         for values in numbers.logged():
-            self.window.add(values)
+            self.averages.add(values)
 
     def _diverged(self, found: str) -> DivergenceError:
         newest = latest_checkpoint(self.run.checkpoints)
@@ -271,23 +275,23 @@ class _Loop(Generic[BatchT]):
         )
 
     def _log(self, rate: float) -> None:
-        means = self._reduced_window().means()
+        means = self._reduced_averages().means()
         samples = self.timed * self.steps.global_batch_size
         values = {"loss": means.pop("loss"), "lr": rate, **means, "samples_per_second": samples / self.busy}
-        self.window.clear()
+        self.averages.clear()
         self.busy, self.timed = 0.0, 0
         self._write(Record("train", self.done, self._progress().epoch, values))
 
-    def _reduced_window(self) -> Window:
-        """Average the window over ranks, so that all of them save the same numbers."""
+    def _reduced_averages(self) -> Averages:
+        """Average over ranks, so that all of them save the same numbers."""
         if self.world.size > 1:
-            totals = self.window.totals()
+            totals = self.averages.totals()
             sums = torch.tensor([total for total, _ in totals.values()], device=self.world.device, dtype=torch.float64)
-            self.window.replace(dict(zip(totals, self.world.mean(sums).tolist())))
-        return self.window
+            self.averages.replace(dict(zip(totals, self.world.mean(sums).tolist())))
+        return self.averages
 
     def _write(self, record: Record) -> None:
-        self.journal.write(record)
+        self.run_log.log(record)
         self.reporter.record(record)
 
     def _evaluate(self) -> Mapping[str, float]:
@@ -305,8 +309,8 @@ class _Loop(Generic[BatchT]):
 
     def _save(self) -> Path:
         """Write a checkpoint."""
-        state = TrainingState.of(self.done, self.steps, self._reduced_window().totals())
-        self.journal.sync()
+        state = TrainingState.of(self.done, self.steps, self._reduced_averages().totals())
+        self.run_log.sync()
         keep, writes = self.train.keep_checkpoints, self.world.is_main
         path = save_checkpoint(
             self.run.checkpoints, state, self.learner.model, self.optimizer, keep=keep, writes=writes

@@ -12,6 +12,8 @@ from typing import Literal
 from cbalign.engine.files import write_durably
 from cbalign.errors import CheckpointError
 
+PLUGINS = "plugins"  # in the facts: distributions whose parts the run uses, with their versions
+
 Status = Literal["created", "running", "finished", "interrupted", "diverged", "failed", "killed"]
 
 

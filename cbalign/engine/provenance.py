@@ -19,9 +19,15 @@ PACKAGES = ("cbalign", "torch", "timm", "transformers", "tokenizers", "safetenso
 
 
 def describe_attempt(
-    *, from_step: int, argv: Sequence[str], device: torch.device, precision: Precision, processes: int
+    *,
+    from_step: int,
+    argv: Sequence[str],
+    device: torch.device,
+    precision: Precision,
+    processes: int,
+    plugins: Sequence[str] = (),
 ) -> Attempt:
-    """This process, its machine and its software."""
+    """This process, its machine and its software, with the versions of `plugins`."""
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return Attempt(
         started=now(),
@@ -31,7 +37,12 @@ def describe_attempt(
         device=f"{device.type}: {named}, {torch.get_num_threads()} threads",
         precision=precision,
         processes=processes,
-        versions={"python": platform.python_version(), "platform": platform.platform(), **_versions()},
+        versions={
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            **_versions(),
+            **installed(plugins),
+        },
         revision=_revision(Path(__file__).parent),
     )
 

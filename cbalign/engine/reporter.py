@@ -9,7 +9,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cbalign.engine.records import Record
+from cbalign.engine.tracker import Record
 
 
 class Reporter(Protocol):

@@ -151,7 +151,7 @@ def create_run(
         made.spec.write_text(spec, encoding="utf-8")
         made.resolved.write_text(resolved, encoding="utf-8")
         made.metrics.touch()
-        for subfolder in (made.assets, made.tensorboard, made.checkpoints, made.evaluation):
+        for subfolder in (made.assets, made.checkpoints, made.evaluation):
             subfolder.mkdir()
         Manifest(
             name=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-from cbalign.data.progress import Report
+from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
@@ -13,10 +13,6 @@ from cbalign.parts import EvaluationSection
 
 ModelT_contra = TypeVar("ModelT_contra", contravariant=True)
 SourceT_contra = TypeVar("SourceT_contra", contravariant=True)
-
-
-def no_report(stage: str, done: int, total: int) -> None:
-    """Report no progress."""
 
 
 class Evaluator(Protocol[ModelT_contra, SourceT_contra]):
@@ -28,7 +24,7 @@ class Evaluator(Protocol[ModelT_contra, SourceT_contra]):
         source: SourceT_contra,
         *,
         corrupt_limit: float = 0.0,
-        report: Report = no_report,
+        report: ProgressCallback = no_progress,
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> tuple[Result, ...]:
         """Measure a model on one source, with one result per protocol.

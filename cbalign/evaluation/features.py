@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
+from cbalign.data.corruption import UnreadableItems
 from cbalign.data.image import prepare
-from cbalign.data.progress import Report
-from cbalign.data.source import Gallery, PairSource
+from cbalign.data.items import Pair
+from cbalign.data.progress import ProgressCallback
+from cbalign.data.source import Gallery, Source
 from cbalign.encoders import Encoder, FloatArray, IntArray, PixelArray, TextFeatures
 from cbalign.errors import DataError, DivergenceError
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup, each_once
-
-_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class EncodedGallery:
 
 def encode_gallery(
     encoder: Encoder,
-    source: PairSource,
+    source: Source[Pair],
     gallery: Gallery,
     *,
     batch_size: int,
     corrupt_limit: float,
     keep_text_tokens: bool,
-    report: Report,
+    report: ProgressCallback,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> EncodedGallery:
     """Encode every readable image of a gallery and the texts that belong to them.
@@ -50,7 +51,7 @@ def encode_gallery(
         source: what the gallery was taken from.
         gallery: images and captions.
         batch_size: images or texts per forward pass.
-        corrupt_limit: share of the images that may be unreadable; they and their captions are left out.
+        corrupt_limit: share of the pairs whose images may be unreadable; they are skipped.
         keep_text_tokens: whether the texts' tokens are kept for the matcher.
         report: progress callback.
         process_group: the processes that share the work.
@@ -60,56 +61,46 @@ def encode_gallery(
         DivergenceError: an embedding is not a number.
     """
     total = len(gallery.image_entries)
-    unreadable: dict[int, str] = {}
+    unreadable = UnreadableItems(source, corrupt_limit)
 
     def encode(start: int) -> FloatArray | None:
         stop = min(start + batch_size, total)
-        pixels = _readable(encoder, source, gallery.image_entries, range(start, stop), unreadable)
-        _check_limit(source, unreadable, total, corrupt_limit)
+        pixels = _readable(encoder, source, gallery, range(start, stop), unreadable)
         report("images", stop, total)
         return encoder.embed_images(np.stack(pixels)) if pixels else None
 
     vectors = each_once(encode, range(0, total, batch_size), process_group)
-    unreadable = {position: why for each in process_group.collect(unreadable) for position, why in each.items()}
-    _check_limit(source, unreadable, total, corrupt_limit)
-    readable = _without(gallery, unreadable)
+    skipped = UnreadableItems(source, corrupt_limit)
+    for each in process_group.collect(unreadable.found):
+        skipped.merge(each)
+    if process_group.rank == 0:
+        skipped.log()
+    readable = _without(gallery, skipped.found)
     images = _finite("image", np.concatenate([each for each in vectors if each is not None]))
     texts, tokens = _encode_texts(encoder, readable.captions, batch_size, keep_text_tokens, report, process_group)
-    return EncodedGallery(readable, images, texts, tokens, len(unreadable))
+    return EncodedGallery(readable, images, texts, tokens, len(skipped.found))
 
 
-def load_images(encoder: Encoder, source: PairSource, entries: IntArray) -> PixelArray:
+def load_images(encoder: Encoder, source: Source[Pair], entries: IntArray) -> PixelArray:
     """Prepared pixels (B, H, W, 3) of entries that are known to be readable."""
-    return np.stack([prepare(source.load(int(entry)), encoder.image_size) for entry in entries])
+    return np.stack([prepare(source.images(int(entry))[0], encoder.image_size) for entry in entries])
 
 
 def _readable(
-    encoder: Encoder, source: PairSource, entries: IntArray, positions: range, unreadable: dict[int, str]
+    encoder: Encoder, source: Source[Pair], gallery: Gallery, positions: range, unreadable: UnreadableItems
 ) -> list[PixelArray]:
-    """Prepared pixels of the readable entries at these positions; the positions of the others go to `unreadable`."""
+    """Prepare the readable images at these positions of a gallery; count the others."""
     pixels: list[PixelArray] = []
     for position in positions:
         try:
-            pixels.append(prepare(source.load(int(entries[position])), encoder.image_size))
+            pixels.append(load_images(encoder, source, gallery.image_entries[position : position + 1])[0])
         except DataError as error:
-            unreadable[position] = error.message
+            unreadable.add(position, error.message, items=int(gallery.pairs_of_image[position]))
     return pixels
 
 
-def _check_limit(source: PairSource, unreadable: dict[int, str], images: int, corrupt_limit: float) -> None:
-    allowed = int(corrupt_limit * images)
-    if len(unreadable) <= allowed and len(unreadable) < images:
-        return
-    examples = "".join(f"\n  {message}" for message in list(unreadable.values())[:_EXAMPLES])
-    raise DataError(
-        f"{source.name}: {len(unreadable):,} of {images:,} images are missing or corrupt, {allowed:,} are allowed "
-        f"(data.corrupt_limit: {corrupt_limit:g}); the first:{examples}",
-        remedy="Repair the images, leave them out, or raise data.corrupt_limit.",
-    )
-
-
-def _without(gallery: Gallery, unreadable: dict[int, str]) -> Gallery:
-    """The gallery less the images at these positions, and less their captions."""
+def _without(gallery: Gallery, unreadable: Collection[int]) -> Gallery:
+    """Remove the images at these positions from a gallery, and their captions."""
     if not unreadable:
         return gallery
     kept = np.ones(len(gallery.image_entries), bool)
@@ -120,6 +111,7 @@ def _without(gallery: Gallery, unreadable: dict[int, str]) -> Gallery:
         gallery.image_entries[kept],
         tuple(text for text, keep in zip(gallery.captions, kept_captions) if keep),
         position[gallery.caption_image[kept_captions]],
+        gallery.pairs_of_image[kept],
     )
 
 
@@ -128,7 +120,7 @@ def _encode_texts(
     captions: tuple[str, ...],
     batch_size: int,
     keep_tokens: bool,
-    report: Report,
+    report: ProgressCallback,
     process_group: ProcessGroup,
 ) -> tuple[FloatArray, TextFeatures | None]:
     def batch(start: int) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from cbalign.data.corruption import check_unreadable
+from cbalign.data.corruption import UnreadableItems
 from cbalign.data.image import prepare
-from cbalign.data.items import Item, ItemSource
-from cbalign.data.progress import Report
+from cbalign.data.items import Item
+from cbalign.data.progress import ProgressCallback
+from cbalign.data.source import Source
 from cbalign.encoders import PixelArray
 from cbalign.errors import DataError
 from cbalign.evaluation.process_group import ProcessGroup, each_once
@@ -30,13 +31,13 @@ class Measured(Generic[R]):
 
 
 def measure_items(
-    source: ItemSource[ItemT],
+    source: Source[ItemT],
     judge: Callable[[PixelArray, Sequence[ItemT]], Sequence[R]],
     *,
     image_size: int,
     batch_size: int,
     corrupt_limit: float,
-    report: Report,
+    report: ProgressCallback,
     process_group: ProcessGroup,
 ) -> Measured[R]:
     """Let a model judge every item whose images can be read.
@@ -48,14 +49,14 @@ def measure_items(
         judge: from prepared images (B, n, H, W, 3) and B items to a finding for each.
         image_size: side of the images in pixels.
         batch_size: items per call.
-        corrupt_limit: share of the items that may have unreadable images; they are left out.
+        corrupt_limit: share of the items that may have unreadable images; they are skipped.
         report: progress callback.
         process_group: the processes that share the work.
 
     Raises:
         DataError: too many images are unreadable.
     """
-    unreadable: dict[int, str] = {}
+    unreadable = UnreadableItems(source, corrupt_limit)
 
     def each(start: int) -> tuple[list[int], list[R]]:
         stop = min(start + batch_size, len(source))
@@ -65,16 +66,16 @@ def measure_items(
                 pixels.append(np.stack([prepare(image, image_size) for image in source.images(position)]))
                 positions.append(position)
             except DataError as error:
-                unreadable[position] = error.message
-        check_unreadable(source, len(unreadable), unreadable.values(), corrupt_limit)
+                unreadable.add(position, error.message)
         found = judge(np.stack(pixels), [source.item(p) for p in positions]) if pixels else ()
         report("items", stop, len(source))
         return positions, list(found)
 
     shares = each_once(each, range(0, len(source), batch_size), process_group)
-    unreadable = {position: why for one in process_group.collect(unreadable) for position, why in one.items()}
-    check_unreadable(source, len(unreadable), unreadable.values(), corrupt_limit)
-    if len(unreadable) == len(source):
-        raise DataError(f"{source.name}: no image can be read; {next(iter(unreadable.values()))}")
+    skipped = UnreadableItems(source, corrupt_limit)
+    for one in process_group.collect(unreadable.found):
+        skipped.merge(one)
+    if process_group.rank == 0:
+        skipped.log()
     positions = tuple(position for share, _ in shares for position in share)
-    return Measured(positions, tuple(one for _, share in shares for one in share), len(unreadable))
+    return Measured(positions, tuple(one for _, share in shares for one in share), skipped.count)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cbalign.data.progress import Report
-from cbalign.data.source import PairSource
+from cbalign.data.items import Pair
+from cbalign.data.progress import ProgressCallback
+from cbalign.data.source import Source
 from cbalign.encoders import Encoder, FloatArray, IntArray, TextFeatures
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.features import EncodedGallery, load_images
@@ -29,13 +30,13 @@ class PairScores:
 
 def score_pairs(
     encoder: Encoder,
-    source: PairSource,
+    source: Source[Pair],
     encoded: EncodedGallery,
     texts_of_images: IntArray,
     images_of_texts: IntArray,
     *,
     batch_size: int,
-    report: Report,
+    report: ProgressCallback,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> PairScores:
     """Score the union of both directions' candidates.

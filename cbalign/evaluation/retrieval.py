@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cbalign.data.progress import Report
-from cbalign.data.source import Gallery, PairSource, gallery
+from cbalign.data.items import Pair
+from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.data.source import Gallery, Source, gallery
 from cbalign.encoders import Encoder, FloatArray, require_encoder
 from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.codes import CodebookUse, assign_all
-from cbalign.evaluation.evaluator import no_report
 from cbalign.evaluation.features import EncodedGallery, encode_gallery
 from cbalign.evaluation.metrics import Direction
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
@@ -56,10 +56,10 @@ class RetrievalEvaluator:
     def evaluate(
         self,
         model: Encoder,
-        source: PairSource,
+        source: Source[Pair],
         *,
         corrupt_limit: float = 0.0,
-        report: Report = no_report,
+        report: ProgressCallback = no_progress,
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> tuple[RetrievalResult, ...]:
         """Measure retrieval; see `evaluate_retrieval`."""
@@ -78,11 +78,11 @@ class RetrievalEvaluator:
 
 def evaluate_retrieval(
     encoder: Encoder,
-    source: PairSource,
+    source: Source[Pair],
     section: RetrievalEvaluation,
     *,
     corrupt_limit: float = 0.0,
-    report: Report = no_report,
+    report: ProgressCallback = no_progress,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[RetrievalResult, ...]:
     """Evaluate a model on one source, one result per protocol of the section.
@@ -91,7 +91,7 @@ def evaluate_retrieval(
         encoder: the model.
         source: images and captions.
         section: which protocols, how many candidates, how many resamples.
-        corrupt_limit: share of the images that may be unreadable (`data.corrupt_limit`); they are left out.
+        corrupt_limit: share of the pairs whose images may be unreadable (`data.corrupt_limit`); they are skipped.
         report: progress callback.
         process_group: the processes that share the encoding and matching; all get the results of one.
 
@@ -145,11 +145,11 @@ def evaluate_retrieval(
 
 def _reranked(
     encoder: Encoder,
-    source: PairSource,
+    source: Source[Pair],
     encoded: EncodedGallery,
     dual: _BothWays,
     batch_size: int,
-    report: Report,
+    report: ProgressCallback,
     process_group: ProcessGroup,
 ) -> _BothWays:
     texts_of_images, images_of_texts = dual.image_to_text.candidates, dual.text_to_image.candidates
@@ -190,11 +190,11 @@ def _check_parts(encoder: Encoder, section: RetrievalEvaluation) -> None:
         raise UsageError("code needs a codebook, and this model has none", remedy="Leave code out of the protocols.")
 
 
-def _fingerprint(source: PairSource, pairs: Gallery) -> str:
+def _fingerprint(source: Source[Pair], pairs: Gallery) -> str:
     """Equal for galleries of the same images, named alike, and the same captions, in the same order."""
     digest = hashlib.sha256()
     for entry in pairs.image_entries:
-        digest.update(f"{source.entry(int(entry)).image_key}\n".encode("utf-8", "replace"))
+        digest.update(f"{source.item(int(entry)).image_key}\n".encode("utf-8", "replace"))
     for image, caption in zip(pairs.caption_image, pairs.captions):
         digest.update(f"{image} {caption}\n".encode("utf-8", "replace"))
     return digest.hexdigest()[:16]

@@ -19,6 +19,7 @@ from cbalign.experiment.fields import Choice, settings
 from cbalign.experiment.files import DISK, Files
 from cbalign.experiment.reader import read_node
 from cbalign.experiment.recipes import recipes
+from cbalign.experiment.shorthand import expand, expand_section
 from cbalign.experiment.suggestions import did_you_mean
 
 MAX_EXTENDS = 16
@@ -76,7 +77,7 @@ def with_patch(composition: Composition, path: Path, root: Choice) -> Compositio
     Raises:
         InvalidSpec: the file is missing or no patch.
     """
-    node = _read_spec(path, DISK)
+    node = _read_spec(path, DISK, root)
     body = node.without(EXTENDS, EXPECTS, PROFILES)
     return Composition(
         merge(composition.tree, body, root),
@@ -86,7 +87,7 @@ def with_patch(composition: Composition, path: Path, root: Choice) -> Compositio
     )
 
 
-def _read_spec(path: Path, files: Files) -> MapNode:
+def _read_spec(path: Path, files: Files, root: Choice) -> MapNode:
     source = files.read(path)
     node = read_node(source)
     if node is None:
@@ -94,7 +95,18 @@ def _read_spec(path: Path, files: Files) -> MapNode:
     if not isinstance(node, MapNode):
         what = "a list" if isinstance(node, ListNode) else "a single value"
         raise InvalidSpec([Diagnostic(f"a spec is made of `name: value` entries, this is {what}", node.place)])
-    return node
+    return _expanded(node, root)
+
+
+def _expanded(node: MapNode, root: Choice) -> MapNode:
+    """A file's settings, and those in its `expects` and `profiles`, without shorthand."""
+    entries = dict(expand_section(node, root).entries)
+    if isinstance(expects := node.get(EXPECTS), MapNode):
+        entries[EXPECTS] = Entry(node.entries[EXPECTS].key, expand_section(expects, root))
+    if isinstance(profiles := node.get(PROFILES), MapNode):
+        overlays = {name: Entry(each.key, expand(each.value, root)) for name, each in profiles.entries.items()}
+        entries[PROFILES] = Entry(node.entries[PROFILES].key, MapNode(overlays, profiles.place))
+    return MapNode(entries, node.place)
 
 
 def _expectations(node: MapNode, below: MapNode) -> tuple[Expectation, ...]:
@@ -173,7 +185,7 @@ class _Composer:
 
     def file(self, path: Path, inside: tuple[Path, ...]) -> Composition:
         """A file with all that it extends; what many others extend is composed once."""
-        node = _read_spec(path, self.files)
+        node = _read_spec(path, self.files, self.root)
         source = node.place.source
         here = source.path.resolve() if source.path else Path("-")
         if here not in self._done:

@@ -163,6 +163,9 @@ class _Walk:
         self, values: Sequence[object], setting: Setting, path: str, paths: Sequence[str], effect: Effect | None
     ) -> list[Difference]:
         own = effect or setting.effect or Effect.TRAINING
+        if setting.absent:
+            parts = [value if isinstance(value, Section) else None for value in values]
+            return self.sections(parts, f"{path}.", [f"{p}." for p in paths], effect or setting.effect)
         if _all_sections(values):
             return self.sections(values, f"{path}.", [f"{p}." for p in paths], effect or setting.effect)
         if isinstance(setting.shape, Items) and all(isinstance(value, tuple) for value in values):
@@ -171,7 +174,7 @@ class _Walk:
             if self.same is not None:
                 self.same.append(self.difference(values, setting, path, paths, own))
             return []
-        if setting.switch and any(value == 0 for value in values):
+        if setting.switch and any(value == 0 or value is _ABSENT for value in values):
             own = min(own, setting.switch, key=lambda e: e.severity)
         return [self.difference(values, setting, path, paths, own)]
 

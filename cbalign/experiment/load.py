@@ -22,7 +22,9 @@ from cbalign.experiment.mistakes import explain_mistakes
 from cbalign.experiment.normalise import missing_files, normalise
 from cbalign.experiment.overrides import apply_override, parse_override
 from cbalign.experiment.recipes import display_name, find_spec, recipes
+from cbalign.experiment.requirements import unmet_requirements
 from cbalign.experiment.suggestions import did_you_mean
+from cbalign.experiment.unions import report_unusable_parts
 
 ROOT = Choice({"": Experiment})
 
@@ -130,6 +132,7 @@ def _validated(
     tree: MapNode, variables: Mapping[str, str], check_files: bool, refused: Sequence[Diagnostic]
 ) -> tuple[Experiment, MapNode]:
     mistakes: list[Diagnostic] = []
+    report_unusable_parts()
     interpolated = interpolate(tree, variables, mistakes)
     assert isinstance(interpolated, MapNode), "interpolation keeps the shape of a tree"
     tree, paths = normalise(interpolated, ROOT)
@@ -141,6 +144,7 @@ def _validated(
         # Where data lie on some other machine does not matter here.
         elsewhere = [named.node.place for named in paths]
         mistakes = [mistake for mistake in mistakes if mistake.place not in elsewhere]
+    mistakes.extend(unmet_requirements(tree))
     mistakes.extend(refused)
     try:
         experiment = Experiment.model_validate_json(json.dumps(plain_data(tree)))

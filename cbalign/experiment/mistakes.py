@@ -11,6 +11,8 @@ from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find, settings
 from cbalign.experiment.suggestions import did_you_mean, meant_setting
+from cbalign.experiment.unions import unusable_part, usable
+from cbalign.parts.registry import KINDS, Kind
 from cbalign.parts.section import RuleError, Section
 
 Steps = tuple[str | int, ...]
@@ -124,6 +126,7 @@ class _Explanation:
         whole = self.root.section()
         if self.target.owner is not None and whole is not None:
             hint = meant_setting(whole, self.target.owner, _without_positions(above), str(name))
+        hint = part_hint(_kind_of_keys(self.target.owner), str(name), hint)
         where = f"`{path}` has" if path else "a spec has"
         place = place_of(self.tree, self.target.steps, key=True)
         return self._say(f"{where} no setting `{name}`", place=place, hint=hint)
@@ -170,7 +173,7 @@ class _Explanation:
             return self._say(f"`{self.target.path}` lacks `{key}`: {_or(names)}", place=place)
         given = _given(node)
         word = str(node.value) if isinstance(node, ScalarNode) else ""
-        hint = did_you_mean(word, names)
+        hint = part_hint(_kind_of(choice), word, did_you_mean(word, names))
         message = f"`{'.'.join(map(str, steps))}` is {_or(names)}, not {given}"
         return self._say(message, place=place_of(self.tree, steps), hint=hint)
 
@@ -184,7 +187,11 @@ class _Explanation:
         if isinstance(node, ScalarNode) and node.value is None:
             message = f"`{self.target.path}` is empty, it is {wants} with settings of its own"
             return self._say(message, hint="remove the line to have its defaults")
-        hint = "put `- ` before each of its items" if wants.startswith("a list") and isinstance(node, MapNode) else None
+        hint = None
+        if wants.startswith("a list") and isinstance(node, MapNode):
+            hint = "put `- ` before each of its items"
+        elif wants.startswith("a list") and isinstance(node, ScalarNode) and isinstance(node.value, str):
+            hint = f"write `[{node.value}]`"
         return self._say(f"`{self.target.path}` is {wants}, not {_given(node)}", hint=hint)
 
     def _value(self, leaf: Leaf) -> Diagnostic:
@@ -200,7 +207,11 @@ class _Explanation:
             limit = context.get("max_length", context.get("min_length"))
             return self._say(f"`{path}` is {limit} character{'s' * (limit != 1)} long, not {_given(node)}")
         message = f"`{path}` is {leaf.wording()}, not {_given(node)}"
-        return self._say(message, hint=self._value_hint(leaf, node))
+        hint = self._value_hint(leaf, node)
+        if isinstance(node, ScalarNode) and isinstance(node.value, str):
+            kind = _kind_of_key(self.target.owner, self.target.steps) or _kind_of_choices(leaf)
+            hint = part_hint(kind, node.value, hint)
+        return self._say(message, hint=hint)
 
     def _value_hint(self, leaf: Leaf, node: Node | None) -> str | None:
         if not isinstance(node, ScalarNode):
@@ -232,6 +243,51 @@ class _Explanation:
             if _number(bare.replace("_", "").replace(",", "")):
                 return f"write `{bare.replace('_', '').replace(',', '')}`"
         return did_you_mean(value, [str(choice) for choice in leaf.choices])
+
+
+def part_hint(kind: Kind | None, name: str, hint: str | None) -> str | None:
+    """What to do about a name that is no part of a kind.
+
+    Args:
+        kind: the kind; None if the name is not that of a part.
+        name: as the spec has it.
+        hint: what else is known.
+    """
+    if kind is None or not name:
+        return hint
+    if (part := unusable_part(kind, name)) is not None:
+        return f"{part.origin} has it, but it is not used: {part.reason}"
+    if hint is None:
+        return f"`cbalign ls --parts` lists the installed {kind.plural}"
+    return f"{hint}; `cbalign ls --parts` lists the installed {kind.plural}" if hint.startswith("it has ") else hint
+
+
+def _kind_of(choice: Choice | None) -> Kind | None:
+    """The kind of the parts that a setting is one of."""
+    sections = tuple(choice.variants.values()) if choice else ()
+    return next((kind for kind in KINDS if kind.key and any(issubclass(s, kind.base) for s in sections)), None)
+
+
+def _kind_of_key(owner: type[Section] | None, steps: Steps) -> Kind | None:
+    """The kind of parts that a setting names, where only one part of the kind is installed."""
+    if owner is None:
+        return None
+    return next((kind for kind in KINDS if kind.key and issubclass(owner, kind.base) and steps[-1] == kind.key), None)
+
+
+def _kind_of_keys(owner: type[Section] | None) -> Kind | None:
+    """The kind of the parts that are the settings of a section, by their names."""
+    if owner is None:
+        return None
+    shapes = [setting.shape for setting in settings(owner).values()]
+    sections = [section for shape in shapes if isinstance(shape, Choice) for section in shape.variants.values()]
+    return next((kind for kind in KINDS if not kind.key and any(issubclass(s, kind.base) for s in sections)), None)
+
+
+def _kind_of_choices(leaf: Leaf) -> Kind | None:
+    """The kind of the parts whose names a value is one of."""
+    keyless = (kind for kind in KINDS if not kind.key)
+    return next((kind for kind in keyless if leaf.choices and set(leaf.choices) == set(usable(kind))), None)
 
 
 _STARTERS = {

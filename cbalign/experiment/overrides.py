@@ -11,6 +11,7 @@ from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
 from cbalign.experiment.document import Data, Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, find, settings
 from cbalign.experiment.reader import read_node
+from cbalign.experiment.shorthand import expand
 from cbalign.experiment.suggestions import meant_setting
 
 _FORM = re.compile(r"(?P<sign>[+~]?)(?P<path>[^=]*?)(?P<equals>=)?(?(equals)(?P<value>.*))\Z", re.DOTALL)
@@ -133,6 +134,8 @@ class _Change:
     def at(self, node: Node | None, shape: Shape | None, depth: int, setting: Setting | None = None) -> Node | None:
         """The node at `depth` steps into the path, changed; `None` takes it away."""
         steps, value = self.override.steps, self.override.value
+        if value is not None and depth == len(steps):
+            value = expand(value, shape)
         if depth == len(steps):
             match self.override.operation:
                 case "set" if isinstance(value, MapNode) and isinstance(node, MapNode):
@@ -182,8 +185,9 @@ class _Change:
 
     def _appended(self, node: Node | None, setting: Setting | None) -> Node:
         _, place = self.override.steps[-1]
-        value = self.override.value
-        assert value is not None, "the form +path=value has a value"
+        assert self.override.value is not None, "the form +path=value has a value"
+        shape = setting.shape.item if setting is not None and isinstance(setting.shape, Items) else None
+        value = expand(self.override.value, shape)
         if node is None and setting is not None and isinstance(setting.default, list):
             node = _node_of(setting.default, place)
         if node is None and setting is not None and isinstance(setting.shape, Leaf) and setting.shape.item:

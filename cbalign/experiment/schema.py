@@ -40,6 +40,8 @@ _PROFILES: Schema = {
 def json_schema() -> Schema:
     """JSON Schema 2020-12 of a spec file."""
     schema: Schema = Experiment.model_json_schema(mode="validation")
+    kinds = {f"#/$defs/{name}": kind for name, part in schema["$defs"].items() if (kind := _kind(part)) is not None}
+    schema = _with_shorthand(schema, kinds)
     definitions = {name: _loosened(part) for name, part in schema.pop("$defs").items()}
     whole = _loosened(schema)
     properties = whole["properties"]
@@ -57,6 +59,33 @@ def json_schema() -> Schema:
         "then": {"required": required},
         "$defs": {**definitions, "Overlay": overlay, "Reference": _REFERENCE},
     }
+
+
+def _kind(part: Schema) -> str | None:
+    """The kind that a section has by the language's convention: the only choice of its first setting."""
+    first = next(iter(part.get("properties", {}).values()), {})
+    kind = first.get("const")
+    return kind if isinstance(kind, str) else None
+
+
+def _with_shorthand(part: Any, kinds: dict[str, str]) -> Any:
+    """The same with the name of a kind allowed in place of a section.
+
+    Args:
+        part: a part of a schema.
+        kinds: the kind of each section that has one, by reference.
+    """
+    if isinstance(part, list):
+        return [_with_shorthand(item, kinds) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "discriminator" in part and "oneOf" in part:
+        rest = {key: value for key, value in part.items() if key not in ("discriminator", "oneOf")}
+        return {"anyOf": [{"enum": list(part["discriminator"]["mapping"])}, *part["oneOf"]], **rest}
+    if part.get("$ref") in kinds:
+        rest = {key: value for key, value in part.items() if key != "$ref"}
+        return {"anyOf": [{"enum": [kinds[part["$ref"]]]}, {"$ref": part["$ref"]}], **rest}
+    return {key: _with_shorthand(value, kinds) for key, value in part.items()}
 
 
 def _loosened(part: Any) -> Any:

@@ -100,7 +100,7 @@ def _anywhere(root: type[Section], here: list[str], name: str) -> str | None:
     near = closest(name, leaves)
     if near and _likeness(name, near) > 0.8:
         return f"did you mean `{leaves[near].replace('.[]', '')}`?"
-    return f"it has {', '.join(here)}" if len(here) <= 12 else None
+    return f"it has {', '.join(here)}" if len(here) <= 16 else None
 
 
 def _likeness(word: str, other: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache, reduce
 from operator import or_
 from typing import Annotated, Any
@@ -11,6 +12,8 @@ from pydantic import Field
 from cbalign.experiment.fields import settings
 from cbalign.parts.part import Part
 from cbalign.parts.registry import BrokenPart, Kind, registry
+
+_log = logging.getLogger("cbalign.parts")
 
 
 def union(kind: Kind) -> Any:
@@ -38,6 +41,18 @@ def unusable() -> tuple[BrokenPart, ...]:
         if not part.origin.is_own and (reason := _inexpressible(part.section)) is not None
     ]
     return (*registry().broken, *inexpressible)
+
+
+@cache
+def report_unusable_parts() -> None:
+    """Log a warning for each part of an installed distribution that is not used; once in a process."""
+    for part in unusable():
+        _log.warning("%s", part)
+
+
+def unusable_part(kind: Kind, name: str) -> BrokenPart | None:
+    """The part of this kind and name that an installed distribution provides and that is not used, if there is one."""
+    return next((part for part in unusable() if part.group == kind.name and part.name == name), None)
 
 
 def _inexpressible(section: type[Part]) -> str | None:

@@ -1,7 +1,7 @@
-"""From a run directory to a bundle that is either complete and proven, or not there.
+"""Export a run to a bundle that is either complete and compared with PyTorch, or does not exist.
 
-A bundle whose graphs do not compute what the model computes is kept beside its name as `<name>.failed`, with
-`parity.json` and without a manifest: there to be looked into, impossible to use by mistake.
+If a graph does not compute what the model computes, the files are renamed to `<name>.failed`, with `parity.json` and
+without a manifest: they can be inspected, but not used by mistake.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from torch import nn
 
-from cbalign.data.open_items import open_items
+from cbalign.data.source import open_source
 from cbalign.engine.device import choose_device
-from cbalign.engine.files import new_folder, storage_errors
+from cbalign.engine.files import new_folder, replace_folder, storage_errors
 from cbalign.engine.lineage import seen, to_facts
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run, open_run
 from cbalign.errors import ParityError, UsageError
 from cbalign.experiment.dump import dump_yaml, fingerprint
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.export import ExportSection, Precision
+from cbalign.experiment.export import ExportSection
 from cbalign.experiment.load import load_experiment
+from cbalign.experiment.requirements import plugins, with_requirements
 from cbalign.export.card import model_card
 from cbalign.export.graph import write_graph
 from cbalign.export.opset import resolve_opset
@@ -33,6 +34,7 @@ from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.export.precision import require_precision, write_precision
 from cbalign.export.proof import prove
 from cbalign.export.subject import Exportable
+from cbalign.export.targets import TargetRequest, merged, require_free, require_graphs, write_target
 from cbalign.runtime.bundle import (
     CARD,
     GOLDEN,
@@ -45,6 +47,7 @@ from cbalign.runtime.bundle import (
     list_files,
 )
 from cbalign.runtime.machine import installed
+from cbalign.runtime.precisions import REFERENCE, precision_section
 from cbalign.runtime.session import Session
 from cbalign.runtime.signatures import SIGNATURES, required
 
@@ -66,18 +69,20 @@ _TRACED = ".traced"
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and how closely it computes what PyTorch computes."""
+    """A bundle, how closely it computes what PyTorch computes, and the targets that were made from it."""
 
     folder: Path
     manifest: BundleManifest
     parity: ParityReport
+    targets: Mapping[str, Path] = field(default_factory=dict)  # folder by kind
 
 
 def export_run(
     run_folder: Path,
     output: Path | None = None,
     *,
-    precisions: Sequence[Precision] = (),
+    precisions: Sequence[str] = (),
+    targets: Sequence[TargetRequest] = (),
     force: bool = False,
     report: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
@@ -87,13 +92,14 @@ def export_run(
         run_folder: the run directory.
         output: folder of the bundle; `exports/<name of the experiment>` when left out.
         precisions: instead of the spec's.
-        force: replace a bundle that is there.
-        report: told what is being done.
+        targets: in addition to the spec's.
+        force: replace an existing bundle and existing targets.
+        report: progress callback.
 
     Raises:
-        UsageError: `output` is there already and `force` is not given, or is something else than a bundle.
+        UsageError: `output` or the folder of a target exists and `force` is not given, or it is something else.
         CheckpointError: the run has no checkpoint, or it is damaged.
-        DeviceError: nothing here runs a precision.
+        DeviceError: this machine cannot run a precision.
         ParityError: a graph does not compute what PyTorch computes.
         StorageError: a file cannot be written.
     """
@@ -101,32 +107,46 @@ def export_run(
     loaded = load_experiment(run.resolved, check_files=False).experiment
     target = output or Path("exports") / loaded.name
     if target.exists() and not force:
-        raise UsageError(f"{target} is there already", remedy="Add --force to replace it, or choose another --output.")
+        raise UsageError(f"{target} already exists", remedy="Add --force to replace it, or choose another --output.")
     if target.exists() and not is_bundle(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError(f"{target} is no bundle; --force replaces bundles only", remedy="Choose another --output.")
+        raise UsageError(f"{target} is not a bundle; --force replaces only bundles", remedy="Choose another --output.")
+    requests = merged(loaded.export.targets, targets)
+    for request in requests:
+        require_free(request.output(target), force=force)
     wanted = tuple(dict.fromkeys(precisions)) or loaded.export.precisions
-    for precision in wanted:
-        require_precision(precision)
+    sections = [precision_section(name) for name in wanted]
+    for section in sections:
+        require_precision(section)
     opset = resolve_opset(loaded.export.opset)
     checkpoint = run.latest_checkpoint()
     report(f"loading {checkpoint}")
     subject = _open_exportable(run, loaded, checkpoint, report)
+    graphs = chosen_graphs(loaded.export, subject.graphs)
+    for request in requests:
+        require_graphs(request.section, graphs, str(run_folder))
     step = int(checkpoint.name.rpartition("-")[2])
+    parts = [type(each) for each in (*sections, *(request.section for request in requests))]
     manifest = BundleManifest(
         name=target.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=run.folder.name,
         step=step,
         spec_fingerprint=fingerprint(loaded),
-        graphs=chosen_graphs(loaded.export, subject.graphs),
+        graphs=graphs,
         precisions=wanted,
         opset=opset.version,
         opset_reason=opset.reason,
         versions=installed(_PACKAGES),
         files={},
         lineage=tuple(to_facts(seen(Manifest.read(run.manifest).facts, step, run.folder.name))),
+        plugins=plugins(loaded, parts),
     )
-    return write_bundle(subject, loaded, manifest, target, report=report)
+    exported = write_bundle(subject, with_requirements(loaded, parts), manifest, target, report=report)
+    written = {}
+    for request in requests:
+        report(f"writing the target {request.section.kind}")
+        written[request.section.kind] = write_target(request, target, force=force)
+    return replace(exported, targets=written)
 
 
 def _open_exportable(run: Run, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]) -> Exportable:
@@ -141,7 +161,7 @@ def _open_exportable(run: Run, experiment: Experiment, checkpoint: Path, report:
     model = kit.load(run, experiment, checkpoint, choose_device("cpu"))
     report("computing with PyTorch")
     data = experiment.data
-    source = open_items(data.validation or data.test or data.train, experiment.task.items)
+    source = open_source(data.validation or data.test or data.train, experiment.task.items)
     exportable: Exportable = kit.exportable(model, source)
     return exportable
 
@@ -154,14 +174,14 @@ def write_bundle(
     *,
     report: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
-    """Write a bundle under a temporary name, prove it, and give it its name; what was there is replaced.
+    """Write a bundle under a temporary name, compare it with PyTorch, and rename it over what exists.
 
     Args:
         subject: the trained model.
         experiment: what it was trained by.
-        manifest: of the bundle, its files still to be listed.
+        manifest: of the bundle, without its files.
         target: folder of the bundle.
-        report: told what is being done.
+        report: progress callback.
 
     Raises:
         ParityError: a graph does not compute what PyTorch computes; the files are at `<target>.failed`.
@@ -172,8 +192,9 @@ def write_bundle(
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
     with new_folder(fresh) as folder:
-        # The other precisions are made from float32 and judged beside it, whether or not it stays.
-        made = replace(manifest, precisions=("fp32", *(p for p in manifest.precisions if p != "fp32")))
+        # The other precisions are made from the reference and compared with it, whether or not it is kept.
+        reduced = [precision for precision in manifest.precisions if precision != REFERENCE]
+        made = replace(manifest, precisions=(REFERENCE, *reduced))
         _write_graphs(subject, made, folder, report)
         subject.tokenizer.save(folder)
         subject.write_assets(folder)
@@ -181,17 +202,15 @@ def write_bundle(
         (folder / SPEC).write_text(dump_yaml(experiment), encoding="utf-8")
         _write_manifest(folder, made)
         parity = _prove(subject, folder, made, target, report)
-        reduced = [precision for precision in manifest.precisions if precision != "fp32"]
         subject.write_golden({each: Session.open(folder, precision=each) for each in reduced}, folder / GOLDEN)
-        if "fp32" not in manifest.precisions:
-            shutil.rmtree(folder / "fp32")
+        if REFERENCE not in manifest.precisions:
+            shutil.rmtree(folder / REFERENCE)
         listed = replace(manifest, files=list_files(folder))
-        training_data = open_items(experiment.data.train, experiment.task.items).describe()
+        training_data = open_source(experiment.data.train, experiment.task.items).describe()
         card = model_card(listed, experiment, training_data, parity)
         (folder / CARD).write_text(card, encoding="utf-8")
         listed = _write_manifest(folder, manifest)
-    with storage_errors(target):
-        _replace(target, fresh)
+    replace_folder(target, fresh)
     return Exported(target, listed, parity)
 
 
@@ -225,10 +244,10 @@ def _write_graphs(subject: Exportable, manifest: BundleManifest, folder: Path, r
             facts=facts,
         )
         for precision in manifest.precisions:
-            if precision != "fp32":
+            if precision != REFERENCE:
                 report(f"exporting the {graph} graph in {precision}")
             path = folder / precision / original.name
-            write_precision(precision, original, path, {**facts, "cbalign.precision": precision})
+            write_precision(precision_section(precision), original, path, {**facts, "cbalign.precision": precision})
     shutil.rmtree(traced)
 
 
@@ -263,12 +282,3 @@ def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
     listed = replace(manifest, files=list_files(folder))
     (folder / MANIFEST).write_bytes(listed.to_json().encode("utf-8"))
     return listed
-
-
-def _replace(target: Path, fresh: Path) -> None:
-    old = target.with_name(f".old-{target.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.rename(target, old)
-    os.rename(fresh, target)
-    shutil.rmtree(old, ignore_errors=True)

@@ -8,6 +8,7 @@ from cbalign.evaluation.table import markdown_table
 from cbalign.experiment.experiment import Experiment
 from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.runtime.bundle import BundleManifest
+from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.signatures import SIGNATURES, Port
 from cbalign.runtime.table import Table
 from cbalign.runtime.task import task_runtime
@@ -17,12 +18,6 @@ _LICENCES = {
     "all-minilm-l6-v2": "text weights all-MiniLM-L6-v2: Apache-2.0",
     "bert-base-uncased": "text weights BERT-base: Apache-2.0",
     "deit_base_patch16_224": "image weights DeiT-B/16: Apache-2.0",
-}
-_PURPOSE = {
-    "fp32": "everywhere",
-    "fp16": "GPUs; matrix products in float16, softmax, norms and codes in float32",
-    "bf16": "GPUs; matrix products in bfloat16, softmax, norms and codes in float32",
-    "int8": "CPUs, best with VNNI or similar; weights of matrix products in int8, codes in float32",
 }
 
 
@@ -85,9 +80,10 @@ def _parity_table(manifest: BundleManifest, reports: Sequence[PrecisionReport]) 
     for report in reports:
         size = sum(f.size for name, f in manifest.files.items() if name.startswith(f"{report.precision}/"))
         tight = report.tightest
+        purpose = precision_section(report.precision).purpose
         checks = f"{len(report.checks)} passed, on {report.device}"
         closest = f"{tight.graph}: {tight.quantity}, {tight.error:.2g} of {tight.limit:.2g}"
-        rows.append((report.precision, _PURPOSE[report.precision], f"{size / 1e6:.1f} MB", checks, closest))
+        rows.append((report.precision, purpose, f"{size / 1e6:.1f} MB", checks, closest))
     return Table.of(("precision", "for", "size", "comparisons", "closest to its limit"), rows, right=(2, 3)).markdown()
 
 
@@ -99,11 +95,8 @@ def _limits(manifest: BundleManifest, experiment: Experiment) -> list[str]:
         "What the training data show too rarely, or wrongly, the model has learned so. It is not made for decisions "
         "about people.",
     ]
-    if "int8" in manifest.precisions:
-        limits.append(
-            "int8 has one scale for the activations of a batch: an item's vector changes slightly with its neighbours."
-        )
-    return limits
+    caveats = (precision_section(name).caveat for name in manifest.precisions)
+    return [*limits, *filter(None, caveats)]
 
 
 def _graph_line(graph: str) -> str:

@@ -1,4 +1,4 @@
-"""A float32 graph in half precision: products in float16 or bfloat16, islands of float32 where that overflows.
+"""Convert a float32 graph to half precision, with islands of float32 where that would overflow.
 
 Products, sums and whatever only moves numbers are computed in half; softmax, norms, pooling and all other operators
 stay in float32, with casts between. Inputs and outputs keep their types, so one runtime serves all precisions.
@@ -8,13 +8,9 @@ stay in float32, with casts between. Inputs and outputs keep their types, so one
 
 from __future__ import annotations
 
-from typing import Literal
-
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
-
-Half = Literal["fp16", "bf16"]
 
 _PRODUCTS = {"MatMul", "Gemm", "Conv", "Attention"}
 _MOVES = {"Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Concat", "Gather", "Expand", "Identity", "Split"}
@@ -25,7 +21,7 @@ _DTYPE = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 _NUMPY = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 
 
-def to_half(model: ir.Model, precision: Half) -> None:
+def to_half(model: ir.Model, precision: str) -> None:
     """Convert a float32 graph in place.
 
     Args:
@@ -38,7 +34,7 @@ def to_half(model: ir.Model, precision: Half) -> None:
 class _Converter:
     """Walks a graph once; remembers each value's other version, so that it is cast at most once each way."""
 
-    def __init__(self, graph: ir.Graph, precision: Half) -> None:
+    def __init__(self, graph: ir.Graph, precision: str) -> None:
         self.graph = graph
         self.dtype = _DTYPE[precision]
         self.numpy = _NUMPY[precision]

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from cbalign.encoders import FloatArray
 from cbalign.errors import BundleError, DivergenceError
 from cbalign.evaluation.result import Result
-from cbalign.export.parity import LIMITS, RUNGS, Check, Feed, Limits, Measure, PrecisionReport, Rung
+from cbalign.export.parity import RUNGS, Check, Feed, Limits, Measure, PrecisionReport, Rung
+from cbalign.runtime.precisions import precision_section
 
 Part: TypeAlias = tuple[str, Callable[[], None]]
 """What the report calls a part of a comparison, and what makes its checks."""
@@ -39,7 +40,7 @@ class Ladder(ABC):
 
     def __init__(self, precision: str, report: Callable[[str], None]) -> None:
         self.precision = precision
-        self.limits: Limits = LIMITS[precision]
+        self.limits: Limits = Limits.of(precision_section(precision).limits)
         self.failing: dict[str, Feed] = {}
         """Inputs of the first comparison with PyTorch that failed, by graph."""
         self._report = report

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from cbalign.encoders import FloatArray
 from cbalign.errors import ParityError
 from cbalign.evaluation.result import Result
+from cbalign.parts.kinds import ParityLimits
 from cbalign.runtime.document import json_document
+from cbalign.runtime.precisions import REFERENCE
 
 Rung = Literal["checker", "torch", "independence", "inputs", "codes", "task"]
 RUNGS: tuple[Rung, ...] = get_args(Rung)
@@ -51,27 +53,25 @@ def distance(found: FloatArray, expected: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one precision may be off by. `measure` applies to tokens and embeddings, `difference` to scores.
+    """The `ParityLimits` of a precision with the measure as a function; `difference` always applies to scores.
 
-    The codebook graph is float32 in every precision and held to `CODEBOOK`.
+    The codebook graph is float32 in every precision and has the limit `CODEBOOK`.
     """
 
     measure: Measure
     tokens: float
     embedding: float
     scores: float
-    codes: float  # share of vectors with another code, from pixels and words on
+    codes: float  # share of vectors with another code, computed from pixels and texts
     recall: float  # points
 
+    @classmethod
+    def of(cls, declared: ParityLimits) -> Limits:
+        """The limits that a precision declares."""
+        measure = {"difference": difference, "distance": distance}[declared.measure]
+        return cls(measure, declared.tokens, declared.embedding, declared.scores, declared.codes, declared.recall)
 
-# Those of int8 are wide, for outliers of a text tower put the worst token 0.4 off where no recall is lost: they tell a
-# broken graph, at 1 and more. Whether a model bears int8 is what retrieval says.
-LIMITS = {
-    "fp32": Limits(difference, tokens=1e-4, embedding=1e-4, scores=1e-3, codes=0.005, recall=0.3),
-    "fp16": Limits(distance, tokens=0.02, embedding=0.01, scores=0.03, codes=0.02, recall=0.5),
-    "bf16": Limits(distance, tokens=0.1, embedding=0.05, scores=0.15, codes=0.1, recall=1.0),
-    "int8": Limits(distance, tokens=0.6, embedding=0.25, scores=0.3, codes=0.15, recall=1.0),
-}
+
 CODEBOOK = 1e-4
 """Greatest `difference` of probabilities and prototypes."""
 
@@ -138,12 +138,14 @@ class PrecisionReport:
         raise ParityError(
             f"{self.precision}: the {first.graph} graph does not compute what PyTorch computes: {first.quantity} "
             f"{off} ({len(self.failed)} of {len(self.checks)} comparisons failed){where}",
-            remedy=_REMEDY if self.precision == "fp32" else _REMEDY_REDUCED,
+            remedy=_REMEDY if self.precision == REFERENCE else _REMEDY_REDUCED,
         )
 
 
 _REMEDY = "Try another export.opset, or report it: parity.json has every comparison."
-_REMEDY_REDUCED = "Leave this precision out of export.precisions: the model does not bear it. parity.json says more."
+_REMEDY_REDUCED = (
+    "Leave this precision out of export.precisions: it changes this model too much. parity.json lists every comparison."
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From a float32 graph as it was exported to the file of one precision, with the same inputs and outputs."""
+"""Convert a float32 graph to the precision of a section, with the same inputs and outputs."""
 
 from __future__ import annotations
 
@@ -12,58 +12,49 @@ import onnx_ir as ir
 import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from cbalign.errors import DeviceError
-from cbalign.experiment.export import Precision
+from cbalign.errors import DeviceError, PartError
 from cbalign.export.graph import INLINE_LIMIT, save_graph
 from cbalign.export.half import to_half
 from cbalign.export.widen import widen_hidden
+from cbalign.parts import PrecisionSection
+from cbalign.parts.part import call_part, describe
 from cbalign.runtime.placement import find_device, quiet
 
 KEPT = frozenset({"codebook"})
-"""Graphs that are float32 in every precision: near ties between codes would fall the other way, for few bytes."""
+"""Graphs that stay float32 in every precision: rounding would flip near ties between codes, and they are small."""
 
 _BF16_PROBE = """<ir_version: 10, opset_import: ["" : 20]>
 product (bfloat16[m,n] a, bfloat16[n,k] b) => (bfloat16[m,k] c) { c = MatMul (a, b) }"""
 
 
-def require_precision(precision: Precision) -> None:
-    """Refuse a precision that nothing here can run, and so nothing here can prove.
+def require_precision(precision: PrecisionSection) -> None:
+    """Refuse a precision that this machine cannot run, because its graphs could not be checked.
 
     Raises:
-        DeviceError: no provider of the installed onnxruntime multiplies in bfloat16 on this machine.
+        DeviceError: as the precision's `requires` raises it.
     """
-    if precision != "bf16":
-        return
-    quiet()
-    device = find_device("auto")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        model = onnx.parser.parse_model(_BF16_PROBE).SerializeToString()
-        onnxruntime.InferenceSession(model, options, providers=device.providers())
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise DeviceError(
-            f"bf16 graphs cannot run here: onnxruntime {onnxruntime.__version__} has no bfloat16 product on "
-            f"{device.provider}, so they could not be compared with PyTorch",
-            remedy="Use fp16 in export.precisions, or export on a machine with a GPU that computes in bfloat16.",
-        ) from error
+    if precision.requires is not None:
+        call_part(type(precision), precision.requires, precision)
 
 
 def write_precision(
-    precision: Precision,
+    precision: PrecisionSection,
     original: Path,
     path: Path,
     facts: Mapping[str, str],
     inline_limit: int = INLINE_LIMIT,
 ) -> None:
-    """Write a float32 graph, as it was exported, in one precision.
+    """Convert an exported float32 graph to a precision and save it.
 
     Args:
-        precision: which; fp32 is made faster on CPUs.
+        precision: the target precision.
         original: the float32 graph; another file than `path`.
         path: of the new file; weights too large for it go to `<path>.data`.
         facts: metadata of the file.
         inline_limit: most bytes of weights within the file.
+
+    Raises:
+        PartError: the precision's builder returns something else than a graph.
     """
     if original.stem in KEPT:
         shutil.copyfile(original, path)
@@ -71,31 +62,43 @@ def write_precision(
         if weights.exists():
             shutil.copyfile(weights, path.with_name(weights.name))
         return
-    if precision == "int8":
-        model = _quantised(original)
-    else:
-        model = ir.load(original)
-        if precision == "fp32":
-            widen_hidden(model)
-        else:
-            to_half(model, precision)
+    model = precision.build(original)
+    if not isinstance(model, ir.Model):
+        raise PartError(
+            f"{describe(type(precision))} builds {precision.builds}, which returned {type(model).__name__} instead of "
+            "an onnx_ir.Model",
+        )
     save_graph(model, path, facts, inline_limit)
 
 
-def _quantised(path: Path) -> ir.Model:
-    """Weights of matrix products as int8, a scale per column; activations are quantised as they come.
+def write_float32(section: PrecisionSection, original: Path) -> ir.Model:
+    """Load the float32 graph and pad its hidden layers for the caches of CPUs."""
+    model = ir.load(original)
+    widen_hidden(model)
+    return model
+
+
+def write_half(section: PrecisionSection, original: Path) -> ir.Model:
+    """Convert the graph to float16 or bfloat16, whichever the section is."""
+    model = ir.load(original)
+    to_half(model, section.name)
+    return model
+
+
+def write_int8(section: PrecisionSection, original: Path) -> ir.Model:
+    """Quantise the weights of matrix products to int8 with a scale per column; activations are quantised dynamically.
 
     Products of activations, and the small maps onto the joint space and the match score, stay in float32.
     """
-    model = onnx.load(path)
-    # The exporter's shapes do not survive the quantiser's own inference; it finds what it needs by itself.
+    model = onnx.load(original)
+    # Shapes from the exporter break the quantiser's own inference, which computes all that it needs.
     del model.graph.value_info[:]
-    # It also turns each Gemm into a product and a sum before it looks for products.
+    # The quantiser replaces each Gemm by a product and a sum before it looks for products.
     maps = [f"{node.name}_MatMul" for node in model.graph.node if node.op_type == "Gemm"]
     entry = model.metadata_props.add()
-    entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"  # or it recommends what was just done
+    entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"  # silences a hint to preprocess
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / path.name
+        target = Path(folder) / original.name
         quantize_dynamic(
             model,
             target,
@@ -109,3 +112,24 @@ def _quantised(path: Path) -> ir.Model:
         quantised = ir.load(target)
         ir.external_data.load_to_model(quantised)
     return quantised
+
+
+def require_bfloat16(section: PrecisionSection) -> None:
+    """Refuse bfloat16 where onnxruntime has no bfloat16 matrix product.
+
+    Raises:
+        DeviceError: no provider of the installed onnxruntime multiplies in bfloat16 on this machine.
+    """
+    quiet()
+    device = find_device("auto")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        model = onnx.parser.parse_model(_BF16_PROBE).SerializeToString()
+        onnxruntime.InferenceSession(model, options, providers=device.providers())
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise DeviceError(
+            f"{section.name} graphs cannot run here: onnxruntime {onnxruntime.__version__} has no bfloat16 product on "
+            f"{device.provider}, so they could not be compared with PyTorch",
+            remedy="Use fp16 in export.precisions, or export on a machine with a GPU that computes in bfloat16.",
+        ) from error

@@ -18,6 +18,7 @@ from cbalign.export.subject import Exportable
 from cbalign.export.widen import idle_bytes
 from cbalign.runtime.bundle import PREPROCESSING, BundleManifest
 from cbalign.runtime.checker import check_graph
+from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
 from cbalign.runtime.signatures import SIGNATURES
 
@@ -46,8 +47,8 @@ def prove(
     if not all(check.passed for check in checks):
         return PrecisionReport(precision, tuple(checks))
     try:
-        # int8 is for CPUs, float32 is what the CPU is the measure of; half precision is judged where it will run.
-        session = Session.open(folder, "auto" if precision in ("fp16", "bf16") else "cpu", precision)
+        # PyTorch computes the expected values on the CPU; reduced precisions are checked where they will run.
+        session = Session.open(folder, "cpu" if precision == REFERENCE else "auto", precision)
     except BundleError as error:
         checks.append(Check("checker", WHOLE, "loading", np.inf, 0.0, f"cannot be loaded: {error.message}"))
         return PrecisionReport(precision, tuple(checks))
@@ -97,8 +98,8 @@ def _check_contents(subject: Exportable, folder: Path, manifest: BundleManifest,
 def _divergence(ladder: Ladder, subject: Exportable, folder: Path, precision: str) -> str | None:
     measure, limit = ladder.limits.measure, ladder.limits.tokens
     for graph, feed in ladder.failing.items():
-        path, original = (folder / name / f"{graph}.onnx" for name in (precision, "fp32"))
-        if precision == "fp32":
+        path, original = (folder / name / f"{graph}.onnx" for name in (precision, REFERENCE))
+        if precision == REFERENCE:
             found = diverges_from_torch(subject.graphs[graph], path, SIGNATURES[graph], feed, measure, limit)
         else:
             found = diverges_from_float(original, path, SIGNATURES[graph], feed, measure, limit)

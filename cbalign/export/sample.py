@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbalign.data.image import prepare
-from cbalign.data.items import Item, ItemSource
-from cbalign.data.source import PairSource, gallery
+from cbalign.data.items import Item, Pair
+from cbalign.data.source import Source, gallery
 from cbalign.encoders import Encoder, IntArray, PixelArray
 from cbalign.errors import DataError
 from cbalign.evaluation.features import load_images
@@ -33,7 +33,7 @@ class Sample:
     texts: tuple[str, ...]
 
     @classmethod
-    def of(cls, source: PairSource, encoder: Encoder) -> Sample:
+    def of(cls, source: Source[Pair], encoder: Encoder) -> Sample:
         """The first readable images of a source, and texts of all lengths that it has.
 
         Raises:
@@ -57,7 +57,7 @@ class Sample:
         return cls(np.stack(pixels), np.array(entries), (by_length[0], long, *chosen))
 
 
-def readable_items(source: ItemSource[Item], size: int) -> tuple[tuple[int, ...], PixelArray]:
+def readable_items(source: Source[Item], size: int) -> tuple[tuple[int, ...], PixelArray]:
     """The first items whose images can be read, with these (B, n, H, W, 3), at most the largest batch.
 
     Raises:
@@ -77,7 +77,7 @@ def readable_items(source: ItemSource[Item], size: int) -> tuple[tuple[int, ...]
     return tuple(positions), np.stack(pixels)
 
 
-def texts_of_all_lengths(source: ItemSource[Item], parts: int) -> tuple[str, ...]:
+def texts_of_all_lengths(source: Source[Item], parts: int) -> tuple[str, ...]:
     """Texts that the items have, the first the shortest; the second is `parts` of them in one, too long for a model."""
     by_length = sorted({source.item(i).text for i in range(len(source))}, key=lambda text: (len(text), text))
     chosen = [by_length[i] for i in np.linspace(0, len(by_length) - 1, max(BATCHES) - 2).astype(int)]

@@ -169,18 +169,28 @@ class TaskSection(Part):
 class TargetSection(Part):
     """What else an export writes: another layout or format made from the finished bundle.
 
-    `builds` is called with (section, folder of the bundle, folder to write) and returns nothing.
+    `builds` is called with (section, folder of the bundle, empty folder to fill) and returns nothing. The folder gets
+    its name when the call returns; when it raises, nothing remains.
     """
 
     if TYPE_CHECKING:
         kind: str
 
+    identity: ClassVar[tuple[str, ...]] = ("kind",)
+    needs_graphs: ClassVar[tuple[str, ...]] = ()
+    """Graphs without which it cannot be made."""
+
+    next_step: ClassVar[str | None] = None
+    """A command for the user to run next, with `{folder}` for the folder that was written."""
+
 
 class TrackerSection(Part):
-    """Where metrics are logged.
+    """A place where metrics are logged.
 
     `builds` is called with (section, `cbalign.engine.tracker.RunInfo`) and returns a `cbalign.engine.tracker.Tracker`.
     """
+
+    identity: ClassVar[tuple[str, ...]] = ("kind",)
 
     if TYPE_CHECKING:
         kind: str
@@ -207,10 +217,21 @@ class PrecisionSection(Part):
     """A number format of exported graphs, by its `name` in `export.precisions`; it has no settings.
 
     `builds` is called with (section, path of the float32 graph as PyTorch exported it) and returns the graph in this
-    format as an `onnx_ir.Model`, with the same inputs and outputs.
+    format as an `onnx_ir.Model`, with the same inputs and outputs. `requires`, in the same form, is called with
+    (section) before an export and raises `cbalign.errors.DeviceError` where this machine cannot run such graphs.
     """
 
     name: ClassVar[str]
+    requires: ClassVar[str | None] = None
+    device: ClassVar[Literal["auto", "cpu"]] = "auto"
+    """Where its graphs run unless the user chooses a device: `auto`, a GPU if one works, or `cpu`."""
+
+    tensorrt: ClassVar[str | None] = None
+    """TensorRT's name of this precision (`FP16`); None if TensorRT cannot run its graphs."""
+
+    caveat: ClassVar[str | None] = None
+    """A limitation of its graphs, as a sentence for the model card."""
+
     purpose: ClassVar[str]
     """What it is for, in a few words, for the model card."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,8 @@ from cbalign.parts import kinds, towers
 from cbalign.parts.part import Part
 
 OWN = "cbalign"
+_RESERVED = ("active", "named")  # attributes of the `objectives` section
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Kind:
         name: of the entry points' group, behind `cbalign.`, and for messages.
         base: the class that its sections derive from.
         package: where cbalign's own are.
-        noun: what messages call one.
+        noun: what messages call one; `plural` is its plural.
         key: the setting that tells the parts of the kind apart; empty where the name of a part is a key or an item.
         required: settings that every part of the kind has.
         more_packages: further packages with parts of cbalign's own.
@@ -45,6 +48,11 @@ class Kind:
     key: str = ""
     required: tuple[str, ...] = ()
     more_packages: tuple[str, ...] = ()
+
+    @property
+    def plural(self) -> str:
+        """What messages call several."""
+        return f"{self.noun}s"
 
 
 OBJECTIVES = Kind("objectives", kinds.ObjectiveSection, "cbalign.objectives", "objective")
@@ -103,10 +111,15 @@ class InstalledPart:
     section: type[Part]
     origin: Origin
 
+    @property
+    def about(self) -> str:
+        """The first line of the section's docstring."""
+        return (self.section.__doc__ or "").strip().partition("\n")[0]
+
 
 @dataclass(frozen=True)
 class BrokenPart:
-    """A part of an installed distribution that cannot be used, and why."""
+    """A part of an installed distribution that cannot be used, with the reason."""
 
     group: str
     name: str
@@ -114,7 +127,7 @@ class BrokenPart:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.origin} offers `{self.name}` in cbalign.{self.group}, which is not used: {self.reason}"
+        return f"{self.origin}: its part `{self.name}` in cbalign.{self.group} is not used: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +157,7 @@ def registry() -> Registry:
         rivals = [o.origin for o in found if o is not part and o.name == part.name and _group(o) == group]
         rivals += [other.origin for other in own if other.kind == part.kind and other.name == part.name]
         if rivals:
-            reason = f"{' and '.join(map(str, rivals))} has one of that name; uninstall one of them"
+            reason = f"{' and '.join(map(str, rivals))} has a part of the same name; uninstall one of them"
             broken.append(BrokenPart(group, part.name, part.origin, reason))
         else:
             parts.append(part)
@@ -214,7 +227,7 @@ def _load(point: metadata.EntryPoint, of_group: tuple[Kind, ...]) -> InstalledPa
         return BrokenPart(group, point.name, origin, reason)
 
     if (wanted := _other_version(point.dist)) is not None:
-        return broken(f"it was made for {wanted}, this is cbalign {__version__}; install a version of it for this one")
+        return broken(f"it requires {wanted}, and this is cbalign {__version__}; install a version of it that fits")
     try:
         section = point.load()
     except Exception as error:  # a module of somebody else can raise anything
@@ -222,7 +235,7 @@ def _load(point: metadata.EntryPoint, of_group: tuple[Kind, ...]) -> InstalledPa
     kind = next((k for k in of_group if inspect.isclass(section) and issubclass(section, k.base)), None)
     if kind is None:
         bases = " or ".join(each.base.__name__ for each in of_group)
-        return broken(f"{point.value} is no class derived from {bases}")
+        return broken(f"{point.value} is not a class derived from {bases}")
     if (flaw := _flaw(point.name, point.value, kind, section)) is not None:
         return broken(flaw)
     return InstalledPart(kind, point.name, section, origin)
@@ -235,9 +248,12 @@ def _flaw(name: str, value: str, kind: Kind, section: type[Part]) -> str | None:
     except (TypeError, AttributeError, StopIteration) as error:
         return f"{value} has no name: {error}"
     if own_name != name:
-        return f"{value} is called `{own_name}`, its entry point `{name}`; both have to agree"
+        return f"{value} is called `{own_name}`, but its entry point `{name}`; both must agree"
+    reserved = kind == OBJECTIVES and (name in _RESERVED or hasattr(kinds.ObjectiveSection, name))
+    if not _NAME.fullmatch(name) or reserved or (kind == OBJECTIVES and not name.isidentifier()):
+        return f"`{name}` cannot be the name of a part: use other words, of lower-case letters, digits and _"
     if not isinstance(getattr(section, "builds", None), str) or ":" not in section.builds:
-        return f"{value} does not say what it builds: set `builds` to 'module:attribute'"
+        return f"{value} does not define what it builds: set `builds` to 'module:attribute'"
     if missing := [each for each in (kind.key, *kind.required) if each and each not in section.model_fields]:
         return f"{value} lacks the setting{'s' * (len(missing) > 1)} {', '.join(missing)} that every {kind.noun} has"
     return None

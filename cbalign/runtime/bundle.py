@@ -19,13 +19,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
+from typing import Any
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError, UsageError
-from cbalign.experiment.export import Precision
 from cbalign.experiment.load import load_experiment
 from cbalign.parts import TaskSection
 from cbalign.runtime.signatures import SIGNATURES
@@ -43,6 +42,7 @@ _REQUIRED = (SPEC, PREPROCESSING, TOKENIZER_FILE, SETTINGS_FILE)
 _ANEW = "Make it anew with `cbalign export`."
 _AGAIN = "Copy the bundle again, or make it anew with `cbalign export`."
 _BLOCK = 1 << 20
+_PRECISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # also a folder of the bundle
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class BundleManifest:
     step: int | None  # of the checkpoint
     spec_fingerprint: str
     graphs: tuple[str, ...]
-    precisions: tuple[Precision, ...]  # the first is used unless another is asked for
+    precisions: tuple[str, ...]  # the first is used unless another is asked for
     opset: int
     opset_reason: str
     versions: Mapping[str, str]
@@ -80,6 +80,8 @@ class BundleManifest:
     # The run and the models that it started from, with the data sets that each was trained on; None where a bundle of
     # an earlier version does not say.
     lineage: tuple[Mapping[str, Any], ...] | None = None
+    # Distributions whose parts the run or the export used, by version; without cbalign itself.
+    plugins: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The manifest as an indented JSON object, sealed."""
@@ -105,9 +107,9 @@ class BundleManifest:
             seal = str(values.pop("sha256"))
             if _digest(text.replace(seal, "", 1)) != seal:
                 raise BundleError(f"{name} is damaged or was changed: it does not fit its own SHA-256", remedy=_AGAIN)
-            for key, known in (("graphs", SIGNATURES), ("precisions", get_args(Precision))):
+            for key, is_known in (("graphs", SIGNATURES.__contains__), ("precisions", _PRECISION.fullmatch)):
                 values[key] = tuple(map(str, values[key]))
-                if unknown := [name for name in values[key] if name not in known]:
+                if unknown := [name for name in values[key] if not is_known(name)]:
                     raise ValueError(f"it lists {unknown[0]!r} under {key}")
             if values.get("lineage") is not None:
                 values["lineage"] = tuple(map(dict, values["lineage"]))
@@ -160,7 +162,7 @@ class Bundle:
             raise UsageError(f"{self.folder} has no {precision} graphs, only {has}", remedy=f"Choose one of {has}.")
         name = f"{precision}/{graph}.onnx"
         if name not in self.manifest.files:
-            raise BundleError(f"{self.folder} has no {name}", remedy="Export it: `export.graphs: all` in the spec.")
+            raise BundleError(f"{self.folder} has no {name}", remedy="Export it with `export.graphs: all` in the spec.")
         return self.folder / name
 
     @property
@@ -266,3 +268,6 @@ def _check_types(values: Mapping[str, Any]) -> None:
     for name, file in values["files"].items():
         if type(file.size) is not int or file.size < 0 or not re.fullmatch("[0-9a-f]{64}", str(file.sha256)):
             raise ValueError(f"it has no size and SHA-256 for {name}")
+    for name, version in values.get("plugins", {}).items():
+        if not isinstance(name, str) or not isinstance(version, str):
+            raise ValueError("its plugins are not versions by distribution")

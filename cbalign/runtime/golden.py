@@ -15,11 +15,9 @@ import numpy as np
 from cbalign.encoders import FloatArray, PixelArray
 from cbalign.errors import BundleError, ParityError
 from cbalign.runtime.bundle import GOLDEN
+from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.session import Session
 from cbalign.runtime.task import task_runtime
-
-TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
-"""Greatest difference, relative to the largest value: other processors round differently."""
 
 
 def write_golden(
@@ -34,11 +32,12 @@ def check_golden(session: Session) -> dict[str, float]:
     """Repeat the recorded computation; the relative difference of each output.
 
     Raises:
-        BundleError: the recording is not there or damaged, or lacks the session's precision.
-        ParityError: an output differs by more than `TOLERANCE`.
+        BundleError: the recording is missing or damaged or lacks the session's precision, or no installed distribution
+            provides that precision.
+        ParityError: an output differs by more than the tolerance of the precision.
     """
     if GOLDEN not in session.bundle.manifest.files:
-        raise BundleError(f"{session.bundle.folder} has no {GOLDEN}", remedy="Make it anew with `cbalign export`.")
+        raise BundleError(f"{session.bundle.folder} has no {GOLDEN}", remedy="Export it again with `cbalign export`.")
     pixels, texts, recorded = read_golden(session.bundle.folder / GOLDEN, session.precision)
     runtime = task_runtime(session.bundle.task)
     found = runtime.golden_outputs(runtime.open(session), pixels, texts)
@@ -47,7 +46,7 @@ def check_golden(session: Session) -> dict[str, float]:
         same_shape = name in found and found[name].shape == expected.shape
         scale = max(1.0, float(np.abs(expected).max()))
         differences[name] = float(np.abs(found[name] - expected).max()) / scale if same_shape else float("inf")
-    allowed = TOLERANCE[session.precision]
+    allowed = precision_section(session.precision, session.bundle.manifest.plugins).tolerance
     wrong = [name for name, difference in differences.items() if not difference <= allowed]
     if wrong:
         raise ParityError(

@@ -21,6 +21,7 @@ import onnxruntime
 
 from cbalign.errors import DeviceError, UsageError
 from cbalign.runtime.machine import installed
+from cbalign.runtime.precisions import REFERENCE, find_precision
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
@@ -111,10 +112,10 @@ class Placement:
         return cls(graph, MappingProxyType({name: dict(counts) for name, counts in operators.items()}))
 
 
-def find_device(asked: str, precision: str = "fp32") -> Device:
+def find_device(asked: str, precision: str = REFERENCE) -> Device:
     """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `tensorrt` names on this machine.
 
-    `auto` is a GPU if one works, but for int8, whose quantised products are kernels of the CPU.
+    `auto` is a GPU if one works, unless the precision is made for CPUs.
 
     Raises:
         UsageError: it is none of these.
@@ -125,8 +126,9 @@ def find_device(asked: str, precision: str = "fp32") -> Device:
         raise UsageError(f"no device {asked!r}", remedy="Choose auto, cpu, cuda, cuda:N or tensorrt.")
     if kind == "cpu":
         return Device("cpu")
-    if kind == "auto" and precision == "int8":
-        return Device("cpu", reason="int8 is made for CPUs")
+    section = find_precision(precision)
+    if kind == "auto" and section is not None and section.device == "cpu":
+        return Device("cpu", reason=f"{precision} is made for CPUs")
     device = Device("tensorrt" if kind == "tensorrt" else "cuda", int(number or 0))
     problem = _gpu_problem(device)
     if problem is None:

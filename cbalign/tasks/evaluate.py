@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from cbalign.data.open_items import open_items
-from cbalign.data.progress import Report
+from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.data.source import open_source, source_of_file
 from cbalign.engine.lineage import refuse_seen
 from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
-from cbalign.evaluation.evaluator import evaluator_of, no_report
-from cbalign.experiment.data import Source
+from cbalign.evaluation.evaluator import evaluator_of
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Leaf, settings
-from cbalign.experiment.unions import usable
 from cbalign.parts import EvaluationSection, SourceSection
 from cbalign.parts.kinds import Split
-from cbalign.parts.registry import SOURCES
 from cbalign.tasks.opened import OpenedModel
 
 _OPTIONS = {"protocols": "--protocol", "zero_shot": "--zero-shot", "top_k": "--top-k"}
@@ -30,7 +27,7 @@ class Measurement:
     """An evaluation and its results. `data` is the source that it used."""
 
     section: EvaluationSection
-    data: Source
+    data: SourceSection
     results: tuple[Result, ...]
 
 
@@ -39,7 +36,7 @@ def evaluate(
     on: str | None = None,
     changes: Mapping[str, Any] | None = None,
     *,
-    report: Report = no_report,
+    report: ProgressCallback = no_progress,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[Measurement]:
     """Run evaluations of a model.
@@ -65,7 +62,7 @@ def evaluate(
             warn(doubt)
         results = evaluator_of(section).evaluate(
             opened.model,
-            open_items(data, opened.experiment.task.items),
+            open_source(data, opened.experiment.task.items),
             corrupt_limit=opened.experiment.data.corrupt_limit,
             report=report,
         )
@@ -111,7 +108,7 @@ def changed(section: EvaluationSection, changes: Mapping[str, Any]) -> Evaluatio
     return section.model_copy(update=changes)
 
 
-def source_on(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[Source, str]:
+def source_on(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[SourceSection, str]:
     """Return the source of an evaluation and its name in reports.
 
     Raises:
@@ -123,8 +120,8 @@ def source_on(experiment: Experiment, section: EvaluationSection, on: str | None
         path = Path(on)
         if not path.is_file():
             raise UsageError(f"--on {on}: neither a split nor a file", remedy="Choose train, validation or test.")
-        return _file(path, experiment), path.stem
-    source: Source | None = getattr(experiment.data, section.on)
+        return source_of_file(path, experiment.task.items), path.stem
+    source: SourceSection | None = getattr(experiment.data, section.on)
     if source is None:
         raise UsageError(f"the spec has no data.{section.on}", remedy="Choose another split with --on.")
     return source, section.on
@@ -136,19 +133,10 @@ def _choices(section: type[EvaluationSection], name: str) -> tuple[str | int, ..
     return shape.item.choices if isinstance(shape, Leaf) and shape.item is not None else ()
 
 
-def _further_split(experiment: Experiment, on: str) -> Source | None:
+def _further_split(experiment: Experiment, on: str) -> SourceSection | None:
     """Find a split that a source of the spec has in addition to train, validation and test."""
     data = experiment.data
     for section in (data.test, data.validation, data.train):
         if section is not None and on in section.more_splits:
             return section.model_copy(update={"split": on})
     return None
-
-
-def _file(path: Path, experiment: Experiment) -> Source:
-    """Return the source for a file of the task's items, with images below its folder."""
-    items = experiment.task.items
-    for section in usable(SOURCES).values():
-        if issubclass(section, SourceSection) and (found := section.of_file(path.resolve(), items)) is not None:
-            return found
-    raise UsageError(f"--on {path}: no source reads such a file of {items}", remedy="Choose a split.")

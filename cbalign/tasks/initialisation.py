@@ -15,14 +15,15 @@ from cbalign.engine.lineage import LINEAGE, TRAINED_ON, Ancestor, descend, refus
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run, open_run
 from cbalign.errors import CbalignError, CheckpointError
-from cbalign.experiment.data import Source
 from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.requirements import with_requirements
 from cbalign.experiment.task import InitSection
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
 from cbalign.models.initial import start_from
 from cbalign.models.pretrained import read_weights
 from cbalign.models.weights import Alias
+from cbalign.parts import SourceSection
 
 Notice = Callable[[str], None]
 """Shows one message."""
@@ -100,7 +101,7 @@ class Initialisation:
         loaded = start_from(model, self.source.weights, self.source.label, aliases)
         self.notice(f"starting from {self.source.label}: " + "; ".join(loaded.lines()))
 
-    def require_unseen(self, data: Source) -> None:
+    def require_unseen(self, data: SourceSection) -> None:
         """Reject zero-shot evaluation on data that the model is trained on.
 
         Raises:
@@ -122,7 +123,11 @@ class Initialisation:
 
 
 def pinned(experiment: Experiment) -> Experiment:
-    """Replace `runs/latest` in `init` by the run that it names now."""
+    """Return the experiment as a run records it.
+
+    `requires` lists the distributions of its parts, and `init` names the run that `runs/latest` is at this time.
+    """
+    experiment = with_requirements(experiment)
     if experiment.init is None or experiment.init.run is None:
         return experiment
     folder = open_run(Path(experiment.init.run)).folder

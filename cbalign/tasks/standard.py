@@ -10,9 +10,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import nn
 
-from cbalign.data.batch import TensorBatch
-from cbalign.data.collate import Collation
-from cbalign.data.open_items import texts_in
+from cbalign.data.batch import Collation, TensorBatch
+from cbalign.data.source import texts_of
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.checkpoint import load_model as load_weights
 from cbalign.engine.distribution import World
@@ -36,7 +35,6 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         section: the task in a spec.
     """
 
-    batch_type: ClassVar[type[TensorBatch]]
     aliases: ClassVar[Sequence[Alias]] = ()
     """Names of parts of the model that have another name in the model that `init` names."""
 
@@ -53,7 +51,7 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         """Return a batch of which only the shapes matter; see `TaskKit.example_batch`."""
 
     @abstractmethod
-    def collation(self, source: Any, tokenizer: Tokenizer) -> Collation:
+    def collation(self, source: Any, tokenizer: Tokenizer) -> Collation[Any]:
         """Return how items become batches."""
 
     @abstractmethod
@@ -94,7 +92,7 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         return DataTraining(
             experiment,
             self.learner(experiment, model, vocabulary, world),
-            make_loader(self.collation(sources["train"], assets.tokenizer), self.batch_type, experiment, world),
+            make_loader(self.collation(sources["train"], assets.tokenizer), experiment, world),
             sources,
             assets,
             world,
@@ -115,7 +113,7 @@ class TokenizerKit(StandardKit[ModelT, TokenizerAssets], Generic[ModelT]):
 
     def make_assets(self, initialisation: Initialisation, train: Any) -> TokenizerAssets:
         """Build the tokenizer, on the texts of the training data if the spec says so."""
-        return TokenizerAssets(initialisation.tokenizer(lambda: texts_in(train)))
+        return TokenizerAssets(initialisation.tokenizer(lambda: texts_of(train)))
 
     def read_assets(self, folder: Path) -> TokenizerAssets:
         """Read the tokenizer."""

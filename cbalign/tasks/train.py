@@ -14,7 +14,7 @@ from typing import Any
 from cbalign.engine.distribution import World, open_world
 from cbalign.engine.launch import is_launched
 from cbalign.engine.loop import fit
-from cbalign.engine.manifest import Manifest
+from cbalign.engine.manifest import PLUGINS, Manifest
 from cbalign.engine.reporter import Reporter, Silent
 from cbalign.engine.run import Run, create_run, latest_checkpoint
 from cbalign.engine.task import Training
@@ -23,6 +23,7 @@ from cbalign.experiment.diff import compare
 from cbalign.experiment.dump import dump_yaml, fingerprint, inline
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment, load_experiment
+from cbalign.experiment.requirements import plugins
 from cbalign.experiment.tensors import TENSORS
 from cbalign.models.recorded import tensor_table
 from cbalign.parts.section import Effect
@@ -91,7 +92,11 @@ def train_experiment(
                 spec=loaded.path.read_text(encoding="utf-8") if loaded.path.is_file() else resolved,
                 resolved=resolved,
                 fingerprint=fingerprint(experiment),
-                facts={**training.describe(), TENSORS: tensor_table(training.learner.model).to_json()},
+                facts={
+                    **training.describe(),
+                    TENSORS: tensor_table(training.learner.model).to_json(),
+                    **_plugin_facts(experiment),
+                },
                 rerun_of=rerun_of,
             )
             training.save_assets(run.assets)
@@ -99,7 +104,16 @@ def train_experiment(
         assert run is not None, "the main process made it"
         shown.note(f"run {_shown(run.folder)}")
         command = resume_command(run, processes=world.size if is_launched() else 1)
-        outcome = fit(training, experiment.train, run, world, shown, argv=tuple(argv), resume_command=command)
+        outcome = fit(
+            training,
+            experiment.train,
+            run,
+            world,
+            shown,
+            log=experiment.log,
+            argv=tuple(argv),
+            resume_command=command,
+        )
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
 
 
@@ -131,7 +145,16 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
         if world.is_main and not started:
             training.save_assets(run.assets)
         command = resume_command(run, overrides, processes=world.size if is_launched() else 1)
-        outcome = fit(training, experiment.train, run, world, shown, argv=tuple(argv), resume_command=command)
+        outcome = fit(
+            training,
+            experiment.train,
+            run,
+            world,
+            shown,
+            log=experiment.log,
+            argv=tuple(argv),
+            resume_command=command,
+        )
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
 
 
@@ -139,6 +162,11 @@ def resume_command(run: Run, overrides: Sequence[str] = (), *, processes: int = 
     """What to type to go on with a run."""
     words = ["cbalign", "train", str(_shown(run.folder)), *(f"--set={o}" for o in overrides)]
     return shlex.join(words if processes == 1 else [*words, f"--nproc={processes}"])
+
+
+def _plugin_facts(experiment: Experiment) -> dict[str, object]:
+    found = plugins(experiment)
+    return {PLUGINS: found} if found else {}
 
 
 def _refuse_other_training(run: Run, before: LoadedExperiment, after: LoadedExperiment) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from cbalign.data.batch import TensorBatch
-from cbalign.data.collate import Collation
+from cbalign.data.batch import Collation, TensorBatch
+from cbalign.data.items import Item
 from cbalign.data.loader import Loader
-from cbalign.data.open_items import fingerprint_of, open_items
+from cbalign.data.source import Source, fingerprint, open_source
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Learner, Progress
@@ -68,7 +68,7 @@ class DataTraining(Generic[B]):
     experiment: Experiment
     learner: Learner[B]
     loader: Loader[B]
-    sources: Mapping[str, Any]
+    sources: Mapping[str, Source[Any]]
     assets: Assets
     world: World
     evaluable: Callable[[], object]
@@ -109,7 +109,7 @@ class DataTraining(Generic[B]):
             "vocabulary": self.assets.tokenizer.vocabulary_size,
             **self.assets.describe(),
             "data": {split: source.describe() for split, source in self.sources.items()},
-            "fingerprints": {split: fingerprint_of(source) for split, source in self.sources.items()},
+            "fingerprints": {split: fingerprint(source) for split, source in self.sources.items()},
             **self.facts,
         }
 
@@ -118,7 +118,7 @@ class DataTraining(Generic[B]):
         self.assets.save(folder)
 
 
-def open_splits(experiment: Experiment) -> dict[str, Any]:
+def open_splits(experiment: Experiment) -> dict[str, Source[Item]]:
     """Open the sources of `train` and of each split that an evaluation names.
 
     Raises:
@@ -126,10 +126,10 @@ def open_splits(experiment: Experiment) -> dict[str, Any]:
     """
     splits = ["train", *(section.on for section in experiment.evaluate)]
     items = experiment.task.items
-    return {split: open_items(getattr(experiment.data, split), items) for split in dict.fromkeys(splits)}
+    return {split: open_source(getattr(experiment.data, split), items) for split in dict.fromkeys(splits)}
 
 
-def make_loader(collation: Collation, batch_type: type[B], experiment: Experiment, world: World) -> Loader[B]:
+def make_loader(collation: Collation[B], experiment: Experiment, world: World) -> Loader[B]:
     """Build the loader of this rank's training batches.
 
     Raises:
@@ -137,7 +137,6 @@ def make_loader(collation: Collation, batch_type: type[B], experiment: Experimen
     """
     return Loader(
         collation,
-        batch_type,
         image_size=experiment.model.vision.image_size,
         batch_size=experiment.train.batch_size,
         augmentation=experiment.data.augmentation,

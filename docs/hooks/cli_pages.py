@@ -1,4 +1,4 @@
-"""The reference of commands, one page for each group of verbs, from the Click commands themselves."""
+"""Generate the reference of commands from the Click commands, one page per group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = "reference/commands"
 
 
 def pages() -> dict[str, str]:
-    """Markdown by path."""
+    """Return Markdown by path."""
     made: dict[str, list[str]] = {}
     root = click.Context(main, info_name="cbalign", **main.context_settings)
     for verb in VERBS:
@@ -28,7 +28,7 @@ def pages() -> dict[str, str]:
 
 
 def _command(ctx: click.Context, level: int) -> Iterator[str]:
-    """Usage, help and options of a command, then its own commands."""
+    """Yield usage, help and options of a command, then its subcommands."""
     command = ctx.command
     words = ctx.command_path.removeprefix("cbalign ")
     yield from (f"{'#' * level} {words} {{ #{words.replace(' ', '-')} }}", "")
@@ -39,17 +39,17 @@ def _command(ctx: click.Context, level: int) -> Iterator[str]:
     options = [record for record in records if record and "--help" not in record[0]]
     if options:
         yield '<dl class="options">'
-        yield from (f"<dt><code>{html.escape(names)}</code></dt><dd>{_inline(told)}</dd>" for names, told in options)
+        yield from (f"<dt><code>{html.escape(names)}</code></dt><dd>{_inline(text)}</dd>" for names, text in options)
         yield from ("</dl>", "")
     if isinstance(command, click.Group):
         for name in command.list_commands(ctx):
             inner = command.get_command(ctx, name)
-            assert inner is not None, "it is on the list"
+            assert inner is not None, "it is listed"
             yield from _command(click.Context(inner, info_name=name, parent=ctx), level + 1)
 
 
 def _paragraph(text: str) -> str:
-    """A paragraph of a help text; `\\b` marks one whose lines stay."""
+    """Return a paragraph of a help text; `\\b` marks one whose line breaks are kept."""
     if text.startswith("\b\n"):
         return "\n".join(["```text", text.removeprefix("\b\n"), "```"])
     return _inline(" ".join(text.split()))

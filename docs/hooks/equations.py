@@ -1,4 +1,4 @@
-r"""Equations: what `pymdownx.arithmatex` found in the Markdown, `\(…\)` and `\[…\]`, as MathML."""
+r"""Convert the equations that `pymdownx.arithmatex` finds in Markdown, `\(…\)` and `\[…\]`, to MathML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN = re.compile(r"<m[iot][a-z]*>(\\\w+)</m")
 
 
 def rendered(page: str, name: str) -> str:
-    """The HTML of a page with its equations as MathML.
+    """Return the HTML of a page with its equations as MathML.
 
     Raises:
         PluginError: an equation cannot be read.

@@ -1,4 +1,4 @@
-"""What the site has beyond its Markdown: pages made from the code, tables made by benchmarks, equations as MathML."""
+"""Add to the site what is not Markdown: pages generated from the code, tables of benchmarks, equations as MathML."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INCLUDE = re.compile(r"^<!-- include: (?P<file>\S+) (?P<name>\S+) -->$", re.MULT
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages that are made into the navigation, in place of the folders that stand for them."""
+    """Replace folders in the navigation by the pages generated for them."""
     config.nav = _spelled_out(config.nav)
     return config
 
@@ -34,31 +34,31 @@ def _spelled_out(nav: Any) -> Any:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made."""
+    """Add the generated pages."""
     for path, markdown in made().items():
         files.append(File.generated(config, path, content=markdown))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put in what stands between `<!-- NAME -->` and `<!-- /NAME -->` of a file of the repository."""
+    """Insert the text between `<!-- NAME -->` and `<!-- /NAME -->` of a file of the repository."""
     return INCLUDE.sub(lambda found: included(ROOT / found["file"], found["name"]), markdown)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn equations into MathML, which browsers draw without a script."""
+    """Convert equations to MathML, which browsers render without a script."""
     return equations.rendered(html, page.file.src_uri)
 
 
 @cache
 def made() -> dict[str, str]:
-    """Markdown by path: the reference of specs and commands, and the contributors' guide of the repository."""
+    """Return Markdown by path: the reference of specs and commands, and CONTRIBUTING.md."""
     guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     return {**spec_pages.pages(), **cli_pages.pages(), "contributing.md": guide}
 
 
 def included(path: Path, name: str) -> str:
-    """The marked part of a file.
+    """Return the marked part of a file.
 
     Raises:
         PluginError: it has no such part.

@@ -1,6 +1,6 @@
-"""The reference of specs, one page for each section, from the models that check them.
+"""Generate the reference of specs from the pydantic models, one page per section.
 
-What is said of a setting is what `cbalign explain` says.
+Settings are described as by `cbalign explain`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FOLDER = "reference/spec"
 
 
 def pages() -> dict[str, str]:
-    """Markdown by path: the top of a spec, and each of its sections."""
+    """Return Markdown by path: the top level of a spec, and each of its sections."""
     made = {f"{FOLDER}/index.md": _top()}
     for name, setting in settings(Experiment).items():
         if not isinstance(setting.shape, Leaf):
@@ -31,21 +31,22 @@ def _top() -> str:
     lines = [
         "# Specs",
         "",
-        "A spec is a YAML file. These are all of its settings; what a spec leaves out has the default. "
-        "`cbalign explain PATH` says the same at the terminal, for the version that is installed.",
+        "A spec is a YAML file. This reference lists all settings; those that a spec leaves out take their defaults. "
+        "`cbalign explain PATH` prints the same at the terminal, for the installed version.",
         "",
         "| section | |",
         "|---|---|",
         *(f"| [`{name}`]({name}.md) | {each.help} |" for name, each in own.items() if not isinstance(each.shape, Leaf)),
         "",
-        "Besides, a file may have `extends: BASE` (or a list of bases, the later wins) and `profiles: {NAME: …}`, "
-        "overlays that `--profile NAME` applies. Any value may be `${env:NAME}`.",
+        "A file may also have `extends: BASE` (or a list of bases; later ones override earlier ones) and "
+        "`profiles: {NAME: …}`, overlays that `--profile NAME` applies. Any value may be `${env:NAME}`.",
         "",
         "## Effect classes { #effects }",
         "",
-        "Every setting declares what changing it does. `cbalign diff` groups by it, worst first.",
+        "The effect class of a setting says what a change affects. `cbalign diff` groups differences by effect class, "
+        "worst first.",
         "",
-        "| effect | what a change does |",
+        "| effect class | meaning of a change |",
         "|---|---|",
         *(f"| {effect.value} | {effect.meaning} |" for effect in Effect),
         "",
@@ -59,30 +60,30 @@ def _top() -> str:
 
 
 class _Page:
-    """One page; remembers which kinds of sections it has described, so that data.validation can refer to data.train."""
+    """One page. Records the kinds of sections it has described, so that data.validation can refer to data.train."""
 
     def __init__(self) -> None:
         self._described: dict[tuple[type[Section], ...], str] = {}
 
     def section(self, found: Found, level: int) -> Iterator[str]:
-        """A section with all that is in it, nested ones after its own settings."""
+        """Yield a section: its own settings, then its nested sections."""
         shape = found.setting.shape
         choice = shape.item if isinstance(shape, Items) else shape
         assert isinstance(choice, Choice)
         path = _plain(found.path)
-        told = [_sentence(found.setting.help)]
+        description = [_sentence(found.setting.help)]
         if isinstance(shape, Items):
-            told.append("A list of sections.")
+            description.append("A list of sections.")
         elif shape.optional:
-            told.append("Null unless it is set.")
+            description.append("The default is null.")
         elif found.setting.required:
-            told.append("It has to be set.")
+            description.append("Required.")
         if found.effect:
-            told.append(f"Effect: {found.effect.value}, {found.effect.meaning}.")
-        yield from (f"{'#' * level} `{path}` {{ #{path} }}", "", " ".join(told), "")
+            description.append(f"Effect: {found.effect.value}, {found.effect.meaning}.")
+        yield from (f"{'#' * level} `{path}` {{ #{path} }}", "", " ".join(description), "")
         kinds = tuple(choice.variants.values())
         if known := self._described.get(kinds):
-            yield from (f"Its kinds are those of [`{known}`](#{known}).", "")
+            yield from (f"It has the same kinds as [`{known}`](#{known}).", "")
             return
         self._described[kinds] = path
         prefix = f"{found.path}.[]." if isinstance(shape, Items) else f"{found.path}."
@@ -113,12 +114,12 @@ class _Page:
 
 def _kinds(choice: Choice, path: str) -> str:
     links = ", ".join(f"[`{variant}`](#{path}.{variant})" for variant in choice.variants)
-    default = f"; left out it is `{choice.default}`" if choice.default else ""
-    return f"`{choice.discriminator}` says which kind it is: {links}{default}."
+    default = f"; the default is `{choice.default}`" if choice.default else ""
+    return f"`{choice.discriminator}` selects the kind: {links}{default}."
 
 
 def _setting(found: Found, anchor: str) -> list[str]:
-    """A setting's name, help and facts."""
+    """Return the name, help and facts of a setting."""
     rows = (f"<dt>{name}</dt><dd>{_value(name, text)}</dd>" for name, text in facts(found))
     return [
         f"### `{found.setting.name}` {{ #{anchor} }}",

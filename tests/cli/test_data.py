@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from cbalign.cli import main
+from cbalign.data.items import Pair
 from cbalign.data.shards import Shards
-from cbalign.data.source import StoredSource, open_source
+from cbalign.data.source import Source, open_source
 from cbalign.experiment.load import load_experiment
 
 SPEC = """\
@@ -82,11 +83,11 @@ def test_good_data_are_counted(place: Path):
     assert "no problems" in result.stdout
     document = checked()
     train, test = document["splits"]["train"], document["splits"]["test"]
-    assert (train["pairs"], train["images"], train["captions"]["count"]) == (8, 6, 8)
+    assert (train["items"], train["images"], train["captions"]["count"]) == (8, 6, 8)
     assert train["captions_per_image"] | {"mean": 0} == {
         "count": 6, "least": 1, "mean": 0, "p5": 1, "p50": 1, "p95": 3, "p99": 3, "greatest": 3
     }  # fmt: skip
-    assert (test["pairs"], test["images"], test["captions"]["count"]) == (2, 2, 4)
+    assert (test["items"], test["images"], test["captions"]["count"]) == (2, 2, 4)
     assert [(s["first"], s["second"], s["images"]["count"]) for s in document["shared"]] == [
         ("train", "validation", 0), ("train", "test", 0), ("validation", "test", 0)
     ]  # fmt: skip
@@ -98,9 +99,9 @@ def test_missing_and_corrupt_images_are_told_apart_and_are_a_problem_beyond_the_
     result = run("check", "small.yaml", "--workers", "0")
     assert result.exit_code == 1
     assert "missing in train: train.json, entry 2: image 1.png: no such image" in result.stdout.replace(f"{place}/", "")
-    assert "problem: train: 1 images are missing and 1 corrupt" in result.stdout
+    assert "problem: train: 4 of 8 items have unreadable images (1 missing, 1 corrupt), 0 are allowed" in result.stdout
     train = checked()["splits"]["train"]
-    assert (train["missing"]["count"], train["corrupt"]["count"], train["unreadable_pairs"]) == (1, 1, 4)
+    assert (train["missing"]["count"], train["corrupt"]["count"], train["unreadable_items"]) == (1, 1, 4)
     assert "entry 1: image 0.jpg: cannot be decoded" in train["corrupt"]["examples"][0]
     assert run("check", "small.yaml", "--workers", "0", "--set", "data.corrupt_limit=0.5").exit_code == 0
     assert run("check", "small.yaml", "--workers", "0", "--set", "data.corrupt_limit=0.4").exit_code == 1
@@ -119,7 +120,7 @@ def test_images_of_train_in_an_evaluation_are_a_problem(place: Path, split: str)
     Image.open(place / "images" / "3.png").save(place / "images" / f"{'7' if split == 'validation' else '9'}.png")
     result = run("check", "small.yaml", "--workers", "0")
     assert result.exit_code == 1
-    assert f"problem: {split}: 1 of its images are in train, too" in result.stdout
+    assert f"problem: {split}: 1 of its images are also in train" in result.stdout
     assert f"shared: {split} " in result.stdout
     assert run("check", "small.yaml", "--workers", "0", "--split", split).exit_code == 0
 
@@ -206,16 +207,16 @@ def test_a_photograph_on_its_side_is_measured_upright(place: Path):
     assert (width["least"], width["greatest"]) == (24, 40)
 
 
-def source_of(split: str) -> StoredSource:
-    return open_source(getattr(load_experiment("small.yaml").experiment.data, split))
+def source_of(split: str) -> Source[Pair]:
+    return open_source(getattr(load_experiment("small.yaml").experiment.data, split), "pairs")
 
 
-def assert_same_pairs(packed: StoredSource, original: StoredSource) -> None:
+def assert_same_pairs(packed: Source[Pair], original: Source[Pair]) -> None:
     assert len(packed) == len(original)
     for i in range(len(original)):
-        ours, theirs = packed.entry(i), original.entry(i)
+        ours, theirs = packed.item(i), original.item(i)
         assert (ours.captions, ours.image_id) == (theirs.captions, theirs.image_id)
-        assert np.array_equal(np.asarray(packed.load(i)), np.asarray(original.load(i)))
+        assert np.array_equal(np.asarray(packed.images(i)[0]), np.asarray(original.images(i)[0]))
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -231,7 +232,7 @@ def test_packed_shards_read_back_as_the_same_pairs(place: Path, workers: str):
     assert result.stdout == 'train: {source: webdataset, shards: ["shards/{00000..00002}.tar"]}\n'
     packed = Shards(["shards/{00000..00002}.tar"])
     assert_same_pairs(packed, source_of("train"))
-    assert packed.read(0) == (place / "images" / "0.jpg").read_bytes()
+    assert packed.read(0)[0] == (place / "images" / "0.jpg").read_bytes()
     manifest = json.loads((place / "shards" / "manifest.json").read_text())
     assert (manifest["pairs"], manifest["samples"], manifest["skipped"]) == (9, 7, [])
     assert [shard["samples"] for shard in manifest["shards"]] == [3, 3, 1]
@@ -266,15 +267,15 @@ def test_large_images_are_scaled_to_the_longest_side(place: Path):
     picture(place / "images" / "8.jpg", 8, (100, 50))
     run("pack", "small.yaml", "--split", "test", "--output", "shards", "--longest-side", "60", "--quality", "80")
     packed = Shards(["shards/00000.tar"])
-    assert [packed.load(i).size for i in range(2)] == [(60, 30), (40, 24)]
-    assert packed.read(1) == (place / "images" / "9.png").read_bytes()
+    assert [packed.images(i)[0].size for i in range(2)] == [(60, 30), (40, 24)]
+    assert packed.read(1)[0] == (place / "images" / "9.png").read_bytes()
 
 
 def test_unreadable_images_are_left_out_and_listed_or_stop_it_with_nothing_left(place: Path):
     (place / "images" / "1.png").write_bytes(b"\x89PNG")
     stopped = run("pack", "small.yaml", "--split", "train", "--output", "shards")
     assert stopped.exit_code == 3
-    assert "the images of 1 entries met so far are missing or corrupt, of 8 entries 0 are allowed" in stopped.stderr
+    assert "at least 1 of 8 items have missing or corrupt images, 0 are allowed" in stopped.stderr
     assert sorted(os.listdir(place)) == ["images", "small.yaml", "test.json", "train.json", "validation.csv"]
     allowed = ("--set", "data.corrupt_limit=0.2")
     result = run("pack", "small.yaml", "--split", "train", "--output", "shards", *allowed)

@@ -87,7 +87,7 @@ def test_the_spec_is_valid_and_its_sources_read_what_was_found(make, entries):
     assert (result.exit_code, result.stdout) == (0, "pets.yaml\n")
     data = load_experiment("pets.yaml").experiment.data
     sources = {split: getattr(data, split) for split in ("train", "validation", "test")}
-    assert {split: len(open_source(source)) for split, source in sources.items() if source} == entries
+    assert {split: len(open_source(source, "pairs")) for split, source in sources.items() if source} == entries
 
 
 def test_the_spec_says_what_was_found_names_its_schema_and_no_path_of_this_machine(folder):
@@ -116,7 +116,7 @@ def test_the_larger_of_two_sources_is_taken_and_the_other_named():
     table("pets/more/all.csv", [["image", "caption"], *[["x.png", str(n)] for n in range(5)]])
     result = init("pets")
     assert "files: [pets/more/all.csv]" in Path("pets.yaml").read_text()
-    assert "skipped, smaller: train.tsv" in result.stderr
+    assert "not used, smaller: train.tsv" in result.stderr
 
 
 def test_json_is_one_document():
@@ -143,13 +143,13 @@ def test_what_cannot_be_used_is_one_message_with_the_reasons_and_nothing_is_writ
     assert result.exit_code == 3
     for reason in (
         "a.csv: no image gone.png below pets",
-        "b.csv: its first line (x, y) names no column of images",
+        "b.csv: its header (x, y) has no column of images",
         "c.json, entry 1",
-        "d.json: a list of image, question, not of image and caption",
+        "d.json: a list of objects with image, question, without image and caption",
         "e.json: neither a list",
         "f.tar: not an intact tar file",
         "g.csv: cannot be read as CSV",
-        "1 image has a .txt beside",
+        "1 image has a .txt file of the same name",
     ):
         assert reason in result.stderr
     assert not Path("pets.yaml").exists()

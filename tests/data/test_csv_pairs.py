@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from cbalign.data.csv_pairs import open_csv
+from cbalign.data.items import Pair
 from cbalign.data.pairs import PairFiles
 from cbalign.data.sections.pairs import CsvSource
-from cbalign.data.source import Entry, open_source
+from cbalign.data.source import open_source
 from cbalign.errors import DataError
 
 
@@ -18,22 +19,22 @@ def opened(folder: Path, content: str, *, delimiter: str = ",") -> PairFiles:
     return open_csv([path], folder, image="image", caption="caption", delimiter=delimiter)
 
 
-def entries(source: PairFiles) -> list[Entry]:
-    return [source.entry(i) for i in range(len(source))]
+def entries(source: PairFiles) -> list[Pair]:
+    return [source.item(i) for i in range(len(source))]
 
 
 def test_columns_are_found_by_name_and_equal_paths_are_one_image(tmp_path: Path):
     source = opened(tmp_path, 'id,caption,image\n1,"one, two",a.png\n2,three,b.png\n\n3,"four\nfive",a.png\n')
     assert entries(source) == [
-        Entry("a.png", ("one, two",), 0),
-        Entry("b.png", ("three",), 1),
-        Entry("a.png", ("four\nfive",), 0),
+        Pair("a.png", ("one, two",), 0),
+        Pair("b.png", ("three",), 1),
+        Pair("a.png", ("four\nfive",), 0),
     ]
 
 
 def test_tabs_and_a_byte_order_mark_are_read(tmp_path: Path):
     assert entries(opened(tmp_path, "\ufeffimage\tcaption\na.png\tx, y\n", delimiter="\t")) == [
-        Entry("a.png", ("x, y",), 0)
+        Pair("a.png", ("x, y",), 0)
     ]
 
 
@@ -48,14 +49,14 @@ def test_section_opens_the_columns_it_names(tmp_path: Path):
         caption="text",
         delimiter="\t",
     )
-    source = open_source(section)
-    assert (source.entry(0).captions, source.load(0).size) == (("hello",), (3, 2))
+    source = open_source(section, "pairs")
+    assert (source.item(0).captions, source.images(0)[0].size) == (("hello",), (3, 2))
 
 
 def test_unreadable_image_names_its_line(tmp_path: Path):
     source = opened(tmp_path, "image,caption\n\ngone.png,x\n")
     with pytest.raises(DataError, match=r"pairs\.csv, line 3: image gone\.png: no such image"):
-        source.load(0)
+        source.images(0)[0]
 
 
 @pytest.mark.parametrize(

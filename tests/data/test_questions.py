@@ -90,10 +90,14 @@ def test_the_subset_may_stand_in_the_pattern(root: Path) -> None:
     ("asked", "answered", "message"),
     [
         ([(1, 9), (2, 9)], [(1, 9)], r"q\.json, entry 2: question_id 2 has no annotation in .*a\.json"),
-        ([(1, 9)], [(1, 9), (2, 9), (3, 9)], r"a\.json, entry 2: question_id 2 has no question, nor have 1 others"),
-        ([(1, 9), (1, 9)], [(1, 9)], r"q\.json, entry 2: question_id 1 is in .*q\.json, entry 1, too"),
-        ([(1, 9)], [(1, 9), (1, 9)], r"a\.json, entry 2: question_id 1 is in .*a\.json, entry 1, too"),
-        ([(1, 9)], [(1, 8)], r"q\.json, entry 1: image_id 9, but .*a\.json, entry 1 is about 8"),
+        (
+            [(1, 9)],
+            [(1, 9), (2, 9), (3, 9)],
+            r"a\.json, entry 2: question_id 2 has no question, and 1 others",
+        ),
+        ([(1, 9), (1, 9)], [(1, 9)], r"q\.json, entry 2: question_id 1 is also in .*q\.json, entry 1"),
+        ([(1, 9)], [(1, 9), (1, 9)], r"a\.json, entry 2: question_id 1 is also in .*a\.json, entry 1"),
+        ([(1, 9)], [(1, 8)], r"q\.json, entry 1: image_id 9, but .*a\.json, entry 1 has 8"),
     ],
 )
 def test_vqa_v2_files_that_do_not_fit_together(
@@ -110,7 +114,7 @@ Change = Callable[[dict[str, object]], object]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda q: q.pop("image_id"), r"entry 1: field image_id: expected a whole number, found none \(there are"),
+        (lambda q: q.pop("image_id"), r"entry 1: field image_id: expected a whole number, found none \(fields"),
         (lambda q: q.update(question_id="x"), r"entry 1: field question_id: expected a whole number, found 'x'"),
         (lambda q: q.pop("question"), r"entry 1: no field question"),
         (lambda q: q.update(question="  "), r"entry 1: field question: expected a text, found '  '"),
@@ -159,7 +163,7 @@ def test_albef_lists_weigh_answers_by_their_counts_and_genome_by_half(root: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image": None}, r"list\.json, entry 2: no field image \(there are: dataset, question, answer\)"),
+        ({"image": None}, r"list\.json, entry 2: no field image \(fields: dataset, question, answer\)"),
         ({"image": 7}, r"entry 2: field image: expected a text, found 7"),
         ({"question": None}, r"entry 2: no field question"),
         ({"dataset": "gqa"}, r"entry 2: field dataset: expected vqa or vg, found 'gqa'"),

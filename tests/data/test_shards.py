@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cbalign.data.items import Pair
 from cbalign.data.sections.pairs import ShardSource
 from cbalign.data.shards import Shards
-from cbalign.data.source import Entry, open_source
+from cbalign.data.source import open_source
 from cbalign.errors import DataError
 
 
@@ -48,12 +49,12 @@ def test_samples_of_all_shards_in_order_with_captions_from_txt_or_json(tmp_path:
     )
     shard(tmp_path / "1.tar", {"x.y.txt": "green", "x.jpg": jpg("green"), "x.cls": "5", "x.txt": "a green one"})
     source = Shards([str(tmp_path / "{0..1}.tar")])
-    assert [source.entry(i) for i in range(len(source))] == [
-        Entry("0.tar/d/000", ("a red square",), 0),
-        Entry("0.tar/d/001", ("one", "two"), 1),
-        Entry("1.tar/x", ("a green one",), 2),
+    assert [source.item(i) for i in range(len(source))] == [
+        Pair("0.tar/d/000", ("a red square",), 0),
+        Pair("0.tar/d/001", ("one", "two"), 1),
+        Pair("1.tar/x", ("a green one",), 2),
     ]
-    colours = [source.load(i).getpixel((4, 4)) for i in (2, 0, 1)]
+    colours = [source.images(i)[0].getpixel((4, 4)) for i in (2, 0, 1)]
     assert colours == [(0, 128, 0), (255, 0, 0), (0, 0, 255)]
 
 
@@ -64,33 +65,33 @@ def test_samples_with_one_image_id_show_one_image_within_a_folder(tmp_path: Path
             described = json.dumps({"caption": "c", "image_id": image_id})
             shard(tmp_path / folder / f"{number}.tar", {"a.jpg": jpg("red"), "a.json": described})
     source = Shards([str(tmp_path / folder / "{0..3}.tar") for folder in ("x", "y")])
-    assert [source.entry(i).image_id for i in range(8)] == [0, 1, 0, 2, 3, 4, 3, 5]
+    assert [source.item(i).image_id for i in range(8)] == [0, 1, 0, 2, 3, 4, 3, 5]
 
 
 def test_a_sample_can_hold_several_entries_of_one_image(tmp_path: Path):
     described = json.dumps({"caption": ["a", "b", "c"], "captions_per_entry": [1, 2]})
     shard(tmp_path / "0.tar", {"k.json": described, "k.png": jpg("red"), "k.txt": "for other readers"})
     source = Shards([str(tmp_path / "0.tar")])
-    assert [source.entry(i) for i in range(2)] == [Entry("0.tar/k", ("a",), 0), Entry("0.tar/k", ("b", "c"), 0)]
-    assert source.load(1).getpixel((0, 0)) == (255, 0, 0)
+    assert [source.item(i) for i in range(2)] == [Pair("0.tar/k", ("a",), 0), Pair("0.tar/k", ("b", "c"), 0)]
+    assert source.images(1)[0].getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_section_opens_the_shards(tmp_path: Path):
     shard(tmp_path / "0.tar", {"a.jpg": jpg("red"), "a.txt": "x"})
-    source = open_source(ShardSource(source="webdataset", shards=(str(tmp_path / "{0..0}.tar"),)))
+    source = open_source(ShardSource(source="webdataset", shards=(str(tmp_path / "{0..0}.tar"),)), "pairs")
     assert len(source) == 1
 
 
 def test_long_names_are_read(tmp_path: Path):
     key = "folder/" * 40 + "name"
     shard(tmp_path / "0.tar", {f"{key}.jpg": jpg("red"), f"{key}.txt": "x"})
-    assert Shards([str(tmp_path / "0.tar")]).entry(0).image_key == f"0.tar/{key}"
+    assert Shards([str(tmp_path / "0.tar")]).item(0).image_key == f"0.tar/{key}"
 
 
 def test_corrupt_image_names_shard_and_sample_when_loaded(tmp_path: Path):
     shard(tmp_path / "0.tar", {"a.jpg": b"no image", "a.txt": "x"})
     with pytest.raises(DataError, match=r"0\.tar, sample a: not an image"):
-        Shards([str(tmp_path / "0.tar")]).load(0)
+        Shards([str(tmp_path / "0.tar")]).images(0)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import tiny_task
 from rich.console import Console
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.records import MetricsFile, Record
+from cbalign.engine.metrics_file import MetricsFile
 from cbalign.engine.reporter import Bar, Lines, console_reporter
 from cbalign.engine.run import find_runs, is_run, open_run, summarise
+from cbalign.engine.tracker import Record
 from cbalign.errors import CheckpointError, StorageError
 
 
@@ -76,15 +77,15 @@ def test_metrics_continue_after_the_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     metrics = MetricsFile(path, done=0)
     for step in (1, 2, 3):
-        metrics.write(record(step, loss=step))
-    metrics.write(Record("evaluation", 2, 0.2, {"r1": 0.5}))
+        metrics.log(record(step, loss=step))
+    metrics.log(Record("evaluation", 2, 0.2, {"r1": 0.5}))
     metrics.close()
     with open(path, "a") as file:
         file.write('{"kind": "train", "st')
     continued = MetricsFile(path, done=2)
     assert continued.evaluation(2) == {"r1": 0.5}
     assert continued.evaluation(1) == {}
-    continued.write(record(3, loss=30))
+    continued.log(record(3, loss=30))
     continued.close()
     assert [(r["step"], r.get("loss")) for r in map(json.loads, path.read_text().splitlines())] == [
         (1, 1),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cbalign.data.source import Entry
+from cbalign.data.items import Pair
 from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
 from cbalign.errors import DataError
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
@@ -24,13 +24,16 @@ class NumberedSource:
     def __len__(self) -> int:
         return len(self.captions)
 
-    def entry(self, index: int) -> Entry:
-        return Entry(f"image-{index}", tuple(map(str, self.captions[index])), index)
+    def item(self, index: int) -> Pair:
+        return Pair(f"image-{index}", tuple(map(str, self.captions[index])), index)
 
-    def load(self, index: int) -> Image.Image:
+    def images(self, index: int) -> tuple[Image.Image, ...]:
         if index in self.unreadable:
             raise DataError(f"image-{index}: cannot be decoded")
-        return Image.new("RGB", (5, 7), (index, 0, 0))
+        return (Image.new("RGB", (5, 7), (index, 0, 0)),)
+
+    def read(self, index: int) -> tuple[bytes, ...]:
+        raise NotImplementedError
 
     def describe(self) -> str:
         return self.name

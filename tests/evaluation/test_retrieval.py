@@ -135,13 +135,23 @@ def test_unreadable_images_leave_with_their_captions(
     ]
 
 
-@pytest.mark.parametrize(("unreadable", "limit"), [({0, 4}, 0.1), (set(range(11)), 1.0)])
+@pytest.mark.parametrize(
+    ("unreadable", "limit", "message"),
+    [
+        ({0, 4}, 0.1, r"at least 2 of 11 items .*corrupt images, 1 are allowed(.|\n)*image-0: cannot be decoded"),
+        (set(range(11)), 1.0, "no image can be read; the first: image-0: cannot be decoded"),
+    ],
+)
 def test_too_many_unreadable_images_are_refused(
-    world: tuple[TableEncoder, NumberedSource], section: RetrievalEvaluation, unreadable: set[int], limit: float
+    world: tuple[TableEncoder, NumberedSource],
+    section: RetrievalEvaluation,
+    unreadable: set[int],
+    limit: float,
+    message: str,
 ) -> None:
     encoder, source = world
     source.unreadable = frozenset(unreadable)
-    with pytest.raises(DataError, match=rf"{len(unreadable)} of 11 images .*corrupt(.|\n)*image-0: cannot be decoded"):
+    with pytest.raises(DataError, match=message):
         evaluate_retrieval(encoder, source, section, corrupt_limit=limit)
 
 

@@ -293,7 +293,8 @@ def test_settings_that_are_the_same_are_listed_on_request(load):
     paths = {d.path for d in comparison.same}
     assert "train.batch_size" in paths
     assert {d.path for d in comparison.differences} == {"train.seed"}
-    assert paths == {path for path, _, _ in leaves(a.experiment)} - {"train.seed"} | {"data.test", "data.validation"}
+    named = {path.replace("log.to.0.", "log.to[tensorboard].") for path, _, _ in leaves(a.experiment)}
+    assert paths == named - {"train.seed"} | {"data.test", "data.validation"}
 
 
 def test_quantities_follow_from_the_settings(load):

@@ -80,7 +80,19 @@ WRONG = {
     "list_for_value": Wrong(HEAD + "train: {seed: [1, 2, 3], batch_size: {a: 1}}\n"),
     "value_for_list": Wrong(HEAD + "export: {graphs: image, precisions: fp32}\nevaluate: retrieval\n"),
     "section_for_list": Wrong(HEAD + "evaluate:\n  kind: retrieval\n  on: test\n"),
-    "list_of_values": Wrong(HEAD + "evaluate: [retrieval]\n"),
+    "list_of_values": Wrong(HEAD + "evaluate: [5]\n"),
+    "misspelt_shorthand": Wrong(
+        HEAD + "model: {codebook: {transport: sinkhorm}}\ntrain: {schedule: constnt}\nexport: {targets: [tritn]}\n"
+    ),
+    "shorthand_of_what_has_no_kinds": Wrong(HEAD + "model: {fusion: deep, queue: long}\n"),
+    "unknown_parts": Wrong(
+        HEAD + "objectives: {sigmoid: {weight: 1.0}}\nlog: {to: [wandb]}\nexport: {precisions: [fp8]}\n"
+        "model: {codebook: {transport: {solver: gromov}}}\n"
+    ),
+    "missing_plugin": Wrong(
+        HEAD + 'requires: [cbalign-nowhere>=1.0, "not a thing!"]\nobjectives: {nowhere: {weight: 1.0}}\n'
+    ),
+    "requires_no_text": Wrong(HEAD + "requires: [1.0]\n"),
     "value_for_section": Wrong(HEAD + "train: fast\n"),
     "empty_section": Wrong(HEAD + "train:\n  # seed: 1\nmodel:\n"),
     "empty_list": Wrong(HEAD + "export: {precisions: []}\n"),

@@ -36,7 +36,7 @@ def side(run: Path) -> Side:
     pairs = load_experiment(run / "resolved.yaml").experiment.data.validation
     assert pairs is not None
     encoder = load_model(run)
-    return Side(encoder, AlignmentExportable.of(encoder, open_source(pairs)))
+    return Side(encoder, AlignmentExportable.of(encoder, open_source(pairs, "pairs")))
 
 
 def change_weights(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:

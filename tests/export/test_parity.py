@@ -62,7 +62,7 @@ def encoder(run: Path) -> TorchEncoder:
 def expected(run: Path, encoder: TorchEncoder) -> Expected:
     pairs = load_experiment(run / "resolved.yaml").experiment.data.validation
     assert pairs is not None
-    return Expected.of(encoder, open_source(pairs))
+    return Expected.of(encoder, open_source(pairs, "pairs"))
 
 
 def compare(expected: Expected, broken: Broken) -> PrecisionReport:

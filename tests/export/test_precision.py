@@ -14,9 +14,10 @@ from onnx.reference import ReferenceEvaluator
 
 from cbalign.cli import main
 from cbalign.export.bundle import Exported
-from cbalign.export.half import Half, to_half
+from cbalign.export.half import to_half
 from cbalign.export.precision import require_precision, write_precision
 from cbalign.runtime import placement
+from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.session import Session
 
 # Two islands (Softmax, LayerNormalization) read the same product, and one constant serves product and island.
@@ -40,7 +41,7 @@ def small() -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model, strict_mode=True)
 
 
-def halved(precision: Half) -> onnx.ModelProto:
+def halved(precision: str) -> onnx.ModelProto:
     model = ir.from_proto(small())
     to_half(model, precision)
     proto = ir.to_proto(model)
@@ -88,7 +89,13 @@ def test_weights_of_any_precision_can_lie_beside_the_graph_and_be_moved(exported
     for precision in ("fp16", "int8"):
         folder = tmp_path / precision
         folder.mkdir()
-        write_precision(precision, exported.folder / "fp32" / "text.onnx", folder / "text.onnx", {}, inline_limit=100)
+        write_precision(
+            precision_section(precision),
+            exported.folder / "fp32" / "text.onnx",
+            folder / "text.onnx",
+            {},
+            inline_limit=100,
+        )
         assert sorted(path.name for path in folder.iterdir()) == ["text.onnx", "text.onnx.data"]
         moved = folder.rename(tmp_path / f"moved-{precision}") / "text.onnx"
         feed = {"input_ids": np.array([[2, 5, 7]]), "attention_mask": np.array([[1, 1, 1]])}
@@ -136,7 +143,7 @@ def test_bf16_is_refused_where_nothing_runs_it(run: Path, tmp_path: Path) -> Non
     assert "no bfloat16 product on CPUExecutionProvider" in result.stderr
     assert "Use fp16" in result.stderr
     assert list(tmp_path.iterdir()) == []
-    require_precision("fp16")
+    require_precision(precision_section("fp16"))
 
 
 def test_the_first_precision_is_used_unless_another_is_asked_for(exported: Exported) -> None:

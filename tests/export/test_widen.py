@@ -19,6 +19,7 @@ from cbalign.export.bundle import export_run
 from cbalign.export.graph import write_graph
 from cbalign.export.precision import write_precision
 from cbalign.export.widen import idle_bytes
+from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.signatures import SIGNATURES
 from cbalign.tasks.train import train_experiment
 
@@ -59,7 +60,7 @@ def written(module: nn.Module, folder: Path, precision: Precision = "fp32") -> o
     traced.parent.mkdir()
     write_graph(module, SIGNATURES["text"], EXAMPLE, traced, opset=20, facts={})
     path = folder / "text.onnx"
-    write_precision(precision, traced, path, {})
+    write_precision(precision_section(precision), traced, path, {})
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cbalign.data.image import prepare
-from cbalign.data.source import PairSource, gallery
+from cbalign.data.items import Pair
+from cbalign.data.source import Source, gallery
 from cbalign.encoders import Encoder, IntArray
 
 TILE, GAP, TEXT_WIDTH = 72, 8, 250
@@ -26,7 +27,7 @@ class Finding:
     rank: int  # of the caption's own image, from 1
 
 
-def find(encoder: Encoder, source: PairSource, queries: int, top: int) -> list[Finding]:
+def find(encoder: Encoder, source: Source[Pair], queries: int, top: int) -> list[Finding]:
     """Retrieve images by the cosine of embeddings for captions spread evenly over the source.
 
     Args:
@@ -34,7 +35,7 @@ def find(encoder: Encoder, source: PairSource, queries: int, top: int) -> list[F
         top: how many images for each.
     """
     shown = gallery(source)
-    pixels = np.stack([prepare(source.load(i), encoder.image_size) for i in shown.image_entries])
+    pixels = np.stack([prepare(source.images(i)[0], encoder.image_size) for i in shown.image_entries])
     images = np.concatenate([encoder.embed_images(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)])
     chosen = np.linspace(0, len(shown.captions) - 1, min(queries, len(shown.captions))).round().astype(int)
     captions = [shown.captions[i] for i in chosen]
@@ -46,7 +47,7 @@ def find(encoder: Encoder, source: PairSource, queries: int, top: int) -> list[F
     return findings
 
 
-def draw(findings: Sequence[Finding], source: PairSource) -> Image.Image:
+def draw(findings: Sequence[Finding], source: Source[Pair]) -> Image.Image:
     """The findings as a picture: a row each, the caption's own image framed."""
     shown = gallery(source)
     width = TEXT_WIDTH + len(findings[0].images) * (TILE + GAP) + GAP
@@ -59,7 +60,7 @@ def draw(findings: Sequence[Finding], source: PairSource) -> Image.Image:
         pen.text((GAP, y + TILE // 2 + 4), f"its own picture: rank {finding.rank}", (120, 120, 120), small)
         for place, image in enumerate(finding.images):
             x = TEXT_WIDTH + place * (TILE + GAP)
-            sheet.paste(source.load(int(shown.image_entries[image])).resize((TILE, TILE)), (x, y))
+            sheet.paste(source.images(int(shown.image_entries[image]))[0].resize((TILE, TILE)), (x, y))
             if place + 1 == finding.rank:
                 pen.rectangle((x - 2, y - 2, x + TILE + 1, y + TILE + 1), outline=FOUND, width=3)
     return sheet

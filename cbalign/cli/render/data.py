@@ -28,7 +28,7 @@ _TEXTS: dict[ItemKind, tuple[str, str]] = {
 def check_blocks(findings: DataFindings, limits: TextTowerSection, items: ItemKind) -> list[Block]:
     """Report a check: the sources, a table of counts, examples, and the problems."""
     splits = findings.splits
-    rows = [_check_row(found, limits, _TEXTS[items][1]) for found in splits.values()]
+    rows = [_check_row(found, limits, items) for found in splits.values()]
     for shared in findings.shared:
         name = f"images shared with {shared.first}"
         for split, row in zip(splits, rows):
@@ -51,15 +51,15 @@ def check_blocks(findings: DataFindings, limits: TextTowerSection, items: ItemKi
 
 def stats_blocks(found: Mapping[str, SplitStatistics], image_size: int, items: ItemKind) -> list[Block]:
     """Report statistics: the sources and a table."""
-    rows = [_stats_row(one, image_size, *_TEXTS[items]) for one in found.values()]
+    rows = [_stats_row(one, image_size, items) for one in found.values()]
     return [_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)]
 
 
-def _check_row(found: SplitFindings, limits: TextTowerSection, texts: str) -> dict[str, str]:
-    captions = found.captions
+def _check_row(found: SplitFindings, limits: TextTowerSection, items: ItemKind) -> dict[str, str]:
+    captions, texts = found.captions, _TEXTS[items][1]
     tokens = captions.cut_by_max_tokens
     return {
-        "pairs": f"{found.pairs:,}",
+        items: f"{found.items:,}",
         "images": f"{found.images:,}",
         texts: f"{captions.count:,}",
         f"{texts} per image": _span(found.captions_per_image),
@@ -72,10 +72,11 @@ def _check_row(found: SplitFindings, limits: TextTowerSection, texts: str) -> di
     }
 
 
-def _stats_row(found: SplitStatistics, image_size: int, text: str, texts: str) -> dict[str, str]:
+def _stats_row(found: SplitStatistics, image_size: int, items: ItemKind) -> dict[str, str]:
     words, sizes = found.vocabulary, found.sizes
+    text, texts = _TEXTS[items]
     return {
-        "pairs": f"{found.pairs:,}",
+        items: f"{found.items:,}",
         texts: f"{found.captions:,}",
         f"{texts} per image": _span(found.captions_per_image),
         f"words of a {text}": _spread(found.words),

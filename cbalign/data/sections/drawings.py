@@ -1,4 +1,4 @@
-"""Drawings that need no files: OpenMoji, scenes, easy-VQA."""
+"""Drawings from installed packages or from a seed: OpenMoji, scenes, easy-VQA."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OpenMojiSource(SourceSection):
 
 
 class ScenesSource(SourceSection):
-    """Scenes of coloured figures, drawn on the fly from a seed, with what is said of them: no files, any number."""
+    """Scenes of coloured figures with exact texts, drawn on the fly from a seed, in any number."""
 
     builds = "cbalign.data.scenes.source:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises")
@@ -34,14 +34,14 @@ class ScenesSource(SourceSection):
         help="Which scenes; `compositions` has combinations of shape and colour that no other split has.",
     )
     size: int = setting(
-        1000, ge=1, effect=DATA, help="How many items, from the first: scenes with captions, questions, statements, …"
+        1000, ge=1, effect=DATA, help="Number of items, from the first: scenes with captions, questions, statements, …"
     )
     render_size: int = setting(64, ge=16, le=512, effect=DATA, help="Side in pixels at which scenes are drawn.")
     seed: int = setting(0, ge=0, effect=DATA, help="Another seed gives other scenes.")
 
 
 class EasyVQASource(SourceSection):
-    """easy-VQA: questions about drawn shapes, 64 pixels (package `easy-vqa`)."""
+    """easy-VQA: questions about drawn shapes of 64 pixels (package `easy-vqa`)."""
 
     builds = "cbalign.data.easy_vqa:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
@@ -49,5 +49,5 @@ class EasyVQASource(SourceSection):
     source: Literal["easy-vqa"] = setting(effect=DATA, help="Which kind of source this is.")
     split: Split = setting(effect=DATA, help="The package's own train and test; validation is held out from train.")
     held_out: int = setting(
-        10, ge=0, effect=DATA, help="Of so many images of train one belongs to validation instead; 0: none."
+        10, ge=0, effect=DATA, help="One in this many images of train belongs to validation instead; 0: none."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from cbalign.parts import Effect, ItemKind, SourceSection, setting
 
@@ -22,16 +22,16 @@ class NLVR2Source(SourceSection):
         ".",
         effect=DATA,
         path="folder",
-        help="Folder of the images. Published lines name no files: theirs are `<pair>-img0.png` and `<pair>-img1.png` "
-        "in it, or below a folder of the split's name, below the line's `directory` where it has one.",
+        help="Folder of the images. Those of published lines are `<pair>-img0.png` and `<pair>-img1.png` in this "
+        "folder, or in its folder for the split, and there in the line's `directory` if it has one.",
     )
 
     @classmethod
-    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
-        """Return the source for one file with images in its folder."""
-        if items != "statements":
+    def of_file(cls, path: Path, items: ItemKind) -> NLVR2Source | None:
+        """Read JSON lines or a JSON list of statements."""
+        if items != "statements" or path.suffix.lower() not in (".json", ".jsonl"):
             return None
-        return cls(source="nlvr2", files=(str(path),), root=str(path.parent))
+        return cls(source="nlvr2", files=(str(path.resolve()),), root=str(path.resolve().parent))
 
 
 class SNLIVESource(SourceSection):
@@ -46,9 +46,13 @@ class SNLIVESource(SourceSection):
         ".", effect=DATA, path="folder", help="Folder of Flickr30k's images, `<id>.jpg`; paths cannot leave it."
     )
 
+    def data_sets(self) -> tuple[str, ...]:
+        """Name the data set that the images are from."""
+        return ("flickr30k",)
+
     @classmethod
-    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
-        """Return the source for one file with images in its folder."""
-        if items != "premises":
+    def of_file(cls, path: Path, items: ItemKind) -> SNLIVESource | None:
+        """Read JSON lines or a JSON list of hypotheses."""
+        if items != "premises" or path.suffix.lower() not in (".json", ".jsonl"):
             return None
-        return cls(source="snli-ve", files=(str(path),), root=str(path.parent))
+        return cls(source="snli-ve", files=(str(path.resolve()),), root=str(path.resolve().parent))

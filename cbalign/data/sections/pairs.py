@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
+from cbalign.data.data_set_names import data_sets_of_files
 from cbalign.parts import Effect, ItemKind, SourceSection, setting
 from cbalign.parts.kinds import Split
 
@@ -12,7 +13,7 @@ DATA = Effect.DATA
 
 
 class JsonSource(SourceSection):
-    """ALBEF's JSON lists: objects with `image`, `caption` (text or list) and, optionally, `image_id`."""
+    """ALBEF's JSON lists: objects with `image`, `caption` (text or list) and optionally `image_id`."""
 
     builds = "cbalign.data.json_pairs:open_section"
 
@@ -24,16 +25,20 @@ class JsonSource(SourceSection):
         ".", effect=DATA, path="folder", help="Folder that image paths are relative to and cannot leave."
     )
 
+    def data_sets(self) -> tuple[str, ...]:
+        """Name the data sets after the files."""
+        return data_sets_of_files(self.files)
+
     @classmethod
-    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
-        """Return the source for one file with images in its folder."""
-        if items != "pairs" or path.suffix != ".json":
+    def of_file(cls, path: Path, items: ItemKind) -> JsonSource | None:
+        """Read a JSON list or JSON lines of pairs."""
+        if items != "pairs" or path.suffix.lower() not in (".json", ".jsonl"):
             return None
-        return cls(source="json", files=(str(path),), root=str(path.parent))
+        return cls(source="json", files=(str(path.resolve()),), root=str(path.resolve().parent))
 
 
 class CsvSource(SourceSection):
-    """A CSV or TSV file with one pair per line."""
+    """CSV or TSV files with one pair per line."""
 
     builds = "cbalign.data.csv_pairs:open_section"
 
@@ -44,15 +49,20 @@ class CsvSource(SourceSection):
     )
     image: str = setting("image", effect=DATA, help="Name of the column with the image path.")
     caption: str = setting("caption", effect=DATA, help="Name of the column with the caption.")
-    delimiter: str = setting(",", effect=DATA, min_length=1, max_length=1, help="What separates columns.")
+    delimiter: str = setting(",", effect=DATA, min_length=1, max_length=1, help="Separator of columns.")
+
+    def data_sets(self) -> tuple[str, ...]:
+        """Name the data sets after the files."""
+        return data_sets_of_files(self.files)
 
     @classmethod
-    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
-        """Return the source for one file with images in its folder."""
-        if items != "pairs" or path.suffix == ".json":
+    def of_file(cls, path: Path, items: ItemKind) -> CsvSource | None:
+        """Read a table of pairs with the columns `image` and `caption`."""
+        delimiter = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
+        if items != "pairs" or delimiter is None:
             return None
-        delimiter = "\t" if path.suffix == ".tsv" else ","
-        return cls(source="csv", files=(str(path),), root=str(path.parent), delimiter=delimiter)
+        files, root = (str(path.resolve()),), str(path.resolve().parent)
+        return cls(source="csv", files=files, root=root, delimiter=delimiter)
 
 
 class KarpathySource(SourceSection):
@@ -69,9 +79,13 @@ class KarpathySource(SourceSection):
     entries: Literal["captions", "images"] = setting(
         "captions",
         effect=DATA,
-        help="An epoch shows each caption once, or each image once with one of its captions drawn anew.",
+        help="An epoch has each caption once, or each image once with one of its captions at random.",
         paper="captions (ALBEF)",
     )
+
+    def data_sets(self) -> tuple[str, ...]:
+        """Name the data set after the file."""
+        return data_sets_of_files([self.file])
 
 
 class ShardSource(SourceSection):
@@ -86,3 +100,7 @@ class ShardSource(SourceSection):
         path="shards",
         help="Tar files; `{00000..00099}` stands for each number in the range.",
     )
+
+    def data_sets(self) -> tuple[str, ...]:
+        """Name the data sets after the shards."""
+        return data_sets_of_files(self.shards)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from cbalign.data.data_set_names import data_sets_of_files
 from cbalign.parts import Effect, ItemKind, RuleError, SourceSection, setting
 
 DATA = Effect.DATA
+_IMAGES_OF = {"vqa": "coco", "vg_qa": "vg"}  # ALBEF's lists of questions
 _IMAGE_PATTERN = re.compile(r"(?:[^{}]|\{subset\}|\{id(?::0\d{1,2})?\})+")
 
 
 class VQAv2Source(SourceSection):
-    """The official files of VQA v2: questions, and annotations that belong to them."""
+    """The official files of VQA v2: questions and their annotations."""
 
     builds = "cbalign.data.vqa_v2:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
@@ -25,23 +27,27 @@ class VQAv2Source(SourceSection):
         effect=DATA, min_length=1, path="file", help="`v2_OpenEnded_mscoco_…_questions.json`, one after the other."
     )
     annotations: tuple[str, ...] = setting(
-        (), effect=DATA, path="file", help="`v2_mscoco_…_annotations.json` of the same subsets; none for a test set."
+        (), effect=DATA, path="file", help="`v2_mscoco_…_annotations.json` of the same subsets; empty for a test set."
     )
     root: str = setting(".", effect=DATA, path="folder", help="Folder of COCO's images; paths cannot leave it.")
     image: str = setting(
         "{subset}/COCO_{subset}_{id:012}.jpg",
         effect=DATA,
-        help="Path of an image below it, of `{id}` and `{subset}`, the `data_subtype` of the questions' file.",
+        help="Path of an image below the root, with `{id}` and `{subset}`, the `data_subtype` of the questions' file.",
     )
 
     @model_validator(mode="after")
     def _image_is_a_pattern(self) -> VQAv2Source:
         if not _IMAGE_PATTERN.fullmatch(self.image) or "{id" not in self.image:
             raise RuleError(
-                f"image {self.image!r} is no pattern of {{id}}, {{id:012}} and {{subset}}",
+                f"image {self.image!r} is not a pattern of {{id}}, {{id:012}} and {{subset}}",
                 at=("image",),
             )
         return self
+
+    def data_sets(self) -> tuple[str, ...]:
+        """Name the data set that the images are from."""
+        return ("coco",)
 
 
 class ALBEFQuestionsSource(SourceSection):
@@ -56,19 +62,23 @@ class ALBEFQuestionsSource(SourceSection):
         ".", effect=DATA, path="folder", help="Folder of the images of `dataset: vqa`; paths cannot leave it."
     )
     genome_root: str | None = setting(
-        None, effect=DATA, path="folder", help="Folder of those of `dataset: vg`; null: the same."
+        None, effect=DATA, path="folder", help="Folder of the images of `dataset: vg`; null: the same folder."
     )
     genome_weight: float = setting(
         0.5,
         ge=0,
         effect=DATA,
-        help="Weight of the one answer of `dataset: vg`; those of ten annotators have 1 together.",
+        help="Weight of the one answer of `dataset: vg`; the answers of ten annotators have 1 in total.",
         paper="0.5 (ALBEF's code)",
     )
 
+    def data_sets(self) -> tuple[str, ...]:
+        """Name the data sets that the images are from."""
+        return tuple(dict.fromkeys(_IMAGES_OF.get(name, name) for name in data_sets_of_files(self.files)))
+
     @classmethod
-    def of_file(cls, path: Path, items: ItemKind) -> Self | None:
-        """Return the source for one file with images in its folder."""
-        if items != "questions":
+    def of_file(cls, path: Path, items: ItemKind) -> ALBEFQuestionsSource | None:
+        """Read a JSON list or JSON lines of questions."""
+        if items != "questions" or path.suffix.lower() not in (".json", ".jsonl"):
             return None
-        return cls(source="albef-vqa", files=(str(path),), root=str(path.parent))
+        return cls(source="albef-vqa", files=(str(path.resolve()),), root=str(path.resolve().parent))

@@ -10,9 +10,13 @@ from cbalign.parts import Effect, TargetSection, setting
 class TritonTarget(TargetSection):
     """A model repository for the Triton inference server."""
 
-    builds = "cbalign.apps.serving.triton:write_target"
+    builds = "cbalign.export.triton:write_target"
+    needs_graphs = ("image", "text")
+    next_step = "tritonserver --model-repository {folder}"
 
     kind: Literal["triton"] = setting(effect=Effect.EXPORT, help="Which target.")
     precision: str | None = setting(
-        None, effect=Effect.EXPORT, help="Which precision of the bundle is served; null: the first that it lists."
+        None,
+        effect=Effect.EXPORT,
+        help="Precision of the served graphs; null: fp16 or fp32, what TensorRT runs fastest.",
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cbalign.data.source import PairSource
+from cbalign.data.items import Pair
+from cbalign.data.source import Source
 from cbalign.encoders import Encoder, ImageFeatures, TextFeatures
 from cbalign.errors import CbalignError
 from cbalign.evaluation.retrieval import evaluate_retrieval
@@ -40,7 +41,7 @@ def measure(
     bundle: Path,
     effort: Effort,
     *,
-    source: PairSource | None = None,
+    source: Source[Pair] | None = None,
     report: Report = lambda stage: None,
 ) -> tuple[Row, ...]:
     """Measure subjects beside each other; one that cannot run says why in its row.
@@ -127,7 +128,7 @@ def _calls(part: str, encoders: Mapping[str, Encoder], inputs: Inputs) -> dict[s
     return {name: matching(encoder) for name, encoder in encoders.items()}
 
 
-def _recall(encoder: Encoder, source: PairSource) -> dict[str, float]:
+def _recall(encoder: Encoder, source: Source[Pair]) -> dict[str, float]:
     section = RetrievalEvaluation(protocols=("dual",), bootstrap=0)
     (result,) = evaluate_retrieval(encoder, source, section, corrupt_limit=1.0)
     return {

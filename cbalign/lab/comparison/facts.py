@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cbalign.engine.manifest import Attempt, Manifest
+from cbalign.engine.manifest import PLUGINS, Attempt, Manifest
 from cbalign.engine.run import Run, latest_checkpoint
 from cbalign.experiment.derived import NOTHING, Known
 from cbalign.experiment.diff import Cell, Difference
@@ -91,7 +91,7 @@ def _of_run(run: Run, checkpoint: Path | None) -> Facts:
         values["run.step"] = Fact(step, Effect.TRAINING, "Optimiser steps before the checkpoint.")
     if checkpoint is None:
         values["run.status"] = Fact(manifest.status, Effect.LABEL, "Whether and how the training ended.")
-    values |= _of_attempts(manifest.attempts)
+    values |= _of_attempts(manifest.attempts, _plugins(manifest.facts))
     values |= _of_data(manifest.facts)
     vocabulary = _number(manifest.facts.get("vocabulary"))
     if vocabulary is not None:
@@ -110,8 +110,8 @@ def _of_run(run: Run, checkpoint: Path | None) -> Facts:
     return Facts(str(run.manifest), values, known)
 
 
-def _of_attempts(attempts: Sequence[Attempt]) -> dict[str, Fact]:
-    """Code and machines; a run that was resumed on another machine has several."""
+def _of_attempts(attempts: Sequence[Attempt], plugins: Sequence[str]) -> dict[str, Fact]:
+    """Code and machine; a run that resumed elsewhere has several. Code of `plugins` can change the training."""
     if not attempts:
         return {}
 
@@ -125,8 +125,15 @@ def _of_attempts(attempts: Sequence[Attempt]) -> dict[str, Fact]:
     }
     for name in dict.fromkeys(name for attempt in attempts for name in attempt.versions):
         version = every(lambda a, n=name: a.versions.get(n))  # type: ignore[misc]
-        facts[f"run.versions.{name}"] = Fact(version, Effect.RUNTIME, f"Version of {name}.")
+        effect = Effect.TRAINING if name in plugins else Effect.RUNTIME
+        facts[f"run.versions.{name}"] = Fact(version, effect, f"Version of {name}.")
     return facts
+
+
+def _plugins(recorded: Mapping[str, object]) -> tuple[str, ...]:
+    """The distributions, besides cbalign, whose parts a run uses."""
+    found = recorded.get(PLUGINS)
+    return tuple(found) if isinstance(found, Mapping) else ()
 
 
 def _of_data(recorded: Mapping[str, object]) -> dict[str, Fact]:
@@ -170,6 +177,8 @@ def _of_bundle(folder: Path) -> Facts:
     }
     for name, version in manifest.versions.items():
         values[f"bundle.versions.{name}"] = Fact(version, Effect.RUNTIME, f"Version of {name} that exported it.")
+    for name, version in manifest.plugins.items():
+        values[f"bundle.plugins.{name}"] = Fact(version, Effect.EXPORT, f"Version of {name} that it was made with.")
     return Facts(str(folder / "manifest.json"), values, Known(vocabulary=_vocabulary(folder / TOKENIZER)))
 
 

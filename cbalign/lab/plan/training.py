@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cbalign.data.batch import TensorBatch
-from cbalign.data.open_items import open_items, texts_in
+from cbalign.data.source import open_source, texts_of
 from cbalign.data.text import VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Learner
@@ -33,17 +33,13 @@ class TrainingTexts:
 
 
 def training_texts(data: DataSection, items: ItemKind) -> TrainingTexts:
-    """Open the training data.
+    """Open the training data of a task that learns from a kind of items.
 
     Raises:
         CbalignError: they cannot be opened.
     """
-    source = open_items(data.train, items)
-
-    def text(index: int) -> str:
-        return source.entry(index).captions[0] if hasattr(source, "entry") else source.item(index).text
-
-    return TrainingTexts(len(source), text, lambda: texts_in(source))
+    source = open_source(data.train, items)
+    return TrainingTexts(len(source), lambda i: source.item(i).text, lambda: texts_of(source))
 
 
 def untrained(experiment: Experiment, vocabulary: int) -> nn.Module:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.records import read_records
+from cbalign.engine.metrics_file import read_records
 from cbalign.engine.run import Run, list_checkpoints
 from cbalign.evaluation.result import Evaluation
 from cbalign.experiment.diff import Comparison, compare

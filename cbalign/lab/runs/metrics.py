@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.records import Record, read_records
+from cbalign.engine.metrics_file import read_records
 from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.engine.tracker import Record
 from cbalign.errors import UsageError
 from cbalign.evaluation.result import Evaluation
 

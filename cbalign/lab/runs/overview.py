@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cbalign.engine.manifest import Manifest, Status
-from cbalign.engine.records import read_records
+from cbalign.engine.metrics_file import read_records
 from cbalign.engine.run import Run, find_runs, summarise
 from cbalign.errors import UsageError
 from cbalign.experiment.diagnostics import InvalidSpec

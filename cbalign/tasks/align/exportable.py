@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from cbalign.data.image import Preprocessing
-from cbalign.data.source import PairSource
+from cbalign.data.items import Pair
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
 from cbalign.export.subject import bytes_of
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.golden import write_golden
+from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
 from cbalign.tasks.align.parity import AlignmentChecks, Expected
 from cbalign.tasks.align.runtime import alignment_outputs
@@ -32,7 +34,7 @@ class AlignmentExportable:
     expected: Expected
 
     @classmethod
-    def of(cls, encoder: TorchEncoder, source: PairSource) -> AlignmentExportable:
+    def of(cls, encoder: TorchEncoder, source: Source[Pair]) -> AlignmentExportable:
         """Run the model on real inputs.
 
         Raises:
@@ -100,4 +102,4 @@ class AlignmentExportable:
         sample = self.expected.sample
         pixels, texts = sample.pixels[:_GOLDEN_PAIRS], sample.texts[:_GOLDEN_PAIRS]
         outputs = {name: alignment_outputs(side, pixels, texts) for name, side in sessions.items()}
-        write_golden({"fp32": alignment_outputs(self.encoder, pixels, texts)} | outputs, pixels, texts, path)
+        write_golden({REFERENCE: alignment_outputs(self.encoder, pixels, texts)} | outputs, pixels, texts, path)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from cbalign.data.batch import Batch
-from cbalign.data.collate import PairCollation
-from cbalign.data.source import PairSource
+from cbalign.data.batch import Batch, PairCollation
+from cbalign.data.items import Pair
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.experiment.experiment import Experiment
@@ -27,8 +27,6 @@ class Kit(TokenizerKit[AlignmentModel]):
         section: the task in a spec.
     """
 
-    batch_type = Batch
-
     def __init__(self, section: TaskSection) -> None:
         self._section = section
 
@@ -42,7 +40,7 @@ class Kit(TokenizerKit[AlignmentModel]):
         """Wrap the model with its training step."""
         return AlignmentLearner(experiment, model, vocabulary, world)
 
-    def collation(self, source: PairSource, tokenizer: Tokenizer) -> PairCollation:
+    def collation(self, source: Source[Pair], tokenizer: Tokenizer) -> PairCollation:
         """Return the collation of images with captions."""
         return PairCollation(source, tokenizer)
 
@@ -55,6 +53,6 @@ class Kit(TokenizerKit[AlignmentModel]):
         image_ids = torch.arange(experiment.train.batch_size)
         return Batch(**example_fields(experiment, text_length), image_ids=image_ids)
 
-    def exportable(self, model: TorchEncoder, source: PairSource) -> AlignmentExportable:
+    def exportable(self, model: TorchEncoder, source: Source[Pair]) -> AlignmentExportable:
         """Prepare the model for export."""
         return AlignmentExportable.of(model, source)

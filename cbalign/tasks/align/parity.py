@@ -13,7 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from cbalign.data.source import FirstEntries, PairSource
+from cbalign.data.items import Pair
+from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, Encoder, FloatArray, ImageFeatures, IntArray, TextFeatures
 from cbalign.evaluation.features import load_images
@@ -23,6 +24,7 @@ from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.export.ladder import Ladder, Part
 from cbalign.export.parity import CODEBOOK, SAME_VECTORS, WHOLE, difference
 from cbalign.export.sample import Sample, batch_sizes
+from cbalign.runtime.precisions import REFERENCE
 
 _TASK_IMAGES = 512
 _TASK_CANDIDATES = 16
@@ -41,7 +43,7 @@ class Expected:
     """Outputs of the trained model for real inputs: computed once, compared with every precision."""
 
     encoder: TextEncoder
-    source: PairSource
+    source: Source[Pair]
     sample: Sample
     images: ImageFeatures
     texts: TextFeatures
@@ -51,7 +53,7 @@ class Expected:
     results: tuple[RetrievalResult, ...]
 
     @classmethod
-    def of(cls, encoder: TextEncoder, source: PairSource) -> Expected:
+    def of(cls, encoder: TextEncoder, source: Source[Pair]) -> Expected:
         """Run the trained model.
 
         Raises:
@@ -87,7 +89,7 @@ class AlignmentChecks(Ladder):
         self,
         expected: Expected,
         exported: TextEncoder,
-        precision: str = "fp32",
+        precision: str = REFERENCE,
         report: Callable[[str], None] = lambda stage: None,
     ) -> None:
         super().__init__(precision, report)
@@ -207,7 +209,7 @@ class AlignmentChecks(Ladder):
             results = self._results = _evaluate(self.exported, self.expected.encoder, self.expected.source)
             protocols = {result.protocol for result in results}
             wanted = tuple(result for result in self.expected.results if result.protocol in protocols)
-            if self.precision != "fp32":
+            if self.precision != REFERENCE:
                 name, loss = surest_loss(wanted, results)
                 self._add("task", WHOLE, f"{name}: points that are surely lost", loss, self.limits.recall)
                 return
@@ -218,7 +220,7 @@ class AlignmentChecks(Ladder):
             self._add("task", WHOLE, f"{name} in points", gap, limit)
 
 
-def _evaluate(encoder: Encoder, reference: Encoder, source: PairSource) -> tuple[RetrievalResult, ...]:
+def _evaluate(encoder: Encoder, reference: Encoder, source: Source[Pair]) -> tuple[RetrievalResult, ...]:
     section = RetrievalEvaluation(
         protocols=(
             "dual",
@@ -229,7 +231,7 @@ def _evaluate(encoder: Encoder, reference: Encoder, source: PairSource) -> tuple
         bootstrap=0,
     )
     # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
-    return evaluate_retrieval(encoder, FirstEntries(source, _TASK_IMAGES), section, corrupt_limit=1.0)
+    return evaluate_retrieval(encoder, FirstItems(source, _TASK_IMAGES), section, corrupt_limit=1.0)
 
 
 def _vectors(images: ImageFeatures, texts: TextFeatures) -> FloatArray:

@@ -6,9 +6,9 @@ from typing import ClassVar, Generic, TypeVar
 
 import torch
 
-from cbalign.data.batch import LabelledBatch
-from cbalign.data.collate import LabelledCollation
-from cbalign.data.items import ItemSource, Labelled
+from cbalign.data.batch import LabelledBatch, LabelledCollation
+from cbalign.data.items import Labelled
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.experiment.experiment import Experiment
@@ -30,7 +30,6 @@ class ClassificationKit(TokenizerKit[Distilled[N]], Generic[N]):
         section: the task in a spec.
     """
 
-    batch_type = LabelledBatch
     labels: ClassVar[tuple[str, ...]]
     """Names of the classes, in the order of the logits."""
 
@@ -46,7 +45,7 @@ class ClassificationKit(TokenizerKit[Distilled[N]], Generic[N]):
         """Wrap the model with its training step."""
         return ClassificationLearner(experiment, model)
 
-    def collation(self, source: ItemSource[Labelled], tokenizer: Tokenizer) -> LabelledCollation:
+    def collation(self, source: Source[Labelled], tokenizer: Tokenizer) -> LabelledCollation:
         """Return the collation of texts with their classes."""
         return LabelledCollation(source, tokenizer)
 
@@ -59,6 +58,6 @@ class ClassificationKit(TokenizerKit[Distilled[N]], Generic[N]):
         labels = torch.zeros(experiment.train.batch_size, dtype=torch.int64)
         return LabelledBatch(**example_fields(experiment, text_length, self.images), labels=labels)
 
-    def exportable(self, model: TorchClassifier, source: ItemSource[Labelled]) -> ClassifyingExportable:
+    def exportable(self, model: TorchClassifier, source: Source[Labelled]) -> ClassifyingExportable:
         """Prepare the model for export."""
         return ClassifyingExportable.of(model, source)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cbalign.data.items import ItemSource, Labelled, known_target
-from cbalign.data.progress import Report
+from cbalign.data.items import Labelled
+from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.data.source import Source, known_target
 from cbalign.encoders import Classifier, IntArray, PixelArray
 from cbalign.errors import DivergenceError
-from cbalign.evaluation.evaluator import no_report
 from cbalign.evaluation.items import measure_items
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import Confusion, ScoredResult, interval_of
@@ -27,10 +27,10 @@ class AccuracyEvaluator:
     def evaluate(
         self,
         model: Classifier,
-        source: ItemSource[Labelled],
+        source: Source[Labelled],
         *,
         corrupt_limit: float = 0.0,
-        report: Report = no_report,
+        report: ProgressCallback = no_progress,
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> tuple[ScoredResult, ...]:
         """Measure accuracy; see `evaluate_accuracy`."""
@@ -46,11 +46,11 @@ class AccuracyEvaluator:
 
 def evaluate_accuracy(
     classifier: Classifier,
-    source: ItemSource[Labelled],
+    source: Source[Labelled],
     section: AccuracyEvaluation,
     *,
     corrupt_limit: float = 0.0,
-    report: Report = no_report,
+    report: ProgressCallback = no_progress,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> ScoredResult:
     """Measure the accuracy of a classifier.
@@ -62,7 +62,7 @@ def evaluate_accuracy(
         classifier: the model.
         source: statements or premises.
         section: on which split, how many resamples.
-        corrupt_limit: share of the items that may have unreadable images (`data.corrupt_limit`); they are left out.
+        corrupt_limit: share of the items that may have unreadable images (`data.corrupt_limit`); they are skipped.
         report: progress callback.
         process_group: the processes that share the work; all get the result of one.
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from cbalign.data.image import Preprocessing, prepare
-from cbalign.data.items import FirstItems, ItemSource, Labelled
+from cbalign.data.items import Labelled
+from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import Classifier, PixelArray
 from cbalign.evaluation.scored import ScoredResult
@@ -26,6 +27,7 @@ from cbalign.export.sample import batch_sizes, readable_items, texts_of_all_leng
 from cbalign.export.scored import scored_checks
 from cbalign.export.subject import bytes_of
 from cbalign.runtime.golden import write_golden
+from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
 from cbalign.tasks.classification.metric import evaluate_accuracy
 from cbalign.tasks.classification.model import TorchClassifier
@@ -50,14 +52,14 @@ class ClassifyingExportable:
     """
 
     classifier: TorchClassifier
-    items: ItemSource[Labelled]
+    items: Source[Labelled]
     positions: tuple[int, ...]
     pixels: PixelArray
     texts: tuple[str, ...]
     results: tuple[ScoredResult, ...]
 
     @classmethod
-    def of(cls, classifier: TorchClassifier, source: ItemSource[Labelled]) -> ClassifyingExportable:
+    def of(cls, classifier: TorchClassifier, source: Source[Labelled]) -> ClassifyingExportable:
         """Run the model on real items.
 
         Raises:
@@ -119,7 +121,7 @@ class ClassifyingExportable:
         """A few items."""
         pixels, texts = self.pixels[:_GOLDEN_ITEMS], self.texts[:_GOLDEN_ITEMS]
         outputs = {name: {"logits": open_classifier(side).classify(pixels, texts)} for name, side in sessions.items()}
-        write_golden({"fp32": {"logits": self.classifier.classify(pixels, texts)}} | outputs, pixels, texts, path)
+        write_golden({REFERENCE: {"logits": self.classifier.classify(pixels, texts)}} | outputs, pixels, texts, path)
 
 
 class ClassifyingChecks(Ladder):
@@ -138,7 +140,7 @@ class ClassifyingChecks(Ladder):
         expected: ClassifyingExportable,
         exported: Classifier,
         tokenizer: Tokenizer,
-        precision: str = "fp32",
+        precision: str = REFERENCE,
         report: Callable[[str], None] = lambda stage: None,
     ) -> None:
         super().__init__(precision, report)
@@ -180,7 +182,7 @@ class ClassifyingChecks(Ladder):
             self._checks += scored_checks(results, self._expected.results, self.limits)
 
 
-def _evaluate(classifier: Classifier, source: ItemSource[Labelled]) -> tuple[ScoredResult, ...]:
+def _evaluate(classifier: Classifier, source: Source[Labelled]) -> tuple[ScoredResult, ...]:
     section = AccuracyEvaluation(kind="accuracy", bootstrap=0)
     # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
     return (evaluate_accuracy(classifier, source, section, corrupt_limit=1.0),)

@@ -7,10 +7,9 @@ from typing import Any, NoReturn
 
 import torch
 
-from cbalign.data.batch import Batch
-from cbalign.data.collate import PairCollation
-from cbalign.data.items import STATEMENT_LABELS
-from cbalign.data.source import PairSource
+from cbalign.data.batch import Batch, PairCollation
+from cbalign.data.items import STATEMENT_LABELS, Pair
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.engine.run import Run
@@ -64,7 +63,6 @@ class StatementKit(ClassificationKit[ImagePairNetwork]):
 class TextAssignmentKit(TokenizerKit[Distilled[TextAssignmentNetwork]]):
     """Implements `cbalign.tasks.kit.TaskKit` for the stage `text-assignment`, which is not evaluated."""
 
-    batch_type = Batch
     aliases = FROM_FUSION
 
     def build_model(
@@ -83,7 +81,7 @@ class TextAssignmentKit(TokenizerKit[Distilled[TextAssignmentNetwork]]):
         """Wrap the model with its training step."""
         return TextAssignmentLearner(experiment, model, world)
 
-    def collation(self, source: PairSource, tokenizer: Tokenizer) -> PairCollation:
+    def collation(self, source: Source[Pair], tokenizer: Tokenizer) -> PairCollation:
         """Return the collation of images with captions."""
         return PairCollation(source, tokenizer)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from cbalign.data.answer_list import ANSWERS_FILE, answers_of, never_given, read_answers, require_covered, write_answers
-from cbalign.data.items import ItemSource, Question, texts_of
-from cbalign.data.question_batch import QuestionBatch, QuestionCollation
+from cbalign.data.batch import QuestionBatch, QuestionCollation
+from cbalign.data.items import Question
+from cbalign.data.source import Source, texts_of
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.experiment.experiment import Experiment
@@ -53,7 +54,6 @@ class Kit(StandardKit[Distilled[AnsweringNetwork], AnswerAssets]):
         section: the task in a spec.
     """
 
-    batch_type = QuestionBatch
     aliases = (
         ("decoder.embeddings.", "text.embeddings."),
         ("decoder.layers.", "fusion.layers."),
@@ -79,11 +79,11 @@ class Kit(StandardKit[Distilled[AnsweringNetwork], AnswerAssets]):
         """Wrap the model with its training step."""
         return AnsweringLearner(experiment, model)
 
-    def collation(self, source: ItemSource[Question], tokenizer: Tokenizer) -> QuestionCollation:
+    def collation(self, source: Source[Question], tokenizer: Tokenizer) -> QuestionCollation:
         """Return the collation of questions with all their answers."""
         return QuestionCollation(source, tokenizer)
 
-    def make_assets(self, initialisation: Initialisation, train: ItemSource[Question]) -> AnswerAssets:
+    def make_assets(self, initialisation: Initialisation, train: Source[Question]) -> AnswerAssets:
         """Build the closed list and the tokenizer, and report answers that the tokenizer cannot tell apart."""
         if initialisation.assets is None:
             answers = _closed_list(self._section, train)
@@ -114,12 +114,12 @@ class Kit(StandardKit[Distilled[AnsweringNetwork], AnswerAssets]):
             question_of_answer=torch.arange(answers) // ANSWERS_PER_QUESTION,
         )
 
-    def exportable(self, model: TorchAnswerer, source: ItemSource[Question]) -> AnsweringExportable:
+    def exportable(self, model: TorchAnswerer, source: Source[Question]) -> AnsweringExportable:
         """Prepare the model for export."""
         return AnsweringExportable.of(model, source)
 
 
-def _closed_list(section: VQATask, train: ItemSource[Question]) -> tuple[str, ...]:
+def _closed_list(section: VQATask, train: Source[Question]) -> tuple[str, ...]:
     if section.answer_list is None:
         return answers_of(train, section.answer_minimum)
     answers = read_answers(section.answer_list)
@@ -127,7 +127,7 @@ def _closed_list(section: VQATask, train: ItemSource[Question]) -> tuple[str, ..
     return answers
 
 
-def _texts(train: ItemSource[Question], answers: tuple[str, ...]) -> Iterator[str]:
+def _texts(train: Source[Question], answers: tuple[str, ...]) -> Iterator[str]:
     yield from texts_of(train)
     yield from answers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cbalign.data.question_batch import QuestionBatch
+from cbalign.data.batch import QuestionBatch
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.momentum import Distilled

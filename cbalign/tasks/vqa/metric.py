@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.data.items import ItemSource, Question
-from cbalign.data.progress import Report
+from cbalign.data.items import Question
+from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.data.source import Source
 from cbalign.encoders import IntArray, PixelArray
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.accuracy import accuracy_by_kind, exact_match, vqa_accuracy
 from cbalign.evaluation.answers import answer_type
-from cbalign.evaluation.evaluator import no_report
 from cbalign.evaluation.items import Measured, measure_items
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import ScoredResult, interval_of
@@ -35,10 +35,10 @@ class VQAEvaluator:
     def evaluate(
         self,
         model: Answerer,
-        source: ItemSource[Question],
+        source: Source[Question],
         *,
         corrupt_limit: float = 0.0,
-        report: Report = no_report,
+        report: ProgressCallback = no_progress,
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> tuple[ScoredResult, ...]:
         """Measure answers; see `evaluate_answers`."""
@@ -53,11 +53,11 @@ class VQAEvaluator:
 
 def evaluate_answers(
     answerer: Answerer,
-    source: ItemSource[Question],
+    source: Source[Question],
     section: VQAEvaluation,
     *,
     corrupt_limit: float = 0.0,
-    report: Report = no_report,
+    report: ProgressCallback = no_progress,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[ScoredResult, ...]:
     """Measure the answers of a model by each protocol of the section; only predict where answers are not known.
@@ -66,7 +66,7 @@ def evaluate_answers(
         answerer: the model.
         source: questions.
         section: on which split, by which protocols.
-        corrupt_limit: share of the questions that may have unreadable images (`data.corrupt_limit`); they are left out.
+        corrupt_limit: share of the questions that may have unreadable images (`data.corrupt_limit`); they are skipped.
         report: progress callback.
         process_group: the processes that share the work; all get the result of one.
 
@@ -133,7 +133,7 @@ def _images_once(keys: Sequence[str]) -> tuple[IntArray, IntArray]:
 
 
 def _result(
-    source: ItemSource[Question],
+    source: Source[Question],
     split: Split,
     found: Measured[str],
     protocol: AnswerProtocol,
@@ -172,5 +172,7 @@ def _fingerprint(questions: Sequence[Question]) -> str:
     """Return a fingerprint of the questions in their order."""
     digest = hashlib.sha256()
     for question in questions:
-        digest.update("\t".join((*question.image_keys, *question.told)).encode("utf-8", "replace") + b"\n")
+        digest.update(
+            "\t".join((*question.image_keys, *question.texts, *question.outputs)).encode("utf-8", "replace") + b"\n"
+        )
     return digest.hexdigest()[:16]

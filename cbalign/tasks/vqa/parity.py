@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from cbalign.data.answer_list import write_answers
 from cbalign.data.image import Preprocessing, prepare
-from cbalign.data.items import FirstItems, ItemSource, Question
+from cbalign.data.items import Question
+from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.evaluation.scored import ScoredResult
@@ -26,6 +27,7 @@ from cbalign.export.sample import BATCHES, batch_sizes, readable_items, texts_of
 from cbalign.export.scored import scored_checks
 from cbalign.export.subject import bytes_of
 from cbalign.runtime.golden import write_golden
+from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
 from cbalign.tasks.vqa.graphs import TorchAnswerer
 from cbalign.tasks.vqa.metric import evaluate_answers
@@ -51,14 +53,14 @@ class AnsweringExportable:
     """
 
     answerer: TorchAnswerer
-    questions: ItemSource[Question]
+    questions: Source[Question]
     positions: tuple[int, ...]
     pixels: PixelArray
     texts: tuple[str, ...]
     results: tuple[ScoredResult, ...]
 
     @classmethod
-    def of(cls, answerer: TorchAnswerer, source: ItemSource[Question]) -> AnsweringExportable:
+    def of(cls, answerer: TorchAnswerer, source: Source[Question]) -> AnsweringExportable:
         """Run the model on real questions.
 
         Raises:
@@ -122,7 +124,7 @@ class AnsweringExportable:
         """A few questions."""
         pixels, texts = self.pixels[:_GOLDEN_QUESTIONS], self.texts[:_GOLDEN_QUESTIONS]
         outputs = {name: answering_outputs(open_answerer(side), pixels, texts) for name, side in sessions.items()}
-        write_golden({"fp32": answering_outputs(self.answerer, pixels, texts)} | outputs, pixels, texts, path)
+        write_golden({REFERENCE: answering_outputs(self.answerer, pixels, texts)} | outputs, pixels, texts, path)
 
 
 class AnsweringChecks(Ladder):
@@ -141,7 +143,7 @@ class AnsweringChecks(Ladder):
         expected: AnsweringExportable,
         exported: Answerer,
         session: Session | None = None,
-        precision: str = "fp32",
+        precision: str = REFERENCE,
         report: Callable[[str], None] = lambda stage: None,
     ) -> None:
         super().__init__(precision, report)
@@ -247,7 +249,7 @@ class AnsweringChecks(Ladder):
                 self._compare(graph, quantity, one, other, measure, limit, feed)
 
 
-def _evaluate(answerer: Answerer, source: ItemSource[Question]) -> tuple[ScoredResult, ...]:
+def _evaluate(answerer: Answerer, source: Source[Question]) -> tuple[ScoredResult, ...]:
     section = VQAEvaluation(kind="vqa", protocols=("rank",), top_k=_CANDIDATES, bootstrap=0)
     # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
     return evaluate_answers(answerer, source, section, corrupt_limit=1.0)

@@ -9,9 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
-from cbalign.apps.serving.triton import model_config as triton_config
 from cbalign.cli import main
-from cbalign.runtime.bundle import Bundle
+from cbalign.export.triton import model_config as triton_config
 from tests.runtime.conftest import GRAPHS, write_manifest
 
 # The messages of Triton's model_config.proto that a configuration like ours can use: field, type, and `*` for repeated.
@@ -168,17 +167,17 @@ def test_graphs_and_what_clients_need_are_copied(bundle: Path, configs: dict, tm
         assert copied.read_bytes() == (bundle / "fp32" / f"{graph}.onnx").read_bytes()
     assert (models / "by-hand_text" / "tokenizer.json").is_file()
     assert (models / "by-hand_image" / "preprocessing.json").is_file()
-    assert sorted(path.name for path in models.iterdir()) == sorted(f"by-hand_{graph}" for graph in GRAPHS)
+    folders = sorted(path.name for path in models.iterdir() if path.is_dir())
+    assert folders == sorted(f"by-hand_{graph}" for graph in GRAPHS)
 
 
 def test_what_cannot_become_a_repository_is_told(bundle: Path, tmp_path: Path) -> None:
     assert (export(bundle).exit_code, "--triton" in export(bundle).stderr) == (2, True)
     (tmp_path / "there").mkdir()
-    assert "is there already" in export(bundle, "--triton", tmp_path / "there").stderr
-    assert "is there already" in export(tmp_path / "run", "--triton", tmp_path / "there").stderr
+    assert "already exists" in export(bundle, "--triton", tmp_path / "there").stderr
     result = export(bundle, "--triton", tmp_path / "models", "--precision", "int8")
     assert (result.exit_code, "no int8 graphs, only fp32" in result.stderr) == (2, True)
-    for words in (["--force"], ["--output", tmp_path / "other"], ["--precision", "fp32", "--precision", "fp16"]):
+    for words in (["--output", tmp_path / "other"], ["--precision", "fp32", "--precision", "fp16"]):
         result = export(bundle, "--triton", tmp_path / "models", *words)
         assert (result.exit_code, "is already a bundle" in result.stderr) == (2, True)
     (bundle / "fp32" / "text.onnx").write_bytes(b"damaged")
@@ -187,6 +186,20 @@ def test_what_cannot_become_a_repository_is_told(bundle: Path, tmp_path: Path) -
     assert not (tmp_path / "models").exists()
 
 
-def test_the_document_names_the_models(bundle: Path, tmp_path: Path) -> None:
+def test_the_document_names_the_folder(bundle: Path, tmp_path: Path) -> None:
     document = json.loads(export(bundle, "--triton", tmp_path / "models", "--json").stdout)
-    assert document["models"] == [f"by-hand_{graph}" for graph in Bundle.open(bundle).manifest.graphs]
+    assert document["targets"] == {"triton": str(tmp_path / "models")}
+
+
+def test_a_target_lies_next_to_its_bundle_and_is_replaced_by_force_alone(bundle: Path) -> None:
+    output = bundle.with_name(f"{bundle.name}-triton")
+    result = export(bundle, "--target", "triton")
+    assert (result.exit_code, result.stdout.strip()) == (0, str(output)), result.stderr
+    assert f"next: tritonserver --model-repository {output.resolve()}" in result.stderr
+    assert export(bundle, "--target", "triton").exit_code == 2
+    (output / "stale").mkdir()
+    assert export(bundle, "--target", "triton", "--force").exit_code == 0
+    assert not (output / "stale").exists()
+    (output / ".cbalign-target").unlink()
+    result = export(bundle, "--target", "triton", "--force")
+    assert (result.exit_code, "was not written by an export target" in result.stderr) == (2, True)

@@ -10,14 +10,14 @@ import pytest
 from cbalign.data.image import decode
 from cbalign.data.scenes.drawing import draw
 from cbalign.data.scenes.graph import COLOURS, Figure, Scene
-from cbalign.data.scenes.source import Scenes
+from cbalign.data.scenes.source import ScenePairs
 from cbalign.data.sections.drawings import ScenesSource
 from cbalign.data.source import gallery, open_source
 
 
 @pytest.fixture(scope="module")
-def source() -> Scenes:
-    return Scenes("test", 30, render_size=48, seed=0)
+def source() -> ScenePairs:
+    return ScenePairs("test", 30, render_size=48, seed=0)
 
 
 def filled(shape: str, colour: str, *, shaded: bool = False) -> Scene:
@@ -26,35 +26,35 @@ def filled(shape: str, colour: str, *, shaded: bool = False) -> Scene:
 
 
 def test_section_opens_as_many_scenes_of_the_split_as_it_says():
-    opened = open_source(ScenesSource(source="scenes", split="compositions", size=7, render_size=32))
-    assert (len(opened), opened.load(0).size, opened.name) == (7, (32, 32), "scenes compositions")
+    opened = open_source(ScenesSource(source="scenes", split="compositions", size=7, render_size=32), "pairs")
+    assert (len(opened), opened.images(0)[0].size, opened.name) == (7, (32, 32), "scenes compositions")
 
 
-def test_gallery_holds_every_scene_once_and_three_captions_of_each(source: Scenes):
+def test_gallery_holds_every_scene_once_and_three_captions_of_each(source: ScenePairs):
     shown = gallery(source)
     assert shown.image_entries.tolist() == list(range(30))
     assert shown.caption_image.tolist() == [i for i in range(30) for _ in range(3)]
 
 
-def test_the_beginning_of_more_scenes_is_the_same(source: Scenes):
-    more = Scenes("test", 3000, render_size=48, seed=0)
-    assert more.entry(11) == source.entry(11)
-    assert np.array_equal(more.load(11), source.load(11))
+def test_the_beginning_of_more_scenes_is_the_same(source: ScenePairs):
+    more = ScenePairs("test", 3000, render_size=48, seed=0)
+    assert more.item(11) == source.item(11)
+    assert np.array_equal(more.images(11)[0], source.images(11)[0])
 
 
-def test_another_seed_gives_other_scenes(source: Scenes):
-    other = Scenes("test", 30, render_size=48, seed=1)
-    assert all(other.entry(i).captions != source.entry(i).captions for i in range(30))
+def test_another_seed_gives_other_scenes(source: ScenePairs):
+    other = ScenePairs("test", 30, render_size=48, seed=1)
+    assert all(other.item(i).captions != source.item(i).captions for i in range(30))
 
 
-def test_the_file_of_a_scene_is_a_png_of_its_pixels(source: Scenes):
-    assert source.read(0).startswith(b"\x89PNG")
-    assert np.array_equal(np.asarray(decode(source.read(0))), np.asarray(source.load(0)))
+def test_the_file_of_a_scene_is_a_png_of_its_pixels(source: ScenePairs):
+    assert source.read(0)[0].startswith(b"\x89PNG")
+    assert np.array_equal(np.asarray(decode(source.read(0)[0])), np.asarray(source.images(0)[0]))
 
 
-def test_source_travels_to_spawned_workers(source: Scenes):
+def test_source_travels_to_spawned_workers(source: ScenePairs):
     copy = pickle.loads(pickle.dumps(source))
-    assert np.array_equal(copy.load(5), source.load(5))
+    assert np.array_equal(copy.images(5)[0], source.images(5)[0])
 
 
 @pytest.mark.parametrize("size", [32, 64, 200])

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from cbalign.data.open_items import open_items
+from cbalign.data.source import open_source
 from cbalign.errors import BundleError, ParityError
 from cbalign.evaluation.result import Evaluation
 from cbalign.evaluation.scored import ScoredResult
@@ -98,10 +98,9 @@ def test_any_number_of_texts_runs(bundle: Path) -> None:
 
 def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, tmp_path: Path) -> None:
     experiment = load_experiment(run / "resolved.yaml", check_files=False).experiment
-    data = experiment.data.validation
-    assert data is not None
+    assert experiment.data.validation is not None
     classifier = load_model(run)
-    subject = ClassifyingExportable.of(classifier, open_items(data, experiment.task.items))
+    subject = ClassifyingExportable.of(classifier, open_source(experiment.data.validation, experiment.task.items))
     session = Session.open(bundle, "cpu")
     whole = ClassifyingChecks(subject, open_classifier(session), session.tokenizer).climb()
     assert whole.passed, whole.failed
@@ -120,12 +119,11 @@ def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, 
 
 def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(run: Path, bundle: Path) -> None:
     experiment = load_experiment(run / "resolved.yaml", check_files=False).experiment
-    data = experiment.data.validation
-    assert data is not None
+    assert experiment.data.validation is not None
     classifier = load_model(run)
     session = Session.open(bundle, "cpu")
     session._graphs["classify"] = graph_of_other_inputs()
-    subject = ClassifyingExportable.of(classifier, open_items(data, experiment.task.items))
+    subject = ClassifyingExportable.of(classifier, open_source(experiment.data.validation, experiment.task.items))
     report = ClassifyingChecks(subject, open_classifier(session), session.tokenizer).climb()
     assert {check.rung for check in report.failed} == {"torch", "independence", "task"}
     assert all("cannot be computed" in check.note for check in report.failed)
@@ -151,7 +149,7 @@ def test_what_embeds_is_refused(place: Path, bundle: Path, words: tuple[str, ...
 def test_triton_refuses_a_classifier_before_anything_is_exported(place: Path, run: Path) -> None:
     result = cbalign(place, "export", str(run), "--triton", "models", "--output", "none")
     assert result.code == 2, result.stderr
-    assert "Triton serves models of pretraining and retrieval" in result.stderr
+    assert "the export target triton needs the graphs image and text" in result.stderr
     assert not (place / "none").exists()
 
 

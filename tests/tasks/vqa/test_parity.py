@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from cbalign.data.open_items import open_questions
+from cbalign.data.source import open_source
 from cbalign.errors import BundleError, ParityError
 from cbalign.evaluation.result import Evaluation
 from cbalign.evaluation.scored import ScoredResult
@@ -107,7 +107,7 @@ def test_any_number_of_questions_and_answers_runs(bundle: Path) -> None:
 def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, tmp_path: Path, graph: str) -> None:
     data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
     assert data is not None
-    subject = AnsweringExportable.of(load_model(run), open_questions(data))
+    subject = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
     session = Session.open(bundle, "cpu")
     path = tmp_path / f"{graph}.onnx"
     model = onnx.load(bundle / "fp32" / f"{graph}.onnx")
@@ -130,7 +130,7 @@ def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(
     assert data is not None
     session = Session.open(bundle, "cpu")
     session._graphs[graph] = graph_of_other_inputs()
-    subject = AnsweringExportable.of(load_model(run), open_questions(data))
+    subject = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
     report = AnsweringChecks(subject, open_answerer(session)).climb()
     assert {check.rung for check in report.failed} == {"torch", "independence", "task"}
     assert {check.graph for check in report.failed} == {graph, "whole"}
@@ -139,7 +139,7 @@ def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(
 def test_a_model_is_at_par_with_itself(run: Path) -> None:
     data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
     assert data is not None
-    subject = AnsweringExportable.of(load_model(run), open_questions(data))
+    subject = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
     report = AnsweringChecks(subject, subject.answerer).climb()
     assert report.passed, report.failed
     assert {check.rung for check in report.checks} == {"torch", "independence", "inputs", "task"}

@@ -1,4 +1,4 @@
-"""A Triton model repository of a bundle: one model per graph, for the onnxruntime backend with TensorRT.
+"""Write a Triton model repository of a bundle: one model per graph, for the onnxruntime backend with TensorRT.
 
 <repository>/
   <name>_image/    config.pbtxt  preprocessing.json  1/model.onnx
@@ -21,55 +21,53 @@ from pathlib import Path
 import onnxruntime
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
-from cbalign.engine.files import new_folder
-from cbalign.errors import BundleError, UsageError
+from cbalign.errors import BundleError
+from cbalign.export.sections.targets import TritonTarget
 from cbalign.runtime.bundle import PREPROCESSING, Bundle
 from cbalign.runtime.placement import CPU, quiet
+from cbalign.runtime.precisions import find_precision
 from cbalign.runtime.signatures import SIGNATURES, Port
 
 _TYPES = {"uint8": "TYPE_UINT8", "int64": "TYPE_INT64", "float32": "TYPE_FP32"}
 _BESIDE = {"image": (PREPROCESSING,), "text": (TOKENIZER_FILE, SETTINGS_FILE)}
 _UNBATCHED = "match"
-_MODES = {"fp16": "FP16", "fp32": "FP32"}
-"""TensorRT's precisions of ours; bf16 runs on CUDA, int8 on the CPU that it is made for."""
+_FASTEST = ("FP16", "FP32")
+"""TensorRT's precisions, the one to serve first."""
 _MAX_BATCH, _PREFERRED, _MAX_PAIRS = 64, (8, 16, 32), 256
 _DELAY_MICROSECONDS = 2000
 _QUEUE = 256
 _WORKSPACE = 4 << 30  # bytes of GPU memory that TensorRT may use while it runs
 
 
-def write_triton(bundle: Path, repository: Path, precision: str | None = None) -> list[str]:
-    """Write the repository and return the names of its models.
+def write_target(section: TritonTarget, bundle: Path, repository: Path) -> None:
+    """Fill an empty folder with a model repository of a bundle.
 
     Args:
+        section: the target; its `precision` chooses the graphs.
         bundle: folder of the bundle; its files are verified.
-        repository: folder to make.
-        precision: which graphs; fp16 where the bundle has them, else fp32, when left out.
+        repository: the folder.
 
     Raises:
         BundleError: the bundle is damaged.
-        UsageError: `repository` is there already, or the bundle embeds no images and texts or lacks the precision.
-        StorageError: it cannot be written.
+        UsageError: the bundle embeds no images and texts or lacks the precision.
     """
     opened = Bundle.open(bundle).require_alignment()
-    has = opened.manifest.precisions
-    chosen = precision or next((name for name in ("fp16", "fp32") if name in has), has[0])
+    chosen = section.precision or _fastest(opened.manifest.precisions)
     opened.graph_path(chosen, "image")
     opened.verify(opened.names_of(chosen))
-    require_new(repository)
-    models = []
-    with new_folder(repository) as folder:
-        for graph in opened.manifest.graphs:
-            name = f"{re.sub('[^A-Za-z0-9_.-]', '_', opened.manifest.name)}_{graph}"
-            _write_model(opened, chosen, graph, folder / name)
-            models.append(name)
-    return models
+    for graph in opened.manifest.graphs:
+        name = f"{re.sub('[^A-Za-z0-9_.-]', '_', opened.manifest.name)}_{graph}"
+        _write_model(opened, chosen, graph, repository / name)
 
 
-def require_new(repository: Path) -> None:
-    """Refuse a folder that is there already."""
-    if repository.exists():
-        raise UsageError(f"{repository} is there already", remedy="Remove it, or choose another folder for --triton.")
+def _fastest(precisions: Sequence[str]) -> str:
+    """The precision that TensorRT runs fastest; the first where it runs none."""
+    return next((name for mode in _FASTEST for name in precisions if _tensorrt_mode(name) == mode), precisions[0])
+
+
+def _tensorrt_mode(precision: str) -> str | None:
+    section = find_precision(precision)
+    return section.tensorrt if section is not None else None
 
 
 def _write_model(bundle: Bundle, precision: str, graph: str, folder: Path) -> None:
@@ -118,10 +116,12 @@ def model_config(
             f"  max_queue_delay_microseconds: {_DELAY_MICROSECONDS}\n"
             f"  default_queue_policy {{ max_queue_size: {_QUEUE} }}\n}}"
         )
-    blocks.append(f"instance_group [ {{ count: 1 kind: {'KIND_CPU' if precision == 'int8' else 'KIND_GPU'} }} ]")
-    if precision in _MODES:
+    section = find_precision(precision)
+    on_cpu = section is not None and section.device == "cpu"
+    blocks.append(f"instance_group [ {{ count: 1 kind: {'KIND_CPU' if on_cpu else 'KIND_GPU'} }} ]")
+    if (mode := _tensorrt_mode(precision)) is not None:
         cache = f"/tmp/{name}-{content}-tensorrt"
-        blocks.append(_accelerator(cache, precision, _profiles(signature.inputs, shapes, longest_text)))
+        blocks.append(_accelerator(cache, mode, _profiles(signature.inputs, shapes, longest_text)))
     blocks.append(f'parameters {{ key: "cbalign.precision" value {{ string_value: "{precision}" }} }}')
     return "\n".join(blocks) + "\n"
 
@@ -133,19 +133,19 @@ def _tensor(kind: str, port: Port, shape: Sequence[int | str], batched: bool) ->
     return f'{kind} {{\n  name: "{port.name}"\n  data_type: {_TYPES[port.dtype]}\n  dims: [ {listed} ]{reshape}\n}}'
 
 
-def _accelerator(cache: str, precision: str, profiles: dict[str, str]) -> str:
-    """TensorRT through onnxruntime; engines are kept, so that a restart does not build them again.
+def _accelerator(cache: str, mode: str, profiles: dict[str, str]) -> str:
+    """Run TensorRT through onnxruntime, with engines cached so that a restart does not build them again.
 
-    onnxruntime tells engines apart by a graph's form, not by its weights: `cache` must be another folder for others.
+    onnxruntime identifies an engine by the form of its graph, not by its weights: `cache` must differ between weights.
     """
     parameters = {
-        "precision_mode": _MODES[precision],
+        "precision_mode": mode,
         "max_workspace_size_bytes": str(_WORKSPACE),
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": cache,
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": cache,
-        **({"trt_layer_norm_fp32_fallback": "1"} if precision == "fp16" else {}),
+        **({"trt_layer_norm_fp32_fallback": "1"} if mode == "FP16" else {}),
         **profiles,
     }
     lines = "\n".join(f'      parameters {{ key: "{key}" value: "{value}" }}' for key, value in parameters.items())
@@ -154,7 +154,7 @@ def _accelerator(cache: str, precision: str, profiles: dict[str, str]) -> str:
 
 
 def _profiles(inputs: Sequence[Port], shapes: dict[str, list[int | str]], longest_text: int) -> dict[str, str]:
-    """The sizes that TensorRT builds engines for: all inputs together, or it builds anew at every new size."""
+    """The sizes that TensorRT builds engines for: all inputs together, or it builds one at every new size."""
     longest = {"batch": _MAX_BATCH, "images": _MAX_BATCH, "texts": _MAX_PAIRS, "length": longest_text}
     usual = {"batch": _PREFERRED[0], "images": _PREFERRED[0], "texts": _PREFERRED[0], "length": min(16, longest_text)}
 

@@ -1,0 +1,116 @@
+"""Write the manifest and the metrics of a run while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, Self
+
+from cbalign.engine.distribution import World
+from cbalign.engine.manifest import PLUGINS, Manifest, Status
+from cbalign.engine.metrics_file import MetricsFile
+from cbalign.engine.precision import Precision
+from cbalign.engine.provenance import describe_attempt
+from cbalign.engine.run import Run
+from cbalign.engine.tracker import OptionalTracker, Record, RunInfo, Tracker
+from cbalign.experiment.document import SourceText, plain_data
+from cbalign.experiment.environment import interpolate
+from cbalign.experiment.log import LogSection
+from cbalign.experiment.reader import read_node
+
+
+class RunLog:
+    """The manifest and the metrics of one run, written by the main process; a context that closes them.
+
+    Every process calls every method; return values are those of the main process.
+
+    Args:
+        run: the run.
+        world: the process group.
+        section: which trackers get the metrics.
+        warn: called with a line when a tracker fails.
+
+    Raises:
+        StorageError: a file cannot be written.
+        CheckpointError: the manifest is damaged.
+    """
+
+    def __init__(self, run: Run, world: World, section: LogSection, warn: Callable[[str], None]) -> None:
+        self._run, self._world, self._section, self._warn = run, world, section, warn
+        self._stack = ExitStack()
+        self._metrics: MetricsFile | None = None
+        self._trackers: list[Tracker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @property
+    def precision(self) -> Precision | None:
+        """The precision of the first attempt, if there was one."""
+        return self._world.share(Manifest.read(self._run.manifest).precision if self._world.is_main else None)
+
+    def resume(self, done: int) -> None:
+        """Open the metrics for what follows the first `done` steps."""
+        if not self._world.is_main:
+            return
+        self._metrics = MetricsFile(self._run.metrics, done)
+        self._trackers = [self._metrics]
+        self._stack.callback(self._metrics.close)
+        if self._section.to:
+            info = self._info(done)
+            for section in self._section.to:
+                tracker = OptionalTracker(section, info, self._warn)
+                self._trackers.append(tracker)
+                self._stack.callback(tracker.close)
+
+    def _info(self, done: int) -> RunInfo:
+        manifest = Manifest.read(self._run.manifest)
+        resumed = bool(manifest.attempts)
+        return RunInfo(self._run.folder, manifest.name, manifest.id, read_plain(self._run), done, resumed)
+
+    def begin(self, *, from_step: int, argv: tuple[str, ...], precision: Precision) -> None:
+        """Add this process to the manifest's attempts."""
+        if not self._world.is_main:
+            return
+        manifest = Manifest.read(self._run.manifest)
+        plugins = manifest.facts.get(PLUGINS)
+        attempt = describe_attempt(
+            from_step=from_step,
+            argv=argv,
+            device=self._world.device,
+            precision=precision,
+            processes=self._world.size,
+            plugins=tuple(plugins) if isinstance(plugins, Mapping) else (),
+        )
+        manifest.begin(attempt).write(self._run.manifest)
+
+    def end(self, status: Status, *, step: int, message: str = "", metrics: Mapping[str, float] | None = None) -> None:
+        """Record how the training ended."""
+        if self._world.is_main:
+            manifest = Manifest.read(self._run.manifest)
+            manifest.end(status, step=step, message=message, metrics=metrics or {}).write(self._run.manifest)
+
+    def log(self, record: Record) -> None:
+        """Write metrics to `metrics.jsonl` and to the trackers."""
+        for tracker in self._trackers:
+            tracker.log(record)
+
+    def evaluation(self, step: int) -> Mapping[str, float]:
+        """The metrics of the evaluation after `step` steps; empty if there is none."""
+        return self._world.share(self._metrics.evaluation(step) if self._metrics is not None else {})
+
+    def sync(self) -> None:
+        """Sync the metrics to disk, so that no checkpoint is ahead of its lines after a power cut."""
+        if self._metrics is not None:
+            self._metrics.sync()
+
+
+def read_plain(run: Run) -> Mapping[str, Any]:
+    """The resolved spec of a run as plain data."""
+    text = run.resolved.read_text(encoding="utf-8")
+    node = read_node(SourceText(str(run.resolved), text, run.resolved))
+    data = plain_data(interpolate(node, {}, [])) if node is not None else None
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,100 @@
+"""Record which distributions a spec needs for its parts, and check those that it lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from cbalign.experiment.diagnostics import Diagnostic
+from cbalign.experiment.document import ListNode, MapNode, ScalarNode
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.unions import usable
+from cbalign.parts.part import Part
+from cbalign.parts.registry import PRECISIONS, origin_of
+from cbalign.parts.section import Section
+
+REQUIRES = "requires"
+
+
+def plugins(experiment: Experiment, more: Sequence[type[Part]] = ()) -> dict[str, str]:
+    """The distributions, besides cbalign, whose parts an experiment uses, with their installed versions.
+
+    Args:
+        experiment: the experiment.
+        more: other parts that are used, such as targets named on the command line.
+    """
+    precisions = usable(PRECISIONS)
+    parts = [*_parts(experiment), *(precisions[name] for name in experiment.export.precisions), *more]
+    origins = [origin_of(part) for part in parts]
+    found = {origin.distribution: origin.version for origin in origins if origin is not None and not origin.is_own}
+    return dict(sorted(found.items()))
+
+
+def with_requirements(experiment: Experiment, more: Sequence[type[Part]] = ()) -> Experiment:
+    """The experiment with `requires` naming every distribution that its parts come from.
+
+    Entries that the spec has stay as they are. Others ask for at least the installed version.
+    """
+    listed = {_distribution(text) for text in experiment.requires}
+    found = plugins(experiment, more)
+    added = [_at_least(*each) for each in found.items() if canonicalize_name(each[0]) not in listed]
+    return experiment.model_copy(update={REQUIRES: (*experiment.requires, *added)}) if added else experiment
+
+
+def unmet_requirements(tree: MapNode) -> Iterator[Diagnostic]:
+    """One diagnostic for each entry of a spec's `requires` that the installed distributions do not satisfy."""
+    node = tree.get(REQUIRES)
+    for position, item in enumerate(node.items if isinstance(node, ListNode) else ()):
+        if not isinstance(item, ScalarNode) or not isinstance(item.value, str):
+            continue  # validation reports it
+        if (problem := _problem(item.value)) is not None:
+            message, hint = problem
+            yield Diagnostic(message, item.place, f"{REQUIRES}.{position}", hint=hint)
+
+
+def _problem(text: str) -> tuple[str, str] | None:
+    """Why a requirement is not satisfied, and what to do."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return f"{text!r} is not a requirement", "write a distribution as pip names it, such as `cbalign-sigmoid>=1.0`"
+    if requirement.marker is not None and not requirement.marker.evaluate():
+        return None
+    install = f"pip install '{text}'"
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return f"this spec needs {text}, which is not installed", install
+    if not requirement.specifier.contains(version, prereleases=True):
+        return f"this spec needs {text}, but {requirement.name} {version} is installed", install
+    return None
+
+
+def _parts(section: Section) -> Iterator[type[Part]]:
+    """All parts inside a section, itself included."""
+    if isinstance(section, Part):
+        yield type(section)
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, Section):
+                yield from _parts(each)
+
+
+def _at_least(distribution: str, version: str) -> str:
+    try:
+        return f"{distribution}>={Version(version).public}"
+    except InvalidVersion:
+        return distribution
+
+
+def _distribution(text: str) -> str:
+    """The normalised name of the distribution that a requirement is about."""
+    try:
+        return canonicalize_name(Requirement(text).name)
+    except InvalidRequirement:
+        return text
