@@ -151,7 +151,7 @@ def _picture(value: Any) -> Picture:
     if hasattr(value, "detach") and hasattr(value, "numpy"):
         array = value.detach().cpu().numpy()
         return from_array(np.moveaxis(array, 0, -1) if array.ndim == 3 and array.shape[0] == 3 else array)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _refuse(data: object) -> list[Any]:

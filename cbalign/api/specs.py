@@ -16,7 +16,7 @@ from cbalign.experiment.files import Files
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 
 if TYPE_CHECKING:
-    from cbalign.api.plans import Plan
+    from cbalign.lab.plan.plan import Plan
 
 SpecSource: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
 """A file, the name of a recipe, a dict with the content of a spec, or another spec."""
@@ -133,7 +133,7 @@ def spec(source: SpecSource, /, **changes: Any) -> Spec:
         '2 epochs'
     """
     if isinstance(source, Spec):
-        source, changes = source.source, {**source.changes, **changes}
+        return spec(source.source, **{**source.changes, **changes})
     overrides = [f"{path}={_text(value)}" for path, value in changes.items()]
     if isinstance(source, Mapping):
         loaded = load_experiment(_DICT, overrides, files=_DictFiles(source))

@@ -1,1 +1,1 @@
-"""From files to batches: sources, decoding, text, augmentation, the loader."""
+"""Data: sources of items, images, texts, and the batches that training reads."""

@@ -1,4 +1,4 @@
-"""The closed list of answers that a model chooses from: read from a file, or made of the training data."""
+"""The closed list of answers that a model chooses from, read from a file or collected from the training data."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer
 from cbalign.errors import DataError
 
-ANSWERS_FILE = "answers.json"  # beside the tokenizer, in a run and in a bundle
+ANSWERS_FILE = "answers.json"  # next to the tokenizer, in a run and in a bundle
 
 _LEAST_COVERED = 0.5  # VQA v2's own list of 3,128 answers covers 93 % of its questions
 
 
 def read_answers(file: str | Path) -> tuple[str, ...]:
-    """A JSON list of different texts, such as ALBEF's `answer_list.json`.
+    """Read a JSON list of distinct texts, such as ALBEF's `answer_list.json`.
 
     Raises:
-        DataError: it is something else; the message names file and entry.
+        DataError: the file is something else; the message names file and entry.
     """
     try:
         answers = json.loads(Path(file).read_text(encoding="utf-8-sig"))
@@ -36,18 +36,18 @@ def read_answers(file: str | Path) -> tuple[str, ...]:
         if not isinstance(answer, str) or not answer.strip():
             raise DataError(f"{file}, entry {number}: expected an answer, found {_short(answer)}")
         if first.setdefault(answer, number) != number:
-            raise DataError(f"{file}, entry {number}: {answer!r} is entry {first[answer]}, too")
+            raise DataError(f"{file}, entry {number}: {answer!r} is already entry {first[answer]}")
     return tuple(answers)
 
 
 def write_answers(answers: Sequence[str], folder: Path) -> None:
-    """Write the list where `read_answers(folder / ANSWERS_FILE)` finds it."""
+    """Write the list to `folder / ANSWERS_FILE`."""
     text = json.dumps(list(answers), ensure_ascii=False, indent=0) + "\n"
     (folder / ANSWERS_FILE).write_text(text, encoding="utf-8")
 
 
 def answers_of(source: Source[Question], minimum: int) -> tuple[str, ...]:
-    """The answers that are the most frequent one of at least `minimum` questions, the commonest first.
+    """Collect the answers that are the most frequent answer to at least `minimum` questions, most frequent first.
 
     Raises:
         DataError: there are none.
@@ -60,22 +60,22 @@ def answers_of(source: Source[Question], minimum: int) -> tuple[str, ...]:
     chosen = sorted((answer for answer, count in counts.items() if count >= minimum), key=lambda a: (-counts[a], a))
     if not chosen:
         raise DataError(
-            f"{source.name}: no answer is the most frequent one of {minimum:,} questions or more",
-            remedy="Set task.answer_minimum lower, or name a list in task.answer_list.",
+            f"{source.name}: no answer is the most frequent answer to {minimum:,} or more questions",
+            remedy="Lower task.answer_minimum, or set task.answer_list to a file.",
         )
     return tuple(chosen)
 
 
 def require_covered(answers: Sequence[str], source: Source[Question], name: str) -> None:
-    """Refuse a list that has none of the answers to most questions.
+    """Check that a list has an answer to at least half of the questions.
 
     Args:
         answers: the list.
         source: questions with answers.
-        name: what messages call the list.
+        name: of the list in messages.
 
     Raises:
-        DataError: the list lacks the answers; the message gives the first question that it has none for.
+        DataError: it has not; the message gives the first question without an answer.
     """
     known, lacking, asked = set(answers), 0, 0
     first: Question | None = None
@@ -87,14 +87,14 @@ def require_covered(answers: Sequence[str], source: Source[Question], name: str)
             first = first or question
     if first is not None and lacking > asked * (1 - _LEAST_COVERED):
         raise DataError(
-            f"{name} lacks the answers to {lacking:,} of {asked:,} questions of {source.name}, "
-            f"first: question {first.id}, {first.text!r}, answer {first.answers[0].text!r}",
-            remedy="Name a list of this data set in task.answer_list, or none to make it of the training data.",
+            f"{name} contains no answer to {lacking:,} of {asked:,} questions of {source.name}; the first: "
+            f"question {first.id}, {first.text!r}, answer {first.answers[0].text!r}",
+            remedy="Set task.answer_list to a list for this data set, or to null to collect it from the training data.",
         )
 
 
 def never_given(answers: Sequence[str], tokenizer: Tokenizer) -> dict[str, str]:
-    """The answers whose tokens are those of an earlier one, with that one: it is given in their place."""
+    """Map each answer with the same tokens as an earlier one to that answer, which the model gives instead."""
     first: dict[tuple[int, ...], str] = {}
     found = {answer: first.setdefault(tuple(tokenizer.word_ids(answer)), answer) for answer in answers}
     return {answer: given for answer, given in found.items() if given != answer}

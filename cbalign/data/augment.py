@@ -1,7 +1,6 @@
-"""What happens to a training image: random crop, mirroring and RandAugment with ALBEF's ten operations.
+"""Augmentation of training images: random crop, horizontal flip and RandAugment with ALBEF's ten operations.
 
-Every random number comes from the generator that is passed in. Colour jitter is left out on purpose: captions name
-colours.
+All random numbers come from the generator that is passed in. There is no colour jitter, because captions name colours.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ _BICUBIC = Image.Resampling.BICUBIC
 
 
 class Augmentation:
-    """Random resized crop, mirror, RandAugment; in this order, as in ALBEF.
+    """Random resized crop, horizontal flip and RandAugment, in this order, as in ALBEF.
 
     Args:
         size: side of the result in pixels.
-        crop_scale: least and greatest share of the area that a crop keeps.
-        flip: mirror every second image.
-        operations: RandAugment's N, drawn with replacement; each drawn one is applied with probability 1/2.
-        magnitude: RandAugment's M, of 10.
-        fill: grey level of what rotation, shear and translation bring into view.
+        crop_scale: least and greatest area of a crop, as a share of the image.
+        flip: flip images with probability 1/2.
+        operations: RandAugment's N, drawn with replacement; each is applied with probability 1/2.
+        magnitude: RandAugment's M, at most 10.
+        fill: grey level of the pixels that rotation, shear and translation expose.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Augmentation:
 
     @classmethod
     def from_section(cls, section: AugmentationSection, size: int) -> Augmentation:
-        """The augmentation that a spec describes."""
+        """Make the augmentation that a spec describes."""
         return cls(
             size=size,
             crop_scale=section.crop_scale,
@@ -68,7 +67,7 @@ class Augmentation:
         )
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> PixelArray:
-        """One view of an RGB image, (size, size, 3)."""
+        """Make one view (size, size, 3) of an RGB image."""
         box = _crop_box(image.width, image.height, self._crop_scale, rng)
         view = image.resize((self._size, self._size), _BICUBIC, box=box)
         if self._flip and rng.random() < 0.5:
@@ -82,20 +81,20 @@ class Augmentation:
 
 
 class Unaugmented:
-    """The evaluation transform in place of an augmentation."""
+    """The evaluation transform, in the form of an augmentation."""
 
     def __init__(self, size: int) -> None:
         self._size = size
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> PixelArray:
-        """The whole image, (size, size, 3)."""
+        """Resize the whole image to (size, size, 3)."""
         return prepare(image, self._size)
 
 
 def _crop_box(
     width: int, height: int, scale: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A box of random area share and aspect ratio; the largest central one when ten tries do not fit."""
+    """Draw a box of random area and aspect ratio; the largest central one if ten attempts do not fit."""
     low, high = math.log(_ASPECT[0]), math.log(_ASPECT[1])
     for _ in range(_CROP_ATTEMPTS):
         area = width * height * rng.uniform(*scale)
@@ -123,7 +122,7 @@ def _equalize(image: Image.Image, level: float, fill: Colour) -> Image.Image:
 
 
 def _factor(level: float) -> float:
-    """0.1 at no strength to 1.9 at full: brightness and sharpness take no sign."""
+    """Map strength to 0.1 (none) to 1.9 (full); brightness and sharpness ignore the sign."""
     return abs(level) * 1.8 + 0.1
 
 
@@ -157,7 +156,7 @@ def _rotate(image: Image.Image, level: float, fill: Colour) -> Image.Image:
 
 
 def _affine(image: Image.Image, matrix: tuple[float, float, float, float, float, float], fill: Colour) -> Image.Image:
-    """The pixel at (x, y) comes from (ax + by + c, dx + ey + f); shears keep the top left corner, as in ALBEF."""
+    """Take the pixel at (x, y) from (ax + by + c, dx + ey + f); shears fix the top left corner, as in ALBEF."""
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
 
 
@@ -173,4 +172,4 @@ OPERATIONS: tuple[Operation, ...] = (
     _translate_y,
     _rotate,
 )
-"""ALBEF's ten: at strength 1 a shear of 0.3, a shift of 10 pixels, a turn of 30 degrees, a factor of 1.9."""
+"""ALBEF's ten operations: at strength 1 a shear of 0.3, a shift of 10 pixels, a rotation of 30°, a factor of 1.9."""

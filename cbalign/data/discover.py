@@ -259,19 +259,14 @@ def _opened(candidate: _Candidate, folder: Path) -> FoundPairs:
     sides = list(_sides(source, sample))
     description = _near(source.describe(), folder)
     if len(shards) > 1:
-        patterns = settings["shards"]
-        names = ", ".join(_near(str(name), folder) for name in patterns) if isinstance(patterns, list) else ""
+        names = ", ".join(_near(str(name), folder) for name in _pattern(list(shards)))
         description = f"{names}: {len(shards)} shards; the first is {description}"
     entries = len(source) * max(1, len(shards))
     return FoundPairs(settings, candidate.split, description, entries, words, median_low(sides))
 
 
 def _sides(source: Source[Pair], sample: Iterable[int]) -> Iterator[int]:
-    """Iterate over the shorter sides of the readable images.
-
-    Raises:
-        DataError: none can be read.
-    """
+    """Iterate over the shorter sides of the readable images; raise `DataError` if there are none."""
     problem: DataError | None = None
     read = 0
     for index in sample:

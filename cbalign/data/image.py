@@ -1,6 +1,6 @@
-"""From image files to pixels, without torch: decoding, the evaluation transform, and its description in a bundle.
+"""Decoding of image files, the evaluation transform, and its description in a bundle. No torch.
 
-Pixels stay uint8; the model's graph normalises them with mean and standard deviation.
+Pixels are uint8; the model normalises them with mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 MAX_PIXELS = 89_478_485
-"""More pixels than this are refused before they are decoded: 256 MiB as RGB, Pillow's own warning threshold."""
+"""The largest image to decode: 256 MiB as RGB, Pillow's own warning threshold."""
 
 _WHITE = (255, 255, 255, 255)
 
@@ -33,27 +33,27 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     formats: tuple[str, ...] | None = None,
 ) -> Image.Image:
-    """Decode an image to RGB as people see it.
+    """Decode an image to RGB as a viewer shows it.
 
-    Transparency is laid over white, the EXIF orientation is applied, 16-bit and float greys are brought to 8 bits,
-    and of an animation the first frame is taken.
+    Transparent pixels are composited over white, the EXIF orientation is applied, 16-bit and float greys are scaled to
+    8 bits, and of an animation the first frame is used.
 
     Args:
         data: a path, or the bytes of an image file.
-        name: what messages call the image; the path when left out.
-        max_pixels: larger images are refused from their header alone.
-        formats: Pillow's names of the formats to try; all that it has when left out.
+        name: of the image in messages; defaults to the path.
+        max_pixels: larger images are refused before they are decoded.
+        formats: Pillow's names of the formats to try; defaults to all.
 
     Raises:
-        MissingImageError: there is no such file.
-        DataError: the file is truncated, corrupt, too large or no image.
+        MissingImageError: the file does not exist.
+        DataError: the file is truncated, corrupt, too large or not an image.
     """
     label = name or ("image" if isinstance(data, bytes) else str(data))
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise DataError(
-                    f"{label}: {image.width} x {image.height} pixels, more than {max_pixels:,} are refused",
+                    f"{label}: {image.width} x {image.height} pixels, more than the {max_pixels:,} allowed",
                     remedy="Scale the image down.",
                 )
             image.load()
@@ -63,24 +63,24 @@ def decode(
     except FileNotFoundError:
         raise MissingImageError(f"{label}: no such image") from None
     except Image.DecompressionBombError as error:  # Pillow's own limit, twice ours
-        raise DataError(f"{label}: far too many pixels ({error})", remedy="Scale the image down.") from None
+        raise DataError(f"{label}: too many pixels ({error})", remedy="Scale the image down.") from None
     except UnidentifiedImageError:
-        kinds = f" in any of {', '.join(formats)}" if formats else ""
+        kinds = f" of format {', '.join(formats)}" if formats else ""
         raise DataError(f"{label}: not an image{kinds}") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+    except Exception as error:  # Pillow's decoders raise almost any exception on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{label}: cannot be decoded ({reason})") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An open image as `decode` gives it: upright, over white, 8 bits, RGB."""
+    """Convert an open image as `decode` does: upright, over white, 8 bits, RGB."""
     return _to_rgb(_upright(image))
 
 
 def prepare(image: Image.Image, size: int) -> PixelArray:
-    """The evaluation transform: the whole image, resized to a square.
+    """Resize the whole image to a square: the evaluation transform.
 
-    Bicubic with antialiasing (Pillow); the aspect ratio is not kept, as in ALBEF.
+    Bicubic with antialiasing (Pillow); the aspect ratio changes, as in ALBEF.
 
     Args:
         image: RGB.
@@ -94,9 +94,10 @@ def prepare(image: Image.Image, size: int) -> PixelArray:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a bundle's image graph expects, for readers of `preprocessing.json`.
+    """The input that a bundle's image graph expects, as written to `preprocessing.json`.
 
-    `mean` and `std` apply to values in [0, 1] and lie inside the graph: feed uint8 pixels of `prepare(image, size)`.
+    `mean` and `std` apply to values in [0, 1] and are part of the graph, whose input is the uint8 pixels of
+    `prepare(image, size)`.
     """
 
     size: int
@@ -108,7 +109,7 @@ class Preprocessing:
     colour: Literal["RGB over white"] = "RGB over white"
 
     def to_json(self) -> str:
-        """The description as an indented JSON object."""
+        """Return the description as an indented JSON object."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
@@ -116,7 +117,7 @@ class Preprocessing:
         """Read what `to_json` wrote.
 
         Raises:
-            BundleError: not such a description, or one of a preprocessing that this version does not have.
+            BundleError: not such a description, or of a preprocessing that this version does not support.
         """
         try:
             values = json.loads(text)
@@ -140,7 +141,7 @@ class Preprocessing:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data says nothing about the pixels
+    except Exception:  # the pixels can be intact although the EXIF data are damaged
         return image
 
 
@@ -155,7 +156,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Grey of higher depth: integers are 16-bit unless all fit in 8, floats are in [0, 1] unless some exceed 1."""
+    """Scale greys to 8 bits: integers from 16 bits unless all fit in 8, floats from [0, 1] unless some exceed 1."""
     values = np.asarray(image)
     if image.mode == "F":
         if broken := int((~np.isfinite(values)).sum()):

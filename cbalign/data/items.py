@@ -86,7 +86,7 @@ class Pair:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """None: captions are all there is."""
+        """Empty: a pair has captions only."""
         return ()
 
 

@@ -1,4 +1,4 @@
-"""Large JSON lists, object by object: an array of objects, or objects one after the other (JSON lines)."""
+"""A parser of large JSON lists that reads one object at a time: an array of objects, or JSON lines."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _SPACE = " \t\r\n"
 
 
 def stream_objects(path: str | Path, *, field: str | None = None) -> Iterator[tuple[int, JsonObject]]:
-    """The objects of a JSON array or JSON-lines file, with their numbers from 1; memory is that of one object.
+    """Iterate over the objects of a JSON array or JSON-lines file and their numbers from 1, one at a time in memory.
 
     Args:
         path: the file.
-        field: the file is one object, and the array is this field of it.
+        field: if given, the file is one object, and the array is this field of it.
 
     Raises:
-        DataError: the file is missing, not UTF-8, not JSON, or holds something other than objects; the message names
-            file, entry and line.
+        DataError: the file is missing, not UTF-8, not JSON, or contains something other than objects; the message
+            names file, entry and line.
     """
     with _scanning(path) as scanner:
         yield from scanner.objects() if field is None else scanner.objects_of(field)
 
 
 def leading_text(path: str | Path, name: str, *, before: str) -> str | None:
-    """A text of the file's one object, where its field comes before the field `before`; what follows is not read.
+    """Return a text field of the file's one object if it precedes the field `before`; reads no further.
 
     Raises:
         DataError: as `stream_objects`.
@@ -62,7 +62,7 @@ def _scanning(path: str | Path) -> Iterator[_Scanner]:
 
 
 class _Scanner:
-    """A window of text that moves over the file."""
+    """A parser on a window of text that moves over the file."""
 
     def __init__(self, file: TextIO, name: str) -> None:
         self._file = file
@@ -87,7 +87,7 @@ class _Scanner:
             yield self._entry, self._object()
 
     def objects_of(self, field: str) -> Iterator[tuple[int, JsonObject]]:
-        """The array at `field` of the one object of the file; what follows the array is not read."""
+        """Iterate over the array in a field of the file's one object; reads no further than its end."""
         for name in self.fields(f" with the field {field}"):
             if name == field:
                 yield from self._array()
@@ -96,7 +96,7 @@ class _Scanner:
         raise DataError(f"{self._name}: no field {field}")
 
     def fields(self, expected: str = "") -> Iterator[object]:
-        """The names of the fields of the one object of the file; after each, its value has to be read."""
+        """Iterate over the names of the fields of the file's one object; the caller reads the value of each."""
         if self._skip_space() != "{":
             raise self._error(f"expected an object{expected}, found {self._next()}")
         self._at += 1
@@ -128,7 +128,7 @@ class _Scanner:
         return value
 
     def value(self) -> object:
-        """One JSON value of any kind."""
+        """Parse one JSON value of any type."""
         while True:
             text, start = self._text, self._at
             try:
@@ -139,7 +139,7 @@ class _Scanner:
                 if len(text) - start > _LONGEST_ENTRY:
                     raise self._error(
                         f"one object of more than {_LONGEST_ENTRY >> 20} MiB, or not valid JSON",
-                        remedy="A file of Karpathy's splits is read by `source: karpathy`.",
+                        remedy="Read a file of Karpathy's splits with `source: karpathy`.",
                     ) from None
                 if self._read():
                     continue
@@ -147,7 +147,7 @@ class _Scanner:
                     self._line += text.count("\n", start, error.pos)
                     raise self._error(f"not valid JSON: {error.msg}") from None
                 raise self._error(f"not valid JSON: {error}") from None
-            # A number at the end of the window may go on behind it.
+            # A number at the end of the window may continue after it.
             if end == len(text) and self._read():
                 continue
             self._line += text.count("\n", start, end)
@@ -155,7 +155,7 @@ class _Scanner:
             return value
 
     def _skip_space(self) -> str:
-        """Move to the next character that is no white space, and return it; "" at the end of the file."""
+        """Move to the next character that is not white space, and return it; "" at the end of the file."""
         while True:
             while self._at < len(self._text):
                 character = self._text[self._at]
@@ -172,7 +172,7 @@ class _Scanner:
         self._at += 1
 
     def _read(self) -> bool:
-        """Drop what is behind, and append as much again as is ahead, at least a block: parsing stays linear."""
+        """Drop the parsed text and at least double the rest, so that parsing takes linear time."""
         ahead = self._text[self._at :]
         more = self._file.read(max(_CHUNK, len(ahead)))
         self._text, self._at = ahead + more, 0

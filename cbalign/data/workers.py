@@ -1,4 +1,4 @@
-"""Worker processes that all call one function, and end with their parent whatever ends it."""
+"""Worker processes that call one function and end with their parent, even if it is killed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _AHEAD = 3
 
 
 def worker_processes(count: int, function: Callable[[Any], Any]) -> ProcessPoolExecutor:
-    """Processes that hold `function`; submit `call_in_worker` with its argument."""
-    # Forked workers share the lists of pairs and the images rasterised so far instead of copying them.
+    """Start processes with a function; submit `call_in_worker` with its argument."""
+    # Forked workers share the lists of items and the images rasterised so far instead of copying them.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     return ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(function, os.getpid()))
 
@@ -40,12 +40,12 @@ def call_in_worker(argument: Any) -> Any:
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Generator[Result, None, None]:
-    """`map` over worker processes: results in order, only a few computed ahead of what is asked for.
+    """Map a function over worker processes: results in order, with only a few computed ahead.
 
     Args:
-        function: of one item; what it needs is sent to each worker once.
-        items: what to call it with.
-        workers: how many processes; 0 calls it in this one.
+        function: of one item; sent to each worker once.
+        items: the arguments.
+        workers: number of processes; 0 calls the function in this one.
 
     Raises:
         DataError: a worker was killed.
@@ -66,14 +66,14 @@ def ordered_map(
             yield from results
     except BrokenProcessPool as error:
         raise DataError(
-            "A worker process was killed.", remedy="Often memory is short: use fewer with --workers."
+            "a worker process was killed", remedy="It probably ran out of memory: use fewer workers with --workers."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _Each:
-    """A function of one item as one of several."""
+    """Applies a function of one item to several."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
@@ -94,14 +94,14 @@ _function: Callable[[Any], Any]
 def _start_worker(function: Callable[[Any], Any], parent: int) -> None:
     global _function
     _function = function
-    # Stopping is the main process's decision: Ctrl-C reaches the whole group, its handlers are not ours.
+    # Ctrl-C reaches the whole process group; the main process decides when workers stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
-    """End this worker when its parent was killed and could not end it."""
+    """End this worker if its parent was killed."""
     while os.getppid() == parent:
         time.sleep(_ORPHAN_CHECK_SECONDS)
     os._exit(1)

@@ -34,6 +34,7 @@ from cbalign.engine.run import list_checkpoints
 from cbalign.engine.sharding import sharded_like, whole_tensors
 from cbalign.engine.step_schedule import StepSchedule
 from cbalign.errors import CheckpointError, UsageError
+from cbalign.models.renamed import with_current_names
 
 MODEL, OPTIMIZER, STATE, LATEST = "model.safetensors", "optimizer.pt", "state.json", "latest"
 _TIED = "tied"  # metadata key: JSON object, name of a tensor -> name under which its values are stored
@@ -170,7 +171,7 @@ def _without_repeats(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], di
 
 
 def read_model(checkpoint: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, on the CPU; tied names share one tensor.
+    """Read the tensors of a checkpoint by their current names, on the CPU; tied names share one tensor.
 
     Args:
         checkpoint: a `step-N` folder or a `.safetensors` file.
@@ -183,7 +184,7 @@ def read_model(checkpoint: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             tied = json.loads((file.metadata() or {}).get(_TIED, "{}"))
-        return tensors | {name: tensors[kept] for name, kept in tied.items()}
+        return with_current_names(tensors | {name: tensors[kept] for name, kept in tied.items()})
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"Cannot read the weights in {path}: {error}.",
@@ -244,5 +245,5 @@ def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: Optimizer) ->
         raise CheckpointError(f"Cannot read the optimiser's state in {path}: {reason}") from error
     if not isinstance(moments, dict):
         raise CheckpointError(f"{path} holds no optimiser state.")
-    load_optimizer_state(optimizer, model, moments)
+    load_optimizer_state(optimizer, model, with_current_names(moments))
     return state

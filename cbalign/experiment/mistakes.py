@@ -209,8 +209,8 @@ class _Explanation:
         message = f"`{path}` is {leaf.wording()}, not {_given(node)}"
         hint = self._value_hint(leaf, node)
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
-            kind = _kind_of_key(self.target.owner, self.target.steps) or _kind_of_choices(leaf)
-            hint = part_hint(kind, node.value, hint)
+            of_part = _kind_of_key(self.target.owner, self.target.steps) or _kind_of_choices(leaf)
+            hint = part_hint(of_part, node.value, hint)
         return self._say(message, hint=hint)
 
     def _value_hint(self, leaf: Leaf, node: Node | None) -> str | None:

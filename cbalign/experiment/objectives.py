@@ -32,6 +32,11 @@ class Objectives(Section):
         """What a model can do because of the active objectives."""
         return frozenset().union(*(section.provides for section in self.active().values()))
 
+    @property
+    def fuses(self) -> bool:
+        """Whether an active objective reads fused tokens."""
+        return any(section.fuses for section in self.active().values())
+
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)

@@ -63,7 +63,7 @@ def json_schema() -> Schema:
 
 def _kind(part: Schema) -> str | None:
     """The kind that a section has by the language's convention: the only choice of its first setting."""
-    first = next(iter(part.get("properties", {}).values()), {})
+    first: Schema = next(iter(part.get("properties", {}).values()), {})
     kind = first.get("const")
     return kind if isinstance(kind, str) else None
 

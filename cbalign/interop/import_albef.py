@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import bert_folder, text_settings
@@ -25,11 +26,10 @@ from cbalign.experiment.load import LoadedExperiment
 from cbalign.experiment.tensors import TENSORS, TensorTable
 from cbalign.models.albef_import import load_albef
 from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
-from cbalign.models.alignment import AlignmentModel
-from cbalign.models.build import build_model
 from cbalign.models.pretrained import read_weights
 from cbalign.models.recorded import tensor_table
 from cbalign.models.weights import WeightReport
+from cbalign.tasks.align.network import build_alignment
 
 BASE = "bert-base-uncased"
 ASSETS = "./assets"  # in a run, beside resolved.yaml
@@ -92,7 +92,13 @@ def import_albef(
             buildable = _experiment(sizes, experiment.name, BASE if standard else scratch)
         words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
         torch.manual_seed(experiment.train.seed)
-        model = build_model(buildable, words.vocabulary_size, pretrained=False)
+        model = build_alignment(
+            buildable.model,
+            buildable.objectives.active(),
+            words.info,
+            legacy=buildable.legacy,
+            initialise=False,
+        )
     report = load_albef(model, weights, sizes, file)
 
     def fill(run: Run) -> None:
@@ -228,7 +234,7 @@ def _facts(file: Path, tensors: TensorTable, tokenizer: Tokenizer) -> Mapping[st
     }
 
 
-def _save(run: Run, experiment: Experiment, model: AlignmentModel) -> None:
+def _save(run: Run, experiment: Experiment, model: nn.Module) -> None:
     """The checkpoint of a training that has not made a step."""
     optimizer = build_adamw(
         no_decay_for_vectors(model.parameters(), experiment.train.optimizer.weight_decay), experiment.train.optimizer

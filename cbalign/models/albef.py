@@ -29,10 +29,10 @@ def from_albef(weights: Mapping[str, Tensor], text_layers: int) -> dict[str, Ten
         named |= _prefixed(f"{ours}.", _towers(weights, suffix, text_layers))
         named |= _prefixed(f"{ours}.", _projections(weights, suffix))
         head = names.head_from_bert(_bert(weights, f"text_encoder{suffix}."))
-        named |= _prefixed(f"{ours}.masked_language_head.", head)
+        named |= _prefixed(f"objectives.masked_language.head.{ours}.", head)
     for kind in ("weight", "bias"):
         if f"itm_head.{kind}" in weights:
-            named[f"match_head.{kind}"] = weights[f"itm_head.{kind}"]
+            named[f"objectives.matching.head.{kind}"] = weights[f"itm_head.{kind}"]
     if "temp" in weights:
         named["temperature.value"] = weights["temp"]
     for modality in ("image", "text"):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbalign.errors import CheckpointError
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import AlbefSizes
-from cbalign.models.alignment import AlignmentModel
+from cbalign.models.aligned import Aligned
 from cbalign.models.weights import STUDENT, LoadRules, WeightReport, load_weights
 
 # Tensors of the file that are constants or repeat others.
@@ -19,7 +20,7 @@ REDUNDANT = ("position_ids", "cls.predictions.decoder.weight", "cls.predictions.
 QUEUES = ("image_queue", "text_queue", "queue_ptr", "idx_queue")
 
 
-def load_albef(model: AlignmentModel, weights: Mapping[str, Tensor], sizes: AlbefSizes, file: Path) -> WeightReport:
+def load_albef(model: Aligned, weights: Mapping[str, Tensor], sizes: AlbefSizes, file: Path) -> WeightReport:
     """Load a checkpoint of ALBEF.
 
     A teacher that the file lacks becomes a copy of the student; queues, codebook and heads that it lacks keep their
@@ -47,10 +48,10 @@ def load_albef(model: AlignmentModel, weights: Mapping[str, Tensor], sizes: Albe
     if other_length:
         found = {name: tensor for name, tensor in found.items() if "_queue." not in name}
     rules = LoadRules(
-        required=lambda name: name.startswith(STUDENT) and ".masked_language_head." not in name,
+        required=lambda name: name.startswith(STUDENT),
         remedy="Set the sizes of the model to the file's, or omit --spec to use the sizes in the file.",
     )
-    report = load_weights(model, found, str(file), rules)
+    report = load_weights(cast(nn.Module, model), found, str(file), rules)
     queues = [
         f"{queue}.features: {sizes.queue_length} in the file, {length} in the model; left empty"
         for queue in ("image_queue", "text_queue")
@@ -69,7 +70,7 @@ def load_albef(model: AlignmentModel, weights: Mapping[str, Tensor], sizes: Albe
     )
 
 
-def _refuse_other_depths(model: AlignmentModel, sizes: AlbefSizes, file: Path) -> None:
+def _refuse_other_depths(model: Aligned, sizes: AlbefSizes, file: Path) -> None:
     """Refuse other numbers of layers: superfluous layers would be lost, missing layers would stay random."""
     student = model.student
     pairs = [

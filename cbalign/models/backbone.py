@@ -52,5 +52,7 @@ def build_backbone(
     layers = FusionEncoder(config, section.fusion.layers, vision.width, text.dropout) if fusion else None
     words = MaskedLanguageHead(config) if head else None
     if layers is not None:
-        text.initialise_fusion(layers, words)
+        text.initialise_fusion(layers)
+    if words is not None:
+        text.initialise_head(words)
     return Backbone(vision, text, layers, words)

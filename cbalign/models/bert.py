@@ -221,10 +221,15 @@ class BertTextTower(TextTower):
         """One vector (B, D) per text."""
         return tokens[:, 0] if self.pooling == "cls" else super().pool(tokens, attention_mask)
 
-    def initialise_fusion(self, fusion: FusionEncoder, head: MaskedLanguageHead | None) -> None:
+    def initialise_fusion(self, fusion: FusionEncoder) -> None:
         """Load the last layers of the published BERT, if the tower has its first."""
         if self.published is not None:
-            self.published.load_fusion(fusion, len(fusion.layers), head)
+            self.published.load_fusion(fusion, len(fusion.layers))
+
+    def initialise_head(self, head: MaskedLanguageHead) -> None:
+        """Load the head of the published BERT, if it has one."""
+        if self.published is not None:
+            self.published.load_head(head)
 
     def initialise_embeddings(self, embeddings: Embeddings) -> None:
         """Copy the tower's embeddings."""

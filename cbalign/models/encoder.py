@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
 from cbalign.errors import UsageError
-from cbalign.models.alignment import AlignmentModel
+from cbalign.models.aligned import Aligned
 from cbalign.models.graphs import graph_modules
 
 S = TypeVar("S", bound=np.generic)
 
 
 class TorchEncoder:
-    """Runs the graphs of a model in float32, without gradients; keeps `cbalign.encoders.Encoder`.
+    """Runs the graphs of a model in float32, without gradients; implements `cbalign.encoders.Encoder`.
 
     Args:
         model: the trained model; it is put into evaluation mode for each call and left as it was.
@@ -28,7 +28,7 @@ class TorchEncoder:
         device: where the model lies.
     """
 
-    def __init__(self, model: AlignmentModel, tokenizer: Tokenizer, device: torch.device) -> None:
+    def __init__(self, model: Aligned, tokenizer: Tokenizer, device: torch.device) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.device = device

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cbalign.models.alignment import AlignmentModel
+from cbalign.models.aligned import Aligned
+from cbalign.models.bert import FusionEncoder
 from cbalign.models.codebook import Codebook
 from cbalign.models.towers import Towers
 
@@ -52,12 +53,10 @@ class CodebookGraph(nn.Module):
 class MatchGraph(nn.Module):
     """Image tokens and text tokens to match scores; each image is read once, however many texts name it."""
 
-    def __init__(self, model: AlignmentModel) -> None:
+    def __init__(self, fusion: FusionEncoder, head: nn.Module) -> None:
         super().__init__()
-        assert model.student.fusion is not None
-        assert model.match_head is not None
-        self.fusion = model.student.fusion
-        self.head = model.match_head
+        self.fusion = fusion
+        self.head = head
 
     def forward(self, image_tokens: Tensor, text_tokens: Tensor, attention_mask: Tensor, image_index: Tensor) -> Tensor:
         """Scores (T,) of texts (T, L, D) with images `image_index` (T,) of tokens (I, N, D)."""
@@ -67,11 +66,17 @@ class MatchGraph(nn.Module):
         return self.head(fused[:, 0])[:, 1]
 
 
-def graph_modules(model: AlignmentModel) -> dict[str, nn.Module]:
-    """The graphs that this model has, by name; they share its modules and follow its mode."""
-    graphs: dict[str, nn.Module] = {"image": ImageGraph(model.student), "text": TextGraph(model.student)}
-    if model.codebook is not None:
-        graphs["codebook"] = CodebookGraph(model.codebook)
-    if model.match_head is not None:
-        graphs["match"] = MatchGraph(model)
+def graph_modules(model: Aligned) -> dict[str, nn.Module]:
+    """Return the graphs of a model by name; they share its modules and follow its mode.
+
+    `codebook` and `match` exist where an objective provides what they compute with.
+    """
+    student = model.student
+    graphs: dict[str, nn.Module] = {"image": ImageGraph(student), "text": TextGraph(student)}
+    if (codebook := model.capability("codebook")) is not None:
+        assert isinstance(codebook, Codebook)
+        graphs["codebook"] = CodebookGraph(codebook)
+    if (head := model.capability("matching")) is not None:
+        assert student.fusion is not None
+        graphs["match"] = MatchGraph(student.fusion, head)
     return graphs

@@ -31,19 +31,18 @@ class MomentumTeacher(nn.Module, Generic[M]):
 
 
 class Distilled(nn.Module, Generic[M]):
-    """A student and the teacher that follows it: what a checkpoint of a fine-tuned model holds."""
+    """A student and the teacher that follows it: a model that is fine-tuned, or a head with a teacher of its own."""
 
     def __init__(self, student: M, momentum: float) -> None:
         super().__init__()
         self.student: M = student
         self.teacher = MomentumTeacher(student, momentum)
 
+    def update_teacher(self) -> None:
+        """Move the teacher one step towards the student."""
+        self.teacher.update(self.student)
 
-def teachers(model: nn.Module) -> list[nn.Module]:
-    """Return all momentum teachers in a model."""
-    return [part for part in model.modules() if isinstance(part, MomentumTeacher)]
 
-
-def teacher_size(model: nn.Module) -> int:
-    """Count the parameters of all momentum teachers in a model."""
-    return sum(p.numel() for teacher in teachers(model) for p in teacher.parameters())
+def teacher_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of all momentum teachers in a model."""
+    return [p for part in model.modules() if isinstance(part, MomentumTeacher) for p in part.parameters()]

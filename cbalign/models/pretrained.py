@@ -78,10 +78,8 @@ class PublishedBert:
         named = names.embeddings_from_bert(weights) | names.layers_from_bert(weights, 0, layers)
         self._load(tower, named, LoadRules(place="model.text"))
 
-    def load_fusion(self, fusion: nn.Module, layers: int, head: nn.Module | None) -> None:
-        """Load the last layers, whose cross-attention stays at random, and the masked-language head.
-
-        Sentence encoders are published without a head; it then stays at random.
+    def load_fusion(self, fusion: nn.Module, layers: int) -> None:
+        """Load the last layers, whose cross-attention stays at random.
 
         Raises:
             SpecError: the model has fewer layers.
@@ -92,7 +90,16 @@ class PublishedBert:
         named = names.layers_from_bert(weights, available - layers, layers)
         rules = LoadRules(required=lambda name: ".cross_attention." not in name, place="model.fusion")
         self._load(fusion, named, rules)
-        if head is not None and (found := names.head_from_bert(weights)):
+
+    def load_head(self, head: nn.Module) -> None:
+        """Load the masked-language head.
+
+        Sentence encoders are published without a head; it then stays at random.
+
+        Raises:
+            CheckpointError: the weights do not fit or cannot be read.
+        """
+        if found := names.head_from_bert(self._read()):
             self._load(head, found, LoadRules(place="the masked-language head"))
 
     def _read(self) -> dict[str, Tensor]:

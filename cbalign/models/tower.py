@@ -129,8 +129,11 @@ class TextTower(Tower):
         weights = attention_mask.to(tokens.dtype)[:, :, None]
         return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
 
-    def initialise_fusion(self, fusion: FusionEncoder, head: MaskedLanguageHead | None) -> None:
+    def initialise_fusion(self, fusion: FusionEncoder) -> None:
         """Load the published weights of the layers that follow the tower; by default they stay at random."""
+
+    def initialise_head(self, head: MaskedLanguageHead) -> None:
+        """Load the published weights of a masked-language head; by default it stays at random."""
 
     def initialise_embeddings(self, embeddings: Embeddings) -> None:
         """Copy the tower's embeddings to those of a BERT decoder; by default they stay at random."""

@@ -1,4 +1,4 @@
-"""The networks that have a teacher: image tower, text tower, fusion, projections, masked-language head."""
+"""The networks that images and texts pass through: image tower, text tower, fusion, projections."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbalign.models.bert import FusionEncoder, MaskedLanguageHead
+from cbalign.models.bert import FusionEncoder
 from cbalign.models.tower import TextTower, VisionTower
 
 
 class Towers(nn.Module):
-    """Everything between pixels, token ids and features, for student and teacher alike.
+    """Everything between pixels or token ids and features; student and teacher have one each.
 
     Args:
         vision, text: the towers.
-        fusion, masked_language_head: None where no objective uses them.
+        fusion: None where no objective reads fused tokens.
         joint_dim: dimension d of the joint space.
     """
 
@@ -26,32 +26,30 @@ class Towers(nn.Module):
         vision: VisionTower,
         text: TextTower,
         fusion: FusionEncoder | None,
-        masked_language_head: MaskedLanguageHead | None,
         joint_dim: int,
     ) -> None:
         super().__init__()
         self.vision = vision
         self.text = text
         self.fusion = fusion
-        self.masked_language_head = masked_language_head
         self.image_projection = nn.Linear(vision.width, joint_dim)
         self.text_projection = nn.Linear(text.width, joint_dim)
 
+    @property
+    def word_embeddings(self) -> Tensor:
+        """The word embeddings (V, D) of the text tower."""
+        return self.text.word_embeddings
+
     def embed_images(self, image_tokens: Tensor) -> Tensor:
-        """Image tokens (B, N, D) to unit vectors (B, d) in float32."""
+        """Project image tokens (B, N, D) to unit vectors (B, d) in float32."""
         return unit(self.image_projection(self.vision.pool(image_tokens)))
 
     def embed_texts(self, text_tokens: Tensor, attention_mask: Tensor) -> Tensor:
-        """Text tokens (B, L, D) to unit vectors (B, d) in float32."""
+        """Project text tokens (B, L, D) to unit vectors (B, d) in float32."""
         return unit(self.text_projection(self.text.pool(text_tokens, attention_mask)))
-
-    def vocabulary_logits(self, fused_tokens: Tensor) -> Tensor:
-        """Logits (P, V) of chosen fused tokens (P, D)."""
-        assert self.masked_language_head is not None
-        return self.masked_language_head(fused_tokens, self.text.word_embeddings)
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Rows at unit length, in float32 whatever autocast says."""
+    """Normalise rows to unit length, in float32 even under autocast."""
     with torch.autocast(vectors.device.type, enabled=False):
         return F.normalize(vectors.float(), dim=-1)

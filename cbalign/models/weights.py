@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from cbalign.errors import CheckpointError
 from cbalign.models.tower import Tower
 
-STUDENT, TEACHER = "student.", "teacher.network."
+STUDENT, TEACHER = "student.", "teacher.network."  # of towers, and of heads that have a teacher
 SHOWN = 8  # problems in a message
 
 Alias = tuple[str, str]
-"""Prefix of a name in the model, and the prefix of the name in the weights from which it may be loaded instead."""
+"""Prefix of a name in the model, and the prefix of the name in the weights from which it may be loaded instead.
+
+Both follow `student.` or `teacher.network.`, which `{owner}` stands for where it is elsewhere in the second.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class WeightReport:
 
 
 def parts_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The first component of each name behind `student.`, without repetition and without the teacher's."""
-    parts = (name.removeprefix(STUDENT).split(".")[0] for name in names if not name.startswith(TEACHER))
-    return tuple(dict.fromkeys(parts))
+    """The part of the student, or the objective, that each name belongs to; once, and without those of teachers."""
+    owned = (name.removeprefix(STUDENT).removeprefix("objectives.") for name in names if TEACHER not in name)
+    return tuple(dict.fromkeys(name.split(".")[0] for name in owned))
 
 
 def everything(name: str) -> bool:
@@ -123,8 +126,8 @@ class _Loading:
     def run(self) -> WeightReport:
         own = self.model.state_dict()
         towers = {f"{name}." if name else "": m for name, m in self.model.named_modules() if isinstance(m, Tower)}
-        # The teacher last: it may copy the student.
-        for name in sorted(own, key=lambda name: name.startswith(TEACHER)):
+        # Teachers last: they may copy the student.
+        for name in sorted(own, key=lambda name: TEACHER in name):
             self.state[name] = own[name] if self.rules.skipped(name) else self._value(name, own[name], towers)
         unexpected = [n for n in self.weights if n not in self.used and not self.rules.skipped(n)]
         self.problems += [f"unexpected   {name}" for name in unexpected if self.rules.complete(name)]
@@ -158,7 +161,7 @@ class _Loading:
 
     def _without_weights(self, name: str, own: Tensor) -> Tensor:
         student = name.replace(TEACHER, STUDENT, 1)
-        if name.startswith(TEACHER) and student in self.state:
+        if TEACHER in name and student in self.state:
             (self.missing if student in self.missing else self.copied).append(name)
             return self.state[student]
         if self.rules.required(name):
@@ -182,7 +185,8 @@ def _names(name: str, aliases: Sequence[Alias]) -> Iterator[str]:
     owner = next((owner for owner in (STUDENT, TEACHER) if name.startswith(owner)), "")
     for ours, theirs in aliases:
         if name.startswith(owner + ours):
-            yield owner + theirs + name.removeprefix(owner + ours)
+            known = theirs.format(owner=owner) if "{owner}" in theirs else owner + theirs
+            yield known + name.removeprefix(owner + ours)
 
 
 def _adapted(name: str, given: Tensor, own: Tensor, towers: Mapping[str, Tower]) -> Tensor | None:

@@ -6,6 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """H(targets, softmax(logits)) averaged over rows (B, M)."""
+    return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
 def distilled_cross_entropy(
     logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, distillation: float
 ) -> Tensor:

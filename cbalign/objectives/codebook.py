@@ -2,13 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from cbalign.engine.task import Progress
+from cbalign.models.codebook import Codebook
 from cbalign.models.transport import Solver, TransportPlan
-from cbalign.objectives.contrastive import Embeddings, cross_entropy
+from cbalign.objectives.classification import cross_entropy
+from cbalign.objectives.codebook_health import codebook_health
+from cbalign.objectives.features import Embeddings
+from cbalign.objectives.objective import Objective, ObjectiveContext, Term
+from cbalign.objectives.sections.codebook import CodebookObjectiveSection
+from cbalign.objectives.step import Step, TextRequest
+
+
+class CodebookObjective(Objective):
+    """L_code; owns the prototypes and logs how well they are used."""
+
+    def __init__(self, section: CodebookObjectiveSection, context: ObjectiveContext) -> None:
+        super().__init__(section, context)
+        self.target = section.target
+        self.settings = context.model.codebook
+        self.codebook = Codebook(self.settings.size, context.joint_dim, self.settings.temperature)
+        self.codebook.prototypes.no_weight_decay = True  # type: ignore[attr-defined]
+        self.solve: Solver = self.settings.transport.build()
+
+    @property
+    def provided(self) -> Mapping[str, nn.Module]:
+        """The codebook."""
+        return {"codebook": self.codebook}
+
+    def texts(self, step: Step) -> Sequence[TextRequest]:
+        """Request the captions, of student and teacher."""
+        return step.captions, step.teacher_captions
+
+    def forward(self, step: Step) -> Term:
+        """Compute L_code; logs its parts, and the health of the codebook in steps that are logged."""
+        student, assigned, prototypes = step.embeddings, self._assigned(step), self.codebook.prototypes
+        with step.full_precision():
+            found = codebook_alignment(
+                student,
+                assigned,
+                prototypes.detach() if step.progress.step < self.settings.freeze_steps else prototypes,
+                self.codebook.temperature,
+                self.solve,
+                target=self.target,
+                first=0 if self.settings.assign_over == "batch" else step.first,
+            )
+            use = self._use(student, step)
+        parts = {"codebook/transport": found.transport, "codebook/prediction": found.prediction}
+        return Term(found.loss, {**parts, **use})
+
+    def after_step(self, progress: Progress) -> None:
+        """Bring the prototypes back to unit length."""
+        self.codebook.renormalise()
+
+    def _assigned(self, step: Step) -> Embeddings:
+        """The teacher features that share one plan."""
+        if self.settings.assign_over == "batch":
+            return step.teacher_embeddings
+        if self.settings.assign_over == "global_batch":
+            return step.global_batch
+        return Embeddings(step.keys.images.features, step.keys.texts.features)
+
+    @torch.no_grad()
+    def _use(self, student: Embeddings, step: Step) -> Mapping[str, Tensor]:
+        """Health of the codebook; a code counts as used if it was nearest within the last epoch."""
+        codebook, gather, progress = self.codebook, step.world.gather, step.progress
+        image_logits, text_logits = codebook.logits(student.image), codebook.logits(student.text)
+        codebook.note_use(gather(image_logits.argmax(dim=1)), gather(text_logits.argmax(dim=1)), progress.step)
+        if not progress.logged:
+            return {}
+        used = codebook.used_since(progress.step - progress.steps_per_epoch)
+        return {
+            "codebook/used": used.float(),
+            "codebook/dead": (codebook.size - used).float(),
+            **codebook_health(gather(image_logits), gather(text_logits)).metrics(),
+        }
 
 
 @dataclass(frozen=True)

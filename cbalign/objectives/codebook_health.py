@@ -1,4 +1,4 @@
-"""Is the codebook alive? Numbers to watch while it trains."""
+"""How a codebook is used: numbers to watch while it trains."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ class CodebookHealth:
     image_entropy: Tensor  # mean entropy of one image's distribution in nats, at most ln K
     text_entropy: Tensor
     agreement: Tensor  # share of pairs whose image and text have the same nearest code
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Return the scalars under the names that they are logged by."""
+        return {
+            "codebook/perplexity_image": self.image_perplexity,
+            "codebook/perplexity_text": self.text_perplexity,
+            "codebook/entropy_image": self.image_entropy,
+            "codebook/entropy_text": self.text_entropy,
+            "codebook/agreement": self.agreement,
+        }
 
 
 @torch.no_grad()

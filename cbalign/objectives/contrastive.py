@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Keys:
-    """Teacher features that anchors are compared with: the step's global batch first, then the queue."""
-
-    features: Tensor  # (M, d), unit length
-    image_ids: Tensor  # (M,), which image each belongs to
+from cbalign.objectives.classification import cross_entropy
+from cbalign.objectives.features import Embeddings, Keys
+from cbalign.objectives.objective import Objective, ObjectiveContext, Term
+from cbalign.objectives.sections.contrastive import ContrastiveSection
+from cbalign.objectives.step import Step, TextRequest
 
 
-@dataclass(frozen=True)
-class Embeddings:
-    """Joint embeddings (B, d) of one batch, unit length."""
+class Contrastive(Objective):
+    """L_ica of the student's embeddings with the teacher's of the global batch and the queues."""
 
-    image: Tensor
-    text: Tensor
+    def __init__(self, section: ContrastiveSection, context: ObjectiveContext) -> None:
+        super().__init__(section, context)
+        self.section = section
+
+    def texts(self, step: Step) -> Sequence[TextRequest]:
+        """Request the captions, of student and teacher."""
+        return step.captions, step.teacher_captions
+
+    def forward(self, step: Step) -> Term:
+        """Compute L_ica; logs the temperature."""
+        student, teacher = step.embeddings, step.teacher_embeddings
+        keys, temperature = step.keys, step.temperature
+        with step.full_precision():
+            loss = instance_alignment(
+                student,
+                teacher,
+                keys.images,
+                keys.texts,
+                self._positives(step),
+                temperature,
+                distillation=step.distillation,
+                intra_modal=self.section.intra_modal,
+                reduction=self.section.reduction,
+            )
+        return Term(loss, {"temperature": temperature})
+
+    def _positives(self, step: Step) -> Tensor:
+        ids, keys = step.batch.image_ids, step.keys.images
+        if self.section.positives == "image":
+            return shared_positives(ids, keys.image_ids)
+        return paired_positives(len(ids), len(keys.features), step.first, ids)
 
 
 def instance_alignment(
@@ -65,11 +91,6 @@ def instance_alignment(
         terms.append(cross_entropy(student.text @ text_keys.features.T / temperature, positives))
     total = torch.stack(terms).sum()
     return total / len(terms) if reduction == "mean" else total
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """H(targets, softmax(logits)) averaged over rows (B, M)."""
-    return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
 def shared_positives(image_ids: Tensor, key_image_ids: Tensor) -> Tensor:

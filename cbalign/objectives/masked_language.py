@@ -2,12 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from cbalign.data.batch import Batch
+from cbalign.engine.task import Progress
+from cbalign.errors import SpecError
+from cbalign.models.bert import MaskedLanguageHead
+from cbalign.models.momentum import Distilled
 from cbalign.objectives.classification import distilled_cross_entropy
+from cbalign.objectives.objective import Objective, ObjectiveContext, Term
+from cbalign.objectives.sections.masked_language import MaskedLanguageSection
+from cbalign.objectives.step import FusionRequest, Step, TextRequest
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The masked texts of a batch, and the fused passes that read them."""
+
+    masked: MaskedTokens
+    student: FusionRequest
+    teacher: FusionRequest | None  # None while α is 0
+
+
+class MaskedLanguage(Objective):
+    """L_mlm by BERT's head, tied to the text tower's word embeddings; the head has a momentum teacher."""
+
+    def __init__(self, section: MaskedLanguageSection, context: ObjectiveContext) -> None:
+        super().__init__(section, context)
+        self.probability = section.probability
+        self.vocabulary = context.vocabulary
+        self.over_positions = context.legacy.soft_labels_over_positions
+        head = MaskedLanguageHead(context.text.layer_config)
+        context.text.initialise_head(head)
+        self.head = Distilled(head, context.model.teacher.momentum)
+
+    @property
+    def provided(self) -> Mapping[str, nn.Module]:
+        """The head."""
+        return {"masked_language": self.head.student}
+
+    def before_step(self, progress: Progress) -> None:
+        """Move the head's teacher towards it."""
+        self.head.update_teacher()
+
+    def texts(self, step: Step) -> Sequence[TextRequest]:
+        """Mask words and request the masked texts, of the teacher too if it counts."""
+        return [request.text for request in self.fusions(step)]
+
+    def fusions(self, step: Step) -> Sequence[FusionRequest]:
+        """Request the masked texts with their images."""
+        reading = step.once(self._reading)
+        return (reading.student,) if reading.teacher is None else (reading.student, reading.teacher)
+
+    def forward(self, step: Step) -> Term:
+        """Compute L_mlm over the masked positions."""
+        reading, alpha = step.once(self._reading), step.distillation
+        masked, words = reading.masked, step.student.towers.word_embeddings
+        fused = step.fused(reading.student)
+        taught = None if reading.teacher is None else self._teacher_logits(step, reading.teacher, masked)
+        count = step.mean_count(masked.chosen)
+        if taught is not None and self.over_positions:
+            logits, inside = self.head.student(fused, words), step.batch.attention_mask.bool()
+            return Term(masked_language_over_positions(logits, inside, masked, taught, alpha, count))
+        logits = self.head.student(fused[masked.chosen], words)
+        return Term(masked_language(logits, masked.labels, taught, alpha, count))
+
+    def mask(self, batch: Batch) -> MaskedTokens:
+        """Mask words of the captions; never [CLS], never padding."""
+        if self.vocabulary.mask_id is None:
+            raise SpecError("objectives.masked_language: the tokenizer has no [MASK] token")
+        return mask_tokens(
+            batch.input_ids,
+            (batch.attention_mask == 0) | (batch.input_ids == self.vocabulary.cls_id),
+            self.probability,
+            mask_id=self.vocabulary.mask_id,
+            vocabulary=self.vocabulary.size,
+        )
+
+    def _reading(self, step: Step) -> _Reading:
+        masked, attention_mask = self.mask(step.batch), step.batch.attention_mask
+        student = FusionRequest(TextRequest(masked.input_ids, attention_mask))
+        if step.distillation == 0:
+            return _Reading(masked, student, None)
+        return _Reading(masked, student, FusionRequest(TextRequest(masked.input_ids, attention_mask, teacher=True)))
+
+    @torch.no_grad()
+    def _teacher_logits(self, step: Step, request: FusionRequest, masked: MaskedTokens) -> Tensor:
+        fused = step.fused(request)[masked.chosen]
+        return self.head.teacher.network(fused, step.teacher.towers.word_embeddings)
 
 
 @dataclass(frozen=True)
@@ -81,7 +167,7 @@ def masked_language_over_positions(
         masked: what is predicted.
         teacher_logits: (P, V).
         distillation: α.
-        count: as of `masked_language`.
+        count: see `masked_language`.
     """
     chosen = logits[masked.chosen]
     if len(masked.labels) == 0:

@@ -2,39 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from cbalign.objectives.negatives import HardNegatives
+from cbalign.objectives.objective import Objective, ObjectiveContext, Term
+from cbalign.objectives.sections.matching import MatchingSection
+from cbalign.objectives.step import FusionRequest, Step, TextRequest
 
 
 @dataclass(frozen=True)
-class Negatives:
-    """One hard negative per anchor. `index` (B,) into the candidates; `valid` (B,) is false where none exists."""
+class _Pairs:
+    """The fused passes of a batch, and the negatives that they pair."""
 
-    index: Tensor
-    valid: Tensor
+    negatives: HardNegatives
+    fit: FusionRequest  # text i with image i
+    other_image: FusionRequest  # text i with a negative image
+    other_text: FusionRequest  # a negative text with image i
 
 
-@torch.no_grad()
-def draw_negatives(similarity: Tensor, positive: Tensor, hardness: float = 1.0) -> Negatives:
-    """Draw each anchor's negative with probability softmax(hardness · similarity) over what is not a positive.
+class Matching(Objective):
+    """L_itm of the batch's pairs and of pairs with hard negatives, by a linear head on the fused [CLS]."""
 
-    Positives are masked before the softmax: zeroing them afterwards, as published, can leave a row of zeros
-    that `multinomial` refuses. A row without any negative is marked instead of failing.
+    part_name = "match head"
 
-    Args:
-        similarity: (B, M) logits of anchors with candidates.
-        positive: (B, M) true where the candidate belongs to the anchor's image.
-        hardness: 1 as published, 0 draws all alike.
-    """
-    valid = (~positive).any(dim=1)
-    allowed = torch.where(valid[:, None], ~positive, True)
-    weights = (hardness * similarity.float()).masked_fill(~allowed, -torch.inf).softmax(dim=1)
-    # When the similarities are not finite, the loss will say so; `multinomial` would fail before it can.
-    weights = weights.nan_to_num(nan=1.0)
-    return Negatives(torch.multinomial(weights, 1).squeeze(1), valid)
+    def __init__(self, section: MatchingSection, context: ObjectiveContext) -> None:
+        super().__init__(section, context)
+        self.section = section
+        self.head = nn.Linear(context.text.width, 2)
+
+    @property
+    def provided(self) -> Mapping[str, nn.Module]:
+        """The head."""
+        return {"matching": self.head}
+
+    def texts(self, step: Step) -> Sequence[TextRequest]:
+        """Request the captions, of student and teacher."""
+        return step.captions, step.teacher_captions
+
+    def fusions(self, step: Step) -> Sequence[FusionRequest]:
+        """Draw negatives and request the pairs."""
+        pairs = step.once(self._pairs)
+        return pairs.fit, pairs.other_text, pairs.other_image
+
+    def forward(self, step: Step) -> Term:
+        """Compute L_itm of B positives, B texts with a negative image, B images with a negative text."""
+        pairs = step.once(self._pairs)
+        images, texts = pairs.negatives.image_of_text, pairs.negatives.text_of_image
+        fused = [step.fused(request)[:, 0] for request in (pairs.fit, pairs.other_image, pairs.other_text)]
+        size = len(step.batch)
+        fits = (torch.arange(3 * size, device=step.device) < size).long()
+        valid = torch.cat([torch.ones_like(images.valid), images.valid, texts.valid])
+        return Term(image_text_matching(self.head(torch.cat(fused)), fits, valid, step.mean_count(valid)))
+
+    def _pairs(self, step: Step) -> _Pairs:
+        negatives = step.negatives(self.section.hardness * step.progress.ramp(self.section.ramp_epochs))
+        return _Pairs(
+            negatives,
+            FusionRequest(step.captions),
+            FusionRequest(step.captions, images=negatives.image_of_text.index),
+            FusionRequest(step.captions, texts=negatives.text_of_image.index),
+        )
 
 
 def image_text_matching(logits: Tensor, fits: Tensor, valid: Tensor, count: Tensor | None = None) -> Tensor:

@@ -26,11 +26,13 @@ class ObjectiveSection(Part):
 
     `builds` is called with (section, `cbalign.objectives.objective.ObjectiveContext`) and returns a
     `cbalign.objectives.objective.Objective`. `provides` lists what the model can do because of it (`codebook`,
-    `matching`, `masked_language`). Terms with `by_default` are part of a spec that does not name them.
+    `matching`, `masked_language`), `fuses` whether it reads fused tokens, for which the model then has fusion layers.
+    Terms with `by_default` are part of a spec that does not name them.
     """
 
     name: ClassVar[str]
     provides: ClassVar[frozenset[str]] = frozenset()
+    fuses: ClassVar[bool] = False
     by_default: ClassVar[bool] = False
 
     weight: float = setting(
@@ -40,6 +42,11 @@ class ObjectiveSection(Part):
         switch=Effect.ARCHITECTURE,
         help="Factor of the term in the loss; 0 switches it off.",
     )
+
+    @property
+    def masked_share(self) -> float:
+        """Share of the tokens of a caption whose words are predicted."""
+        return 0.0
 
     @classmethod
     def part_name(cls) -> str:

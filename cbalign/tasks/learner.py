@@ -10,7 +10,7 @@ from torch import nn
 
 from cbalign.data.batch import TensorBatch
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
-from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.model import TeacherSection
 from cbalign.experiment.training import AdamWSection
 from cbalign.models.momentum import Distilled
 
@@ -22,14 +22,15 @@ class DistilledLearner(ABC, Generic[N, B]):
     """Implements `cbalign.engine.task.Learner`, except for `step`.
 
     Args:
-        experiment: its optimiser and teacher settings are used.
         model: the student and its teacher, on their device.
+        teacher: weight and ramp of the teacher's soft targets.
+        optimizer: learning rates of the towers, weight decay.
     """
 
-    def __init__(self, experiment: Experiment, model: Distilled[N]) -> None:
+    def __init__(self, model: Distilled[N], teacher: TeacherSection, optimizer: AdamWSection) -> None:
         self.model = model
-        self._teacher = experiment.model.teacher
-        self._optimizer = experiment.train.optimizer
+        self._teacher = teacher
+        self._optimizer = optimizer
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """Return the parameter groups of `tower_groups`."""
@@ -37,7 +38,7 @@ class DistilledLearner(ABC, Generic[N, B]):
 
     def before_step(self, progress: Progress) -> None:
         """Move the teacher towards the student."""
-        self.model.teacher.update(self.model.student)
+        self.model.update_teacher()
 
     @abstractmethod
     def step(self, batch: B, progress: Progress) -> StepOutput:

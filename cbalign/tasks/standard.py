@@ -87,7 +87,7 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
                 initialisation.require_unseen(getattr(experiment.data, section.on))
         sources = open_splits(experiment)
         assets = self.make_assets(initialisation, sources["train"])
-        vocabulary = assets.tokenizer.vocabulary
+        vocabulary = assets.tokenizer.info
         model = self.initial_model(initialisation, vocabulary).to(world.device)
         return DataTraining(
             experiment,
@@ -103,7 +103,7 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
     def load(self, run: Run, experiment: Experiment, checkpoint: Path, device: torch.device) -> TorchModel:
         """Load the model of a checkpoint; see `TaskKit.load`."""
         assets = self.read_assets(run.assets)
-        model = self.build_model(experiment, assets.tokenizer.vocabulary, initialise=False)
+        model = self.build_model(experiment, assets.tokenizer.info, initialise=False)
         load_weights(model, checkpoint)
         return self.evaluable(model.to(device).eval(), assets, device)
 

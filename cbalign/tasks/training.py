@@ -16,7 +16,7 @@ from cbalign.engine.distribution import World
 from cbalign.engine.task import Learner, Progress
 from cbalign.evaluation.evaluator import Evaluator
 from cbalign.experiment.experiment import Experiment
-from cbalign.models.momentum import teacher_size
+from cbalign.models.momentum import teacher_parameters
 
 B = TypeVar("B", bound=TensorBatch)
 
@@ -104,7 +104,7 @@ class DataTraining(Generic[B]):
         return {
             "parameters": {
                 "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
-                "teacher": teacher_size(model),
+                "teacher": sum(p.numel() for p in teacher_parameters(model)),
             },
             "vocabulary": self.assets.tokenizer.vocabulary_size,
             **self.assets.describe(),

@@ -22,7 +22,7 @@ def test_each_setting_that_can_be_chosen_is_read_by_something(name):
     ("path", "modules"),
     [
         ("model.codebook.transport.beta", ["cbalign.models.build"]),  # a member of a union
-        ("data.train.delimiter", ["cbalign.data.source"]),  # behind a `case`
+        ("data.train.delimiter", ["cbalign.data.csv_pairs"]),  # where the source is opened
         ("evaluate.0.top_k", ["cbalign.evaluation.retrieval"]),  # an item of a list
         ("train.optimizer.betas", ["cbalign.engine.optimizer"]),  # handed over as an argument
         ("model.teacher.ramp_epochs", ["cbalign.tasks.align.learner"]),  # kept in an attribute of an object

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from cbalign.models.transport import IPOT, Sinkhorn
 from cbalign.objectives.codebook import codebook_alignment
-from cbalign.objectives.contrastive import Embeddings
+from cbalign.objectives.features import Embeddings
 from tests.objectives import equations
 from tests.objectives.tensors import close, seeds, unit_vectors
 

@@ -3,13 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cbalign.objectives.contrastive import (
-    Embeddings,
-    Keys,
-    instance_alignment,
-    paired_positives,
-    shared_positives,
-)
+from cbalign.objectives.contrastive import instance_alignment, paired_positives, shared_positives
+from cbalign.objectives.features import Embeddings, Keys
 from tests.objectives import equations
 from tests.objectives.tensors import close, seeds, unit_vectors
 

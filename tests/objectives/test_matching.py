@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cbalign.objectives.matching import draw_negatives, image_text_matching
+from cbalign.objectives.matching import image_text_matching
+from cbalign.objectives.negatives import draw_negatives
 from tests.objectives import equations
 from tests.objectives.tensors import close, normal, seeds
 

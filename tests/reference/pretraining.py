@@ -1,4 +1,4 @@
-"""Pretraining steps and retrieval fine-tuning, by the task that trains them, with the recorded draws."""
+"""Pretraining steps and retrieval fine-tuning, by the learner that trains them, with the recorded draws."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.albef import from_albef
-from cbalign.models.alignment import AlignmentModel, PairFeatures
-from cbalign.models.build import build_model
 from cbalign.models.vision import resize_positions
 from cbalign.objectives.masked_language import MaskedTokens
-from cbalign.objectives.matching import Negatives
-from cbalign.tasks.align.learner import AlignmentLearner, HardNegatives
+from cbalign.objectives.negatives import HardNegatives, Negatives
+from cbalign.objectives.step import FusionRequest, Step
+from cbalign.tasks.align.learner import AlignmentLearner
+from cbalign.tasks.align.network import AlignmentModel
+from cbalign.tasks.kit import kit_of
 from tests.reference.folder import GRADIENT_TOLERANCE, AnotherFormError, Reference
 from tests.reference.networks import DROPOUT, bert_layers, count, filled, tensor
 
@@ -31,22 +32,22 @@ RETRIEVAL_DISTILLATION = 0.4
 NOT_PREDICTED = -100  # ALBEF's label of tokens that are not masked
 
 
-class RecordedTask(AlignmentLearner):
-    """Pretraining with nothing left to chance."""
+def recorded_learner(
+    experiment: Experiment, model: AlignmentModel, negatives: HardNegatives, masked: MaskedTokens | None
+) -> AlignmentLearner:
+    """A learner with nothing left to chance."""
+    learner = kit_of(experiment).learner(experiment, model, VocabularyInfo(3, cls_id=1, mask_id=2), World.single())
+    begin = learner.begin
 
-    def __init__(
-        self, experiment: Experiment, model: AlignmentModel, negatives: HardNegatives, masked: MaskedTokens | None
-    ) -> None:
-        # The vocabulary is not read, because the masks are given.
-        super().__init__(experiment, model, VocabularyInfo(3, 1, 2), World.single())
-        self._negatives = negatives
-        self._masked = masked
+    def begin_recorded(batch: Batch, progress: Progress) -> Step:
+        step = begin(batch, progress)
+        step.negatives = lambda hardness: negatives
+        return step
 
-    def _draw_negatives(self, features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
-        return self._negatives
-
-    def _mask(self, batch: Batch) -> MaskedTokens:
-        return self._masked
+    learner.begin = begin_recorded
+    if masked is not None:
+        model.terms["masked_language"].mask = lambda batch: masked
+    return learner
 
 
 def check_pretraining(reference: Reference) -> None:
@@ -67,10 +68,10 @@ def check_retrieval(reference: Reference) -> None:
     weights["idx_queue"] = reference.take("retrieval.index_queue_before")
     weights = {name: t for name, t in weights.items() if ".cls." not in name}
     experiment, model = prepare(reference, weights, RETRIEVAL_DISTILLATION, positives="image", masked_language=0)
-    task = RecordedTask(experiment, model, _negatives(reference, "retrieval."), None)
+    learner = recorded_learner(experiment, model, _negatives(reference, "retrieval."), None)
     model.train()
-    task.before_step(FIRST_STEP)
-    output = task.step(_batch(reference, reference.take("retrieval.image_index")), FIRST_STEP)
+    learner.before_step(FIRST_STEP)
+    output = learner.step(_batch(reference, reference.take("retrieval.image_index")), FIRST_STEP)
     reference.compare("retrieval.loss_ita", output.terms["contrastive"])
     reference.compare("retrieval.loss_itm", output.terms["matching"])
 
@@ -84,14 +85,14 @@ def check_interpolation(reference: Reference) -> None:
 
 @torch.no_grad()
 def _check_features(reference: Reference, model: AlignmentModel, batch: Batch) -> None:
-    features = model(batch.images, None, batch.input_ids, batch.attention_mask)
-    fused = model.student.fusion(features.text_tokens, features.attention_mask, features.images)
-    reference.compare("pretrain.image_tokens", features.image_tokens)
-    reference.compare("pretrain.image_feat", features.image_embedding)
-    reference.compare("pretrain.text_tokens", features.text_tokens)
-    reference.compare("pretrain.text_feat", features.text_embedding)
+    step = Step(model, batch, FIRST_STEP, World.single(), distillation=0.0)
+    fused = step.fused(FusionRequest(step.captions))
+    reference.compare("pretrain.image_tokens", step.image_tokens)
+    reference.compare("pretrain.image_feat", step.image_embedding)
+    reference.compare("pretrain.text_tokens", step.text_tokens)
+    reference.compare("pretrain.text_feat", step.text_embedding)
     reference.compare("pretrain.fusion_tokens", fused)
-    reference.compare("pretrain.itm_logits", model.match_logits(fused))
+    reference.compare("pretrain.itm_logits", model.capability("matching")(fused[:, 0]))
 
 
 def _check_step(reference: Reference, weights: Mapping[str, Tensor], batch: Batch, alpha: str) -> None:
@@ -100,11 +101,11 @@ def _check_step(reference: Reference, weights: Mapping[str, Tensor], batch: Batc
     labels = reference.take(f"{prefix}mlm_labels")
     chosen = labels != NOT_PREDICTED
     masked = MaskedTokens(reference.take(f"{prefix}masked_input_ids"), chosen, labels[chosen])
-    task = RecordedTask(experiment, model, _negatives(reference, prefix), masked)
+    learner = recorded_learner(experiment, model, _negatives(reference, prefix), masked)
 
     model.train()
-    task.before_step(FIRST_STEP)
-    output = task.step(batch, FIRST_STEP)
+    learner.before_step(FIRST_STEP)
+    output = learner.step(batch, FIRST_STEP)
     output.loss.backward()
 
     reference.compare(f"{prefix}loss_ita", output.terms["contrastive"])
@@ -196,7 +197,8 @@ def prepare(
                 "data": {"train": {"source": "csv", "files": ("given-batch.csv",)}},
             }
         )
-        model = build_model(experiment, sizes.bert.vocabulary, pretrained=False)
+        words = VocabularyInfo(sizes.bert.vocabulary, cls_id=1, mask_id=2)  # batches come masked
+        model = kit_of(experiment).build_model(experiment, words, initialise=False)
     # Pretraining has no image ids in its queue.
     ours = from_albef(weights, sizes.text_layers)
     return experiment, filled(model, ours, "pretrain.safetensors", ("queue.image_ids",))

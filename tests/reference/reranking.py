@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cbalign.encoders import FloatArray, ImageFeatures, IntArray, TextFeatures
 from cbalign.evaluation.metrics import RetrievalMetrics
 from cbalign.evaluation.ranking import Relevance, rank, rank_candidates
-from cbalign.models.alignment import AlignmentModel
 from cbalign.models.encoder import TorchEncoder
+from cbalign.tasks.align.network import AlignmentModel
 from tests.reference.folder import TOLERANCE, AnotherFormError, Reference, relative_error
 from tests.reference.pretraining import prepare
 

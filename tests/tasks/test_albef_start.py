@@ -99,6 +99,6 @@ def test_masked_words_are_taught_as_published_on_request(place: Path) -> None:
     run, _ = trained(place, "pretrain.yaml", *quirk)
     plain, _ = trained(place, "pretrain.yaml", *quirk[1:])
     found, expected = (load_file(each.checkpoints / "step-2" / "model.safetensors") for each in (run, plain))
-    name = "student.masked_language_head.bias"
+    name = "objectives.masked_language.head.student.bias"
     assert not torch.equal(found[name], expected[name])
     assert found["student.image_projection.weight"].isfinite().all()

@@ -28,16 +28,17 @@ from cbalign.engine.loop import fit
 from cbalign.engine.reporter import Silent
 from cbalign.engine.run import Run, create_run, list_checkpoints, open_run
 from cbalign.engine.sharding import whole_tensor
-from cbalign.engine.task import Progress, StepOutput, Training
+from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.process_group import SINGLE_PROCESS
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.experiment.experiment import Experiment
-from cbalign.models.alignment import PairFeatures
 from cbalign.models.encoder import TorchEncoder
 from cbalign.objectives.masked_language import MaskedTokens
-from cbalign.objectives.matching import Negatives
-from cbalign.tasks.align.learner import AlignmentLearner, HardNegatives
+from cbalign.objectives.negatives import HardNegatives, Negatives
+from cbalign.objectives.step import Step
+from cbalign.tasks.align.learner import AlignmentLearner
 from cbalign.tasks.train import open_training
+from cbalign.tasks.training import DataTraining
 
 PAIRS, STEPS, GLOBAL_BATCH = 22, 5, 8
 Draws = dict[str, Tensor]
@@ -102,19 +103,21 @@ def watch_gradients(learner: AlignmentLearner) -> list[Draws]:
 def watch_draws(learner: AlignmentLearner) -> list[Draws]:
     """A list that gets what every step draws."""
     draws: list[Draws] = []
-    mask, draw_negatives = learner._mask, learner._draw_negatives
+    words, begin = learner.model.terms["masked_language"], learner.begin
+    mask = words.mask
 
     def note_mask(batch: Batch) -> MaskedTokens:
         drawn = mask(batch)
         draws.append({"input_ids": drawn.input_ids, "chosen": drawn.chosen, "labels": drawn.labels})
         return drawn
 
-    def note_negatives(features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
-        drawn = draw_negatives(features, batch, progress)
+    def note_negatives(step: Step, hardness: float) -> HardNegatives:
+        drawn = Step.negatives(step, hardness)
         draws[-1] |= {"text": drawn.text_of_image.index, "image": drawn.image_of_text.index}
         return drawn
 
-    learner._mask, learner._draw_negatives = note_mask, note_negatives
+    words.mask = note_mask
+    learner.begin = lambda *of_step: with_negatives(begin(*of_step), note_negatives)
     return draws
 
 
@@ -122,16 +125,23 @@ def give_draws(learner: AlignmentLearner, draws: list[Draws]) -> None:
     """Let the steps use these instead of drawing."""
     masks, negatives = iter(draws), iter(draws)
     valid = torch.ones(GLOBAL_BATCH, dtype=torch.bool)
+    begin = learner.begin
 
     def given_mask(batch: Batch) -> MaskedTokens:
         drawn = next(masks)
         return MaskedTokens(drawn["input_ids"], drawn["chosen"], drawn["labels"])
 
-    def given_negatives(features: PairFeatures, batch: Batch, progress: Progress) -> HardNegatives:
+    def given_negatives(step: Step, hardness: float) -> HardNegatives:
         drawn = next(negatives)
         return HardNegatives(Negatives(drawn["text"], valid), Negatives(drawn["image"], valid))
 
-    learner._mask, learner._draw_negatives = given_mask, given_negatives
+    learner.model.terms["masked_language"].mask = given_mask
+    learner.begin = lambda *of_step: with_negatives(begin(*of_step), given_negatives)
+
+
+def with_negatives(step: Step, draw: Callable[[Step, float], HardNegatives]) -> Step:
+    step.negatives = lambda hardness: draw(step, hardness)
+    return step
 
 
 def joined(first: Draws, second: Draws) -> Draws:
@@ -168,7 +178,7 @@ def train(world: World, name: str, settings: Experiment, draws: list[Draws] | No
         torch.save(gradients, f"{name}/gradients.pt")
 
 
-def new_run(name: str, training: Training[Batch]) -> Run:
+def new_run(name: str, training: DataTraining[Batch]) -> Run:
     run = create_run(Path(name), "tiny", spec="", resolved="", fingerprint="", facts={})
     training.save_assets(run.assets)
     return run
@@ -206,13 +216,12 @@ def evaluate(world: World, name: str, settings: Experiment) -> None:
     """The newest checkpoint, evaluated by all together and by each process alone."""
     run = only_run(name)
     training = open_training(settings, world, assets=run.assets)
-    model = training.learner.model
-    load_model(model, run.latest_checkpoint())
-    encoder = TorchEncoder(model, training.assets.tokenizer, world.device)
+    load_model(training.learner.model, run.latest_checkpoint())
+    encoder = TorchEncoder(training.learner.model, training.assets.tokenizer, world.device)
     source, (section,) = training.sources["validation"], settings.evaluate
     found = {}
-    for way, process_group in (("together", world), ("alone", SINGLE_PROCESS)):
-        results = evaluate_retrieval(encoder, source, section, corrupt_limit=0.1, process_group=process_group)
+    for way, group in (("together", world), ("alone", SINGLE_PROCESS)):
+        results = evaluate_retrieval(encoder, source, section, corrupt_limit=0.1, process_group=group)
         found[way] = [result.to_json() for result in results]
     Path(f"{name}/evaluation-{world.rank}.json").write_text(json.dumps(found))
 

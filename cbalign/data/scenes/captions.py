@@ -1,8 +1,7 @@
-"""Captions: a scene in words, in one of several kinds of sentence; half of them say all of it, half a part.
+"""Captions of scenes, with several sentence forms; half describe the whole scene, half a part of it.
 
-Who writes down what a picture shows leaves things out. A model that reads complete captions only need not know which
-figure is meant to guess a masked word: it is what the others do not account for. One that reads of shapes and colours
-tells pictures apart by them, and need not see sizes or materials.
+People leave things out, and complete captions alone are too easy: a masked word can be guessed by elimination, and
+shapes and colours identify a picture without sizes or materials.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ from cbalign.data.scenes.proposals import propose_claim
 from cbalign.data.sections.drawings import ScenesSplit
 
 CAPTIONS = 3
-"""Captions of each scene."""
+"""Number of captions of a scene."""
 
 _OPENINGS = ("", "", "", "there is ", "a picture of ", "we see ", "a drawing with ", "here is ")
-_KEPT = 2**16  # scenes; a training reads them all before it begins
+_KEPT = 2**16  # scenes; a training reads all captions before it starts
 _TOGETHER = ", and "
-_CLAIMS = 3  # so many say so much that few other scenes are meant, too
+_CLAIMS = 3  # with so many a caption fits few other scenes
 
 
 @lru_cache(maxsize=_KEPT)
 def captions_of(split: ScenesSplit, index: int, seed: int = 0) -> tuple[str, ...]:
-    """The captions of scene `index` of a split."""
+    """Write the captions of scene `index` of a split."""
     draws = Draws(seed, split, "captions", index)
     scene = scene_of(split, index, seed)
     return tuple(caption(scene, draws, split) for _ in range(CAPTIONS))
 
 
 def caption(scene: Scene, draws: Draws, split: ScenesSplit) -> str:
-    """One caption, true of what is seen."""
+    """Write one caption, true of what is visible."""
     return complete(scene, draws) if draws.chance(0.5) else partial(scene, draws, split)
 
 
 def partial(scene: Scene, draws: Draws, split: ScenesSplit) -> str:
-    """A caption of how two figures lie, of some facts, of both, or of how many there are of each colour, say."""
+    """Write a caption of the position of two figures, of some facts, of both, or of counts by an attribute."""
     first, second, *_ = draws.shuffled(scene.figures)
     form = draws.below(5)
     if form == 0:
@@ -54,7 +53,7 @@ def partial(scene: Scene, draws: Draws, split: ScenesSplit) -> str:
 
 
 def complete(scene: Scene, draws: Draws) -> str:
-    """A caption that names all figures, each with its shape and, unless it is in the shade, its colour."""
+    """Write a caption that names all figures, each with its shape and, unless it is in the shade, its colour."""
     figures = draws.shuffled(scene.figures)
     form = draws.below(4)
     if form == 0:
@@ -72,7 +71,7 @@ def _list(figures: list[Figure], draws: Draws) -> str:
 
 
 def _in_line(figures: list[Figure], draws: Draws) -> str | None:
-    """The figures in order across or down, where no two are in one column or row."""
+    """List the figures from left to right or top to bottom if no two share a column or row."""
     for words, axis in (("from left to right", "x"), ("from top to bottom", "y")):
         ordered = sorted(figures, key=lambda seen: getattr(seen, axis))
         direction = DIRECTIONS[0] if axis == "x" else DIRECTIONS[2]
@@ -82,7 +81,7 @@ def _in_line(figures: list[Figure], draws: Draws) -> str | None:
 
 
 def _relation(figures: list[Figure], draws: Draws) -> str:
-    """How the first two lie, and what else there is."""
+    """Describe the position of the first two figures, and list the others."""
     first, second, *rest = figures
     text = _how_they_lie(first, second, draws)
     if not rest:
@@ -100,7 +99,7 @@ def _more_or_less(seen: Figure, draws: Draws) -> str:
 
 
 def _tally(scene: Scene, draws: Draws) -> str:
-    """How many figures there are of each shape, size, colour or material."""
+    """Count the figures of each shape, size, colour or material."""
     every = ("shape", "size", "colour", "material")
     seen = every[:2] if any(figure.shaded for figure in scene.figures) else every
     name = draws.choose(seen)
@@ -109,7 +108,7 @@ def _tally(scene: Scene, draws: Draws) -> str:
 
 
 def _facts(scene: Scene, draws: Draws, split: ScenesSplit, count: int) -> list[str]:
-    """Sentences that are true of the picture, as hypotheses are made."""
+    """Write sentences that are true of the picture, in the forms of hypotheses."""
     said: list[str] = []
     while len(said) < count:
         claim = propose_claim((scene,), draws, split)

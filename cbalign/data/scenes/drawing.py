@@ -1,4 +1,4 @@
-"""Draws scenes: figures by anti-aliased masks over a pale ground with faint specks and strokes that mean nothing."""
+"""Drawing of scenes: figures as anti-aliased masks over a pale background with faint specks and strokes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Points = list[tuple[float, float]]
 
 
 def draw(scene: Scene, side: int) -> Image.Image:
-    """The picture of a scene, (side, side) RGB."""
+    """Draw a scene, (side, side) RGB."""
     picture = _ground(scene.backdrop, side)
     for figure in scene.figures:
         colour = _SHADE if figure.shaded else _COLOURS[figure.colour]
@@ -37,14 +37,14 @@ def draw(scene: Scene, side: int) -> Image.Image:
 
 
 def png(picture: Image.Image) -> bytes:
-    """A picture as a PNG file."""
+    """Encode a picture as PNG."""
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
 
 
 def _stamp(picture: Image.Image, colour: tuple[int, int, int], mask: Image.Image, x: float, y: float) -> None:
-    """Colour the picture through an oversampled mask that is centred at (x, y), to a quarter of a pixel."""
+    """Colour the picture through an oversampled mask centred at (x, y), to a quarter of a pixel."""
     left, x_rest = divmod(round(x * _OVERSAMPLING) - mask.width // 2, _OVERSAMPLING)
     top, y_rest = divmod(round(y * _OVERSAMPLING) - mask.height // 2, _OVERSAMPLING)
     frame = mask.width + 2 * _OVERSAMPLING
@@ -54,7 +54,7 @@ def _stamp(picture: Image.Image, colour: tuple[int, int, int], mask: Image.Image
 
 
 def _ground(key: str, side: int) -> Image.Image:
-    """A pale tint with a few specks and one stroke of a grey that no figure has."""
+    """Draw a pale background with a few specks and one stroke in a grey that no figure has."""
     draws = Draws("backdrop", key)
     large = 2 * side
     red, green, blue = (232 + draws.below(24) for _ in range(3))
@@ -83,7 +83,7 @@ def _mask_of(figure: Figure, side: int) -> Image.Image:
 
 @lru_cache(maxsize=2048)
 def _mask(shape: Shape, material: Material, radius: int, angle: float, stripe: int) -> Image.Image:
-    """Where a figure has its colour, oversampled, as an L image just large enough."""
+    """Draw the area of a figure that has its colour, oversampled, as the smallest possible L image."""
     side = 2 * radius + 3
     mask = _silhouette(shape, side, radius, angle)
     if material == "outlined":
@@ -116,7 +116,7 @@ def _silhouette(shape: Shape, side: int, radius: float, angle: float) -> Image.I
 
 @lru_cache
 def _outline(shape: Shape) -> _Points:
-    """The corners of a shape within the unit circle, y downwards."""
+    """Return the corners of a shape in the unit circle, y downwards."""
     match shape:
         case "square":
             return [(-0.78, -0.78), (0.78, -0.78), (0.78, 0.78), (-0.78, 0.78)]

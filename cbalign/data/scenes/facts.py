@@ -1,12 +1,11 @@
-"""What can be known from the picture of a scene: claims about figures, judged true, false or open.
+"""Facts that can be known from the picture of a scene: claims about figures are true, false or open.
 
-The reader sees of a figure in the shade its shape, size and place, and nothing of its colour and material. It may have
-any of them. A claim is *true* of a picture if it holds however the shaded figures are coloured and made, *false* if it
-holds in no such case, and *open* if it holds in some and not in others. Nothing else is hidden: the picture shows all
-figures there are, so "there is no star" can be read off it.
+Of a figure in the shade, shape, size and place are visible; it can have any colour and material. A claim is *true* of a
+picture if it holds for all colours and materials of the shaded figures, *false* if it holds for none, and *open* if it
+holds for some. Nothing else is hidden: the picture shows all figures, so that "there is no star" is known from it.
 
-`judge` finds the verdict without going through the cases: in each claim one kind is counted, and a shaded figure is or
-is not of a kind independently of the others, so the count takes every value between two bounds.
+`judge` does not enumerate the cases: each claim counts the figures of one kind, and shaded figures are or are not of a
+kind independently of one another, so the count can be any number between two bounds.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from cbalign.data.scenes.graph import HELD_OUT, Colour, Direction, Figure, Mater
 
 
 class Verdict(StrEnum):
-    """Of a claim about a picture."""
+    """The truth of a claim about a picture."""
 
     TRUE = "true"
     FALSE = "false"
@@ -29,7 +28,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Figures with these attributes; None leaves one free."""
+    """Figures with these attributes; None permits any value."""
 
     shape: Shape | None = None
     colour: Colour | None = None
@@ -38,16 +37,16 @@ class Kind:
 
     @property
     def novel(self) -> bool:
-        """Whether no figure of the training is of this kind."""
+        """Whether the combination of shape and colour is held out."""
         return (self.shape, self.colour) in HELD_OUT
 
     @property
     def seen_in_shade(self) -> bool:
-        """Whether it can always be seen if a figure is of this kind."""
+        """Whether the kind of a figure in the shade is visible."""
         return self.colour is None and self.material is None
 
     def fits(self, figure: Figure) -> Verdict:
-        """Whether a figure is of this kind, as far as can be seen."""
+        """Decide whether a figure is of this kind, as far as is visible."""
         if self.shape not in (None, figure.shape) or self.size not in (None, figure.size):
             return Verdict.FALSE
         if self.seen_in_shade:
@@ -60,7 +59,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """At least `least` and at most `most` figures."""
+    """A number of figures from `least` to `most`."""
 
     least: int
     most: int | float
@@ -72,7 +71,7 @@ NONE = Count(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to look: in a direction from the only figure of a kind that is seen in the shade."""
+    """A part of the picture: in a direction from the only figure of a kind that is visible in the shade."""
 
     direction: Direction
     anchor: Kind
@@ -80,7 +79,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class HowMany:
-    """There are `count` figures of `kind`, in the picture or at a place in it."""
+    """The claim that there are `count` figures of `kind` in the picture, or in a part of it."""
 
     kind: Kind
     count: Count
@@ -89,7 +88,7 @@ class HowMany:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """The only figure of kind `of` (or every one of several) is of `kind`, too; `of` is seen in the shade."""
+    """The claim that the only figure of kind `of`, or each of several, is of `kind`; `of` is visible in the shade."""
 
     of: Kind
     kind: Kind
@@ -100,7 +99,7 @@ Claim = HowMany | Each
 
 
 def form(claim: Claim) -> str:
-    """What sort of sentence a claim is: one word."""
+    """Name the form of a claim in one word."""
     match claim:
         case Each(several=several):
             return "every" if several else "the"
@@ -111,24 +110,24 @@ def form(claim: Claim) -> str:
 
 
 def bounds(figures: Sequence[Figure], kind: Kind) -> tuple[int, int]:
-    """The least and the greatest number of figures of a kind that can be there; every number between can, too."""
+    """Return the least and greatest possible number of figures of a kind; all numbers between are possible."""
     verdicts = [kind.fits(figure) for figure in figures]
     sure = verdicts.count(Verdict.TRUE)
     return sure, sure + verdicts.count(Verdict.OPEN)
 
 
 def matching(figures: Sequence[Figure], kind: Kind) -> list[Figure]:
-    """The figures that surely are of a kind."""
+    """Return the figures that are certainly of a kind."""
     return [figure for figure in figures if kind.fits(figure) is Verdict.TRUE]
 
 
 def only(figures: Sequence[Figure], kind: Kind) -> Figure | None:
-    """The figure that "the red star" means: the one of its kind, if it is sure that there is exactly one."""
+    """Return the figure that "the red star" refers to: the only one of its kind, if that is certain."""
     return matching(figures, kind)[0] if bounds(figures, kind) == (1, 1) else None
 
 
 def judge(claim: Claim, scene: Scene) -> Verdict | None:
-    """What the picture of a scene says of a claim; None if it speaks of "the star" and there is none, or several."""
+    """Judge a claim about the picture of a scene; None if it refers to "the star" and there is not exactly one."""
     match claim:
         case HowMany(kind, count, place):
             figures: Sequence[Figure] = scene.figures

@@ -1,8 +1,8 @@
-"""What a scene holds: two to four figures on a three by three grid, each with shape, colour, material, size and place.
+"""Content of a scene: two to four figures on a 3 x 3 grid, each with shape, colour, material, size and place.
 
-Six of the 42 combinations of a shape and a colour are held out: no figure of `train`, `validation` or `test` has one,
-every scene of `compositions` has at least one. Held out are the combinations of `HELD_OUT`, in which each shape and
-all colours but one occur once, so that every shape and every colour is learned from other combinations.
+Six of the 42 combinations of shape and colour, `HELD_OUT`, are held out: no figure of `train`, `validation` or `test`
+has one, every scene of `compositions` has at least one. Each shape, and each colour but one, occurs in one held-out
+combination, so that all of them can be learned from the other combinations.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HELD_OUT: frozenset[tuple[Shape, Colour]] = frozenset(zip(SHAPES, COLOURS))
 MOST_FIGURES = 4
 
 _CELLS = tuple((column, row) for row in range(3) for column in range(3))
-_JITTER = 0.03  # figures of one column differ by at most twice this, those of two by more than a quarter
+_JITTER = 0.03  # figures in a column differ by at most twice this, those in different columns by more than 1/4
 _APART = 1 / 6
 _RADIUS: dict[Size, tuple[float, float]] = {"small": (0.085, 0.095), "large": (0.125, 0.135)}
 _SAME_SHAPE, _SAME_COLOUR = 0.3, 0.25
@@ -38,18 +38,18 @@ _TURN = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure. Lengths are shares of the picture's side; x grows to the right, y downwards.
+    """A figure. Lengths are relative to the side of the picture; x points right, y down.
 
     Args:
-        shape: always seen.
-        colour: seen unless `shaded`.
-        material: seen unless `shaded`.
-        size: always seen.
-        shaded: whether only the silhouette is seen.
+        shape: always visible.
+        colour: visible unless `shaded`.
+        material: visible unless `shaded`.
+        size: always visible.
+        shaded: whether only the silhouette is visible.
         x: centre.
         y: centre.
         radius: of the circle around the figure.
-        angle: degrees it is turned by.
+        angle: rotation in degrees.
     """
 
     shape: Shape
@@ -63,9 +63,9 @@ class Figure:
     angle: float
 
     def lies(self, direction: Direction, other: Figure) -> bool:
-        """Whether this figure is left of, right of, above or below another: by a column or a row at least.
+        """Check whether this figure is left of, right of, above or below another, by at least a column or row.
 
-        Figures of one column are neither left nor right of each other, though no two are exactly in line.
+        Figures in the same column are neither left nor right of each other, although they are not exactly aligned.
         """
         match direction:
             case "left of":
@@ -80,27 +80,27 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Figures that neither touch nor cover each other, and a key for what is drawn behind them and means nothing."""
+    """Figures that do not overlap, and the key of a meaningless background."""
 
     figures: tuple[Figure, ...]
     backdrop: str
 
 
 def scene_of(split: ScenesSplit, index: int, seed: int = 0) -> Scene:
-    """Scene `index` of a split."""
+    """Generate scene `index` of a split."""
     return draw_scene(Draws(seed, split, "scene", index), split)
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The shapes and colours that the figures of a scene are of; `distinct`: no two of them have the same shape."""
+    """The shapes and colours of the figures of a scene; with `distinct` no two figures have the same shape."""
 
     shapes: tuple[Shape, ...] = SHAPES
     colours: tuple[Colour, ...] = COLOURS
     distinct: bool = False
 
     def held_out(self) -> list[tuple[Shape, Colour]]:
-        """Its combinations that training has not."""
+        """Return the held-out combinations of the palette."""
         return [(shape, colour) for shape in self.shapes for colour in self.colours if (shape, colour) in HELD_OUT]
 
 
@@ -108,7 +108,7 @@ FULL = Palette()
 
 
 def draw_palette(draws: Draws, split: ScenesSplit) -> Palette:
-    """A few shapes and colours, for scenes that are alike; in `compositions` with a held-out combination."""
+    """Draw a few shapes and colours, for similar scenes; in `compositions` with a held-out combination."""
     while True:
         distinct = draws.chance(0.6)
         shapes, colours = draws.shuffled(SHAPES)[: 4 if distinct else 3], draws.shuffled(COLOURS)[:3]
@@ -118,13 +118,13 @@ def draw_palette(draws: Draws, split: ScenesSplit) -> Palette:
 
 
 def draw_scene(draws: Draws, split: ScenesSplit, palette: Palette = FULL, shade: float = 0.12) -> Scene:
-    """A scene as a split has them.
+    """Draw a scene of a split.
 
     Args:
-        draws: consumed.
-        split: says which combinations of shape and colour occur.
-        palette: what figures are of; for `compositions` with a held-out combination.
-        shade: probability of a figure to stand in the shade.
+        draws: source of the random choices.
+        split: decides which combinations of shape and colour occur.
+        palette: shapes and colours; for `compositions` with a held-out combination.
+        shade: probability that a figure is in the shade.
     """
     cells = draws.shuffled(_CELLS)[: 2 + draws.below(MOST_FIGURES - 1)]
     figures: list[Figure] = []
@@ -149,7 +149,7 @@ def draw_scene(draws: Draws, split: ScenesSplit, palette: Palette = FULL, shade:
 
 
 def _combination(draws: Draws, palette: Palette, figures: list[Figure], *, novel: bool) -> tuple[Shape, Colour]:
-    """A combination that training has or, if `novel`, has not; often with a shape or a colour of another figure."""
+    """Draw a combination that is held out if `novel`, else not; often with the shape or colour of another figure."""
     if novel:
         free = [
             pair for pair in palette.held_out() if not palette.distinct or pair[0] not in {f.shape for f in figures}

@@ -1,11 +1,11 @@
-"""Hypotheses about a scene: entailment, neutral or contradiction, proved and without label bias.
+"""Hypotheses about a scene, labelled entailment, neutral or contradiction by proof and without label bias.
 
-The premise is the picture, and the reader knows what `facts` says: a hypothesis is entailed if it holds however the
-figures in the shade are coloured and made, contradicted if it holds in no such case, neutral if it holds in some.
+The premise is the picture. A hypothesis is entailed if it holds for all colours and materials of the figures in the
+shade, contradicted if it holds for none, neutral if it holds for some (see `facts`).
 
-Hypotheses come in blocks of nine: three scenes and three hypotheses, of which each scene has one of every label and
-each hypothesis, too (a Latin square). So who sees the hypothesis alone, or the picture alone, is right in exactly one
-third of every block, whatever he knows.
+Hypotheses come in blocks of nine: three scenes and three hypotheses, such that each scene and each hypothesis has every
+label once (a Latin square). So a model that sees only the hypothesis, or only the picture, is right in exactly one
+third of every block.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _LABELS: dict[Verdict, Label] = {
     Verdict.OPEN: "neutral",
     Verdict.FALSE: "contradiction",
 }
-_SCENES, _CLAIMS = 16, 80  # tried at a time
+_SCENES, _CLAIMS = 16, 80  # tried together
 _SHADE = 0.35
-_KEPT = 16_384  # blocks: a training draws single items of them in any order, and a block takes milliseconds
+_KEPT = 16_384  # blocks: training reads single items in any order, and a block takes milliseconds
 _Square = tuple[tuple[Scene, Scene, Scene], tuple[Claim, Claim, Claim]]
 
 
@@ -45,10 +45,10 @@ class Hypothesis:
 
     Args:
         scene: the premise.
-        claim: what the sentence says.
+        claim: the meaning of the sentence.
         text: the sentence.
         label: proved from the scene.
-        picture: a name of the scene, equal for the three hypotheses about it.
+        picture: name of the scene, equal for the three hypotheses about it.
     """
 
     scene: Scene
@@ -59,7 +59,7 @@ class Hypothesis:
 
 
 def hypothesis_of(split: ScenesSplit, index: int, seed: int = 0) -> Hypothesis:
-    """Hypothesis `index` of a split."""
+    """Generate hypothesis `index` of a split."""
     block, place = divmod(index, BLOCK)
     (scenes, claims), texts = _block(split, block, seed)
     which, picture = divmod(place, 3)
@@ -81,9 +81,9 @@ def _block(split: ScenesSplit, block: int, seed: int) -> tuple[_Square, tuple[st
 
 
 def _latin_square(scenes: Sequence[Scene], claims: Sequence[Claim], draws: Draws) -> _Square | None:
-    """Three of the scenes and three of the claims in which each row and each column has all three verdicts.
+    """Select three scenes and three claims such that each scene and each claim has all three verdicts.
 
-    The first claim is of a form drawn among all that there are, so that rare forms are not crowded out.
+    The form of the first claim is drawn uniformly from those that are possible, so that rare forms occur.
     """
     sorting = _sorting_claims(scenes, claims)
     # Entailed, neutral, contradicted: three claims that sort three scenes in three rotated ways make a square.
@@ -104,7 +104,7 @@ def _latin_square(scenes: Sequence[Scene], claims: Sequence[Claim], draws: Draws
 def _sorting_claims(
     scenes: Sequence[Scene], claims: Sequence[Claim]
 ) -> dict[tuple[int, int, int], dict[str, list[Claim]]]:
-    """For three scenes the claims, by form, that the first entails, the second leaves open, the third contradicts."""
+    """Map three scenes to claims by form: entailed by the first, open in the second, contradicted by the third."""
     sorting: dict[tuple[int, int, int], dict[str, list[Claim]]] = {}
     for claim in claims:
         where: dict[Verdict | None, list[int]] = {}
@@ -117,5 +117,5 @@ def _sorting_claims(
 
 
 def _varied(forms: Mapping[str, Sequence[Claim]], draws: Draws) -> Claim:
-    """One of the claims; each form is as likely as the others."""
+    """Draw a claim; all forms are equally likely."""
     return draws.choose(forms[draws.choose(sorted(forms))])

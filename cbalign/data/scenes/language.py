@@ -1,4 +1,4 @@
-"""Words for kinds, counts, places and claims, in varied wording. All of it stays within 30 words a sentence."""
+"""Varied wording of kinds, counts, places and claims. No sentence has more than 30 words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DIRECTION: dict[Direction, tuple[str, ...]] = {
 
 
 def noun(kind: Kind, draws: Draws, *, plural: bool = False) -> str:
-    """A kind without article: `small striped red star`."""
+    """Name a kind without article: `small striped red star`."""
     words = [] if kind.size is None else [draws.choose(_SIZE[kind.size])]
     if kind.material is not None:
         words.append(draws.choose(_MATERIAL[kind.material]))
@@ -38,17 +38,17 @@ def noun(kind: Kind, draws: Draws, *, plural: bool = False) -> str:
 
 
 def a(words: str) -> str:
-    """With the indefinite article."""
+    """Add the indefinite article."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def number_of(count: int, kind: Kind, draws: Draws) -> str:
-    """`two red stars`, `no star`."""
+    """Name a number of figures: `two red stars`, `no star`."""
     return f"{NUMBERS[count]} {noun(kind, draws, plural=count > 1)}"
 
 
 def figure(seen: Figure, draws: Draws) -> str:
-    """A figure with its article: shape and colour always, size and material as it comes, or that it is in the shade."""
+    """Name a figure with article: its shape and colour, sometimes size and material, or that it is in the shade."""
     size = seen.size if draws.chance(0.7) else None
     if seen.shaded:
         words = noun(Kind(seen.shape, size=size), draws)
@@ -58,19 +58,19 @@ def figure(seen: Figure, draws: Draws) -> str:
 
 
 def in_passing(seen: Figure, draws: Draws) -> str:
-    """A figure with its article, by one or two of what can be seen of it: `a striped shape`, `a small star`."""
+    """Name a figure with article by one or two visible attributes: `a striped shape`, `a small star`."""
     visible = ("shape", "size") if seen.shaded else ("shape", "size", "colour", "material")
-    told = draws.shuffled(visible)[: 1 + draws.below(2)]
-    return a(noun(Kind(**{name: getattr(seen, name) for name in told}), draws))
+    named = draws.shuffled(visible)[: 1 + draws.below(2)]
+    return a(noun(Kind(**{name: getattr(seen, name) for name in named}), draws))
 
 
 def direction(direction: Direction, draws: Draws) -> str:
-    """`to the left of`."""
+    """Name a direction: `to the left of`."""
     return draws.choose(_DIRECTION[direction])
 
 
 def listing(parts: Sequence[str], draws: Draws) -> str:
-    """`a, b and c`."""
+    """Join parts: `a, b and c`."""
     if len(parts) == 1:
         return parts[0]
     last = draws.choose((" and ", ", and ", " and also ")) if len(parts) > 2 else " and "
@@ -78,7 +78,7 @@ def listing(parts: Sequence[str], draws: Draws) -> str:
 
 
 def sentence(claim: Claim, draws: Draws) -> str:
-    """A claim as a statement, in lower case and without a full stop."""
+    """Write a claim as a statement, in lower case and without a full stop."""
     match claim:
         case Each(of, kind, several):
             subject = f"{draws.choose(('every', 'each'))} {noun(of, draws)}" if several else f"the {noun(of, draws)}"

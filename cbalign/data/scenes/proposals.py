@@ -1,4 +1,4 @@
-"""Kinds and claims worth talking about: near to what scenes show, so that they are neither always true nor never."""
+"""Random kinds and claims that are close to what scenes show, so that they are neither always nor never true."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cbalign.data.sections.drawings import ScenesSplit
 
 
 def propose_kind(figure: Figure, draws: Draws, split: ScenesSplit, palette: Palette = FULL) -> Kind:
-    """The kind of a figure in one to three attributes, every second time with one of them exchanged.
+    """Propose a kind of one to three attributes of a figure; half of the time one of them is exchanged.
 
-    Outside of `compositions` never a combination that is held out.
+    Held-out combinations are proposed in `compositions` only.
     """
     while True:
         shape = figure.shape if draws.chance(0.7) else None
@@ -31,9 +31,9 @@ def propose_kind(figure: Figure, draws: Draws, split: ScenesSplit, palette: Pale
 
 
 def propose_claim(scenes: Sequence[Scene], draws: Draws, split: ScenesSplit, palette: Palette = FULL) -> Claim:
-    """A claim about what one of the scenes shows, or nearly shows.
+    """Propose a claim about what one of the scenes shows, or nearly shows.
 
-    The forms that say something of few pictures, because they speak of "the star", are proposed most often.
+    Forms that apply to few pictures, because they refer to "the star", are proposed most often.
     """
     figure = draws.choose(draws.choose(scenes).figures)
     match draws.below(16):
@@ -70,7 +70,7 @@ def _sometimes(figure: Figure, draws: Draws) -> Size | None:
 
 
 def _exchanged(kind: Kind, draws: Draws, palette: Palette) -> Kind:
-    """One of the attributes that the kind has, drawn anew."""
+    """Replace one of the attributes of a kind by a random one."""
     has = [name for name in ("shape", "colour", "material", "size") if getattr(kind, name) is not None]
     match draws.choose(has):
         case "shape":

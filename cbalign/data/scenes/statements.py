@@ -1,8 +1,8 @@
-"""Statements about two scenes, true or false, and without label bias.
+"""Statements about two scenes, true or false, without label bias.
 
 Statements come in blocks of four: two pairs of pictures and two statements, each true of one pair and false of the
-other. So who sees the statement alone, or the pictures alone, is right in exactly one half of every block.
-Statements that the shade leaves open are not made.
+other. So a model that sees only the statement, or only the pictures, is right in exactly half of every block. No
+statement is left open by the shade.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Which = Literal["left", "right", "both", "exactly one", "at least one"]
 BLOCK = 4
 """Consecutive statements that are balanced together."""
 
-_PAIRS, _PROPOSALS = 4, 40  # tried at a time
-_KEPT = 16_384  # blocks: a training draws single items of them in any order, and a block takes milliseconds
+_PAIRS, _PROPOSALS = 4, 40  # tried together
+_KEPT = 16_384  # blocks: training reads single items in any order, and a block takes milliseconds
 _Pair = tuple[Scene, Scene]
 
 
@@ -49,7 +49,7 @@ class More:
 
 @dataclass(frozen=True, slots=True)
 class AsMany:
-    """Both pictures have as many figures of a kind."""
+    """Both pictures have the same number of figures of a kind."""
 
     kind: Kind
 
@@ -66,15 +66,15 @@ Comparison = Holds | More | AsMany | Total
 
 
 @dataclass(frozen=True)
-class Statement:
+class GeneratedStatement:
     """A sentence about two pictures.
 
     Args:
         scenes: left and right.
-        comparison: what the sentence says.
+        comparison: the meaning of the sentence.
         text: the sentence.
-        truth: whether it is so.
-        identity: a name of the sentence, equal for the two pairs of pictures it is said of.
+        truth: whether it is true.
+        identity: name of the sentence, equal for the two pairs of pictures that it is about.
         pictures: names of the scenes.
     """
 
@@ -86,15 +86,15 @@ class Statement:
     pictures: tuple[str, str]
 
 
-def statement_of(split: ScenesSplit, index: int, seed: int = 0) -> Statement:
-    """Statement `index` of a split."""
+def statement_of(split: ScenesSplit, index: int, seed: int = 0) -> GeneratedStatement:
+    """Generate statement `index` of a split."""
     block, place = divmod(index, BLOCK)
     pairs, comparisons, texts = _block(split, block, seed)
     which, pair = divmod(place, 2)
     truth = compare(comparisons[which], *pairs[pair])
     assert truth is not None
     name = f"{split}-{seed}-s{block}"
-    return Statement(
+    return GeneratedStatement(
         scenes=pairs[pair],
         comparison=comparisons[which],
         text=texts[which],
@@ -105,7 +105,7 @@ def statement_of(split: ScenesSplit, index: int, seed: int = 0) -> Statement:
 
 
 def compare(comparison: Comparison, left: Scene, right: Scene) -> bool | None:
-    """Whether a comparison is true of two pictures; None if that is open, or it speaks of what is not there."""
+    """Decide whether a comparison is true of two pictures; None if it is open, or refers to a missing figure."""
     match comparison:
         case Holds(which, claim):
             return _holds(which, judge(claim, left), judge(claim, right))
@@ -161,7 +161,7 @@ def _block(
 
 
 def _varied(proposals: Sequence[Comparison], draws: Draws) -> Comparison:
-    """One of the proposals; each form that is among them is as likely as the others."""
+    """Draw a proposal; all forms among them are equally likely."""
     forms = sorted({type(proposal).__name__ for proposal in proposals})
     form = draws.choose(forms)
     return draws.choose([proposal for proposal in proposals if type(proposal).__name__ == form])

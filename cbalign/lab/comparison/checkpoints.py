@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cbalign.errors import CheckpointError
 from cbalign.experiment.tensors import Shape, TensorInfo, TensorTable, part_by_name
 from cbalign.lab.comparison.weights import WeightChanges, compare_tensors
+from cbalign.models.renamed import current_name, with_current_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +71,10 @@ class _Entry:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A file of the safetensors format, its header read. Tied names are entries of their own."""
+    """A file of the safetensors format, its header read. Tied names are entries of their own.
+
+    Names that older versions wrote are replaced by the current ones.
+    """
 
     path: Path
     entries: Mapping[str, _Entry]
@@ -92,7 +96,8 @@ class TensorFile:
                 size = file.seek(0, 2) - 8 - length
             tied = json.loads(header.pop("__metadata__", {}).get("tied", "{}"))
             entries = {name: _entry(value, 8 + length, size) for name, value in header.items()}
-            return cls(path, entries | {name: entries[kept] for name, kept in tied.items()}, frozenset(tied))
+            named = with_current_names(entries | {name: entries[kept] for name, kept in tied.items()})
+            return cls(path, named, frozenset(map(current_name, tied)))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(f"Cannot read the weights in {path}: {error}.") from error
 

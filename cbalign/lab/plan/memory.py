@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from torch import Tensor, nn
 
 from cbalign.lab.plan.step import StepCost
-from cbalign.models.momentum import teachers
+from cbalign.models.momentum import teacher_parameters
 
 MOMENTS = 2  # of AdamW, in float32, for each trainable parameter
 
@@ -34,7 +34,7 @@ class Memory:
 def account(model: nn.Module, step: StepCost, *, processes: int) -> Memory:
     """The memory of a device that trains `model`."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
-    teacher = size_of(p for part in teachers(model) for p in part.parameters())
+    teacher = size_of(teacher_parameters(model))
     everything = size_of(model.parameters()) + size_of(model.buffers())
     return Memory(
         weights=trained,

@@ -73,7 +73,8 @@ def measure_step(
         world = _World(rank=0, size=processes, device=torch.device("cpu"))
         made = planned(experiment, model, captions.longest, world)
         fill = captions.mean / captions.longest
-        chosen = experiment.objectives.masked_language.probability * max(0.0, captions.mean - 1) / captions.longest
+        share = max((each.masked_share for each in experiment.objectives.active().values()), default=0.0)
+        chosen = share * max(0.0, captions.mean - 1) / captions.longest
         stack.enter_context(ExpectedSizes(tokens=fill, masked=chosen))
         watch = stack.enter_context(MemoryWatch(model.state_dict().values()))
         if accumulates:

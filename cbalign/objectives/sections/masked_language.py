@@ -15,6 +15,7 @@ class MaskedLanguageSection(ObjectiveSection):
     name = "masked_language"
     builds = "cbalign.objectives.masked_language:MaskedLanguage"
     provides: ClassVar[frozenset[str]] = frozenset({"masked_language"})
+    fuses: ClassVar[bool] = True
     by_default: ClassVar[bool] = True
 
     weight: float = setting(
@@ -28,3 +29,8 @@ class MaskedLanguageSection(ObjectiveSection):
     probability: float = setting(
         0.15, gt=0, lt=1, effect=TRAINING, help="Share of tokens that are predicted.", paper="0.15 (ALBEF)"
     )
+
+    @property
+    def masked_share(self) -> float:
+        """The probability."""
+        return self.probability

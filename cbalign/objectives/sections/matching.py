@@ -15,6 +15,7 @@ class MatchingSection(ObjectiveSection):
     name = "matching"
     builds = "cbalign.objectives.matching:Matching"
     provides: ClassVar[frozenset[str]] = frozenset({"matching"})
+    fuses: ClassVar[bool] = True
     by_default: ClassVar[bool] = True
 
     weight: float = setting(

@@ -62,7 +62,7 @@ class AlignmentExportable:
     def weights(self) -> int:
         """Those of the student, codebook and match head: neither teacher nor queues are exported."""
         model = self.encoder.model
-        return bytes_of(model.student, model.codebook, model.match_head)
+        return bytes_of(model.student, model.capability("codebook"), model.capability("matching"))
 
     @property
     def source(self) -> str:

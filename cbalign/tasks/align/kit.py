@@ -10,12 +10,11 @@ from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.experiment.experiment import Experiment
-from cbalign.models.alignment import AlignmentModel
 from cbalign.models.encoder import TorchEncoder
 from cbalign.parts import TaskSection
 from cbalign.tasks.align.exportable import AlignmentExportable
 from cbalign.tasks.align.learner import AlignmentLearner
-from cbalign.tasks.align.network import build_alignment
+from cbalign.tasks.align.network import AlignmentModel, build_alignment
 from cbalign.tasks.standard import TokenizerKit, example_fields
 from cbalign.tasks.training import TokenizerAssets
 
@@ -32,13 +31,21 @@ class Kit(TokenizerKit[AlignmentModel]):
 
     def build_model(self, experiment: Experiment, vocabulary: VocabularyInfo, *, initialise: bool) -> AlignmentModel:
         """Build towers and objectives, with their teacher."""
-        return build_alignment(experiment, vocabulary, initialise=initialise)
+        return build_alignment(
+            experiment.model,
+            experiment.objectives.active(),
+            vocabulary,
+            legacy=experiment.legacy,
+            initialise=initialise,
+        )
 
     def learner(
         self, experiment: Experiment, model: AlignmentModel, vocabulary: VocabularyInfo, world: World
     ) -> AlignmentLearner:
         """Wrap the model with its training step."""
-        return AlignmentLearner(experiment, model, vocabulary, world)
+        return AlignmentLearner(
+            model, experiment.objectives.active(), experiment.model.teacher, experiment.train.optimizer, world
+        )
 
     def collation(self, source: Source[Pair], tokenizer: Tokenizer) -> PairCollation:
         """Return the collation of images with captions."""

@@ -43,7 +43,7 @@ class ClassificationKit(TokenizerKit[Distilled[N]], Generic[N]):
         self, experiment: Experiment, model: Distilled[N], vocabulary: VocabularyInfo, world: World
     ) -> ClassificationLearner[N]:
         """Wrap the model with its training step."""
-        return ClassificationLearner(experiment, model)
+        return ClassificationLearner(model, experiment.model.teacher, experiment.train.optimizer)
 
     def collation(self, source: Source[Labelled], tokenizer: Tokenizer) -> LabelledCollation:
         """Return the collation of texts with their classes."""

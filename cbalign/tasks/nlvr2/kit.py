@@ -79,7 +79,7 @@ class TextAssignmentKit(TokenizerKit[Distilled[TextAssignmentNetwork]]):
         world: World,
     ) -> TextAssignmentLearner:
         """Wrap the model with its training step."""
-        return TextAssignmentLearner(experiment, model, world)
+        return TextAssignmentLearner(model, experiment.model.teacher, experiment.train.optimizer, world)
 
     def collation(self, source: Source[Pair], tokenizer: Tokenizer) -> PairCollation:
         """Return the collation of images with captions."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from cbalign.data.batch import Batch
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Progress, StepOutput
-from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.model import TeacherSection
+from cbalign.experiment.training import AdamWSection
 from cbalign.models.momentum import Distilled
 from cbalign.tasks.learner import DistilledLearner
 from cbalign.tasks.nlvr2.loss import draw_assignments, text_assignment
@@ -18,8 +19,10 @@ from cbalign.tasks.nlvr2.network import TextAssignmentNetwork
 class TextAssignmentLearner(DistilledLearner[TextAssignmentNetwork, Batch]):
     """Learns to which of two images a caption belongs; implements `cbalign.engine.task.Learner`."""
 
-    def __init__(self, experiment: Experiment, model: Distilled[TextAssignmentNetwork], world: World) -> None:
-        super().__init__(experiment, model)
+    def __init__(
+        self, model: Distilled[TextAssignmentNetwork], teacher: TeacherSection, optimizer: AdamWSection, world: World
+    ) -> None:
+        super().__init__(model, teacher, optimizer)
         self._world = world
 
     def step(self, batch: Batch, progress: Progress) -> StepOutput:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cbalign.objectives.matching import draw_negatives
+from cbalign.objectives.negatives import draw_negatives
 
 FIRST, SECOND, NEITHER = 0, 1, 2
 TEMPERATURE = 0.07  # of the similarities that negatives are drawn by

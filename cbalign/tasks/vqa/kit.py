@@ -57,7 +57,7 @@ class Kit(StandardKit[Distilled[AnsweringNetwork], AnswerAssets]):
     aliases = (
         ("decoder.embeddings.", "text.embeddings."),
         ("decoder.layers.", "fusion.layers."),
-        ("decoder.head.", "masked_language_head."),
+        ("decoder.head.", "objectives.masked_language.head.{owner}"),
     )
 
     def __init__(self, section: VQATask) -> None:
@@ -77,7 +77,12 @@ class Kit(StandardKit[Distilled[AnsweringNetwork], AnswerAssets]):
         world: World,
     ) -> AnsweringLearner:
         """Wrap the model with its training step."""
-        return AnsweringLearner(experiment, model)
+        return AnsweringLearner(
+            model,
+            experiment.model.teacher,
+            experiment.train.optimizer,
+            undistilled=experiment.legacy.undistilled_answers,
+        )
 
     def collation(self, source: Source[Question], tokenizer: Tokenizer) -> QuestionCollation:
         """Return the collation of questions with all their answers."""

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from cbalign.data.batch import QuestionBatch
 from cbalign.engine.task import Progress, StepOutput
-from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.model import TeacherSection
+from cbalign.experiment.training import AdamWSection
 from cbalign.models.momentum import Distilled
 from cbalign.tasks.learner import DistilledLearner
 from cbalign.tasks.vqa.loss import answer_losses, weighted_answers
@@ -15,11 +16,23 @@ from cbalign.tasks.vqa.network import AnsweringNetwork
 
 
 class AnsweringLearner(DistilledLearner[AnsweringNetwork, QuestionBatch]):
-    """Learns to answer questions; implements `cbalign.engine.task.Learner`."""
+    """Learns to answer questions; implements `cbalign.engine.task.Learner`.
 
-    def __init__(self, experiment: Experiment, model: Distilled[AnsweringNetwork]) -> None:
-        super().__init__(experiment, model)
-        self._undistilled = experiment.legacy.undistilled_answers
+    Args:
+        model, teacher, optimizer: see `DistilledLearner`.
+        undistilled: whether to ignore the teacher, as the published code did.
+    """
+
+    def __init__(
+        self,
+        model: Distilled[AnsweringNetwork],
+        teacher: TeacherSection,
+        optimizer: AdamWSection,
+        *,
+        undistilled: bool = False,
+    ) -> None:
+        super().__init__(model, teacher, optimizer)
+        self._undistilled = undistilled
 
     def step(self, batch: QuestionBatch, progress: Progress) -> StepOutput:
         """Weight each answer's loss by the share of annotators who gave it, and average over questions."""

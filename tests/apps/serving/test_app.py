@@ -148,7 +148,7 @@ WRONG = {
     "empty body": (wrong_image(b""), 422, "empty"),
     "truncated": (wrong_image(png(size=64)[:-40]), 422, "cannot be decoded"),
     "PostScript": (wrong_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), 422, "not an image"),
-    "bomb": (wrong_image(bomb(30_000, 30_000)), 422, "far too many pixels"),
+    "bomb": (wrong_image(bomb(30_000, 30_000)), 422, "too many pixels"),
     "large": (wrong_image(bomb(1001, 1000)), 422, "1001 x 1000 pixels, more than 1,000,000"),
     "NaN in a file": (wrong_image(float_tiff(float("nan"))), 422, "16 of 16 pixels are not numbers"),
     "NaN in an array": (wrong_image(npy(np.full((4, 4, 3), np.nan)), NPY), 422, "are not numbers"),

@@ -15,7 +15,7 @@ from cbalign.data.scenes.hypotheses import Hypothesis, hypothesis_of
 from cbalign.data.scenes.language import sentence
 from cbalign.data.scenes.proposals import propose_claim
 from cbalign.data.scenes.questions import questions_of
-from cbalign.data.scenes.statements import Statement, statement_of
+from cbalign.data.scenes.statements import GeneratedStatement, statement_of
 from cbalign.data.sections.drawings import ScenesSplit
 from tests.data.scenes.probe import WordCounts, accuracy
 
@@ -50,7 +50,7 @@ def hypotheses() -> dict[str, list[Hypothesis]]:
 
 
 @pytest.fixture(scope="module")
-def statements() -> dict[str, list[Statement]]:
+def statements() -> dict[str, list[GeneratedStatement]]:
     sizes: dict[ScenesSplit, int] = {"train": TRAIN, "test": TEST, "compositions": TEST}
     return {split: [statement_of(split, i) for i in range(size)] for split, size in sizes.items()}
 
@@ -73,7 +73,7 @@ def test_picture_does_not_tell_the_label_of_a_hypothesis(hypotheses: dict[str, l
 
 
 @pytest.mark.parametrize("split", ["test", "compositions"])
-def test_words_of_a_statement_do_not_tell_its_truth(statements: dict[str, list[Statement]], split: str):
+def test_words_of_a_statement_do_not_tell_its_truth(statements: dict[str, list[GeneratedStatement]], split: str):
     train, test = statements["train"], statements[split]
     words = WordCounts([s.text for s in train])
     features = words([s.text for s in train]), words([s.text for s in test])
@@ -82,7 +82,7 @@ def test_words_of_a_statement_do_not_tell_its_truth(statements: dict[str, list[S
 
 
 @pytest.mark.parametrize("split", ["test", "compositions"])
-def test_pictures_do_not_tell_the_truth_of_a_statement(statements: dict[str, list[Statement]], split: str):
+def test_pictures_do_not_tell_the_truth_of_a_statement(statements: dict[str, list[GeneratedStatement]], split: str):
     train, test = statements["train"], statements[split]
     features = image_features([s.scenes for s in train]), image_features([s.scenes for s in test])
     found = accuracy(features[0], [str(s.truth) for s in train], features[1], [str(s.truth) for s in test], steps=100)
@@ -115,7 +115,7 @@ def test_each_sentence_and_each_picture_of_a_block_has_every_label_once(hypothes
             assert set(labels.values()) == {1}
 
 
-def test_each_statement_is_true_of_one_pair_and_false_of_the_other(statements: dict[str, list[Statement]]):
+def test_each_statement_is_true_of_one_pair_and_false_of_the_other(statements: dict[str, list[GeneratedStatement]]):
     for block in zip(*[iter(statements["train"])] * 4):
         for key in ("identity", "pictures"):
             assert Counter((getattr(s, key), s.truth) for s in block).most_common(1)[0][1] == 1

@@ -5,16 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from cbalign.data.text import VocabularyInfo
 from cbalign.experiment.load import load_experiment
 from cbalign.lab.plan.gpus import GPUS
 from cbalign.lab.plan.plan import make_plan
-from cbalign.models.build import build_model
+from cbalign.tasks.kit import kit_of
 
 FOLDER = Path(__file__).parents[3] / "experiments" / "paper"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 PAIRS = 5_114_489
 GPU = GPUS["a100-40gb"]
 WIDTH, TOKENS, WORDS = 768, 25, 30_522
+VOCABULARY = VocabularyInfo(WORDS, cls_id=101, mask_id=103)
 PATCHES = 257  # (256 / 16)² and [CLS]
 
 
@@ -52,7 +54,8 @@ def test_albef_trains_209_9_million_parameters(albef):
 
 def test_codis_adds_its_codebook_only(albef):
     with torch.device("meta"):
-        codis = build_model(load("pretrain-4m.yaml").experiment, WORDS, pretrained=False)
+        experiment = load("pretrain-4m.yaml").experiment
+        codis = kit_of(experiment).build_model(experiment, VOCABULARY, initialise=False)
     trained = sum(p.numel() for p in codis.parameters() if p.requires_grad)
     assert trained - albef.sizes.trainable == 4000 * 256
 
@@ -119,16 +122,14 @@ def test_the_schedule_peaks_after_the_warm_up(albef):
 def test_a_full_size_step_really_runs(recipe):
     """Batch 2 with random weights on the CPU: every loss finite, every trained part moved."""
     from cbalign.data.batch import Batch
-    from cbalign.data.text import VocabularyInfo
     from cbalign.engine.distribution import World
     from cbalign.engine.optimizer import build_adamw, set_learning_rate
     from cbalign.engine.task import Progress
-    from cbalign.tasks.align.learner import AlignmentLearner
 
     experiment = load(recipe).experiment
     torch.manual_seed(0)
-    model = build_model(experiment, WORDS, pretrained=False).train()
-    learner = AlignmentLearner(experiment, model, VocabularyInfo(WORDS, 101, 103), World.single())
+    model = kit_of(experiment).build_model(experiment, VOCABULARY, initialise=False).train()
+    learner = kit_of(experiment).learner(experiment, model, VOCABULARY, World.single())
     optimizer = build_adamw(learner.parameter_groups(), experiment.train.optimizer)
     set_learning_rate(optimizer, 1e-4)
     views = torch.randint(256, (2, 2, 3, 256, 256), dtype=torch.uint8)

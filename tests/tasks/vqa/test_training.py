@@ -160,7 +160,7 @@ def test_a_training_learns_evaluates_and_goes_on_after_a_kill(folder: Path) -> N
 
 def test_an_answer_list_that_lacks_the_answers_is_refused(folder: Path) -> None:
     (folder / "answers.json").write_text(json.dumps(["red", "purple"]))
-    message = r"answers\.json lacks the answers to 18 of 24 questions of train\.json, first: question 101"
+    message = r"answers\.json contains no answer to 18 of 24 questions of train\.json; the first: question 101"
     with pytest.raises(DataError, match=message):
         opened(task={"kind": "vqa", "answer_list": "answers.json"})
 
@@ -171,7 +171,7 @@ def test_an_answer_list_that_lacks_the_answers_is_refused(folder: Path) -> None:
         ('{"a": 1}', r"answers\.json: expected a JSON list of answers, found \{'a': 1\}"),
         ("[]", r"answers\.json: expected a JSON list of answers, found \[\]"),
         ('["yes", 3]', r"answers\.json, entry 2: expected an answer, found 3"),
-        ('["yes", "no", "yes"]', r"answers\.json, entry 3: 'yes' is entry 1, too"),
+        ('["yes", "no", "yes"]', r"answers\.json, entry 3: 'yes' is already entry 1"),
         ("[", r"answers\.json: not a JSON list of answers"),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_damaged_answer_list_names_file_and_entry(folder: Path, content: str, 
 
 def test_answers_that_are_rarely_the_most_frequent_one_are_left_out_of_the_list(folder: Path) -> None:
     assert opened(task={"kind": "vqa", "answer_minimum": 6}).assets.answers == ("blue", "dark green", "red", "white")
-    with pytest.raises(DataError, match="no answer is the most frequent one of 7 questions"):
+    with pytest.raises(DataError, match="no answer is the most frequent answer to 7 or more questions"):
         opened(task={"kind": "vqa", "answer_minimum": 7})
 
 

@@ -1,0 +1,31 @@
+"""Embeddings of pairs, and the teacher features that they are compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Teacher features that anchors are compared with: the step's global batch first, then the queue."""
+
+    features: Tensor  # (M, d), unit length
+    image_ids: Tensor  # (M,), which image each belongs to
+
+
+@dataclass(frozen=True)
+class PairKeys:
+    """The keys of both modalities."""
+
+    images: Keys
+    texts: Keys
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Joint embeddings (B, d) of one batch, unit length."""
+
+    image: Tensor
+    text: Tensor

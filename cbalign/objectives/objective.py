@@ -1,0 +1,86 @@
+"""A term of the loss as a module that owns its parameters, buffers and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from cbalign.data.text import VocabularyInfo
+from cbalign.engine.task import Progress
+from cbalign.experiment.legacy import LegacySection
+from cbalign.experiment.model import ModelSection
+from cbalign.models.tower import TextTower
+from cbalign.objectives.step import FusionRequest, Step, TextRequest
+from cbalign.parts import ObjectiveSection
+
+
+@dataclass(frozen=True)
+class ObjectiveContext:
+    """What an objective may know of the rest of the experiment when it is built."""
+
+    joint_dim: int  # d of embeddings
+    text: TextTower  # of the student; its width D is that of text tokens and of fused tokens
+    model: ModelSection
+    vocabulary: VocabularyInfo
+    legacy: LegacySection
+    initialise: bool  # whether published weights are loaded; a checkpoint replaces them all otherwise
+
+
+@dataclass(frozen=True)
+class Term:
+    """An objective's part of the loss on one micro-batch."""
+
+    loss: Tensor  # scalar with gradient, before weighting; logged as `loss/<name>`
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)  # scalars, logged under these names
+
+
+class Objective(nn.Module):
+    """The base of objectives; `ObjectiveSection.builds` names a subclass.
+
+    Parameters and buffers are trained, saved and resumed like those of the model. A parameter that has the attribute
+    `no_weight_decay = True` gets no weight decay; vectors and scalars never do.
+
+    Args:
+        section: the objective's settings.
+        context: what it may know of the rest of the experiment.
+    """
+
+    def __init__(self, section: ObjectiveSection, context: ObjectiveContext) -> None:
+        super().__init__()
+
+    @property
+    def provided(self) -> Mapping[str, nn.Module]:
+        """What the trained model can do because of this objective, as `provides` of the section lists it.
+
+        See `cbalign.models.aligned.Aligned.capability` for what each of these modules computes.
+        """
+        return {}
+
+    def texts(self, step: Step) -> Sequence[TextRequest]:
+        """Request texts to encode. First phase; features must not be read yet."""
+        return (step.captions,)
+
+    def fusions(self, step: Step) -> Sequence[FusionRequest]:
+        """Request texts and images to fuse, if `fuses` of the section is true. Second phase."""
+        return ()
+
+    def forward(self, step: Step) -> Term:
+        """Compute the loss of a micro-batch. Third phase."""
+        raise NotImplementedError
+
+    def before_step(self, progress: Progress) -> None:
+        """Update what has to be updated before an optimiser step, such as a teacher."""
+
+    def after_step(self, progress: Progress) -> None:
+        """Update what has to be updated after an optimiser step: clamp, normalise."""
+
+
+def compute_terms(objectives: Mapping[str, Objective], step: Step) -> dict[str, Term]:
+    """Run the three phases of a step: texts, fusions, losses."""
+    for objective in objectives.values():
+        step.expect(objective.texts(step))
+    for objective in objectives.values():
+        step.expect(objective.fusions(step))
+    return {name: objective(step) for name, objective in objectives.items()}
