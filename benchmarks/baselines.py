@@ -47,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     times: dict[str, list[float]] = {}
     collected: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    # Seed by seed, so that what is there after an interruption compares all methods.
+    # Seed by seed, so that the results of an interrupted run compare all methods.
     for seed in range(options.seeds):
         for method, spec in SPECS.items():
             run = trained(spec, f"{spec}-seed{seed}", options.runs, f"train.seed={seed}")

@@ -79,7 +79,7 @@ def main() -> int:
             write_table(device)
         return 0
     if options.output is None and (options.quick or options.threads or options.image_size != 224):
-        parser.error("what is kept is measured with the default settings; name an --output")
+        parser.error("stored results use the default settings; with other settings, pass --output")
     output = (options.output or kept(options.device)).resolve()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("docs/results.md"))
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
-    # Seed by seed, so that what is there after an interruption compares all pretrainings.
+    # Seed by seed, so that the results of an interrupted run compare all pretrainings.
     chains = [Chain(pretraining, seed) for seed in range(options.seeds) for pretraining in PRETRAININGS]
     with ThreadPoolExecutor(options.jobs) as pool:
         found = dict(zip(chains, pool.map(lambda chain: chain.run(options.runs, options.steps), chains)))

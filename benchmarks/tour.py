@@ -25,7 +25,7 @@ BEGIN, END = "<!-- tour -->", "<!-- /tour -->"
 class Stage:
     """One evaluation of a spec's run, with the number that it has to reach on the test split.
 
-    `start` names the spec whose run it starts from, `splits` what is measured; `test` is first.
+    `start` names the spec whose run it starts from, `splits` the splits to evaluate, `test` first.
     """
 
     title: str

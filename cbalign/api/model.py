@@ -11,7 +11,7 @@ import numpy as np
 
 from cbalign.api.pictures import Images, Texts, as_images, as_texts, is_one_image, pixel_batches
 from cbalign.api.vectors import Codes, Hit, Ranking
-from cbalign.encoders import Encoder, FloatArray, ImageFeatures, IntArray, TextFeatures
+from cbalign.encoders import Classifier, Encoder, FloatArray, ImageFeatures, IntArray, TextFeatures
 from cbalign.errors import UsageError
 from cbalign.runtime.images import Picture, load_pixels
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cbalign.api.index import Index
     from cbalign.experiment.experiment import Experiment
+    from cbalign.tasks.opened import OpenedModel
 
 _BATCH = 32
 
@@ -32,29 +33,31 @@ class Model:
     gives (n, d).
 
     Args:
-        model: what computes.
-        experiment: what it was trained by.
+        opened: the model and its experiment.
         path: the run, checkpoint or bundle.
-        step: optimiser steps it was trained for.
-        backend: what computes, in words: `torch 2.9 on cpu, fp32`.
+        identity: returns a text that is equal for models that give the same vectors.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        experiment: Experiment,
-        path: Path,
-        step: int | None,
-        backend: str,
-        *,
-        identity: Callable[[], str] = lambda: "",
-    ) -> None:
-        self._model = model
-        self._identity = identity  # equal for models that give the same vectors
-        self.experiment = experiment
+    def __init__(self, opened: OpenedModel, path: Path, identity: Callable[[], str]) -> None:
+        self._opened = opened
+        self._model = opened.model
+        self._identity = identity
         self.path = path
-        self.step = step
-        self.backend = backend
+
+    @property
+    def experiment(self) -> Experiment:
+        """The validated sections of the spec that it was trained by."""
+        return self._opened.experiment
+
+    @property
+    def step(self) -> int | None:
+        """Optimiser steps that it was trained for."""
+        return self._opened.step
+
+    @property
+    def backend(self) -> str:
+        """What computes, on which device and in which precision: `torch 2.9 on cpu, fp32`."""
+        return self._opened.backend
 
     @property
     def name(self) -> str:
@@ -232,20 +235,61 @@ class Model:
 
     @property
     def module(self) -> nn.Module:
-        """The PyTorch module, in evaluation mode, with gradients: `module(pixels, input_ids, attention_mask)`.
+        """The PyTorch module. `module(pixels, input_ids, attention_mask)` has gradients and returns embeddings.
 
-        See `prepare` and `tokenize` for its inputs.
+        `prepare` and `tokenize` make its inputs; `.image` (n, d) and `.text` (n, d) of its result are unit vectors.
 
         Raises:
             UsageError: the model is an exported bundle.
         """
-        found: nn.Module | None = getattr(self._model, "module", None) or getattr(self._model, "model", None)
+        found: nn.Module | None = getattr(self._model, "module", None)
         if found is None:
             raise UsageError(
                 f"{self.path} is an exported bundle: onnxruntime computes, there is no PyTorch module",
                 remedy="Load the run that it was exported from.",
             )
         return found
+
+    def classify(self, images: Sequence[Images], texts: Texts) -> list[dict[str, float]]:
+        """Probability of each class for texts about images; for models of NLVR2 and SNLI-VE.
+
+        Args:
+            images: for each text its image (SNLI-VE) or its two images (NLVR2).
+            texts: n texts.
+
+        Returns:
+            For each text the probability of each class, by name.
+
+        Raises:
+            UsageError: the model is of another task.
+        """
+        if not isinstance(self._model, Classifier):
+            raise UsageError(f"a model of task {self.task} does not classify texts")
+        words = as_texts(texts)
+        pixels = np.stack([load_pixels(as_images(each), self.image_size) for each in images])  # (n, images, H, W, 3)
+        logits = self._model.classify(pixels, words)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares = powers / powers.sum(axis=1, keepdims=True)
+        return [dict(zip(self._model.labels, row)) for row in shares.tolist()]
+
+    def answer(self, images: Images, questions: Texts, *, candidates: int = 128) -> list[str]:
+        """The likeliest answer of the model's list to each question; for models of VQA.
+
+        Args:
+            images: n images, or one for all questions.
+            questions: n questions.
+            candidates: answers that are scored as a whole.
+
+        Raises:
+            UsageError: the model is of another task.
+        """
+        if not hasattr(self._model, "rank"):
+            raise UsageError(f"a model of task {self.task} does not answer questions")
+        words = as_texts(questions)
+        pixels = load_pixels(as_images(images), self.image_size)
+        index = np.zeros(len(words), np.int64) if len(pixels) == 1 else np.arange(len(words), dtype=np.int64)
+        ranked = self._model.rank(pixels, words, index, candidates)
+        return [self._model.answers[i] for i in ranked.index[:, 0].tolist()]
 
     def prepare(self, images: Images) -> Tensor:
         """Images as the module takes them: uint8 pixels (n, 3, H, W)."""

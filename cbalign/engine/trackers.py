@@ -12,7 +12,8 @@ class TensorBoard:
     def __init__(self, section: TensorBoardTracker, info: RunInfo) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
-        self._writer = SummaryWriter(str(info.folder / "tensorboard"), purge_step=info.done + 1 if info.done else None)
+        purge = info.done + 1 if info.resumed else None  # hides points of steps that a killed process did not save
+        self._writer = SummaryWriter(str(info.folder / "tensorboard"), purge_step=purge)
 
     def log(self, record: Record) -> None:
         """Add one point to each curve."""

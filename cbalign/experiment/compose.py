@@ -17,14 +17,12 @@ from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, S
 from cbalign.experiment.environment import interpolate_text
 from cbalign.experiment.fields import Choice, settings
 from cbalign.experiment.files import DISK, Files
-from cbalign.experiment.reader import read_node
 from cbalign.experiment.recipes import recipes
-from cbalign.experiment.shorthand import expand, expand_section
+from cbalign.experiment.spec_file import EXPECTS, EXTENDS, PROFILES, read_spec
 from cbalign.experiment.suggestions import did_you_mean
+from cbalign.experiment.variants import variant_changes, variant_of, written_by_options
 
 MAX_EXTENDS = 16
-EXTENDS, EXPECTS, PROFILES = "extends", "expects", "profiles"
-_EMPTY_HINT = "start from a recipe: cbalign cp quickstart my.yaml"
 _SomeNode = TypeVar("_SomeNode", bound=Node)
 
 
@@ -77,7 +75,7 @@ def with_patch(composition: Composition, path: Path, root: Choice) -> Compositio
     Raises:
         InvalidSpec: the file is missing or no patch.
     """
-    node = _read_spec(path, DISK, root)
+    node = read_spec(path, DISK, root)
     body = node.without(EXTENDS, EXPECTS, PROFILES)
     return Composition(
         merge(composition.tree, body, root),
@@ -85,28 +83,6 @@ def with_patch(composition: Composition, path: Path, root: Choice) -> Compositio
         (*composition.files, path.resolve()),
         (*composition.expectations, *_expectations(node, composition.tree)),
     )
-
-
-def _read_spec(path: Path, files: Files, root: Choice) -> MapNode:
-    source = files.read(path)
-    node = read_node(source)
-    if node is None:
-        raise InvalidSpec([Diagnostic(f"{source.name} is empty: it describes no experiment", hint=_EMPTY_HINT)])
-    if not isinstance(node, MapNode):
-        what = "a list" if isinstance(node, ListNode) else "a single value"
-        raise InvalidSpec([Diagnostic(f"a spec is made of `name: value` entries, this is {what}", node.place)])
-    return _expanded(node, root)
-
-
-def _expanded(node: MapNode, root: Choice) -> MapNode:
-    """A file's settings, and those in its `expects` and `profiles`, without shorthand."""
-    entries = dict(expand_section(node, root).entries)
-    if isinstance(expects := node.get(EXPECTS), MapNode):
-        entries[EXPECTS] = Entry(node.entries[EXPECTS].key, expand_section(expects, root))
-    if isinstance(profiles := node.get(PROFILES), MapNode):
-        overlays = {name: Entry(each.key, expand(each.value, root)) for name, each in profiles.entries.items()}
-        entries[PROFILES] = Entry(node.entries[PROFILES].key, MapNode(overlays, profiles.place))
-    return MapNode(entries, node.place)
 
 
 def _expectations(node: MapNode, below: MapNode) -> tuple[Expectation, ...]:
@@ -158,24 +134,6 @@ def merge(base: MapNode, overlay: MapNode, choice: Choice | None) -> MapNode:
     return MapNode(entries, overlay.place)
 
 
-def variant_of(node: MapNode, choice: Choice) -> str | None:
-    """The kind that a section says it is, if it does."""
-    named = node.get(choice.discriminator) if choice.discriminator else None
-    return named.value if isinstance(named, ScalarNode) and isinstance(named.value, str) else None
-
-
-def variant_changes(base: MapNode, overlay: MapNode, choice: Choice) -> bool:
-    """Whether `overlay` makes another kind of section of `base`."""
-    new, old = variant_of(overlay, choice), variant_of(base, choice) or choice.default
-    return len(choice.variants) > 1 and None not in (new, old) and new != old
-
-
-def written_by_options(node: MapNode) -> MapNode:
-    """What the command line itself put into a section: it outlives a change of kind, in any order of options."""
-    kept = {name: entry for name, entry in node.entries.items() if entry.key.source.kind == "option"}
-    return MapNode(kept, node.place)
-
-
 @dataclass
 class _Composer:
     root: Choice
@@ -185,7 +143,7 @@ class _Composer:
 
     def file(self, path: Path, inside: tuple[Path, ...]) -> Composition:
         """A file with all that it extends; what many others extend is composed once."""
-        node = _read_spec(path, self.files, self.root)
+        node = read_spec(path, self.files, self.root)
         source = node.place.source
         here = source.path.resolve() if source.path else Path("-")
         if here not in self._done:

@@ -10,9 +10,9 @@ from pydantic_core import ErrorDetails
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find, settings
+from cbalign.experiment.part_hints import kind_of_choice, kind_of_choices, kind_of_key, kind_of_keys, part_hint
+from cbalign.experiment.phrases import described, is_number, listed
 from cbalign.experiment.suggestions import did_you_mean, meant_setting
-from cbalign.experiment.unions import unusable_part, usable
-from cbalign.parts.registry import KINDS, Kind
 from cbalign.parts.section import RuleError, Section
 
 Steps = tuple[str | int, ...]
@@ -126,7 +126,7 @@ class _Explanation:
         whole = self.root.section()
         if self.target.owner is not None and whole is not None:
             hint = meant_setting(whole, self.target.owner, _without_positions(above), str(name))
-        hint = part_hint(_kind_of_keys(self.target.owner), str(name), hint)
+        hint = part_hint(kind_of_keys(self.target.owner), str(name), hint)
         where = f"`{path}` has" if path else "a spec has"
         place = place_of(self.tree, self.target.steps, key=True)
         return self._say(f"{where} no setting `{name}`", place=place, hint=hint)
@@ -141,7 +141,7 @@ class _Explanation:
             return self._say(f"`{owner}` has too few items: it wants {count}", place=place_of(self.tree, tuple(above)))
         hint = None
         if leaf is not None and leaf.choices:
-            hint = f"add `{name}: {leaf.choices[0]}`" + (f", or {_or(leaf.choices[1:])}" if leaf.choices[1:] else "")
+            hint = f"add `{name}: {leaf.choices[0]}`" + (f", or {listed(leaf.choices[1:])}" if leaf.choices[1:] else "")
         elif self.target.path in _STARTERS:
             hint = f"add `{_STARTERS[self.target.path]}`"
         place = place_of(self.tree, tuple(above), key=True)
@@ -170,11 +170,11 @@ class _Explanation:
         node = _node(self.tree, steps)
         if node is None:
             place = place_of(self.tree, self.target.steps, key=True)
-            return self._say(f"`{self.target.path}` lacks `{key}`: {_or(names)}", place=place)
-        given = _given(node)
+            return self._say(f"`{self.target.path}` lacks `{key}`: {listed(names)}", place=place)
+        given = described(node)
         word = str(node.value) if isinstance(node, ScalarNode) else ""
-        hint = part_hint(_kind_of(choice), word, did_you_mean(word, names))
-        message = f"`{'.'.join(map(str, steps))}` is {_or(names)}, not {given}"
+        hint = part_hint(kind_of_choice(choice), word, did_you_mean(word, names))
+        message = f"`{'.'.join(map(str, steps))}` is {listed(names)}, not {given}"
         return self._say(message, place=place_of(self.tree, steps), hint=hint)
 
     def _structure(self) -> Diagnostic:
@@ -192,7 +192,7 @@ class _Explanation:
             hint = "put `- ` before each of its items"
         elif wants.startswith("a list") and isinstance(node, ScalarNode) and isinstance(node.value, str):
             hint = f"write `[{node.value}]`"
-        return self._say(f"`{self.target.path}` is {wants}, not {_given(node)}", hint=hint)
+        return self._say(f"`{self.target.path}` is {wants}, not {described(node)}", hint=hint)
 
     def _value(self, leaf: Leaf) -> Diagnostic:
         node = _node(self.tree, self.target.steps)
@@ -205,12 +205,12 @@ class _Explanation:
         if kind in ("string_too_long", "string_too_short"):
             context = self.error.get("ctx") or {}
             limit = context.get("max_length", context.get("min_length"))
-            return self._say(f"`{path}` is {limit} character{'s' * (limit != 1)} long, not {_given(node)}")
-        message = f"`{path}` is {leaf.wording()}, not {_given(node)}"
+            return self._say(f"`{path}` is {limit} character{'s' * (limit != 1)} long, not {described(node)}")
+        message = f"`{path}` is {leaf.wording()}, not {described(node)}"
         hint = self._value_hint(leaf, node)
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
-            of_part = _kind_of_key(self.target.owner, self.target.steps) or _kind_of_choices(leaf)
-            hint = part_hint(of_part, node.value, hint)
+            named = kind_of_key(self.target.owner, self.target.steps) or kind_of_choices(leaf)
+            hint = part_hint(named, node.value, hint)
         return self._say(message, hint=hint)
 
     def _value_hint(self, leaf: Leaf, node: Node | None) -> str | None:
@@ -238,56 +238,11 @@ class _Explanation:
         if "true or false" in leaf.kinds and bare.lower() in ("yes", "on", "no", "off", "y", "n", "true", "false"):
             return f"write `{'true' if bare.lower() in ('yes', 'on', 'y', 'true') else 'false'}`"
         if {"number", "whole number"} & set(leaf.kinds):
-            if _number(bare) and not plain:
+            if is_number(bare) and not plain:
                 return f"write `{bare}` without quotes"
-            if _number(bare.replace("_", "").replace(",", "")):
+            if is_number(bare.replace("_", "").replace(",", "")):
                 return f"write `{bare.replace('_', '').replace(',', '')}`"
         return did_you_mean(value, [str(choice) for choice in leaf.choices])
-
-
-def part_hint(kind: Kind | None, name: str, hint: str | None) -> str | None:
-    """What to do about a name that is no part of a kind.
-
-    Args:
-        kind: the kind; None if the name is not that of a part.
-        name: as the spec has it.
-        hint: what else is known.
-    """
-    if kind is None or not name:
-        return hint
-    if (part := unusable_part(kind, name)) is not None:
-        return f"{part.origin} has it, but it is not used: {part.reason}"
-    if hint is None:
-        return f"`cbalign ls --parts` lists the installed {kind.plural}"
-    return f"{hint}; `cbalign ls --parts` lists the installed {kind.plural}" if hint.startswith("it has ") else hint
-
-
-def _kind_of(choice: Choice | None) -> Kind | None:
-    """The kind of the parts that a setting is one of."""
-    sections = tuple(choice.variants.values()) if choice else ()
-    return next((kind for kind in KINDS if kind.key and any(issubclass(s, kind.base) for s in sections)), None)
-
-
-def _kind_of_key(owner: type[Section] | None, steps: Steps) -> Kind | None:
-    """The kind of parts that a setting names, where only one part of the kind is installed."""
-    if owner is None:
-        return None
-    return next((kind for kind in KINDS if kind.key and issubclass(owner, kind.base) and steps[-1] == kind.key), None)
-
-
-def _kind_of_keys(owner: type[Section] | None) -> Kind | None:
-    """The kind of the parts that are the settings of a section, by their names."""
-    if owner is None:
-        return None
-    shapes = [setting.shape for setting in settings(owner).values()]
-    sections = [section for shape in shapes if isinstance(shape, Choice) for section in shape.variants.values()]
-    return next((kind for kind in KINDS if not kind.key and any(issubclass(s, kind.base) for s in sections)), None)
-
-
-def _kind_of_choices(leaf: Leaf) -> Kind | None:
-    """The kind of the parts whose names a value is one of."""
-    keyless = (kind for kind in KINDS if not kind.key)
-    return next((kind for kind in keyless if leaf.choices and set(leaf.choices) == set(usable(kind))), None)
 
 
 _STARTERS = {
@@ -300,38 +255,6 @@ _STARTERS = {
 
 def _without_positions(steps: Iterable[str | int]) -> str:
     return ".".join(str(step) for step in steps if not isinstance(step, int))
-
-
-def _or(names: Iterable[object]) -> str:
-    *most, last = [str(name) for name in names]
-    return f"{', '.join(most)} or {last}" if most else last
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _given(node: Node | None) -> str:
-    """What was written instead, in words."""
-    if node is None:
-        return "nothing"
-    if isinstance(node, ListNode):
-        return "a list" if node.items else "an empty list"
-    if isinstance(node, MapNode):
-        return "a section"
-    value = node.value
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        shown = value if len(value) <= 40 else f"{value[:39]}…"
-        return f"the text {shown!r}"
-    return str(value) if len(str(value)) <= 40 else f"{str(value)[:39]}…"
 
 
 def _node(tree: Node, steps: Iterable[str | int]) -> Node | None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cbalign.experiment.compose import variant_of
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, Entry, ListNode, MapNode, Node, Place, ScalarNode
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, settings
 from cbalign.experiment.recipes import expand_home
 from cbalign.experiment.shard_names import expand
 from cbalign.experiment.suggestions import did_you_mean
+from cbalign.experiment.variants import variant_of
 from cbalign.parts.section import PathKind
 
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from cbalign.experiment.compose import merge, variant_changes, written_by_options
+from cbalign.experiment.compose import merge
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
 from cbalign.experiment.document import Data, Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, find, settings
 from cbalign.experiment.reader import read_node
 from cbalign.experiment.shorthand import expand
 from cbalign.experiment.suggestions import meant_setting
+from cbalign.experiment.variants import variant_changes, written_by_options
 
 _FORM = re.compile(r"(?P<sign>[+~]?)(?P<path>[^=]*?)(?P<equals>=)?(?(equals)(?P<value>.*))\Z", re.DOTALL)
 PREFIX = "--set "

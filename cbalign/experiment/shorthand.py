@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cbalign.experiment.document import Entry, ListNode, MapNode, Node, ScalarNode
 from cbalign.experiment.fields import Choice, Items, Setting, Shape, settings
+from cbalign.experiment.variants import variant_of
 
 
 def expand_section(node: MapNode, choice: Choice) -> MapNode:
@@ -36,9 +37,7 @@ def expand(node: Node, shape: Shape | None) -> Node:
 
 def _settings(node: MapNode, choice: Choice) -> dict[str, Setting]:
     """The settings that names in a section mean: of the kind that it says, else of whichever kind has them."""
-    named = node.get(choice.discriminator) if choice.discriminator else None
-    variant = named.value if isinstance(named, ScalarNode) and isinstance(named.value, str) else None
-    section = choice.variants.get(variant or "")
+    section = choice.variants.get(variant_of(node, choice) or "")
     if section is not None:
         return settings(section)
     found: dict[str, Setting] = {}

@@ -38,7 +38,7 @@ def test_text_groups_by_effect_worst_first():
     line = next(line for line in told.splitlines() if "train.batch_size" in line)
     assert line.split() == ["train.batch_size", "64", "→", "256", "+192,", "×4", "a.yaml:3", "→", "b.yaml:5"]
     assert "pairs per optimiser step" in told
-    assert "not loaded: codebook (2 reshaped, first codebook.prototypes 256×256 → 128×256)" in told
+    assert "not loaded: codebook (2 reshaped, first objectives.codebook.codebook.prototypes 256×256 → 128×256)" in told
     line = next(line for line in told.splitlines() if "trainable parameters" in line)
     assert line.split()[2:] == ["30,217,725", "→", "30,184,957", "-32,768,", "×0.9989"]
 

@@ -38,7 +38,10 @@ _KINDS = {
 LEAVES = [
     f for f in every(Experiment) if isinstance(f.setting.shape, Leaf) and "[]" not in f.path and f.path != "cbalign"
 ]
-VALUES = {id(found): _values(found.setting.shape) for found in LEAVES}
+VALUES = {
+    id(found): st.just(["pydantic>=2", "packaging"]) if found.path == "requires" else _values(found.setting.shape)
+    for found in LEAVES
+}
 EVALUATIONS = st.fixed_dictionaries(
     {"kind": st.just("retrieval"), "on": st.just("train")},
     optional={"top_k": st.integers(1, 9), "protocols": st.just(["dual", "code"])},
@@ -81,6 +84,7 @@ def _bare(shape: Choice, kind: str | None) -> dict:
         "file": "pairs",
         "shards": ["pairs.tar"],
         "questions": ["asked.json"],
+        "key": "given",
     }
     section = shape.section(kind)
     bare = {n: needed[n] for n, s in settings(section).items() if s.required and n != shape.discriminator}

@@ -159,7 +159,7 @@ def test_each_precision_is_evaluated_by_itself(exported: Exported) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [("[fp8]", "fp32, fp16, bf16 or int8"), ("[int8, int8]", "precisions names int8 twice")]
+    ("value", "message"), [("[fp8]", "fp32, fp16, bf16 or int8"), ("[int8, int8]", "precisions lists int8 twice")]
 )
 def test_wrong_precisions_in_a_spec_are_told(run: Path, value: str, message: str) -> None:
     result = cbalign("validate", run / "spec.yaml", "--set", f"export.precisions={value}", "--no-files")

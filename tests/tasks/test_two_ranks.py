@@ -41,9 +41,9 @@ def lines(folder, kind):
 
 
 def close(ours, theirs, name):
-    """Within 1e-5 of the largest value of the tensor."""
+    """Within 3e-5 of the largest value of the tensor, or 3e-7: float32 sums over two halves differ by as much."""
     assert ours.shape == theirs.shape
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * max(float(theirs.abs().max()), 1e-3), msg=name)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-5 * max(float(theirs.abs().max()), 1e-2), msg=name)
 
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp2"])
@@ -103,5 +103,6 @@ def test_one_process_goes_on_with_what_sharded_ones_left(trained):
     resumed = lines(trained / "fsdp2-alone", "train")
     assert resumed[:4] == lines(trained / "fsdp2", "train")[:4]
     assert len(resumed) == 5
+    prototypes = "objectives.codebook.codebook.prototypes"
     before, after = weights(trained / "fsdp2-alone", 4), weights(trained / "fsdp2-alone", 5)
-    assert not torch.equal(before["codebook.prototypes"], after["codebook.prototypes"])
+    assert not torch.equal(before[prototypes], after[prototypes])

@@ -54,7 +54,7 @@ def array_pixels(data: bytes, size: int, max_pixels: int, most: int) -> list[Pix
     if not 1 <= len(images) <= most:
         raise DataError(f"{len(images):,} images, 1 to {most} are taken at a time")
     if images.shape[1] * images.shape[2] > max_pixels:
-        raise DataError(f"{images.shape[2]} x {images.shape[1]} pixels, more than {max_pixels:,} are refused")
+        raise DataError(f"{images.shape[2]} x {images.shape[1]} pixels, more than the {max_pixels:,} allowed")
     return [prepare(from_array(image), size) for image in images]
 
 

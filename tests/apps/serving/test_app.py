@@ -149,7 +149,7 @@ WRONG = {
     "truncated": (wrong_image(png(size=64)[:-40]), 422, "cannot be decoded"),
     "PostScript": (wrong_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), 422, "not an image"),
     "bomb": (wrong_image(bomb(30_000, 30_000)), 422, "too many pixels"),
-    "large": (wrong_image(bomb(1001, 1000)), 422, "1001 x 1000 pixels, more than 1,000,000"),
+    "large": (wrong_image(bomb(1001, 1000)), 422, "1001 x 1000 pixels, more than the 1,000,000"),
     "NaN in a file": (wrong_image(float_tiff(float("nan"))), 422, "16 of 16 pixels are not numbers"),
     "NaN in an array": (wrong_image(npy(np.full((4, 4, 3), np.nan)), NPY), 422, "are not numbers"),
     "array of ints": (wrong_image(npy(np.zeros((4, 4, 3), np.int64)), NPY), 422, "not int64"),

@@ -1,0 +1,89 @@
+"""Export in Python, and bundles as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cbalign.api.model import Model
+    from cbalign.api.runs import Run
+    from cbalign.export.bundle import Exported
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An exported bundle, compared with PyTorch. Made by `cbalign.export`.
+
+    Args:
+        path: folder of the bundle.
+        exported: manifest and parity report.
+    """
+
+    path: Path
+    exported: Exported
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Names of the ONNX graphs."""
+        return self.exported.manifest.graphs
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions of the graphs, one folder each."""
+        return tuple(self.exported.manifest.precisions)
+
+    def load(self, **options: Any) -> Model:
+        """Open the bundle; see `cbalign.load`."""
+        from cbalign.api.opening import load
+
+        return load(self, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Graphs, precisions and the parity check that is closest to its limit in each, as plain data."""
+        checks = {
+            report.precision: {
+                "checks": len(report.checks),
+                "closest": {"error": report.tightest.error, "limit": report.tightest.limit},
+            }
+            for report in self.exported.parity.precisions
+        }
+        return {"path": str(self.path), "graphs": list(self.graphs), "precisions": checks}
+
+    def __repr__(self) -> str:
+        return f"Bundle {self.path} ({', '.join(self.precisions)}: {', '.join(self.graphs)}), compared with PyTorch"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
+
+
+def export(
+    run: str | Path | Run,
+    output: str | Path | None = None,
+    *,
+    precisions: Sequence[str] = (),
+    force: bool = False,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Bundle:
+    """Export the newest checkpoint of a run to an ONNX bundle that needs no PyTorch.
+
+    Args:
+        run: a run directory, its name in `runs/`, or a `Run`.
+        output: folder of the bundle; `exports/NAME` when left out.
+        precisions: instead of the spec's, such as `("fp32", "int8")`.
+        force: whether to replace an existing bundle.
+        progress: called with what is being done.
+
+    Raises:
+        UsageError: the folder exists and `force` is not given.
+        ParityError: a graph does not compute what PyTorch computes.
+    """
+    from cbalign.api.opening import find_model
+    from cbalign.export.bundle import export_run
+
+    target = None if output is None else Path(output)
+    exported = export_run(find_model(run), target, precisions=tuple(precisions), force=force, report=progress)
+    return Bundle(exported.folder, exported)

@@ -1,0 +1,100 @@
+"""Comparing experiments in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbalign.errors import UsageError
+
+if TYPE_CHECKING:
+    from cbalign.api.bundles import Bundle
+    from cbalign.api.model import Model
+    from cbalign.api.runs import Run
+    from cbalign.api.specs import Spec
+    from cbalign.lab.comparison.findings import Findings
+
+
+@dataclass(frozen=True)
+class Diff:
+    """The differences of experiments, grouped by what they do. Made by `cbalign.diff`; true if there are any.
+
+    Args:
+        findings: differences, derived quantities, verdicts and metrics.
+    """
+
+    findings: Findings
+
+    def __bool__(self) -> bool:
+        return bool(self.findings.comparison.differences)
+
+    @property
+    def differences(self) -> dict[str, tuple[Any, ...]]:
+        """The values of each setting that differs, by dotted path; None where an experiment has no such setting."""
+        found = self.findings.comparison.differences
+        return {each.path: tuple(None if cell is None else cell.value for cell in each.cells) for each in found}
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Answers by question: whether A's weights load in B, A resumes as B, numbers compare, a bundle replaces."""
+        return {verdict.question: verdict.answer for verdict in self.findings.verdicts}
+
+    def patch(self) -> str:
+        """A spec overlay that turns A into B.
+
+        Raises:
+            UsageError: there are more than two experiments.
+        """
+        from cbalign.experiment.patch import as_patch
+
+        if not self.findings.is_pair:
+            raise UsageError("a patch needs exactly two experiments")
+        return as_patch(*self.findings.operands)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data, as `cbalign diff --json` prints it."""
+        from cbalign.cli.render.diff_json import as_data
+
+        return as_data(self.findings)
+
+    def __repr__(self) -> str:
+        from cbalign.cli.render.diff import as_plain_text
+
+        return as_plain_text(self.findings)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+
+def diff(
+    a: str | Path | Spec | Run | Bundle | Model,
+    b: str | Path | Spec | Run | Bundle | Model,
+    *more: str | Path | Spec | Run | Bundle | Model,
+    only: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Diff:
+    """Compare experiments by their resolved values.
+
+    Args:
+        a, b, more: spec files, recipes, `REV:path`, runs, checkpoints, bundles, `defaults`; or objects of this API.
+        only, ignore: effect classes (`training`) or paths (`train.optimizer`) to keep or leave out.
+
+    Raises:
+        SpecError: a spec is not valid.
+        UsageError: an operand is none of these.
+    """
+    from cbalign.lab.comparison.findings import gather
+
+    return Diff(gather([_operand(each) for each in (a, b, *more)], only=only, ignore=ignore))
+
+
+def _operand(given: Any) -> Any:
+    from cbalign.api.specs import Spec
+    from cbalign.experiment.operands import Operand, open_operand
+
+    if isinstance(given, Spec):
+        return Operand(name=given.name, kind="spec", loaded=given.loaded)
+    return open_operand(str(given if isinstance(given, str | Path) else given.path))

@@ -1,0 +1,182 @@
+"""Evaluation in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbalign.api.model import Model
+from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.runtime.machine import installed
+
+if TYPE_CHECKING:
+    from cbalign.api.bundles import Bundle
+    from cbalign.api.pairs import Pairs
+    from cbalign.api.runs import Run
+    from cbalign.evaluation.base import Result
+    from cbalign.evaluation.published import Beside
+    from cbalign.evaluation.result import Evaluation as Record
+    from cbalign.tasks.evaluate import Measurement
+
+_PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation measured. Made by `cbalign.evaluate`.
+
+    Args:
+        record: the results with versions and time, as they are stored.
+        published: published figures of the same protocol, next to the measured ones.
+        measurements: the results with the settings and data of each.
+    """
+
+    record: Record
+    published: tuple[Beside, ...]
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """One result for each split and protocol."""
+        return self.record.results
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All numbers by name, such as `test/dual/image_to_text/r1`."""
+        return {f"{result.split}/{name}": value for result in self.results for name, value in result.flat().items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        return {**self.record.to_data(), "published": [asdict(figure) for figure in self.published]}
+
+    def predictions(self) -> str:
+        """What the model predicts for every item, in the format of the data set's own tools.
+
+        Raises:
+            UsageError: the task predicts nothing, or there are several evaluations.
+        """
+        from cbalign.evaluation.evaluator import predictions_file
+
+        return predictions_file([(one.section, result) for one in self.measurements for result in one.results])
+
+    def save(self, path: str | Path) -> Path:
+        """Write the results to a JSON file and return its path."""
+        from cbalign.engine.files import write_durably
+
+        write_durably(Path(path), self.record.to_json().encode())
+        return Path(path)
+
+    def __repr__(self) -> str:
+        from cbalign.evaluation.table import format_table
+
+        return format_table(self.results)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{escape(n)}</td><td>{v:.4g}</td></tr>" for n, v in self.metrics.items())
+        return f"<table><caption>{escape(self.record.subject)}, {escape(self.record.backend)}</caption>{rows}</table>"
+
+
+def evaluate(
+    model: str | Path | Model | Run | Bundle,
+    on: str | None = None,
+    *,
+    data: Pairs | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    keep: bool = False,
+    progress: ProgressCallback = no_progress,
+    warn: Callable[[str], None] | None = None,
+    **changes: Any,
+) -> Evaluation:
+    """Evaluate a model by its task's own metric.
+
+    Args:
+        model: a model, or what `cbalign.load` takes.
+        on: a split (`test`) or a file; the evaluations that the spec lists when left out.
+        data: pairs to evaluate on: a list of (image, caption) pairs, a torch or a Hugging Face `Dataset`.
+        device, precision: as of `cbalign.load`.
+        keep: whether to store the results in the run's folder `evaluation/`.
+        progress: progress callback `(stage, done, total)`.
+        warn: shows warnings; by default they are Python warnings.
+        changes: settings of the evaluation, such as `protocols=("dual", "rerank")`, `top_k=16` or `bootstrap=0`.
+
+    Raises:
+        UsageError: there is no such split, or an evaluation of this task has no such setting.
+        DataError: the data cannot be read.
+
+    Examples:
+        >>> result = cbalign.evaluate("runs/latest", on="test")
+        >>> result.metrics["test/dual/image_to_text/r1"]
+    """
+    from cbalign.api.opening import load
+    from cbalign.evaluation.published import beside
+    from cbalign.evaluation.result import Evaluation as Record
+    from cbalign.tasks.evaluate import evaluate as measure
+
+    opened_model = model if isinstance(model, Model) else load(model, device=device, precision=precision)
+    opened, shown = opened_model._opened, warn or _python_warning
+    if data is not None:
+        on, opened = _given(data, on, opened)
+    measured = measure(opened, on, _tuples(changes), report=progress, warn=shown)
+    each = [(one, result) for one in measured for result in one.results]
+    fine_tuned = not opened.experiment.task.pretrains
+    figures = [
+        figure
+        for one, result in each
+        for figure in beside(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
+    ]
+    record = Record(
+        subject=str(opened_model.path),
+        step=opened.step,
+        backend=opened.backend,
+        results=tuple(result for _, result in each),
+        versions=installed(_PACKAGES),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    if keep and opened.results is not None:
+        _keep(record, opened.results)
+    return Evaluation(record, tuple(figures), tuple(measured))
+
+
+def _given(data: Pairs, on: str | None, opened: Any) -> tuple[str, Any]:
+    """The opened model with the data in the place of a split of its spec."""
+    from typing import get_args
+
+    from cbalign.api.memory import _give
+    from cbalign.experiment.unions import usable
+    from cbalign.parts.kinds import Split
+    from cbalign.parts.registry import SOURCES
+
+    split = on if on in get_args(Split) else "test"
+    section = usable(SOURCES)["memory"].model_validate(_give(split, data))
+    sections = opened.experiment.data.model_copy(update={split: section})
+    experiment = opened.experiment.model_copy(update={"data": sections})
+    from dataclasses import replace
+
+    return split, replace(opened, experiment=experiment)
+
+
+def _keep(record: Record, folder: Path) -> None:
+    from dataclasses import replace
+
+    from cbalign.engine.files import write_durably
+    from cbalign.evaluation.result import file_name
+
+    folder.mkdir(exist_ok=True)
+    for result in record.results:
+        one = replace(record, results=(result,))
+        write_durably(folder / file_name(result, record.step), one.to_json().encode())
+
+
+def _tuples(changes: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+
+
+def _python_warning(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, stacklevel=3)

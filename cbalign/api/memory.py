@@ -1,0 +1,51 @@
+"""Pairs from Python in the place of the data that a spec names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cbalign.api.specs import Spec, SpecSource, spec
+from cbalign.errors import UsageError
+
+if TYPE_CHECKING:
+    from cbalign.api.pairs import Pairs
+
+
+def with_data(source: SpecSource, changes: Mapping[str, Any], data: Mapping[str, Pairs | None]) -> Spec:
+    """The spec with data given from Python as the sources of its splits.
+
+    Args:
+        source, changes: as of `cbalign.spec`.
+        data: pairs by split; None keeps what the spec names.
+    """
+    given = {split: pairs for split, pairs in data.items() if pairs is not None}
+    return spec(source, **{**changes, **{f"data.{split}": _give(split, pairs) for split, pairs in given.items()}})
+
+
+def give_again(resolved: Spec, data: Mapping[str, Pairs | None]) -> None:
+    """Make the pairs available that a spec of a run names, and check that they are the same.
+
+    Raises:
+        UsageError: the run was not trained on pairs from Python, or on others.
+    """
+    for split, pairs in data.items():
+        if pairs is None:
+            continue
+        section = getattr(resolved.experiment.data, split)
+        wanted = None if section is None else section.model_dump().get("fingerprint")
+        if wanted is None:
+            raise UsageError(f"data.{split} of this run is not data given from Python; leave it out")
+        if _give(split, pairs)["fingerprint"] != wanted:
+            raise UsageError(f"the pairs for data.{split} differ from those that the run was trained on")
+
+
+def _give(split: str, pairs: Pairs) -> dict[str, str]:
+    """Register pairs in this process; returns the section that names them."""
+    from cbalign.api.pairs import pairs_from
+    from cbalign.data.memory import give
+    from cbalign.data.source import fingerprint
+
+    found = pairs_from(pairs, split)
+    give(split, found)
+    return {"source": "memory", "key": split, "fingerprint": fingerprint(found)}

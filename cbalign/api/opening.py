@@ -1,0 +1,69 @@
+"""Opening a run, a checkpoint or a bundle as a model."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbalign.api.model import Model
+
+if TYPE_CHECKING:
+    from cbalign.api.bundles import Bundle
+    from cbalign.api.runs import Run
+
+
+def load(target: str | Path | Run | Bundle, *, device: str = "auto", precision: str | None = None) -> Model:
+    """Open a trained model.
+
+    Args:
+        target: a run directory or its name in `runs/`, `runs/latest`, a checkpoint `RUN/checkpoints/step-N`, an exported
+            bundle; or what `cbalign.train` and `cbalign.export` return.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+        precision: of a bundle; the first that it lists when left out.
+
+    Raises:
+        UsageError: it is neither a run nor a bundle.
+        CheckpointError: the run has no checkpoint, or it is damaged.
+        BundleError: the bundle is damaged.
+        DeviceError: the device does not exist.
+
+    Examples:
+        >>> model = cbalign.load("runs/latest")
+        >>> model.encode_images(["a.jpg", "b.jpg"]).shape
+        (2, 256)
+    """
+    from cbalign.tasks.opened import open_model
+
+    path = find_model(target)
+    opened = open_model(path, device, precision)
+    return Model(opened, path, lambda: _identity(opened.model, path))
+
+
+def find_model(target: str | Path | Run | Bundle) -> Path:
+    """The folder that a user means by a path, a name in `runs/`, or an object of this API."""
+    if not isinstance(target, str | Path):
+        return target.path
+    path = Path(target)
+    if path.exists():
+        return path
+    from cbalign.lab.runs.lookup import find_run
+
+    if path.parent.name == "runs" or path.parent == Path("."):
+        runs = path.parent if path.parent.name == "runs" else Path("runs")
+        return find_run(runs, path.name).folder
+    return path
+
+
+def _identity(model: object, path: Path) -> str:
+    """Equal for models that give the same vectors: the bundle's graph, or the checkpoint's weights."""
+    from cbalign.apps.search.index import identity_of
+    from cbalign.engine.checkpoint import MODEL
+    from cbalign.engine.run import open_run
+    from cbalign.runtime.session import Session
+
+    if isinstance(model, Session):
+        return identity_of(model)
+    checkpoint = path if (path / MODEL).is_file() else open_run(path).latest_checkpoint()
+    with open(checkpoint / MODEL, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

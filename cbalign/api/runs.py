@@ -1,0 +1,206 @@
+"""Training in Python, and runs as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cbalign.api.specs import Spec, SpecSource
+
+if TYPE_CHECKING:
+    from cbalign.api.model import Model
+    from cbalign.api.pairs import Pairs
+    from cbalign.engine.reporter import Reporter
+    from cbalign.engine.tracker import Record
+
+StepCallback = Callable[[Mapping[str, Any]], None]
+"""Called with each log line and evaluation: `kind` (`train` or `evaluation`), `step`, `epoch` and the metrics."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory: one experiment, trained once.
+
+    Args:
+        path: the run directory.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run directory."""
+        return self.path.name
+
+    @property
+    def status(self) -> str:
+        """`running`, `finished`, `interrupted`, `diverged` or `failed`."""
+        return str(self._manifest().status)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the last evaluation, by name (`validation/dual/image_to_text/r1`)."""
+        return dict(self._manifest().metrics)
+
+    @property
+    def spec(self) -> Spec:
+        """The resolved spec."""
+        from cbalign.engine.run import Run as Folders
+        from cbalign.experiment.load import load_experiment
+
+        resolved = Folders(self.path).resolved
+        return Spec(resolved, {}, load_experiment(resolved, check_files=False))
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Folders of the checkpoints, oldest first."""
+        from cbalign.engine.run import Run as Folders
+        from cbalign.engine.run import list_checkpoints
+
+        return list_checkpoints(Folders(self.path).checkpoints)
+
+    def history(self, kind: Literal["train", "evaluation"] | None = None) -> list[dict[str, Any]]:
+        """The log lines as dicts: `kind`, `step`, `epoch` and the metrics. `pandas.DataFrame(run.history())` works.
+
+        Args:
+            kind: only lines of this kind.
+        """
+        from cbalign.engine.run import Run as Folders
+        from cbalign.engine.run_log import read_records
+
+        records = read_records(Folders(self.path).metrics)
+        return [_line(record) for record in records if kind in (None, record.kind)]
+
+    def load(self, **options: Any) -> Model:
+        """Open the newest checkpoint; see `cbalign.load`."""
+        from cbalign.api.opening import load
+
+        return load(self, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Path, status, steps and metrics as plain data."""
+        manifest = self._manifest()
+        return {"path": str(self.path), "status": manifest.status, "metrics": dict(manifest.metrics)}
+
+    def _manifest(self) -> Any:
+        from cbalign.engine.manifest import Manifest
+        from cbalign.engine.run import Run as Folders
+
+        return Manifest.read(Folders(self.path).manifest)
+
+    def __repr__(self) -> str:
+        lines = [f"Run {self.path} ({self.status})"]
+        return "\n".join([*lines, *(f"  {name}: {value:.4g}" for name, value in self.metrics.items())])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{escape(n)}</td><td>{v:.4g}</td></tr>" for n, v in self.metrics.items())
+        return f"<table><caption>Run {escape(str(self.path))} ({escape(self.status)})</caption>{rows}</table>"
+
+
+def train(
+    source: SpecSource,
+    /,
+    *,
+    data: Pairs | None = None,
+    validation: Pairs | None = None,
+    test: Pairs | None = None,
+    runs: str | Path = "runs",
+    on_step: StepCallback | None = None,
+    progress: bool = True,
+    **changes: Any,
+) -> Run:
+    """Train an experiment in a new run directory, in this process.
+
+    Args:
+        source: the spec, as `cbalign.spec` takes it.
+        data: pairs to train on instead of `data.train`: a list of (image, caption) pairs, a torch `Dataset` or a
+            Hugging Face `Dataset`. They are not stored: `cbalign.resume` and `cbalign.evaluate` have to be given them again.
+        validation, test: pairs in place of `data.validation` and `data.test`.
+        runs: the folder of runs.
+        on_step: called with each log line and evaluation, see `train.log_every` and `train.evaluate_every`.
+        progress: whether to show a progress bar, in a terminal or notebook.
+        changes: as of `cbalign.spec`.
+
+    Raises:
+        SpecError: the spec is not valid.
+        DataError: the data cannot be read.
+        DivergenceError: the loss became infinite or NaN.
+        Interrupted: Ctrl-C or a signal stopped the training after a checkpoint; `cbalign.resume` continues it.
+
+    Examples:
+        >>> run = cbalign.train("quickstart", **{"train.duration": "20 steps"}, on_step=print)
+        >>> run.metrics
+    """
+    from cbalign.api.memory import with_data
+    from cbalign.tasks.train import train_experiment
+
+    loaded = with_data(source, changes, {"train": data, "validation": validation, "test": test}).loaded
+    trained = train_experiment(loaded, Path(runs), _reporter(progress, on_step), argv=("cbalign.train",))
+    return Run(trained.run.folder)
+
+
+def resume(
+    run: str | Path | Run,
+    /,
+    *,
+    data: Pairs | None = None,
+    validation: Pairs | None = None,
+    test: Pairs | None = None,
+    on_step: StepCallback | None = None,
+    progress: bool = True,
+    **changes: Any,
+) -> Run:
+    """Continue a training from its newest checkpoint; a finished run is returned as it is.
+
+    Args:
+        run: a run directory, its name in `runs/`, or a `Run`.
+        data, validation, test: the pairs that `cbalign.train` was given.
+        on_step, progress: as of `cbalign.train`.
+        changes: settings of effect `runtime`, by dotted path.
+
+    Raises:
+        UsageError: it is not a run, or a change would make it another training.
+    """
+    from cbalign.api.memory import give_again
+    from cbalign.api.opening import find_model
+    from cbalign.engine.run import open_run
+    from cbalign.experiment.dump import inline
+    from cbalign.tasks.train import resume_run
+
+    folders = open_run(find_model(run))
+    give_again(Run(folders.folder).spec, {"train": data, "validation": validation, "test": test})
+    overrides = [f"{path}={inline(value)}" for path, value in changes.items()]
+    trained = resume_run(folders, overrides, _reporter(progress, on_step), argv=("cbalign.resume",))
+    return Run(trained.run.folder)
+
+
+def _reporter(progress: bool, on_step: StepCallback | None) -> Reporter:
+    from rich.console import Console
+
+    from cbalign.engine.reporter import Silent, console_reporter
+
+    console = Console(stderr=True)
+    shown = console_reporter(console, interactive=console.is_terminal or console.is_jupyter) if progress else Silent()
+    return shown if on_step is None else _Calling(shown, on_step)
+
+
+class _Calling:
+    """A reporter that also calls a function with every record."""
+
+    def __init__(self, shown: Reporter, on_step: StepCallback) -> None:
+        self._on_step = on_step
+        self.start, self.advance, self.note, self.stop = shown.start, shown.advance, shown.note, shown.stop
+        self._show = shown.record
+
+    def record(self, record: Record) -> None:
+        """Show the record and call the function."""
+        self._show(record)
+        self._on_step(_line(record))
+
+
+def _line(record: Record) -> dict[str, Any]:
+    return {"kind": record.kind, "step": record.step, "epoch": record.epoch, **record.values}
+

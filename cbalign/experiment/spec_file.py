@@ -1,0 +1,47 @@
+"""Read one spec file, before anything that it extends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
+from cbalign.experiment.document import Entry, ListNode, MapNode
+from cbalign.experiment.fields import Choice
+from cbalign.experiment.files import Files
+from cbalign.experiment.reader import read_node
+from cbalign.experiment.shorthand import expand, expand_section
+
+EXTENDS, EXPECTS, PROFILES = "extends", "expects", "profiles"
+_EMPTY_HINT = "start from a recipe: cbalign cp quickstart my.yaml"
+
+
+def read_spec(path: Path, files: Files, root: Choice) -> MapNode:
+    """Read a spec file, with shorthand expanded.
+
+    Args:
+        path: the file; `-` is standard input.
+        files: where it is read from.
+        root: the shape of a whole spec.
+
+    Raises:
+        InvalidSpec: the file is missing, or no mapping in YAML.
+    """
+    source = files.read(path)
+    node = read_node(source)
+    if node is None:
+        raise InvalidSpec([Diagnostic(f"{source.name} is empty: it describes no experiment", hint=_EMPTY_HINT)])
+    if not isinstance(node, MapNode):
+        what = "a list" if isinstance(node, ListNode) else "a single value"
+        raise InvalidSpec([Diagnostic(f"a spec is made of `name: value` entries, this is {what}", node.place)])
+    return _expanded(node, root)
+
+
+def _expanded(node: MapNode, root: Choice) -> MapNode:
+    """A file's settings, and those in its `expects` and `profiles`, without shorthand."""
+    entries = dict(expand_section(node, root).entries)
+    if isinstance(expects := node.get(EXPECTS), MapNode):
+        entries[EXPECTS] = Entry(node.entries[EXPECTS].key, expand_section(expects, root))
+    if isinstance(profiles := node.get(PROFILES), MapNode):
+        overlays = {name: Entry(each.key, expand(each.value, root)) for name, each in profiles.entries.items()}
+        entries[PROFILES] = Entry(node.entries[PROFILES].key, MapNode(overlays, profiles.place))
+    return MapNode(entries, node.place)
