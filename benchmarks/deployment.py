@@ -38,7 +38,7 @@ from cbalign.experiment.dump import dump_yaml, fingerprint
 from cbalign.experiment.export import Precision
 from cbalign.experiment.load import load_experiment
 from cbalign.export.bundle import export_run
-from cbalign.tasks.align.network import build_model
+from cbalign.tasks.kit import kit_of
 
 RESULTS = Path(__file__).with_name("results")
 DOCUMENT = Path("docs/results.md")
@@ -142,7 +142,7 @@ def make_run(folder: Path, image_size: int) -> Run:
     captions = [c for i in range(PICTURES) for c in open_source(experiment.data.train, "pairs").item(i).captions]
     tokenizer = build_tokenizer(experiment.model.text, lambda: captions)
     torch.manual_seed(0)
-    model = build_model(experiment, tokenizer.info, pretrained=False)
+    model = kit_of(experiment).build_model(experiment, tokenizer.info, initialise=False)
 
     def fill(run: Run) -> None:
         tokenizer.save(run.assets)

@@ -25,7 +25,7 @@ from cbalign.engine.reporter import Silent
 from cbalign.engine.run import create_run
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.lab.plan.plan import make_plan
-from cbalign.tasks.build import open_task
+from cbalign.tasks.train import open_training
 
 STEPS = 3
 LIMIT = 0.15
@@ -73,10 +73,10 @@ def measure(loaded: LoadedExperiment, folder: Path) -> tuple[float, float]:
     experiment, world = loaded.experiment, World.single("cpu")
     counter = FlopCounterMode(display=False)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        task = open_task(experiment, world)
+        training = open_training(experiment, world)
         run = create_run(folder, experiment.name, spec="", resolved="", fingerprint="", facts={})
         with counter:
-            fit(task, experiment.train, run, world, Silent())
+            fit(training, experiment.train, run, world, Silent())
     events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
     now = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):

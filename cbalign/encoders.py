@@ -1,4 +1,4 @@
-"""What evaluation sees of a model: one protocol, kept by the PyTorch model and by an ONNX bundle alike."""
+"""The interfaces of models to evaluation, implemented by PyTorch models and ONNX bundles alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from cbalign.data.arrays import FloatArray as FloatArray
 from cbalign.data.arrays import IntArray as IntArray
 from cbalign.data.arrays import PixelArray as PixelArray
+from cbalign.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,17 @@ class Encoder(Protocol):
 
     def assign(self, embedding: FloatArray) -> CodeAssignment:
         """Assign unit vectors (B, d) to the codebook."""
+
+
+def require_encoder(model: object, name: str = "this model") -> Encoder:
+    """Return a model that embeds images and texts as such.
+
+    Raises:
+        UsageError: it embeds none.
+    """
+    if not isinstance(model, Encoder):
+        raise UsageError(f"{name} embeds no images and texts")
+    return model
 
 
 @runtime_checkable

@@ -51,6 +51,20 @@ def specs_and_results(ctx: click.Context, parameter: click.Parameter, incomplete
     return [*results(ctx, parameter, incomplete), *specs(ctx, parameter, incomplete)]
 
 
+def protocols(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Protocols of all kinds of evaluations."""
+    from cbalign.experiment.fields import Leaf, settings
+    from cbalign.experiment.unions import usable
+    from cbalign.parts.registry import EVALUATIONS
+
+    found: list[CompletionItem] = []
+    for kind, section in usable(EVALUATIONS).items():
+        setting = settings(section).get("protocols")
+        if setting is not None and isinstance(setting.shape, Leaf) and setting.shape.item is not None:
+            found += [CompletionItem(str(choice), help=kind) for choice in setting.shape.item.choices]
+    return [item for item in found if item.value.startswith(incomplete)]
+
+
 def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete dotted paths of settings and sections."""
     found = {each.path.replace(".[]", ""): each.setting.help for each in _every()}

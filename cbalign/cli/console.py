@@ -72,6 +72,11 @@ def note(text: str) -> None:
     click.echo(text, err=True, color=has_colour(sys.stderr))
 
 
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    note(f"warning: {text}")
+
+
 def note_blocks(*parts: Block) -> None:
     """Print paragraphs and tables on stderr."""
     from cbalign.render.text import as_text

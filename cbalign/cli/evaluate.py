@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from cbalign.cli import completions, console
-from cbalign.cli.open_model import OpenedModel, open_model
 from cbalign.cli.options import device_option, json_option, require_option
-from cbalign.errors import UsageError
 from cbalign.runtime.machine import installed
 
 if TYPE_CHECKING:
-    from cbalign.evaluation.measure import Model
-    from cbalign.evaluation.published import Beside
-    from cbalign.evaluation.result import Evaluation, Result
-    from cbalign.experiment.experiment import Experiment
-    from cbalign.parts import EvaluationSection, SourceSection
+    from cbalign.evaluation.result import Evaluation
+    from cbalign.tasks.opened import OpenedModel
 
-_PROTOCOLS = ("dual", "rerank", "code")
-_OF_KIND = {"retrieval": _PROTOCOLS, "vqa": ("rank", "generate")}
 _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
 
 
@@ -33,8 +25,9 @@ _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxr
     "--protocol",
     "protocols",
     multiple=True,
-    type=click.Choice([name for names in _OF_KIND.values() for name in names]),
-    help="Override the spec's protocols. May be repeated.",
+    metavar="NAME",
+    shell_complete=completions.protocols,
+    help="Override the spec's protocols: dual, rerank or code of retrieval, rank or generate of VQA. May be repeated.",
 )
 @click.option(
     "--zero-shot",
@@ -80,11 +73,12 @@ def evaluate(
     from datetime import UTC, datetime
 
     from cbalign.engine.files import write_durably
-    from cbalign.evaluation.predictions import predictions_file
+    from cbalign.evaluation.evaluator import predictions_file
     from cbalign.evaluation.published import beside
     from cbalign.evaluation.result import Evaluation
-    from cbalign.evaluation.scored import ScoredResult
     from cbalign.evaluation.table import result_blocks
+    from cbalign.tasks.evaluate import evaluate
+    from cbalign.tasks.opened import open_model
 
     given = {
         "protocols": protocols or None,
@@ -94,15 +88,17 @@ def evaluate(
         "bootstrap": bootstrap,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    opened = open_model(target, require or device, precision)
-    results: list[Result] = []
-    figures: list[Beside] = []
-    for section in _sections(opened.experiment, opened.model, on, explicit=bool(protocols)):
-        measured = _measure(opened, _changed(section, changes), on)
-        names = _data(opened.experiment, section, on)[0].data_sets()
-        results.extend(measured)
-        task = opened.experiment.task.kind
-        figures.extend(figure for result in measured for figure in beside(result, section.on, names, task))
+    opened = open_model(target, require or device, precision, warn=console.warn)
+    with console.progress() as report:
+        measured = evaluate(opened, on, changes, report=report, warn=console.warn)
+    each = [(one, result) for one in measured for result in one.results]
+    results = [result for _, result in each]
+    fine_tuned = not opened.experiment.task.pretrains
+    figures = [
+        figure
+        for one, result in each
+        for figure in beside(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
+    ]
     evaluation = Evaluation(
         subject=str(target),
         step=opened.step,
@@ -112,9 +108,9 @@ def evaluate(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if predictions is not None:
-        write_durably(predictions, predictions_file(opened.experiment.task, results).encode())
-        if skipped := sum(result.skipped for result in results if isinstance(result, ScoredResult)):
-            console.note(f"warning: {skipped:,} items with unreadable images are missing in {predictions}")
+        write_durably(predictions, predictions_file([(one.section, result) for one, result in each]).encode())
+        if skipped := sum(result.unreadable for result in results):
+            console.warn(f"{skipped:,} items with unreadable images are missing in {predictions}")
     _keep(evaluation, opened, output)
     if as_json:
         console.document({**evaluation.to_data(), "published": [asdict(figure) for figure in figures]})
@@ -122,94 +118,6 @@ def evaluate(
     step = "" if opened.step is None else f", step {opened.step}"
     published = ["\n".join(map(str, figures))] if figures else []
     console.blocks(f"{target}{step}, {opened.backend}", *result_blocks(results), *published)
-
-
-def _changed(section: EvaluationSection, changes: Mapping[str, Any]) -> EvaluationSection:
-    """Return the section with the options in place of its own settings."""
-    names = {"protocols": "--protocol", "zero_shot": "--zero-shot", "top_k": "--top-k"}
-    wrong = [names[name] for name in changes if name not in type(section).model_fields]
-    if wrong:
-        raise UsageError(f"{' and '.join(wrong)}: evaluations of kind {section.kind} have no such setting")
-    allowed, asked = _OF_KIND.get(section.kind, ()), changes.get("protocols", ())
-    if other := [name for name in asked if name not in allowed]:
-        raise UsageError(
-            f"--protocol {other[0]}: evaluations of kind {section.kind} support {', '.join(allowed)}",
-        )
-    return section.model_copy(update=changes)
-
-
-def _sections(experiment: Experiment, model: Model, on: str | None, *, explicit: bool) -> tuple[EvaluationSection, ...]:
-    """Choose what to measure: the spec's list, its entries for one split, or its first entry on another split."""
-    from cbalign.parts.kinds import Split
-
-    if on is None:
-        if not experiment.evaluate:
-            raise UsageError("the spec lists nothing under `evaluate`", remedy="Choose a split: --on test.")
-        return experiment.evaluate
-    if same := tuple(section for section in experiment.evaluate if section.on == on):
-        return same
-    split = on if on in get_args(Split) else "test"  # a file's items are renamed afterwards
-    if experiment.evaluate:
-        return (experiment.evaluate[0].model_copy(update={"on": split}),)
-    return (_default_section(experiment, model, split, explicit=explicit),)
-
-
-def _default_section(experiment: Experiment, model: Model, split: str, *, explicit: bool) -> EvaluationSection:
-    """Everything that can be measured of a model whose spec lists no evaluation."""
-    from cbalign.answering import Answerer
-    from cbalign.encoders import Encoder
-    from cbalign.evaluation.sections.evaluations import AccuracyEvaluation, RetrievalEvaluation, VQAEvaluation
-
-    if isinstance(model, Answerer):
-        return VQAEvaluation.model_validate({"kind": "vqa", "on": split})
-    if not isinstance(model, Encoder):
-        return AccuracyEvaluation.model_validate({"kind": "accuracy", "on": split})
-    has = {"dual": True, "rerank": model.has_matcher, "code": model.has_codebook}
-    protocols = tuple(name for name in _PROTOCOLS if has[name]) if not explicit else ("dual",)
-    return RetrievalEvaluation.model_validate({"on": split, "protocols": protocols})
-
-
-def _measure(opened: OpenedModel, section: EvaluationSection, on: str | None) -> tuple[Result, ...]:
-    from cbalign.evaluation.measure import measure
-    from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
-    from cbalign.tasks.lineage import refuse_seen
-
-    data, name = _data(opened.experiment, section, on)
-    if isinstance(section, RetrievalEvaluation) and section.zero_shot:
-        doubt = refuse_seen(data, opened.lineage)
-        if doubt is not None:
-            console.note(f"warning: {doubt}")
-    limit = opened.experiment.data.corrupt_limit
-    with console.progress() as report:
-        results = measure(opened.model, data, section, corrupt_limit=limit, report=report)
-    return tuple(result.renamed(name) for result in results)
-
-
-def _data(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[SourceSection, str]:
-    """Return the section's source and its name in reports."""
-    from cbalign.data.source import source_of_file
-    from cbalign.parts.kinds import Split
-
-    if on is not None and on not in get_args(Split):
-        if (further := _further_split(experiment, on)) is not None:
-            return further, on
-        path = Path(on)
-        if not path.is_file():
-            raise UsageError(f"--on {on}: neither a split nor a file", remedy="Choose train, validation or test.")
-        return source_of_file(path, experiment.task.items), path.stem
-    source: SourceSection | None = getattr(experiment.data, section.on)
-    if source is None:
-        raise UsageError(f"the spec has no data.{section.on}", remedy="Choose another split with --on.")
-    return source, section.on
-
-
-def _further_split(experiment: Experiment, on: str) -> SourceSection | None:
-    """Find a split that a source of the spec has in addition to train, validation and test."""
-    data = experiment.data
-    for section in (data.test, data.validation, data.train):
-        if section is not None and on in section.more_splits:
-            return section.model_copy(update={"split": on})
-    return None
 
 
 def _keep(evaluation: Evaluation, opened: OpenedModel, output: Path | None) -> None:

@@ -30,9 +30,9 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
     from PIL import Image
 
     from cbalign.apps.report.gallery import draw, find
-    from cbalign.cli.open_model import open_model
     from cbalign.data.source import open_source
     from cbalign.parts.kinds import Split
+    from cbalign.tasks.opened import open_model
 
     Image.init()
     if output.suffix.lower() not in Image.registered_extensions():
@@ -41,7 +41,7 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
         )
     if on not in get_args(Split):
         raise UsageError(f"--on {on}: not a split", remedy=f"One of {', '.join(get_args(Split))}.")
-    opened = open_model(target, device, None)
+    opened = open_model(target, device, warn=console.warn)
     section = getattr(opened.experiment.data, on)
     if section is None:
         raise UsageError(f"--on {on}: data.{on} is not set in the spec of {target}")

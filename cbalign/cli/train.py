@@ -86,7 +86,7 @@ def print_outcome(trained: Trained) -> None:
     console.note(f"{folder}: {finished}")
     if trained.metrics:
         console.note(f"final evaluation{format_metrics(trained.metrics)}")
-    if trained.experiment.task.evaluation == "none":
+    if not trained.experiment.task.is_evaluated:
         console.note(f"next: train a spec of the same task with init: {{run: {folder}}}")
     elif trained.experiment.data.test is not None:
         console.note(f"next: cbalign evaluate {folder} --on test")

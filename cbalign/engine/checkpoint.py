@@ -32,7 +32,7 @@ from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, writ
 from cbalign.engine.optimizer import OptimizerState, load_optimizer_state, optimizer_state
 from cbalign.engine.run import list_checkpoints
 from cbalign.engine.sharding import sharded_like, whole_tensors
-from cbalign.engine.timetable import Timetable
+from cbalign.engine.step_schedule import StepSchedule
 from cbalign.errors import CheckpointError, UsageError
 from cbalign.models.renamed import with_current_names
 
@@ -52,33 +52,33 @@ class TrainingState:
     window: Mapping[str, tuple[float, int]] = field(default_factory=dict)  # sum and count since the last log line
 
     @classmethod
-    def of(cls, step: int, timetable: Timetable, window: Mapping[str, tuple[float, int]]) -> TrainingState:
-        """After `step` steps of a training by `timetable`."""
+    def of(cls, step: int, step_schedule: StepSchedule, window: Mapping[str, tuple[float, int]]) -> TrainingState:
+        """Build the state after `step` steps of a training with this step schedule."""
         return cls(
             step=step,
-            total_steps=timetable.total_steps,
-            steps_per_epoch=timetable.steps_per_epoch,
-            global_batch_size=timetable.global_batch_size,
-            samples_seen=step * timetable.global_batch_size,
+            total_steps=step_schedule.total_steps,
+            steps_per_epoch=step_schedule.steps_per_epoch,
+            global_batch_size=step_schedule.global_batch_size,
+            samples_seen=step * step_schedule.global_batch_size,
             window=window,
         )
 
-    def require_same_length(self, timetable: Timetable, name: str) -> None:
-        """Refuse to go on by a timetable of other lengths.
+    def require_same_length(self, step_schedule: StepSchedule, name: str) -> None:
+        """Reject resuming with a step schedule of other lengths.
 
         Args:
-            timetable: of the training that is to go on.
-            name: what the message calls it.
+            step_schedule: that of the training that resumes.
+            name: the run, for the message.
 
         Raises:
-            UsageError: says which lengths changed.
+            UsageError: lists the lengths that changed.
         """
         if self.step == 0:  # imported weights: no step was made yet
             return
         pairs = [
-            ("total steps", self.total_steps, timetable.total_steps),
-            ("steps per epoch", self.steps_per_epoch, timetable.steps_per_epoch),
-            ("pairs per step", self.global_batch_size, timetable.global_batch_size),
+            ("total steps", self.total_steps, step_schedule.total_steps),
+            ("steps per epoch", self.steps_per_epoch, step_schedule.steps_per_epoch),
+            ("pairs per step", self.global_batch_size, step_schedule.global_batch_size),
         ]
         changed = [f"{what} were {old}, now {new}" for what, old, new in pairs if old != new]
         if changed:

@@ -145,7 +145,7 @@ def open_world(device: str, environment: Mapping[str, str] | None = None) -> Ite
         )
     lost = False
     try:
-        with losses_explained():
+        with translate_lost_process_errors():
             dist.init_process_group(
                 "nccl" if chosen.type == "cuda" else "gloo",
                 init_method=placement.meeting,
@@ -163,14 +163,14 @@ def open_world(device: str, environment: Mapping[str, str] | None = None) -> Ite
 
 
 @contextmanager
-def losses_explained(resume_command: str | None = None) -> Iterator[None]:
-    """Turn what the transport says when another process is gone into an error with words.
+def translate_lost_process_errors(resume_command: str | None = None) -> Iterator[None]:
+    """Translate the transport's errors about a lost process into `ProcessLostError`.
 
     Args:
-        resume_command: what to type to go on.
+        resume_command: the command that resumes the training.
 
     Raises:
-        ProcessLostError: another process is gone.
+        ProcessLostError: another process ended.
     """
     try:
         yield

@@ -1,8 +1,8 @@
-"""The training loop: one task, one run directory, from wherever the run stands to its last step.
+"""The training loop: trains one learner in one run directory, from the run's newest checkpoint to its last step.
 
 One optimiser step is a function of (weights, moments, step number): the order of samples and their augmentation follow
-from the step, and torch's generators are seeded anew from (seed, step, rank). Therefore a training that was killed and
-goes on from its newest checkpoint computes, on a CPU, the very bits of one that was never killed.
+from the step, and torch's generators are seeded from (seed, step, rank). A training that was killed and resumes from
+its newest checkpoint therefore computes, on a CPU, bit for bit the same as one that was never killed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from cbalign.engine.averages import Averages
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from cbalign.engine.distribution import World, losses_explained
+from cbalign.engine.distribution import World, translate_lost_process_errors
 from cbalign.engine.divergence import StepNumbers, explain_gradient, explain_losses
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
 from cbalign.engine.parallel import StepModule
@@ -30,8 +30,8 @@ from cbalign.engine.run_log import RunLog
 from cbalign.engine.schedule import Schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
 from cbalign.engine.signals import StopNow, StopSignals
-from cbalign.engine.task import BatchT, Progress, StepOutput, Task
-from cbalign.engine.timetable import build_timetable
+from cbalign.engine.step_schedule import build_step_schedule
+from cbalign.engine.task import BatchT, Progress, StepOutput, Training
 from cbalign.engine.tracker import Record
 from cbalign.errors import CbalignError, DeviceError, DivergenceError, Interrupted
 from cbalign.experiment.log import LogSection
@@ -40,7 +40,7 @@ from cbalign.experiment.training import TrainSection
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a completed training came to."""
+    """The outcome of a completed training."""
 
     steps: int
     metrics: Mapping[str, float]  # of the last evaluation, empty if the task has none
@@ -48,7 +48,7 @@ class Outcome:
 
 
 def fit(
-    task: Task[BatchT],
+    training: Training[BatchT],
     train: TrainSection,
     run: Run,
     world: World,
@@ -58,25 +58,25 @@ def fit(
     argv: tuple[str, ...] = (),
     resume_command: str | None = None,
 ) -> Outcome:
-    """Train `task` in `run`, from its newest checkpoint if it has one, to the end.
+    """Train a model in `run`, from its newest checkpoint if it has one, to the end.
 
     Args:
-        task: on `world.device`, as it is before the first step.
+        training: the learner with its data; its model on `world.device`, as before the first step.
         train: the spec's `train` section.
-        run: a run directory, this process's alone.
+        run: a run directory that no other process uses.
         world: the processes that train together.
         reporter: where progress is shown.
         log: the spec's `log` section; None for its defaults.
         argv: the command, for the manifest.
-        resume_command: the command that resumes the training after an interruption.
+        resume_command: the command that resumes after an interruption.
 
     Raises:
         Interrupted: a signal arrived; the step was finished and a checkpoint written.
         DivergenceError: the loss or its gradient is not finite; the step was not made.
-        StorageError: a file cannot be written; the checkpoints before it are intact.
-        CheckpointError: the run's checkpoint is damaged or of another model.
+        StorageError: a file cannot be written; earlier checkpoints are intact.
+        CheckpointError: the run's checkpoint is damaged or belongs to another model.
         UsageError: the data or the number of processes changed since the run began.
-        ProcessLostError: another process is gone.
+        ProcessLostError: another process ended.
     """
     started = time.monotonic()
     with ExitStack() as stack:
@@ -84,39 +84,39 @@ def fit(
             stack.enter_context(run.lock())
         signals = stack.enter_context(StopSignals())
         run_log = stack.enter_context(RunLog(run, world, log or LogSection(), reporter.note))
-        training = _Training(task, train, run, world, reporter, signals, run_log, stack)
-        training.resume()
-        training.begin(argv)
+        loop = _Loop(training, train, run, world, reporter, signals, run_log, stack)
+        loop.resume()
+        loop.begin(argv)
         try:
             command = resume_command or f"cbalign train {run.folder}"
-            with losses_explained(command):
-                metrics = training.complete(command)
+            with translate_lost_process_errors(command):
+                metrics = loop.complete(command)
         except Interrupted as stop:
-            run_log.end("interrupted", step=training.done, message=stop.message)
+            run_log.end("interrupted", step=loop.done, message=stop.message)
             raise
         except DivergenceError as error:
-            run_log.end("diverged", step=training.done, message=error.message)
+            run_log.end("diverged", step=loop.done, message=error.message)
             raise
         except torch.OutOfMemoryError as error:
-            run_log.end("failed", step=training.done, message=str(error))
+            run_log.end("failed", step=loop.done, message=str(error))
             raise DeviceError(
                 f"{world.device} ran out of memory: {str(error).splitlines()[0]}",
                 remedy="Make train.batch_size smaller; train.global_batch_size keeps the optimiser's batch.",
             ) from error
         except BaseException as error:
             with suppress(CbalignError):  # a full disk must not hide what happened
-                run_log.end("failed", step=training.done, message=str(error) or type(error).__name__)
+                run_log.end("failed", step=loop.done, message=str(error) or type(error).__name__)
             raise
-        run_log.end("finished", step=training.done, metrics=metrics)
-        return Outcome(training.timetable.total_steps, metrics, time.monotonic() - started)
+        run_log.end("finished", step=loop.done, metrics=metrics)
+        return Outcome(loop.steps.total_steps, metrics, time.monotonic() - started)
 
 
-class _Training(Generic[BatchT]):
+class _Loop(Generic[BatchT]):
     """The state of one `fit`."""
 
     def __init__(
         self,
-        task: Task[BatchT],
+        training: Training[BatchT],
         train: TrainSection,
         run: Run,
         world: World,
@@ -127,13 +127,13 @@ class _Training(Generic[BatchT]):
     ) -> None:
         self.precision = agree_precision(train.precision, run_log.precision, world)
         check_precision(world.device, self.precision)
-        self.task, self.train, self.run, self.world = task, train, run, world
+        self.training, self.train, self.run, self.world = training, train, run, world
+        self.learner = training.learner
         self.reporter, self.signals, self.run_log, self.stack = reporter, signals, run_log, stack
-        self.timetable = build_timetable(train, batches_per_epoch=task.batches_per_epoch, processes=world.size)
-        table = self.timetable
+        self.steps = build_step_schedule(train, batches_per_epoch=training.batches_per_epoch, processes=world.size)
+        table = self.steps
         self.schedule: Schedule = train.schedule.build(train.optimizer.lr, table.steps_per_epoch, table.total_steps)
-        groups = task.parameter_groups(train.optimizer.weight_decay)
-        self.forward = StepModule(task, world, groups, train.parallel)
+        self.forward = StepModule(self.learner, world, train.parallel)
         self.optimizer = build_adamw(self.forward.groups, train.optimizer)
         self.done = 0
         self.averages = Averages()
@@ -141,50 +141,50 @@ class _Training(Generic[BatchT]):
         self.timed = 0  # steps since then
 
     def resume(self) -> None:
-        """Load the newest checkpoint, if there is one, and cut the metrics to it."""
+        """Load the newest checkpoint, if there is one, and drop log records of later steps."""
         checkpoint = self.world.share(latest_checkpoint(self.run.checkpoints))
         if checkpoint is not None:
-            state = load_checkpoint(checkpoint, self.task.model, self.optimizer)
-            state.require_same_length(self.timetable, str(self.run.folder))
+            state = load_checkpoint(checkpoint, self.learner.model, self.optimizer)
+            state.require_same_length(self.steps, str(self.run.folder))
             self.done, self.averages = state.step, Averages(state.window)
         self.run_log.resume(self.done)
 
     def begin(self, argv: tuple[str, ...]) -> None:
-        """Write down who works on the run, and show it."""
+        """Record this attempt in the run's manifest and report what is notable about it."""
         self.run_log.begin(from_step=self.done, argv=argv, precision=self.precision)
-        total = self.timetable.total_steps
+        total = self.steps.total_steps
         notes = (
             explain_warmup(self.schedule, total),
             explain_emulation(self.world.device, self.precision),
-            f"going on after step {self.done} of {total}" if self.done else "",
+            f"resuming after step {self.done} of {total}" if self.done else "",
         )
         for note in filter(None, notes):
             self.reporter.note(note)
 
     def complete(self, resume_command: str) -> Mapping[str, float]:
-        """Make all steps that are left; return the metrics of the last evaluation."""
-        self.task.model.train()
-        self.reporter.start(self.timetable.total_steps, self.done)
+        """Run the remaining steps; return the metrics of the last evaluation."""
+        self.learner.model.train()
+        self.reporter.start(self.steps.total_steps, self.done)
         self.stack.callback(self.reporter.stop)
         metrics: Mapping[str, float] = {}
         try:
-            if self.timetable.evaluates(self.done):  # a kill may have come between checkpoint and evaluation
+            if self.steps.evaluates(self.done):  # a kill may have come between checkpoint and evaluation
                 metrics = self.run_log.evaluation(self.done) or self._evaluate()
             batches = self._batches()
-            while self.done < self.timetable.total_steps:
+            while self.done < self.steps.total_steps:
                 self._stop_if_asked()
                 self._step(batches)
-                if self.timetable.checkpoints(self.done):
+                if self.steps.checkpoints(self.done):
                     self._save()
-                if self.timetable.evaluates(self.done):
+                if self.steps.evaluates(self.done):
                     metrics = self._evaluate()
         except StopNow:
             path = self._save()
             self.reporter.stop()
             raise Interrupted(
                 f"Stopped by {self.signals.received or 'a signal to another process'} after step {self.done}"
-                f" of {self.timetable.total_steps}; saved {path}.",
-                remedy=f"Go on with: {resume_command}",
+                f" of {self.steps.total_steps}; saved {path}.",
+                remedy=f"Resume with: {resume_command}",
             ) from None
         if not self.run.checkpoints.joinpath(f"step-{self.done}").exists():
             self._save()
@@ -195,9 +195,9 @@ class _Training(Generic[BatchT]):
             raise StopNow
 
     def _batches(self) -> Iterator[list[BatchT]]:
-        """The micro-batches of each step that is left; what does not fill a step at an epoch's end is passed over."""
-        table = self.timetable
-        stream = self.task.batches(table.first_batch(self.done))
+        """Yield the micro-batches of each remaining step; drop the incomplete last step of an epoch."""
+        table = self.steps
+        stream = self.training.batches(table.first_batch(self.done))
         self.stack.callback(getattr(stream, "close", lambda: None))
         left_over = table.batches_per_epoch - table.steps_per_epoch * table.micro_steps
         while True:
@@ -207,15 +207,15 @@ class _Training(Generic[BatchT]):
                     next(stream)
 
     def _step(self, batches: Iterator[list[BatchT]]) -> None:
-        """One optimiser step."""
+        """Run one optimiser step."""
         started = time.monotonic()
         batch = next(batches)
         rate = self.schedule(self.done)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         seed_step(self.train.seed, self.done, self.world.rank)
-        progress = self._progress(logged=self.timetable.logs(self.done + 1))
-        self.task.before_step(progress)
+        progress = self._progress(logged=self.steps.logs(self.done + 1))
+        self.learner.before_step(progress)
         outputs = [self._backward(micro_batch, replace(progress, micro_step=i)) for i, micro_batch in enumerate(batch)]
         self.forward.complete_gradients()
         parameters = [p for p in trained_parameters(self.optimizer) if p.grad is not None]
@@ -224,16 +224,16 @@ class _Training(Generic[BatchT]):
         if self.train.clip_norm is not None:
             clip(parameters, self.train.clip_norm, norm)
         self.optimizer.step()
-        self.task.after_step(progress)
+        self.learner.after_step(progress)
         self.done += 1
         self.busy += time.monotonic() - started
         self.timed += 1
         self.reporter.advance(self.done)
-        if self.timetable.logs(self.done):
+        if self.steps.logs(self.done):
             self._log(rate)
 
     def _progress(self, *, logged: bool = True) -> Progress:
-        table = self.timetable
+        table = self.steps
         return Progress(
             step=self.done,
             total_steps=table.total_steps,
@@ -251,7 +251,7 @@ class _Training(Generic[BatchT]):
         return output
 
     def _check_finite(self, numbers: StepNumbers, batch: list[BatchT]) -> None:
-        """Add the step's numbers to the averages if all processes can make the step.
+        """Add the step's numbers to the averages if they are finite on all processes.
 
         Raises:
             DivergenceError: the loss or the gradient of some process is not finite.
@@ -260,7 +260,7 @@ class _Training(Generic[BatchT]):
             indices = [micro_batch.indices for micro_batch in batch]
             # DDP has spread a bad loss's gradient to all ranks; the one with the loss knows the samples.
             losses = [text for text in self.world.collect(explain_losses(numbers.measured, indices)) if text]
-            raise self._diverged(losses[0] if losses else explain_gradient(self.task.model, indices))
+            raise self._diverged(losses[0] if losses else explain_gradient(self.learner.model, indices))
         for values in numbers.logged():
             self.averages.add(values)
 
@@ -268,7 +268,7 @@ class _Training(Generic[BatchT]):
         newest = latest_checkpoint(self.run.checkpoints)
         kept = f"The checkpoint {newest} is intact." if newest else "There is no checkpoint yet."
         return DivergenceError(
-            f"Training diverged in step {self.done + 1} of {self.timetable.total_steps}: {found}.\n"
+            f"Training diverged in step {self.done + 1} of {self.steps.total_steps}: {found}.\n"
             f"The step was not made. {kept}",
             remedy="Start again with a smaller train.optimizer.lr, a longer warm-up, or train.clip_norm=1; "
             "look at those samples if it happens at once.",
@@ -276,14 +276,14 @@ class _Training(Generic[BatchT]):
 
     def _log(self, rate: float) -> None:
         means = self._reduced_averages().means()
-        samples = self.timed * self.timetable.global_batch_size
+        samples = self.timed * self.steps.global_batch_size
         values = {"loss": means.pop("loss"), "lr": rate, **means, "samples_per_second": samples / self.busy}
         self.averages.clear()
         self.busy, self.timed = 0.0, 0
         self._write(Record("train", self.done, self._progress().epoch, values))
 
     def _reduced_averages(self) -> Averages:
-        """The averages over all ranks, so that each rank has, and saves, the same."""
+        """Average over ranks, so that all of them save the same numbers."""
         if self.world.size > 1:
             totals = self.averages.totals()
             sums = torch.tensor([total for total, _ in totals.values()], device=self.world.device, dtype=torch.float64)
@@ -295,24 +295,26 @@ class _Training(Generic[BatchT]):
         self.reporter.record(record)
 
     def _evaluate(self) -> Mapping[str, float]:
-        """Evaluate and log; in a single process, a signal breaks it off, because resuming does it again."""
+        """Evaluate and log. In a single process a signal aborts the evaluation: resuming repeats it."""
         progress = self._progress()
         seed_step(self.train.seed, self.done, self.world.rank)
-        self.task.model.eval()
+        self.learner.model.eval()
         try:
             with torch.no_grad(), self.signals.immediate() if self.world.size == 1 else nullcontext():
-                metrics = self.forward.evaluate(progress)
+                metrics = self.forward.evaluate(self.training.evaluate, progress)
         finally:
-            self.task.model.train()
+            self.learner.model.train()
         self._write(Record("evaluation", self.done, progress.epoch, metrics))
         return metrics
 
     def _save(self) -> Path:
-        """Write a checkpoint of what is done."""
-        state = TrainingState.of(self.done, self.timetable, self._reduced_averages().totals())
+        """Write a checkpoint."""
+        state = TrainingState.of(self.done, self.steps, self._reduced_averages().totals())
         self.run_log.sync()
         keep, writes = self.train.keep_checkpoints, self.world.is_main
-        path = save_checkpoint(self.run.checkpoints, state, self.task.model, self.optimizer, keep=keep, writes=writes)
+        path = save_checkpoint(
+            self.run.checkpoints, state, self.learner.model, self.optimizer, keep=keep, writes=writes
+        )
         self.world.barrier()
         return path
 

@@ -1,4 +1,4 @@
-"""AdamW over a task's parameter groups, with a state that is saved by parameter name."""
+"""AdamW over parameter groups, with a state that is saved by parameter name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,16 @@ OptimizerState = dict[str, dict[str, Tensor]]
 
 
 def build_adamw(groups: Sequence[ParameterGroup], section: AdamWSection) -> AdamW:
-    """AdamW (Loshchilov and Hutter, 2019) in torch's fused form, which both CPU and GPU have.
+    """Build AdamW (Loshchilov and Hutter, 2019) in torch's fused form, which exists for CPU and GPU.
 
-    The learning rate is set anew at every step by `set_learning_rate`.
+    The learning rate is 0 until `set_learning_rate` sets that of the first step.
     """
     return AdamW(
         [
-            {
-                "params": list(group.parameters),
-                "weight_decay": group.weight_decay,
-                "lr": section.lr * group.lr_scale,
-                "lr_scale": group.lr_scale,
-            }
+            {"params": list(group.parameters), "weight_decay": group.weight_decay, "lr_scale": group.lr_scale}
             for group in groups
         ],
-        lr=section.lr,
+        lr=0.0,
         betas=section.betas,
         eps=section.eps,
         fused=True,
@@ -39,13 +34,13 @@ def build_adamw(groups: Sequence[ParameterGroup], section: AdamWSection) -> Adam
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Let the next step use `rate`, times each group's own factor."""
+    """Set the learning rate of the next step: `rate` times each group's own factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
 
 
 def trained_parameters(optimizer: Optimizer) -> Iterable[nn.Parameter]:
-    """All parameters that the optimiser moves."""
+    """Yield all parameters that the optimiser updates."""
     for group in optimizer.param_groups:
         yield from group["params"]
 

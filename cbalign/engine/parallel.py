@@ -1,9 +1,9 @@
-"""One optimiser step over several processes: a task's `step` as the forward pass that DDP or FSDP2 wraps."""
+"""One optimiser step over several processes: a learner's `step` as the forward pass that DDP or FSDP2 wraps."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Generic, Literal
 
@@ -13,46 +13,48 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cbalign.engine.distribution import World
 from cbalign.engine.sharding import Sharded
-from cbalign.engine.task import BatchT, ParameterGroup, Progress, StepOutput, Task
+from cbalign.engine.task import BatchT, Learner, Progress, StepOutput
 
 Numbers = tuple[Tensor, Mapping[str, Tensor], Mapping[str, Tensor]]
 
 
-class _TaskStep(nn.Module, Generic[BatchT]):
-    """`task.step` as a module whose parameters are the task's model.
+Evaluate = Callable[[Progress], Mapping[str, float]]
+
+
+class _LearnerStep(nn.Module, Generic[BatchT]):
+    """`learner.step` as a module whose parameters are those of the learner's model.
 
     A step may call parts of the model many times and in any order; DDP and FSDP2 only have to see one forward pass
     that ends in the losses, in containers that they can look into.
     """
 
-    def __init__(self, task: Task[BatchT]) -> None:
+    def __init__(self, learner: Learner[BatchT]) -> None:
         super().__init__()
-        self.model = task.model
-        self._step = task.step
-        self._evaluate = task.evaluate
+        self.model = learner.model
+        self._step = learner.step
 
     def forward(self, batch: BatchT, progress: Progress) -> Numbers:
         output = self._step(batch, progress)
         return output.loss, dict(output.terms), dict(output.metrics)
 
-    def evaluate(self, progress: Progress) -> Mapping[str, float]:
-        return self._evaluate(progress)
+    def evaluate(self, evaluate: Evaluate, progress: Progress) -> Mapping[str, float]:
+        return evaluate(progress)
 
 
 class StepModule(Generic[BatchT]):
-    """Calls `task.step` so that backward averages gradients over the processes.
+    """Calls `learner.step` so that backward averages gradients over the processes.
 
-    `groups` are what the optimiser is to move: with FSDP2 the model's parameters are replaced by sharded ones.
+    `groups` are the optimiser's: FSDP2 replaces the parameters of the model by sharded ones.
     """
 
     def __init__(
         self,
-        task: Task[BatchT],
+        learner: Learner[BatchT],
         world: World,
-        groups: Sequence[ParameterGroup],
         parallel: Literal["ddp", "fsdp2"] = "ddp",
     ) -> None:
-        self._plain = _TaskStep(task)
+        groups = learner.parameter_groups()
+        self._plain = _LearnerStep(learner)
         self._parallel: DistributedDataParallel | None = None
         self._sharded: Sharded | None = None
         self.groups = groups
@@ -73,19 +75,19 @@ class StepModule(Generic[BatchT]):
             )
 
     def __call__(self, batch: BatchT, progress: Progress) -> StepOutput:
-        """The losses of one micro-batch."""
+        """Compute the losses of one micro-batch."""
         return StepOutput(*(self._parallel or self._plain)(batch, progress))
 
-    def evaluate(self, progress: Progress) -> Mapping[str, float]:
-        """`task.evaluate`, in which no process waits for another one's forward pass."""
+    def evaluate(self, evaluate: Evaluate, progress: Progress) -> Mapping[str, float]:
+        """Call `evaluate` so that its forward passes do not wait for other processes."""
         if self._sharded is None:
-            return self._plain.evaluate(progress)
+            return self._plain.evaluate(evaluate, progress)
         with self._sharded.whole():
-            return self._plain.evaluate(progress)
+            return self._plain.evaluate(evaluate, progress)
 
     @contextmanager
     def without_synchronisation(self) -> Iterator[None]:
-        """Gradients of the passes inside may stay on their process until the next pass outside."""
+        """Keep gradients of the passes inside on their process until the next pass outside."""
         if self._parallel is None:
             yield
             return
@@ -93,6 +95,6 @@ class StepModule(Generic[BatchT]):
             yield
 
     def complete_gradients(self) -> None:
-        """After the last backward pass of a step: gradients are those of the global batch."""
+        """Turn gradients into those of the global batch, after the last backward pass of a step."""
         if self._sharded is not None:
             self._sharded.average_scalars()

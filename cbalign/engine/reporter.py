@@ -1,4 +1,4 @@
-"""What a person sees of a training: a progress bar on a terminal, one line per log point elsewhere."""
+"""Progress of a training for people: a progress bar on a terminal, one line per log point elsewhere."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from cbalign.engine.tracker import Record
 
 
 class Reporter(Protocol):
-    """Where a training's progress is shown."""
+    """Displays the progress of a training."""
 
     def start(self, total_steps: int, done: int) -> None:
-        """A training of `total_steps` begins, or goes on after `done` of them."""
+        """Handle the start of a training of `total_steps`, or its resumption after `done` of them."""
 
     def advance(self, done: int) -> None:
-        """`done` steps are complete."""
+        """Handle the completion of a step; `done` steps are complete."""
 
     def record(self, record: Record) -> None:
-        """A log line or an evaluation was written."""
+        """Show a log line or an evaluation."""
 
     def note(self, text: str) -> None:
-        """Something worth a line happened."""
+        """Show a message."""
 
     def stop(self) -> None:
-        """The training ended, in whatever way."""
+        """Handle the end of the training, successful or not."""
 
 
 class Silent:
-    """Shows nothing: for the processes other than the first, and for callers that want none."""
+    """A reporter that shows nothing: for all processes but the first, and for callers that want none."""
 
     def start(self, total_steps: int, done: int) -> None:
-        """Nothing."""
+        """Ignore the start."""
 
     def advance(self, done: int) -> None:
-        """Nothing."""
+        """Ignore the step."""
 
     def record(self, record: Record) -> None:
-        """Nothing."""
+        """Ignore the record."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Ignore the message."""
 
     def stop(self) -> None:
-        """Nothing."""
+        """Ignore the end."""
 
 
 class _Clock:
@@ -77,7 +77,7 @@ class Lines:
         self._clock = _Clock(total_steps, done)
 
     def advance(self, done: int) -> None:
-        """Nothing: only log points are printed."""
+        """Ignore the step: only log points are printed."""
 
     def record(self, record: Record) -> None:
         """Print the line."""
@@ -92,14 +92,14 @@ class Lines:
         self._print(text)
 
     def stop(self) -> None:
-        """Nothing."""
+        """Leave the printed lines as they are."""
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Bar(Lines):
-    """A progress bar with the time left; evaluations and notes scroll by above it."""
+    """A progress bar with the remaining time; evaluations and notes are printed above it."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -126,19 +126,19 @@ class Bar(Lines):
         self._progress.update(self._bar, completed=done, left=self._clock.left(done))
 
     def record(self, record: Record) -> None:
-        """Log points change the text beside the bar, evaluations are printed above it."""
+        """Show a log point next to the bar, an evaluation above it."""
         if record.kind == "train":
             self._progress.update(self._bar, summary=_summary(record, terms=False))
         else:
             super().record(record)
 
     def stop(self) -> None:
-        """Leave the bar as it is and give the terminal back."""
+        """Release the terminal and leave the bar as it is."""
         self._progress.stop()
 
 
 def console_reporter(console: Console, *, interactive: bool) -> Reporter:
-    """A bar where someone watches, plain lines elsewhere."""
+    """Return a progress bar for an interactive terminal, a line printer otherwise."""
     return Bar(console) if interactive else Lines(console)
 
 

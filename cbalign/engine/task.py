@@ -1,14 +1,14 @@
-"""What the engine knows of a task: a model, a stream of batches, a loss for one batch, and an evaluation.
+"""The engine's interfaces: `Learner` (a model and its step) and `Training` (a learner with data and evaluation).
 
 The order of calls in one optimiser step, on every rank:
 
-    task.before_step(progress)                      # teacher EMA
-    for each micro-batch: task.step(batch, p)       # p.micro_step = 0 … p.micro_steps - 1; autocast is on
+    learner.before_step(progress)                   # teacher EMA
+    for each micro-batch: learner.step(batch, p)    # p.micro_step = 0 … p.micro_steps - 1; autocast is on
     backward of each loss, finite check, clipping, optimiser step
-    task.after_step(progress)                       # clamp temperature, renormalise prototypes
+    learner.after_step(progress)                    # clamp temperature, renormalise prototypes
 
-Everything that must survive a restart is in `task.model.state_dict()`: student, teacher, queues and pointers. Random
-numbers need no saving: torch's generators are seeded anew from (seed, step, rank) before `before_step`.
+Everything that must survive a restart is in `learner.model.state_dict()`: student, teacher, queues and pointers. The
+state of random generators is not saved: torch's are seeded from (seed, step, rank) before `before_step`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is: what losses, ramps and schedules may depend on.
+    """The position in a training that losses, ramps and schedules may depend on.
 
     `step` counts optimiser steps completed before this one: 0 in the first step.
     """
@@ -34,15 +34,15 @@ class Progress:
     steps_per_epoch: int  # optimiser steps in one pass over the training data
     micro_step: int = 0  # which of the micro-batches of this optimiser step
     micro_steps: int = 1  # micro-batches that are accumulated into one optimiser step
-    logged: bool = True  # whether this step's metrics are written: costly ones may be left out otherwise
+    logged: bool = True  # whether this step's metrics are written; expensive ones may be skipped otherwise
 
     @property
     def epoch(self) -> float:
-        """Epochs completed, with the fraction of the current one."""
+        """Completed epochs, including the fraction of the current one."""
         return self.step / self.steps_per_epoch
 
     def ramp(self, epochs: float) -> float:
-        """From 0 to 1 in a straight line over the first `epochs`, and 1 from then on."""
+        """Rise linearly from 0 to 1 over the first `epochs`, then stay at 1."""
         return 1.0 if epochs == 0 else min(1.0, self.epoch / epochs)
 
     @property
@@ -62,7 +62,7 @@ class StepOutput:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that the optimiser treats alike."""
+    """Parameters with the same optimiser settings."""
 
     parameters: Sequence[nn.Parameter]
     weight_decay: float
@@ -70,67 +70,76 @@ class ParameterGroup:
 
 
 class AnyBatch(Protocol):
-    """What the engine asks of a batch."""
+    """The interface of a batch that the engine uses."""
 
     @property
     def indices(self) -> Tensor:
-        """Positions (B,) of the samples in their source, for messages."""
+        """Return the positions (B,) of the samples in their source, for messages."""
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on `device`."""
+        """Return the same batch on `device`."""
 
 
 BatchT = TypeVar("BatchT", bound=AnyBatch)
+BatchT_contra = TypeVar("BatchT_contra", bound=AnyBatch, contravariant=True)
 
 
-class Task(Protocol[BatchT]):
-    """Something that `fit` can train."""
+class Learner(Protocol[BatchT_contra]):
+    """A model and how one step trains it."""
 
     @property
     def model(self) -> nn.Module:
-        """All that a checkpoint stores, as parameters and buffers. Its submodules are trained by `step`."""
+        """The module whose parameters and buffers a checkpoint stores. `step` trains its submodules."""
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """Return the trainable parameters with their weight decay and learning-rate factors."""
+
+    def before_step(self, progress: Progress) -> None:
+        """Run once per optimiser step, before its first forward pass: the teacher follows the student."""
+
+    def step(self, batch: BatchT_contra, progress: Progress) -> StepOutput:
+        """Compute the losses of one micro-batch, on the model's device, under the engine's autocast."""
+
+    def after_step(self, progress: Progress) -> None:
+        """Run once per optimiser step, after the update: clamp the temperature, renormalise the prototypes."""
+
+
+class Training(Protocol[BatchT]):
+    """Everything that `fit` needs: a learner, its batches and its evaluation."""
+
+    @property
+    def learner(self) -> Learner[BatchT]:
+        """The learner that is trained."""
 
     @property
     def batches_per_epoch(self) -> int:
         """Micro-batches per rank in one epoch of `batches`."""
 
     def batches(self, start: int) -> Iterator[BatchT]:
-        """This rank's endless stream of micro-batches on the CPU, from micro-batch `start` on.
+        """Yield this rank's endless stream of micro-batches on the CPU, from micro-batch `start` on.
 
         Micro-batch `n` belongs to epoch `n // batches_per_epoch`, whatever `start` is.
         """
 
-    def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
-        """The trainable parameters: `weight_decay` for matrices, none for vectors, scalars and prototypes."""
-
-    def before_step(self, progress: Progress) -> None:
-        """Once per optimiser step, before its first forward pass: the teacher follows the student."""
-
-    def step(self, batch: BatchT, progress: Progress) -> StepOutput:
-        """Forward pass and losses of one micro-batch, on the model's device, under the engine's autocast."""
-
-    def after_step(self, progress: Progress) -> None:
-        """Once per optimiser step, after the update: clamp the temperature, renormalise the prototypes."""
-
     def evaluate(self, progress: Progress) -> Mapping[str, float]:
-        """Metrics by name on the splits that the spec asks for; called on every rank, without autocast.
+        """Compute metrics by name on the splits that the spec lists; called on every rank, without autocast.
 
-        The engine puts the model into evaluation mode before and training mode after.
+        The engine puts the model into evaluation mode before and into training mode after.
         """
 
     def describe(self) -> Mapping[str, object]:
-        """JSON-ready facts for the run's manifest: parameter counts, fingerprints of the data sources."""
+        """Return JSON-ready metadata for the run's manifest: parameter counts, fingerprints of the data."""
 
     def save_assets(self, folder: Path) -> None:
-        """Write the files beside the weights that using the model needs (the tokenizer) into an existing folder."""
+        """Write the files that using the model needs besides its weights (the tokenizer) into an existing folder."""
 
 
 def no_decay_for_vectors(
     parameters: Iterable[nn.Parameter], weight_decay: float, lr_scale: float = 1.0
 ) -> list[ParameterGroup]:
-    """The usual two groups: decay for matrices and larger, none for vectors and scalars (biases, norms, temperature).
+    """Split parameters into two groups: decay for matrices and larger, none for vectors and scalars.
 
-    A parameter whose attribute `no_weight_decay` is true has none either. Frozen parameters are left out.
+    Parameters whose attribute `no_weight_decay` is true are not decayed either. Frozen parameters are left out.
     """
     trainable = [p for p in parameters if p.requires_grad]
     decayed = [p for p in trainable if p.ndim >= 2 and not getattr(p, "no_weight_decay", False)]

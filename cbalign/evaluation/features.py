@@ -14,7 +14,7 @@ from cbalign.data.progress import ProgressCallback
 from cbalign.data.source import Gallery, Source
 from cbalign.encoders import Encoder, FloatArray, IntArray, PixelArray, TextFeatures
 from cbalign.errors import DataError, DivergenceError
-from cbalign.evaluation.peers import ALONE, Peers, each_once
+from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup, each_once
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def encode_gallery(
     corrupt_limit: float,
     keep_text_tokens: bool,
     report: ProgressCallback,
-    peers: Peers = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> EncodedGallery:
     """Encode every readable image of a gallery and the texts that belong to them.
 
@@ -54,7 +54,7 @@ def encode_gallery(
         corrupt_limit: share of the pairs whose images may be unreadable; they are skipped.
         keep_text_tokens: whether the texts' tokens are kept for the matcher.
         report: progress callback.
-        peers: the processes that share the work.
+        process_group: the processes that share the work.
 
     Raises:
         DataError: too many images are unreadable.
@@ -69,15 +69,15 @@ def encode_gallery(
         report("images", stop, total)
         return encoder.embed_images(np.stack(pixels)) if pixels else None
 
-    vectors = each_once(encode, range(0, total, batch_size), peers)
+    vectors = each_once(encode, range(0, total, batch_size), process_group)
     skipped = UnreadableItems(source, corrupt_limit)
-    for each in peers.collect(unreadable.found):
+    for each in process_group.collect(unreadable.found):
         skipped.merge(each)
-    if peers.rank == 0:
+    if process_group.rank == 0:
         skipped.log()
     readable = _without(gallery, skipped.found)
     images = _finite("image", np.concatenate([each for each in vectors if each is not None]))
-    texts, tokens = _encode_texts(encoder, readable.captions, batch_size, keep_text_tokens, report, peers)
+    texts, tokens = _encode_texts(encoder, readable.captions, batch_size, keep_text_tokens, report, process_group)
     return EncodedGallery(readable, images, texts, tokens, len(skipped.found))
 
 
@@ -121,7 +121,7 @@ def _encode_texts(
     batch_size: int,
     keep_tokens: bool,
     report: ProgressCallback,
-    peers: Peers,
+    process_group: ProcessGroup,
 ) -> tuple[FloatArray, TextFeatures | None]:
     def batch(start: int) -> tuple[str, ...]:
         texts = captions[start : start + batch_size]
@@ -134,7 +134,7 @@ def _encode_texts(
         kept = [encoder.encode_texts(batch(start)) for start in starts]
         embedding = _finite("text", np.concatenate([features.embedding for features in kept]))
         return embedding, _stack(kept, embedding)
-    vectors = each_once(lambda start: encoder.embed_texts(batch(start)), starts, peers)
+    vectors = each_once(lambda start: encoder.embed_texts(batch(start)), starts, process_group)
     return _finite("text", np.concatenate(vectors)), None
 
 

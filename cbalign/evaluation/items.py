@@ -15,7 +15,7 @@ from cbalign.data.progress import ProgressCallback
 from cbalign.data.source import Source
 from cbalign.encoders import PixelArray
 from cbalign.errors import DataError
-from cbalign.evaluation.peers import Peers, each_once
+from cbalign.evaluation.process_group import ProcessGroup, each_once
 
 ItemT = TypeVar("ItemT", bound=Item)
 R = TypeVar("R")
@@ -38,7 +38,7 @@ def measure_items(
     batch_size: int,
     corrupt_limit: float,
     report: ProgressCallback,
-    peers: Peers,
+    process_group: ProcessGroup,
 ) -> Measured[R]:
     """Let a model judge every item whose images can be read.
 
@@ -51,7 +51,7 @@ def measure_items(
         batch_size: items per call.
         corrupt_limit: share of the items that may have unreadable images; they are skipped.
         report: progress callback.
-        peers: the processes that share the work.
+        process_group: the processes that share the work.
 
     Raises:
         DataError: too many images are unreadable.
@@ -71,11 +71,11 @@ def measure_items(
         report("items", stop, len(source))
         return positions, list(found)
 
-    shares = each_once(each, range(0, len(source), batch_size), peers)
+    shares = each_once(each, range(0, len(source), batch_size), process_group)
     skipped = UnreadableItems(source, corrupt_limit)
-    for one in peers.collect(unreadable.found):
+    for one in process_group.collect(unreadable.found):
         skipped.merge(one)
-    if peers.rank == 0:
+    if process_group.rank == 0:
         skipped.log()
     positions = tuple(position for share, _ in shares for position in share)
     return Measured(positions, tuple(one for _, share in shares for one in share), skipped.count)

@@ -1,6 +1,6 @@
-"""Published figures, to stand beside what was measured, with every way in which the protocols differ.
+"""Published figures to compare results with, and every difference between the protocols.
 
-Only figures that were read where they are printed; those that are told from memory are left out.
+Only figures that were read in the publication itself are listed.
 """
 
 from __future__ import annotations
@@ -8,24 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cbalign.evaluation.result import Result, RetrievalResult
-from cbalign.evaluation.scored import ScoredResult
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a published number was measured."""
-
-    data_set: str  # a name of `cbalign.data.datasets`
-    split: str  # by our names: `validation`, `test`
-    title: str  # by theirs: `NLVR2 dev`
-    name: str  # `rerank`, `accuracy`
-    sizes: Mapping[str, int]  # numbers of images, texts or items
-    image_size: int | None = 384  # of fine-tuning (ALBEF, configs); None where nobody says
-    top_k: int | None = None
-    zero_shot: bool = False
-    untuned: bool = False  # measured with the pretrained model, not with one that was fine-tuned for retrieval
-    secret: bool = False  # measured by a server, on items whose answers nobody has
+from cbalign.evaluation.base import PublishedProtocol, Result
 
 
 @dataclass(frozen=True)
@@ -34,13 +17,13 @@ class Figures:
 
     method: str
     source: str
-    protocol: Protocol
+    protocol: PublishedProtocol
     values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A published number beside one that was measured."""
+    """A published number and the measured one."""
 
     figure: str  # `CODIS, NLVR2 dev, accuracy`
     published: float
@@ -62,7 +45,7 @@ PUBLISHED = (
         "CODIS",
         _CODIS,
         # Of a model that was fine-tuned on COCO, as the field has it.
-        Protocol(
+        PublishedProtocol(
             "flickr30k", "test", "Flickr30k 1K zero-shot", "rerank", {"images": 1000, "texts": 5000}, 384, 128, True
         ),
         {_TEXT: 91.7, _IMAGE: 79.7},
@@ -71,44 +54,53 @@ PUBLISHED = (
         "CODIS",
         _CODIS,
         # Called zero-shot, though pretraining saw COCO's training images.
-        Protocol(
+        PublishedProtocol(
             "coco", "test", "COCO 5K zero-shot", "rerank", {"images": 5000, "texts": 25010}, None, 256, untuned=True
         ),
         {_TEXT: 71.5, _IMAGE: 53.9},
     ),
     Figures(
-        "CODIS", _CODIS, Protocol("nlvr2", "validation", "NLVR2 dev", "accuracy", {"items": 6982}), {"accuracy": 80.50}
-    ),
-    Figures(
-        "CODIS", _CODIS, Protocol("nlvr2", "test", "NLVR2 test-P", "accuracy", {"items": 6967}), {"accuracy": 80.84}
+        "CODIS",
+        _CODIS,
+        PublishedProtocol("nlvr2", "validation", "NLVR2 dev", "accuracy", {"items": 6982}),
+        {"accuracy": 80.50},
     ),
     Figures(
         "CODIS",
         _CODIS,
-        Protocol("flickr30k", "validation", "SNLI-VE val", "accuracy", {"items": 17858}),
+        PublishedProtocol("nlvr2", "test", "NLVR2 test-P", "accuracy", {"items": 6967}),
+        {"accuracy": 80.84},
+    ),
+    Figures(
+        "CODIS",
+        _CODIS,
+        PublishedProtocol("flickr30k", "validation", "SNLI-VE val", "accuracy", {"items": 17858}),
         {"accuracy": 80.5},
     ),
     Figures(
         "CODIS",
         _CODIS,
         # A list of VQA v2's questions is of COCO, as its images are; only questions are ranked answers to.
-        Protocol("coco", "validation", "VQA v2 test-dev", "rank", {}, 384, 128, secret=True),
+        PublishedProtocol("coco", "validation", "VQA v2 test-dev", "rank", {}, 384, 128, secret=True),
         {"accuracy": 73.15},
     ),
     Figures(
-        "CODIS", _CODIS, Protocol("flickr30k", "test", "SNLI-VE test", "accuracy", {"items": 17901}), {"accuracy": 80.4}
+        "CODIS",
+        _CODIS,
+        PublishedProtocol("flickr30k", "test", "SNLI-VE test", "accuracy", {"items": 17901}),
+        {"accuracy": 80.4},
     ),
 )
 
 
-def beside(result: Result, split: str, data_sets: Sequence[str], task: str) -> tuple[Beside, ...]:
-    """The published figures of the same protocol on the same data set and split, or of the nearest one.
+def beside(result: Result, split: str, data_sets: Sequence[str], *, fine_tuned: bool) -> tuple[Beside, ...]:
+    """Find the published figures of the same protocol on the same data set and split, or of the nearest one.
 
     Args:
         result: what was measured.
         split: `validation` or `test` of the spec.
         data_sets: names of the data sets that were measured on.
-        task: kind of the task that the model learned.
+        fine_tuned: whether the model was fine-tuned, rather than only pretrained.
     """
     return tuple(
         each
@@ -116,37 +108,25 @@ def beside(result: Result, split: str, data_sets: Sequence[str], task: str) -> t
         if tuple(data_sets) == (figures.protocol.data_set,)
         and split == figures.protocol.split
         and result.protocol == figures.protocol.name
-        for each in _beside(result, figures, task)
+        for each in _beside(result, figures, fine_tuned)
     )
 
 
-def _beside(result: Result, figures: Figures, task: str) -> Iterator[Beside]:
+def _beside(result: Result, figures: Figures, fine_tuned: bool) -> Iterator[Beside]:
     measured = result.flat()
-    differs = tuple(_differences(result, figures.protocol, task))
+    differs = tuple(_differences(result, figures.protocol, fine_tuned))
     for name, value in figures.values.items():
         if name in measured:
             title = f"{figures.method}, {figures.protocol.title}, {_TITLES.get(name, name)}"
             yield Beside(title, value, measured[name], figures.source, differs)
 
 
-def _differences(result: Result, protocol: Protocol, task: str) -> Iterator[str]:
+def _differences(result: Result, protocol: PublishedProtocol, fine_tuned: bool) -> Iterator[str]:
     for name, count in protocol.sizes.items():
         if getattr(result, name) != count:
             yield f"{getattr(result, name):,} {name}, published {count:,}"
     if protocol.image_size is not None and result.image_size != protocol.image_size:
         yield f"{result.image_size} px, published {protocol.image_size}"
-    if protocol.untuned and task != "pretrain":
+    if protocol.untuned and fine_tuned:
         yield "fine-tuned for retrieval, published not"
-    if isinstance(result, RetrievalResult):
-        if result.top_k != protocol.top_k:
-            yield f"top {result.top_k}, published {protocol.top_k}"
-        if result.zero_shot != protocol.zero_shot:
-            mine, theirs = ("zero-shot" if each else "not zero-shot" for each in (result.zero_shot, protocol.zero_shot))
-            yield f"{mine}, published {theirs}"
-    elif isinstance(result, ScoredResult):
-        if protocol.secret:
-            yield "other items, published those of a server that keeps the answers"
-        if protocol.top_k is not None and result.setting != f"top {protocol.top_k}":
-            yield f"{result.setting}, published top {protocol.top_k}"
-        if result.skipped:
-            yield f"{result.skipped:,} items left out"
+    yield from result.differences(protocol)

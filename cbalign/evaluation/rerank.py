@@ -12,7 +12,7 @@ from cbalign.data.source import Source
 from cbalign.encoders import Encoder, FloatArray, IntArray, TextFeatures
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.features import EncodedGallery, load_images
-from cbalign.evaluation.peers import ALONE, Peers, each_once
+from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup, each_once
 
 
 class PairScores:
@@ -37,7 +37,7 @@ def score_pairs(
     *,
     batch_size: int,
     report: ProgressCallback,
-    peers: Peers = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> PairScores:
     """Score the union of both directions' candidates.
 
@@ -53,7 +53,7 @@ def score_pairs(
         images_of_texts: (T, k) candidates of each text.
         batch_size: pairs, and images, per forward pass.
         report: progress callback.
-        peers: the processes that share the work.
+        process_group: the processes that share the work.
 
     Raises:
         DivergenceError: a score is not a number.
@@ -80,7 +80,7 @@ def score_pairs(
         report("pairs", int(stop), len(keys))
         return scores
 
-    scores = np.concatenate(each_once(match, range(0, images, batch_size), peers))
+    scores = np.concatenate(each_once(match, range(0, images, batch_size), process_group))
     if not np.isfinite(scores).all():
         raise DivergenceError(
             f"{int((~np.isfinite(scores)).sum()):,} of {len(scores):,} match scores are not numbers",

@@ -1,29 +1,36 @@
-"""What an evaluation says: numbers that carry their protocol, and the document they are kept in."""
+"""Results of retrieval, and the document that results are stored in."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from cbalign.errors import DataError
+from cbalign.evaluation.base import PublishedProtocol, Result
 from cbalign.evaluation.codes import CodebookUse
-from cbalign.evaluation.metrics import Direction, Interval, RetrievalMetrics
+from cbalign.evaluation.metrics import CONFIDENCE, Direction, Interval, RetrievalMetrics, paired_difference
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.runtime.document import json_line
+from cbalign.runtime.table import Block, Table
+
+__all__ = ["Evaluation", "Result", "RetrievalResult", "file_name", "largest_difference", "surest_loss"]
 
 SCHEMA_VERSION = 1
+_DIRECTIONS = {"image_to_text": "image → text", "text_to_image": "text → image"}
+_COMPARED = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean rank"}
+_HEADER = ("protocol", "direction", "R@1", "R@5", "R@10", "mean rank", "median rank")
 
 
 @dataclass(frozen=True)
-class RetrievalResult:
-    """Retrieval both ways by one protocol on one gallery.
+class RetrievalResult(Result):
+    """Retrieval in both directions by one protocol on one gallery.
 
     `top_k` is set for `rerank`, `codebook` for `code`. `gallery` is a fingerprint of the images' names and captions:
-    ranks of two results can be compared query by query where it is equal.
+    ranks of two results can be compared query by query if it is equal.
     """
 
     protocol: str
@@ -45,17 +52,22 @@ class RetrievalResult:
         """The protocol with its parameter: `rerank top 32`."""
         return self.protocol if self.top_k is None else f"{self.protocol} top {self.top_k}"
 
+    @property
+    def unreadable(self) -> int:
+        """Number of unreadable images."""
+        return self.skipped_images
+
     def describe(self) -> str:
-        """The whole protocol: `rerank top 32 of 391 images × 391 texts, 64 px`."""
+        """Return the whole protocol: `rerank top 32 of 391 images × 391 texts, 64 px`."""
         kind = "zero-shot " if self.zero_shot else ""
         sizes = f"{self.images:,} images × {self.texts:,} texts, {self.image_size} px"
         return f"{kind}{self.protocol_name} of {sizes}"
 
     def flat(self) -> dict[str, float]:
-        """Numbers by name, such as `dual/image_to_text/r1` and `code/codebook/perplexity_images`."""
+        """Return the numbers by name, such as `dual/image_to_text/r1` and `code/codebook/perplexity_images`."""
         named = {
             f"{self.protocol}/{direction}/{name}": value
-            for direction in ("image_to_text", "text_to_image")
+            for direction in _DIRECTIONS
             for name, value in asdict(getattr(self, direction).metrics).items()
         }
         if self.codebook is not None:
@@ -63,24 +75,24 @@ class RetrievalResult:
         return named
 
     def headlines(self) -> dict[str, float]:
-        """The numbers to show where there is room for few: both R@1."""
+        """Return R@1 in both directions."""
         return {name: value for name, value in self.flat().items() if name.endswith("/r1")}
 
     def to_json(self) -> dict[str, object]:
-        """As JSON values, the rank of every query included."""
+        """Return JSON values, with the rank of every query."""
         values: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self)}
         values["describe"] = self.describe()
-        for direction in ("image_to_text", "text_to_image"):
+        for direction in _DIRECTIONS:
             values[direction] = _direction_to_json(getattr(self, direction))
         values["codebook"] = None if self.codebook is None else asdict(self.codebook)
         return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RetrievalResult:
-        """Read what `to_json` gave.
+        """Read the values that `to_json` returns.
 
         Raises:
-            DataError: it is something else.
+            DataError: they are malformed.
         """
         try:
             known = {f.name: values[f.name] for f in fields(cls) if f.name != "zero_shot"}
@@ -93,18 +105,90 @@ class RetrievalResult:
             raise DataError(f"not a retrieval result ({error!r})") from error
 
     def renamed(self, split: str) -> RetrievalResult:
-        """The same result under another name of the split."""
+        """Return the same result under another name of the split."""
         return replace(self, split=split)
 
+    def titles(self) -> Mapping[str, str]:
+        """Return the recalls and mean ranks of both directions, then all else, such as the codebook's use."""
+        ranked = {
+            f"{self.protocol}/{direction}/{name}": f"{words} {title}"
+            for direction, words in _DIRECTIONS.items()
+            for name, title in _COMPARED.items()
+        }
+        return ranked | {name: name for name in self.flat() if not any(each in name for each in _DIRECTIONS)}
 
-Result: TypeAlias = RetrievalResult | ScoredResult
-"""What an evaluation of either kind says. Both have `split`, `source`, `gallery`, `protocol_name`, `describe`, `flat`,
-`to_json` and `renamed`."""
+    def paired_intervals(self, other: Result, resamples: int) -> Mapping[str, tuple[float, float]]:
+        """Return the intervals of recalls and ranks, over queries drawn with replacement."""
+        if not isinstance(other, type(self)) or self.gallery != other.gallery:
+            return {}
+        found: dict[str, tuple[float, float]] = {}
+        for direction in _DIRECTIONS:
+            mine, theirs = getattr(self, direction).ranks, getattr(other, direction).ranks
+            if len(mine) == len(theirs):
+                interval = paired_difference(mine, theirs, resamples)
+                for name, low in asdict(interval.low).items():
+                    found[f"{self.protocol}/{direction}/{name}"] = (low, getattr(interval.high, name))
+        return found
+
+    def differences(self, published: PublishedProtocol) -> Iterator[str]:
+        """Compare candidates and zero-shot."""
+        if self.top_k != published.top_k:
+            yield f"top {self.top_k}, published {published.top_k}"
+        if self.zero_shot != published.zero_shot:
+            mine, theirs = ("zero-shot" if each else "not zero-shot" for each in (self.zero_shot, published.zero_shot))
+            yield f"{mine}, published {theirs}"
+
+    @classmethod
+    def blocks(cls, results: Sequence[RetrievalResult]) -> list[Block]:
+        """Lay out all results in one table below their captions."""
+        several = len({result.split for result in results}) > 1
+        rows = [row for result in results for row in result._rows(several)]
+        notes = [result._codebook_note() for result in results if result.codebook is not None]
+        captions = dict.fromkeys(result._caption() for result in results)
+        return [*captions, Table.of(_HEADER, rows, right=range(2, len(_HEADER)), notes=notes, ruled=True)]
+
+    def _caption(self) -> str:
+        line = (
+            f"{self.split} ({self.source}): {self.images:,} images × {self.texts:,} texts, {self.image_size} px; "
+            "R@K in per cent: a correct match among the first K, ties count against the model"
+        )
+        if self.zero_shot:
+            line += "; zero-shot: not trained on this data set"
+        if self.image_to_text.interval is not None:
+            line += f"; [{CONFIDENCE} % interval over queries]"
+        if self.skipped_images:
+            line += f"; {self.skipped_images:,} unreadable images skipped"
+        return line
+
+    def _rows(self, name_split: bool) -> Iterator[tuple[str, ...]]:
+        name = f"{self.split}: {self.protocol_name}" if name_split else self.protocol_name
+        for direction, words in _DIRECTIONS.items():
+            yield (name, words, *_cells(getattr(self, direction)))
+
+    def _codebook_note(self) -> str:
+        use = self.codebook
+        assert use is not None
+        return (
+            f"codebook on {self.split}: {use.used} of {use.size} codes used (images {use.used_by_images}, texts "
+            f"{use.used_by_texts}), perplexity {use.perplexity_images:.1f} and {use.perplexity_texts:.1f}, "
+            f"{use.agreement:.1f} % of texts have their image's code"
+        )
+
+
+def _cells(direction: Direction) -> tuple[str, ...]:
+    m, interval = direction.metrics, direction.interval
+    recalls = []
+    for name in ("r1", "r5", "r10"):
+        text = f"{getattr(m, name):.1f}"
+        if interval is not None:
+            text += f" [{getattr(interval.low, name):.1f}, {getattr(interval.high, name):.1f}]"
+        recalls.append(text)
+    return (*recalls, f"{m.mean_rank:.1f}", f"{m.median_rank:g}")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results of one model: `subject` names it (a run or bundle), `step` the checkpoint, `backend` what ran it."""
+    """Results of one model: `subject` is its run or bundle, `step` the checkpoint, `backend` the runtime and device."""
 
     subject: str
     step: int | None
@@ -114,21 +198,21 @@ class Evaluation:
     created: str  # UTC, ISO 8601
 
     def to_data(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return JSON values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**values, "results": [result.to_json() for result in self.results]}
 
     def to_json(self) -> str:
-        """One JSON document."""
+        """Return one JSON document."""
         values = {"schema_version": SCHEMA_VERSION, **self.to_data()}
         return json_line(values)
 
     @classmethod
     def from_json(cls, text: str, *, name: str = "evaluation") -> Evaluation:
-        """Read what `to_json` wrote.
+        """Read a document that `to_json` wrote.
 
         Raises:
-            DataError: it is something else, or of a newer format.
+            DataError: the document is malformed or of a newer format.
         """
         try:
             values = json.loads(text)
@@ -142,13 +226,13 @@ class Evaluation:
 
 
 def file_name(result: Result, step: int | None) -> str:
-    """Where a result of a run goes: `test-rerank32-step1200.json`; another k or checkpoint overwrites nothing."""
+    """Return the file name of a result of a run, such as `test-rerank32-step1200.json`."""
     protocol = result.protocol_name.replace(" top ", "")
     return f"{result.split}-{protocol}" + ("" if step is None else f"-step{step}") + ".json"
 
 
 def largest_difference(a: Sequence[RetrievalResult], b: Sequence[RetrievalResult]) -> tuple[str, float]:
-    """The recall in which two evaluations by the same protocols differ most, in points."""
+    """Find the recall in which two evaluations by the same protocols differ most, in points."""
     worst, gap = "no recall", 0.0
     for one, other in zip(a, b, strict=True):
         mine, theirs = one.flat(), other.flat()
@@ -159,14 +243,14 @@ def largest_difference(a: Sequence[RetrievalResult], b: Sequence[RetrievalResult
 
 
 def surest_loss(before: Sequence[RetrievalResult], after: Sequence[RetrievalResult]) -> tuple[str, float]:
-    """The recall that most surely fell between two evaluations of the same gallery, and by how many points at least.
+    """Find the recall that most surely fell between two evaluations of the same gallery, and by how much at least.
 
     The loss is counted query by query: of those that cross a rank some fall and some rise, and two standard errors of
     their difference, 2√(fallen + risen), are taken off. 0 where nothing fell beyond that.
     """
     worst, loss = "no recall", 0.0
     for one, other in zip(before, after, strict=True):
-        for direction in ("image_to_text", "text_to_image"):
+        for direction in _DIRECTIONS:
             old, new = getattr(one, direction).ranks, getattr(other, direction).ranks
             for k in (1, 5, 10):
                 fallen, risen = int(((old <= k) & (new > k)).sum()), int(((old > k) & (new <= k)).sum())
@@ -176,8 +260,12 @@ def surest_loss(before: Sequence[RetrievalResult], after: Sequence[RetrievalResu
     return worst, loss
 
 
+_CLASSES: Mapping[str | None, type[RetrievalResult | ScoredResult]] = {None: RetrievalResult, "scored": ScoredResult}
+"""The classes of results by their `kind` in a document."""
+
+
 def _result_from_json(values: Mapping[str, Any]) -> Result:
-    return (ScoredResult if values.get("kind") == "scored" else RetrievalResult).from_json(values)
+    return _CLASSES[values.get("kind")].from_json(values)
 
 
 def _direction_to_json(direction: Direction) -> dict[str, object]:

@@ -19,12 +19,13 @@ import numpy as np
 from cbalign.data.items import Pair
 from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.data.source import Gallery, Source, gallery
-from cbalign.encoders import Encoder, FloatArray
+from cbalign.encoders import Encoder, FloatArray, require_encoder
 from cbalign.errors import UsageError
+from cbalign.evaluation.base import Result
 from cbalign.evaluation.codes import CodebookUse, assign_all
 from cbalign.evaluation.features import EncodedGallery, encode_gallery
 from cbalign.evaluation.metrics import Direction
-from cbalign.evaluation.peers import ALONE, Peers
+from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.ranking import Ranking, Relevance, rank, rank_candidates
 from cbalign.evaluation.rerank import score_pairs
 from cbalign.evaluation.result import RetrievalResult
@@ -46,6 +47,35 @@ class _BothWays:
         )
 
 
+class RetrievalEvaluator:
+    """Implements `cbalign.evaluation.evaluator.Evaluator` for encoders of images and texts."""
+
+    def __init__(self, section: RetrievalEvaluation) -> None:
+        self._section = section
+
+    def evaluate(
+        self,
+        model: Encoder,
+        source: Source[Pair],
+        *,
+        corrupt_limit: float = 0.0,
+        report: ProgressCallback = no_progress,
+        process_group: ProcessGroup = SINGLE_PROCESS,
+    ) -> tuple[RetrievalResult, ...]:
+        """Measure retrieval; see `evaluate_retrieval`."""
+        return evaluate_retrieval(
+            require_encoder(model),
+            source,
+            self._section,
+            corrupt_limit=corrupt_limit,
+            report=report,
+            process_group=process_group,
+        )
+
+    def predictions_file(self, result: Result) -> None:
+        """Return None: retrieval ranks items and predicts nothing."""
+
+
 def evaluate_retrieval(
     encoder: Encoder,
     source: Source[Pair],
@@ -53,7 +83,7 @@ def evaluate_retrieval(
     *,
     corrupt_limit: float = 0.0,
     report: ProgressCallback = no_progress,
-    peers: Peers = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[RetrievalResult, ...]:
     """Evaluate a model on one source, one result per protocol of the section.
 
@@ -63,7 +93,7 @@ def evaluate_retrieval(
         section: which protocols, how many candidates, how many resamples.
         corrupt_limit: share of the pairs whose images may be unreadable (`data.corrupt_limit`); they are skipped.
         report: progress callback.
-        peers: the processes that share the encoding and matching; all get the results of one.
+        process_group: the processes that share the encoding and matching; all get the results of one.
 
     Raises:
         UsageError: the model lacks the part that a protocol needs.
@@ -80,7 +110,7 @@ def evaluate_retrieval(
         corrupt_limit=corrupt_limit,
         keep_text_tokens=rerank,
         report=report,
-        peers=peers,
+        process_group=process_group,
     )
     k = section.top_k if rerank else 0
     dual = _BothWays.ranked(encoded.images, encoded.texts, encoded.gallery, k)
@@ -90,7 +120,7 @@ def evaluate_retrieval(
         if protocol == "dual":
             found = dual
         elif protocol == "rerank":
-            found = _reranked(encoder, source, encoded, dual, section.batch_size, report, peers)
+            found = _reranked(encoder, source, encoded, dual, section.batch_size, report, process_group)
         else:
             found, use = _by_code(encoder, encoded, section.batch_size)
         results.append(
@@ -120,7 +150,7 @@ def _reranked(
     dual: _BothWays,
     batch_size: int,
     report: ProgressCallback,
-    peers: Peers,
+    process_group: ProcessGroup,
 ) -> _BothWays:
     texts_of_images, images_of_texts = dual.image_to_text.candidates, dual.text_to_image.candidates
     scores = score_pairs(
@@ -131,7 +161,7 @@ def _reranked(
         images_of_texts,
         batch_size=batch_size,
         report=report,
-        peers=peers,
+        process_group=process_group,
     )
     owner = encoded.gallery.caption_image
     image, text = np.arange(len(encoded.images))[:, None], np.arange(len(encoded.texts))[:, None]

@@ -1,8 +1,8 @@
-"""What an evaluation says that gives every item a score: whether a classifier is right, how well an answer is."""
+"""Results of evaluations that score every item: classifiers and answers to questions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -11,36 +11,47 @@ from numpy.typing import NDArray
 
 from cbalign.encoders import IntArray
 from cbalign.errors import DataError
-from cbalign.evaluation.metrics import mean_interval
+from cbalign.evaluation.base import PublishedProtocol, Result
+from cbalign.evaluation.metrics import CONFIDENCE, mean_interval
+from cbalign.runtime.table import Block, Column, Table
 
 ScoreArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often items of class i (rows) were taken for class j (columns)."""
+    """Counts of items of class i (rows) that were predicted as class j (columns)."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
 
     @classmethod
     def of(cls, labels: Sequence[str], targets: IntArray, predicted: IntArray) -> Confusion:
-        """Count classes (Q,) and predictions (Q,)."""
+        """Count the classes (Q,) and predictions (Q,) of items."""
         counts = np.zeros((len(labels), len(labels)), np.int64)
         np.add.at(counts, (targets, predicted), 1)
         return cls(tuple(labels), tuple(tuple(map(int, row)) for row in counts))
 
+    def table(self) -> Table:
+        """Lay out the counts, with the share of correct predictions of each class."""
+        header = ("label \\ prediction", *self.labels, "correct %")
+        rows = []
+        for i, (label, counts) in enumerate(zip(self.labels, self.counts)):
+            share = f"{100 * counts[i] / sum(counts):.1f}" if sum(counts) else "–"
+            rows.append((label, *(f"{count:,}" for count in counts), share))
+        return Table.of(header, rows, right=range(1, len(header)), ruled=True)
+
 
 @dataclass(frozen=True)
-class ScoredResult:
-    """One score for every item, and numbers that follow from them.
+class ScoredResult(Result):
+    """One score for every item, and the numbers that follow from them.
 
-    `gallery` is a fingerprint of the items: scores of two results can be compared item by item where it is equal.
-    `metrics` are in per cent, the first is the headline and the mean of the scores; `interval` is its 95 % interval.
+    `gallery` is a fingerprint of the items: scores of two results can be compared item by item if it is equal.
+    `metrics` are in per cent; the first is the headline, the mean of the scores, and `interval` its 95 % interval.
     """
 
     protocol: str  # `accuracy`, `vqa`
-    setting: str  # what else tells protocols apart: `top 128`; empty where nothing does
+    setting: str  # the protocol's parameter: `top 128`; empty if it has none
     split: str
     source: str
     gallery: str
@@ -48,7 +59,7 @@ class ScoredResult:
     skipped: int  # items with unreadable images, left out
     image_size: int
     ids: tuple[int | str, ...]  # of the items, in order
-    predictions: tuple[str, ...]  # what the model said of each
+    predictions: tuple[str, ...]  # the model's prediction for each
     scores: ScoreArray  # (Q,) in [0, 1]
     metrics: Mapping[str, float]
     interval: tuple[float, float] | None
@@ -60,24 +71,29 @@ class ScoredResult:
         return f"{self.protocol} {self.setting}".rstrip()
 
     @property
+    def unreadable(self) -> int:
+        """Number of items with unreadable images."""
+        return self.skipped
+
+    @property
     def headline(self) -> str | None:
         """The name of the first metric."""
         return next(iter(self.metrics), None)
 
     def describe(self) -> str:
-        """The whole protocol: `accuracy of 6,967 items, 384 px`."""
+        """Return the whole protocol: `accuracy of 6,967 items, 384 px`."""
         return f"{self.protocol_name} of {self.items:,} items, {self.image_size} px"
 
     def flat(self) -> dict[str, float]:
-        """Numbers by name, such as `accuracy`."""
+        """Return the numbers by name, such as `accuracy`."""
         return dict(self.metrics)
 
     def headlines(self) -> dict[str, float]:
-        """The number to show where there is room for one."""
+        """Return the first metric."""
         return {name: self.metrics[name] for name in [*self.metrics][:1]}
 
     def to_json(self) -> dict[str, object]:
-        """As JSON values, the score and the prediction of every item included."""
+        """Return JSON values, with score and prediction of every item."""
         values: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self)}
         return values | {
             "kind": "scored",
@@ -87,12 +103,58 @@ class ScoredResult:
             "confusion": None if self.confusion is None else asdict(self.confusion),
         }
 
+    def paired_intervals(self, other: Result, resamples: int) -> Mapping[str, tuple[float, float]]:
+        """Return the interval of the change of the headline, over items drawn with replacement."""
+        if not isinstance(other, type(self)) or self.headline is None or self.headline != other.headline:
+            return {}
+        if self.gallery != other.gallery or self.items != other.items:
+            return {}
+        return {self.headline: mean_interval(100 * (other.scores - self.scores), resamples)}
+
+    def differences(self, published: PublishedProtocol) -> Iterator[str]:
+        """Compare items, candidates and left-out items."""
+        if published.secret:
+            yield "other items, published those of a server that keeps the answers"
+        if published.top_k is not None and self.setting != f"top {published.top_k}":
+            yield f"{self.setting}, published top {published.top_k}"
+        if self.skipped:
+            yield f"{self.skipped:,} items left out"
+
+    @classmethod
+    def blocks(cls, results: Sequence[ScoredResult]) -> list[Block]:
+        """Lay out each result as a caption, a table of metrics and a confusion matrix."""
+        return [block for result in results for block in result._blocks()]
+
+    def _blocks(self) -> Iterator[Block]:
+        yield self._caption()
+        if self.metrics:
+            yield Table.of((Column(), Column("%", right=True)), list(self._rows()), ruled=True)
+        if self.confusion is not None:
+            yield self.confusion.table()
+
+    def _caption(self) -> str:
+        line = f"{self.split} ({self.source}): {self.describe()}"
+        if self.interval is not None:
+            line += f"; [{CONFIDENCE} % interval over items]"
+        if self.skipped:
+            line += f"; {self.skipped:,} items with unreadable images skipped"
+        if not self.metrics:
+            line += "; answers are not public, no metrics: write predictions to a file with --predictions"
+        return line
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        for name, value in self.metrics.items():
+            text = f"{value:.2f}"
+            if self.interval is not None and name == self.headline:
+                text += f" [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
+            yield name, text
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ScoredResult:
-        """Read what `to_json` gave.
+        """Read the values that `to_json` returns.
 
         Raises:
-            DataError: it is something else.
+            DataError: they are malformed.
         """
         try:
             known = {f.name: values[f.name] for f in fields(cls)}
@@ -108,10 +170,10 @@ class ScoredResult:
             raise DataError(f"not a result with scores ({error!r})") from error
 
     def renamed(self, split: str) -> ScoredResult:
-        """The same result under another name of the split."""
+        """Return the same result under another name of the split."""
         return replace(self, split=split)
 
 
 def interval_of(scores: ScoreArray, resamples: int) -> tuple[float, float] | None:
-    """The 95 % interval of the mean score in per cent, over items drawn with replacement; None without resamples."""
+    """Return the 95 % interval of the mean score in per cent, over resampled items; None without resamples."""
     return mean_interval(100 * scores, resamples) if resamples else None

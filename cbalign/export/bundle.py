@@ -15,9 +15,12 @@ from pathlib import Path
 
 from torch import nn
 
+from cbalign.data.source import open_source
+from cbalign.engine.device import choose_device
 from cbalign.engine.files import new_folder, replace_folder, storage_errors
+from cbalign.engine.lineage import seen, to_facts
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import open_run
+from cbalign.engine.run import Run, open_run
 from cbalign.errors import ParityError, UsageError
 from cbalign.experiment.dump import dump_yaml, fingerprint
 from cbalign.experiment.experiment import Experiment
@@ -26,7 +29,6 @@ from cbalign.experiment.load import load_experiment
 from cbalign.experiment.requirements import plugins, with_requirements
 from cbalign.export.card import model_card
 from cbalign.export.graph import write_graph
-from cbalign.export.open import describe_training, open_subject
 from cbalign.export.opset import resolve_opset
 from cbalign.export.parity import ParityReport, PrecisionReport
 from cbalign.export.precision import require_precision, write_precision
@@ -48,7 +50,6 @@ from cbalign.runtime.machine import installed
 from cbalign.runtime.precisions import REFERENCE, precision_section
 from cbalign.runtime.session import Session
 from cbalign.runtime.signatures import SIGNATURES, required
-from cbalign.tasks.lineage import seen, to_facts
 
 _PACKAGES = (
     "cbalign",
@@ -119,7 +120,7 @@ def export_run(
     opset = resolve_opset(loaded.export.opset)
     checkpoint = run.latest_checkpoint()
     report(f"loading {checkpoint}")
-    subject = open_subject(run, loaded, checkpoint, report)
+    subject = _open_exportable(run, loaded, checkpoint, report)
     graphs = chosen_graphs(loaded.export, subject.graphs)
     for request in requests:
         require_graphs(request.section, graphs, str(run_folder))
@@ -146,6 +147,23 @@ def export_run(
         report(f"writing the target {request.section.kind}")
         written[request.section.kind] = write_target(request, target, force=force)
     return replace(exported, targets=written)
+
+
+def _open_exportable(run: Run, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]) -> Exportable:
+    """Load the model of a checkpoint, and compute with PyTorch what its graphs are compared with.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+        DataError: there are no readable images to compare on.
+        UsageError: models of the task cannot be exported.
+    """
+    kit = experiment.task.build()
+    model = kit.load(run, experiment, checkpoint, choose_device("cpu"))
+    report("computing with PyTorch")
+    data = experiment.data
+    source = open_source(data.validation or data.test or data.train, experiment.task.items)
+    exportable: Exportable = kit.exportable(model, source)
+    return exportable
 
 
 def write_bundle(
@@ -188,7 +206,8 @@ def write_bundle(
         if REFERENCE not in manifest.precisions:
             shutil.rmtree(folder / REFERENCE)
         listed = replace(manifest, files=list_files(folder))
-        card = model_card(listed, experiment, describe_training(experiment), parity)
+        training_data = open_source(experiment.data.train, experiment.task.items).describe()
+        card = model_card(listed, experiment, training_data, parity)
         (folder / CARD).write_text(card, encoding="utf-8")
         listed = _write_manifest(folder, manifest)
     replace_folder(target, fresh)

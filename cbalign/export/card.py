@@ -11,7 +11,7 @@ from cbalign.runtime.bundle import BundleManifest
 from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.signatures import SIGNATURES, Port
 from cbalign.runtime.table import Table
-from cbalign.tasks.nlvr2.section import NLVR2Task
+from cbalign.runtime.task import task_runtime
 
 _LICENCES = {
     "openmoji": "OpenMoji's drawings: CC BY-SA 4.0, by the OpenMoji project",
@@ -19,39 +19,6 @@ _LICENCES = {
     "bert-base-uncased": "text weights BERT-base: Apache-2.0",
     "deit_base_patch16_224": "image weights DeiT-B/16: Apache-2.0",
 }
-
-_ALIGNMENT = """\
-from cbalign.runtime.session import Session
-
-session = Session.open(".")
-images = session.embed_images(["picture.png"])
-texts = session.embed_texts(["a red car"])
-similarity = images @ texts.T
-"""
-_ANSWERING = """\
-import numpy as np
-
-from cbalign.runtime.answering import open_answerer
-from cbalign.runtime.images import load_pixels
-from cbalign.runtime.session import Session
-
-answerer = open_answerer(Session.open("."))
-pixels = load_pixels(["picture.png"], answerer.image_size)
-ranked = answerer.rank(pixels, ["What colour is the car?"], np.array([0]), top_k=128)
-print(answerer.answers[ranked.index[0, 0]], ranked.probability[0, 0])
-"""
-_CLASSIFYING = """\
-import numpy as np
-
-from cbalign.runtime.classifying import open_classifier
-from cbalign.runtime.images import load_pixels
-from cbalign.runtime.session import Session
-
-classifier = open_classifier(Session.open("."))
-pixels = load_pixels([{files}], classifier.image_size)
-logits = classifier.classify(pixels[np.newaxis], ["The car is red."])
-print(classifier.labels[logits[0].argmax()])
-"""
 
 
 def model_card(manifest: BundleManifest, experiment: Experiment, data: str, report: ParityReport) -> str:
@@ -89,18 +56,9 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
         "\n".join(f"- {limit}" for limit in _limits(manifest, experiment)),
         "## How to use it",
         "```\npip install cbalign\ncbalign verify .\n```",
-        f"```python\n{_usage(manifest, experiment)}```",
+        f"```python\n{task_runtime(experiment.task).usage()}```",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _usage(manifest: BundleManifest, experiment: Experiment) -> str:
-    if "answer" in manifest.graphs:
-        return _ANSWERING
-    if "classify" in manifest.graphs:
-        pair = isinstance(experiment.task, NLVR2Task)
-        return _CLASSIFYING.format(files='"left.png", "right.png"' if pair else '"picture.png"')
-    return _ALIGNMENT
 
 
 def _licences(experiment: Experiment) -> str:

@@ -1,16 +1,15 @@
-"""The last rung for tasks that score items: does the bundle say the same of them, and is it as right?"""
+"""The last parity checks of tasks that score items: the same predictions, and the same accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cbalign.evaluation.result import Result
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.export.parity import WHOLE, Check, Limits
 
 
-def scored_checks(found: Sequence[Result], expected: Sequence[Result], limits: Limits) -> Iterator[Check]:
-    """Compare the headline, and what is said of each item.
+def scored_checks(found: Sequence[ScoredResult], expected: Sequence[ScoredResult], limits: Limits) -> Iterator[Check]:
+    """Compare the headline and the predictions.
 
     Args:
         found: by the bundle.
@@ -18,10 +17,8 @@ def scored_checks(found: Sequence[Result], expected: Sequence[Result], limits: L
         limits: of the precision.
     """
     for mine, theirs in zip(found, expected, strict=True):
-        assert isinstance(mine, ScoredResult)
-        assert isinstance(theirs, ScoredResult)
         items = max(1, mine.items)
-        # One item of which another thing is said is no error of the export, and among few it is more than allowed.
+        # One item with another prediction is no error of the export, but may exceed the limit if there are few.
         if theirs.headline is not None:
             name = theirs.headline
             lost = abs(theirs.metrics[name] - mine.metrics[name])

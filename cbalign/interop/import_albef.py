@@ -29,7 +29,7 @@ from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
 from cbalign.models.pretrained import read_weights
 from cbalign.models.recorded import tensor_table
 from cbalign.models.weights import WeightReport
-from cbalign.tasks.align.network import build_model
+from cbalign.tasks.align.network import build_alignment
 
 BASE = "bert-base-uncased"
 ASSETS = "./assets"  # in a run, beside resolved.yaml
@@ -92,7 +92,13 @@ def import_albef(
             buildable = _experiment(sizes, experiment.name, BASE if standard else scratch)
         words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
         torch.manual_seed(experiment.train.seed)
-        model = build_model(buildable, words.info, pretrained=False)
+        model = build_alignment(
+            buildable.model,
+            buildable.objectives.active(),
+            words.info,
+            legacy=buildable.legacy,
+            initialise=False,
+        )
     report = load_albef(model, weights, sizes, file)
 
     def fill(run: Run) -> None:

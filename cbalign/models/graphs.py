@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from cbalign.models.aligned import Aligned
 from cbalign.models.bert import FusionEncoder
 from cbalign.models.codebook import Codebook
-from cbalign.models.entailment import EntailmentNetwork
-from cbalign.models.image_pairs import ImagePairNetwork
 from cbalign.models.towers import Towers
 
 
@@ -66,20 +64,6 @@ class MatchGraph(nn.Module):
         images = (layer.select(image_index) for layer in self.fusion.read_layers(image_tokens))
         fused = self.fusion(text_tokens, attention_mask, images)
         return self.head(fused[:, 0])[:, 1]
-
-
-class ClassifyGraph(nn.Module):
-    """Texts about n images each, to logits of classes."""
-
-    def __init__(self, network: EntailmentNetwork | ImagePairNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits (B, C) of texts (B, L) about pixels (B, n, H, W, 3), uint8 RGB."""
-        images = [image.permute(0, 3, 1, 2) for image in pixels.unbind(dim=1)]
-        logits: Tensor = self.network(*images, input_ids, attention_mask)
-        return logits
 
 
 def graph_modules(model: Aligned) -> dict[str, nn.Module]:

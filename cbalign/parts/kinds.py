@@ -132,6 +132,11 @@ class EvaluationSection(Part):
         """What the model has to be able to do, by the setting value that asks for it (`rerank`: `matching`)."""
         return {}
 
+    @property
+    def claims_zero_shot(self) -> bool:
+        """Whether results are reported as zero-shot, so that the model must not be trained on the data set."""
+        return False
+
 
 class TaskSection(Part):
     """A task: what is learned.
@@ -156,8 +161,16 @@ class TaskSection(Part):
     aligns: ClassVar[bool] = False
     """Whether the task learns by `objectives`."""
 
+    pretrains: ClassVar[bool] = False
+    """Whether it trains a model that is not fine-tuned for one use."""
+
     graph_needs: ClassVar[dict[str, str]] = {}
     """What the model has to be able to do for a graph to exist, by the name of the graph."""
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether models of the task can be evaluated and exported."""
+        return self.evaluation != "none"
 
 
 class TargetSection(Part):

@@ -38,6 +38,7 @@ class Kind:
         noun: what messages call one; `plural` is its plural.
         key: the setting that tells the parts of the kind apart; empty where the name of a part is a key or an item.
         required: settings that every part of the kind has.
+        more_packages: further packages with parts of cbalign's own.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Kind:
     noun: str
     key: str = ""
     required: tuple[str, ...] = ()
+    more_packages: tuple[str, ...] = ()
 
     @property
     def plural(self) -> str:
@@ -56,7 +58,9 @@ class Kind:
 OBJECTIVES = Kind("objectives", kinds.ObjectiveSection, "cbalign.objectives", "objective")
 SOURCES = Kind("sources", kinds.SourceSection, "cbalign.data", "source", "source")
 TASKS = Kind("tasks", kinds.TaskSection, "cbalign.tasks", "task", "kind")
-EVALUATIONS = Kind("evaluations", kinds.EvaluationSection, "cbalign.evaluation", "evaluation", "kind", ("on",))
+EVALUATIONS = Kind(
+    "evaluations", kinds.EvaluationSection, "cbalign.evaluation", "evaluation", "kind", ("on",), ("cbalign.tasks",)
+)
 VISION_TOWERS = Kind("towers", towers.VisionTowerSection, "cbalign.models", "image tower", "kind", ("image_size",))
 TEXT_TOWERS = Kind(
     "towers", towers.TextTowerSection, "cbalign.models", "text tower", "kind", ("max_tokens", "max_words")
@@ -183,7 +187,8 @@ def _own(kind: Kind) -> Iterator[type[Part]]:
     """cbalign's own parts of a kind: modules of `sections`, and `section` of each subpackage."""
     declared = [
         section
-        for name in _section_modules(kind.package)
+        for package in (kind.package, *kind.more_packages)
+        for name in _section_modules(package)
         for section in vars(import_module(name)).values()
         if inspect.isclass(section) and issubclass(section, kind.base) and section.__module__ == name
     ]

@@ -25,6 +25,8 @@ from typing import Any
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError, UsageError
+from cbalign.experiment.load import load_experiment
+from cbalign.parts import TaskSection
 from cbalign.runtime.signatures import SIGNATURES
 
 FORMAT = 2
@@ -162,6 +164,15 @@ class Bundle:
         if name not in self.manifest.files:
             raise BundleError(f"{self.folder} has no {name}", remedy="Export it with `export.graphs: all` in the spec.")
         return self.folder / name
+
+    @property
+    def task(self) -> TaskSection:
+        """The task that the model was trained for.
+
+        Raises:
+            SpecError: the bundle's spec is damaged, or needs a plug-in that is not installed.
+        """
+        return load_experiment(self.folder / SPEC, check_files=False).experiment.task
 
     def require_alignment(self) -> Bundle:
         """The bundle itself, where its model embeds images and texts.

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cbalign.answering import Answerer
-from cbalign.encoders import Classifier, Encoder, FloatArray, ImageFeatures, PixelArray
+from cbalign.encoders import FloatArray, PixelArray
 from cbalign.errors import BundleError, ParityError
-from cbalign.runtime.answering import open_answerer
 from cbalign.runtime.bundle import GOLDEN
-from cbalign.runtime.classifying import open_classifier
 from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.session import Session
+from cbalign.runtime.task import task_runtime
 
 
 def write_golden(
@@ -41,12 +39,8 @@ def check_golden(session: Session) -> dict[str, float]:
     if GOLDEN not in session.bundle.manifest.files:
         raise BundleError(f"{session.bundle.folder} has no {GOLDEN}", remedy="Export it again with `cbalign export`.")
     pixels, texts, recorded = read_golden(session.bundle.folder / GOLDEN, session.precision)
-    if "answer" in session.bundle.manifest.graphs:
-        found = answering_outputs(open_answerer(session), pixels, texts)
-    elif "classify" in session.bundle.manifest.graphs:
-        found = classifying_outputs(open_classifier(session), pixels, texts)
-    else:
-        found = alignment_outputs(session, pixels, texts)
+    runtime = task_runtime(session.bundle.task)
+    found = runtime.golden_outputs(runtime.open(session), pixels, texts)
     differences = {}
     for name, expected in recorded.items():
         same_shape = name in found and found[name].shape == expected.shape
@@ -79,34 +73,3 @@ def read_golden(path: Path, precision: str) -> tuple[PixelArray, list[str], dict
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: cannot be read ({error})", remedy="Copy the bundle again.") from error
     return pixels, texts, outputs
-
-
-def alignment_outputs(encoder: Encoder, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:
-    """What a model that aligns makes of prepared images (B, H, W, 3) and as many texts."""
-    images, words = encoder.encode_images(pixels), encoder.encode_texts(texts)
-    outputs = {"image_embedding": images.embedding, "text_embedding": words.embedding}
-    if encoder.has_codebook:
-        outputs["image_probabilities"] = encoder.assign(images.embedding).probabilities
-        outputs["text_probabilities"] = encoder.assign(words.embedding).probabilities
-    if encoder.has_matcher:
-        index = np.arange(len(texts)) % len(pixels)
-        pairs = ImageFeatures(images.tokens, images.embedding)
-        outputs["score"] = encoder.match(pairs, words, index)
-    return outputs
-
-
-def answering_outputs(answerer: Answerer, pixels: PixelArray, questions: Sequence[str]) -> dict[str, FloatArray]:
-    """What a model that answers makes of prepared images (B, H, W, 3) and as many questions."""
-    graphs, tokenizer, index = answerer.graphs, answerer.tokenizer, np.arange(len(questions))
-    asked = tokenizer.encode(questions)
-    tokens = graphs.read_questions(
-        graphs.read_images(pixels), asked.input_ids, asked.attention_mask, index % len(pixels)
-    )
-    answers = tokenizer.encode_answers([answerer.answers[i % len(answerer.answers)] for i in index]).input_ids
-    token, following = graphs.score_answers(tokens, asked.attention_mask, answers, index)
-    return {"question_tokens": tokens, "token": token, "following": following}
-
-
-def classifying_outputs(classifier: Classifier, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:
-    """What a model that classifies makes of texts, each about prepared images (B, n, H, W, 3)."""
-    return {"logits": classifier.classify(pixels, texts)}

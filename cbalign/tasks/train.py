@@ -1,4 +1,4 @@
-"""From a spec, or a run that was begun, to a trained run."""
+"""Train an experiment in a new run, or resume a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cbalign.engine.distribution import World, open_world
 from cbalign.engine.launch import is_launched
@@ -16,6 +17,7 @@ from cbalign.engine.loop import fit
 from cbalign.engine.manifest import PLUGINS, Manifest
 from cbalign.engine.reporter import Reporter, Silent
 from cbalign.engine.run import Run, create_run, latest_checkpoint
+from cbalign.engine.task import Training
 from cbalign.errors import UsageError
 from cbalign.experiment.diff import compare
 from cbalign.experiment.dump import dump_yaml, fingerprint, inline
@@ -25,8 +27,8 @@ from cbalign.experiment.requirements import plugins
 from cbalign.experiment.tensors import TENSORS
 from cbalign.models.recorded import tensor_table
 from cbalign.parts.section import Effect
-from cbalign.tasks.build import open_task
-from cbalign.tasks.start import pinned
+from cbalign.tasks.initialisation import Initialisation, Notice, pinned
+from cbalign.tasks.kit import kit_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,23 @@ class Trained:
     metrics: Mapping[str, float]  # of the last evaluation
     seconds: float | None  # that this call trained for; None if the run was finished before
     is_main: bool = True  # whether this process is the one that prints
+
+
+def open_training(
+    experiment: Experiment, world: World, *, assets: Path | None = None, notice: Notice = lambda line: None
+) -> Training[Any]:
+    """Open the data of an experiment and build its learner.
+
+    Args:
+        experiment: a complete spec.
+        world: the processes that train together, and this one's device.
+        assets: assets of the checkpoint to resume from; see `Initialisation`.
+        notice: shows messages, such as what was loaded of the model that `init` names.
+
+    Raises:
+        CbalignError: see `Initialisation.of` and `TaskKit.open_training`.
+    """
+    return kit_of(experiment).open_training(Initialisation.of(experiment, assets, notice), world)
 
 
 def train_experiment(
@@ -58,12 +77,12 @@ def train_experiment(
         rerun_of: name of the run that it repeats.
 
     Raises:
-        CbalignError: whatever `fit` and `open_task` raise; no run is begun before the task is built.
+        CbalignError: whatever `fit` and `open_training` raise; the run is created after the model is built.
     """
     experiment = pinned(loaded.experiment)
     with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
-        task = open_task(experiment, world, tell=shown.note)
+        training = open_training(experiment, world, notice=shown.note)
         run = None
         if world.is_main:
             resolved = dump_yaml(experiment)
@@ -74,19 +93,19 @@ def train_experiment(
                 resolved=resolved,
                 fingerprint=fingerprint(experiment),
                 facts={
-                    **task.describe(),
-                    TENSORS: tensor_table(task.model).to_json(),
+                    **training.describe(),
+                    TENSORS: tensor_table(training.learner.model).to_json(),
                     **_plugin_facts(experiment),
                 },
                 rerun_of=rerun_of,
             )
-            task.save_assets(run.assets)
+            training.save_assets(run.assets)
         run = world.share(run)
         assert run is not None, "the main process made it"
         shown.note(f"run {_shown(run.folder)}")
         command = resume_command(run, processes=world.size if is_launched() else 1)
         outcome = fit(
-            task,
+            training,
             experiment.train,
             run,
             world,
@@ -109,7 +128,7 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
 
     Raises:
         UsageError: an override would make it another training.
-        CbalignError: whatever `fit` and `open_task` raise.
+        CbalignError: whatever `fit` and `open_training` raise.
     """
     started = latest_checkpoint(run.checkpoints) is not None
     # What a run started from may be gone once it has a checkpoint of its own.
@@ -122,12 +141,12 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
         return Trained(run, experiment, manifest.metrics, None)
     with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
-        task = open_task(experiment, world, assets=run.assets if started else None, tell=shown.note)
+        training = open_training(experiment, world, assets=run.assets if started else None, notice=shown.note)
         if world.is_main and not started:
-            task.save_assets(run.assets)
+            training.save_assets(run.assets)
         command = resume_command(run, overrides, processes=world.size if is_launched() else 1)
         outcome = fit(
-            task,
+            training,
             experiment.train,
             run,
             world,

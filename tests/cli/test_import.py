@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cbalign.cli import main
-from cbalign.tasks.load import load_encoder
+from cbalign.tasks.load import load_model
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "albef-tiny"
 HEADS = ("--image-heads", "4", "--text-heads", "4")
@@ -81,7 +81,7 @@ FORMS = {
 def test_the_imported_run_computes_the_recorded_features(form, weights, recorded, place):
     document = imported(FORMS[form](weights))
     shutil.move(document["run"], "moved")  # the run stands alone
-    encoder = load_encoder(Path("moved"))
+    encoder = load_model(Path("moved"))
     student = encoder.model.student
     with torch.no_grad():
         image = student.embed_images(student.vision.encode(recorded["pretrain.image"]))
@@ -94,7 +94,7 @@ def test_the_imported_run_computes_the_recorded_features(form, weights, recorded
 
 def test_a_missing_teacher_is_a_copy_of_the_student(weights, place):
     document = imported(as_fine_tuned(weights))
-    model = load_encoder(Path(document["run"])).model
+    model = load_model(Path(document["run"])).model
     student, teacher = model.student.state_dict(), model.teacher.network.state_dict()
     assert all(torch.equal(student[name], teacher[name]) for name in student)
     assert len(document["from_student"]) == len(student)
@@ -102,7 +102,7 @@ def test_a_missing_teacher_is_a_copy_of_the_student(weights, place):
 
 
 def test_teacher_and_queues_of_the_file_are_kept(weights, place):
-    model = load_encoder(Path(imported(weights)["run"])).model
+    model = load_model(Path(imported(weights)["run"])).model
     torch.testing.assert_close(model.image_queue.features, weights["image_queue"].T, rtol=0, atol=0)
     torch.testing.assert_close(
         model.teacher.network.image_projection.weight, weights["vision_proj_m.weight"], rtol=0, atol=0
@@ -110,7 +110,7 @@ def test_teacher_and_queues_of_the_file_are_kept(weights, place):
 
 
 def test_the_imported_run_encodes_real_words_and_pixels(weights, place):
-    encoder = load_encoder(Path(imported(weights)["run"]))
+    encoder = load_model(Path(imported(weights)["run"]))
     texts = encoder.encode_texts(["w3 w4", "w5"])
     images = encoder.encode_images(torch.zeros(2, 64, 64, 3, dtype=torch.uint8).numpy())
     assert texts.embedding.shape == images.embedding.shape == (2, 16)
@@ -153,7 +153,7 @@ def test_with_a_spec_positions_are_interpolated_and_the_codebook_is_new(weights,
     )
     assert any(each.startswith("image_queue.features: 16 in the file") for each in document["reshaped"])
     assert "codebook.prototypes" in document["missing"]
-    model = load_encoder(Path(document["run"])).model
+    model = load_model(Path(document["run"])).model
     assert model.student.vision.image_size == 96
     assert int(model.image_queue.filled) == 0
 
@@ -258,9 +258,9 @@ def test_an_imported_run_can_be_trained_on(weights, place):
     data = "data:\n  train: {source: csv, files: [pairs.csv]}\n"
     write_spec(SPEC[: SPEC.index("data:")] + data + TRAINING)
     run = imported(weights, "--spec", "spec.yaml")["run"]
-    before = load_encoder(Path(run)).model.student.image_projection.weight.clone()
+    before = load_model(Path(run)).model.student.image_projection.weight.clone()
     result = CliRunner().invoke(main, ["train", run])
     assert result.exit_code == 0, result.stderr
     assert (Path(run) / "checkpoints" / "step-2").is_dir()
-    after = load_encoder(Path(run)).model.student.image_projection.weight
+    after = load_model(Path(run)).model.student.image_projection.weight
     assert 0 < float((after - before).detach().abs().max()) < 1e-3  # two small steps away from the imported weights

@@ -81,7 +81,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(finished, place):
     run = resumable(finished, place, "killed")
     result = cbalign(place, "train", str(run.folder), "--set", "data.workers=1", "--set", "train.log_every=1 steps")
     assert result.code == 0, result.stderr
-    assert "going on after step 4 of 6" in result.stderr
+    assert "resuming after step 4 of 6" in result.stderr
     expected = finished[1].checkpoints / "step-6" / "model.safetensors"
     assert (run.checkpoints / "step-6" / "model.safetensors").read_bytes() == expected.read_bytes()
 

@@ -44,7 +44,7 @@ from cbalign.data.scenes.source import Scenes  # noqa: E402
 from cbalign.data.text import Tokenizer  # noqa: E402
 from cbalign.engine import loop  # noqa: E402
 from cbalign.engine.checkpoint import read_model  # noqa: E402
-from cbalign.tasks.load import load_encoder  # noqa: E402
+from cbalign.tasks.load import load_model  # noqa: E402
 
 
 def command(*words: object, code: int = 0) -> str:
@@ -169,7 +169,7 @@ def finished(run: Path) -> dict[str, Any]:
 
 def embeddings(run: Path) -> dict[str, np.ndarray]:
     """What PyTorch makes of the first four scenes of the test split and a caption of each."""
-    encoder = load_encoder(run)
+    encoder = load_model(run)
     scenes = Scenes("test", 4, render_size=32, seed=0)
     pictures = [scenes.load(index) for index in range(4)]
     texts = [scenes.entry(index).captions[0] for index in range(4)]

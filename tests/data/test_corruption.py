@@ -25,7 +25,7 @@ from cbalign.data.text import Tokenizer
 from cbalign.errors import DataError
 from cbalign.evaluation.features import encode_gallery
 from cbalign.evaluation.items import measure_items
-from cbalign.evaluation.peers import ALONE
+from cbalign.evaluation.process_group import SINGLE_PROCESS
 from tests.evaluation.conftest import TableEncoder, unit_rows
 
 # 10 pairs of 7 images; the corrupt image is that of 3 pairs.
@@ -83,7 +83,7 @@ def classify(source: Source[Pair], limit: float, tokenizer: Tokenizer, folder: P
         batch_size=4,
         corrupt_limit=limit,
         report=no_progress,
-        peers=ALONE,
+        process_group=SINGLE_PROCESS,
     )
     assert (found.skipped, len(found.positions)) == (3, 7)
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tiny_task import settings
 
 from cbalign.engine.sections.schedules import ConstantSection, CosineSection
+from cbalign.engine.step_schedule import build_step_schedule
 from cbalign.engine.task import Progress
-from cbalign.engine.timetable import build_timetable
 from cbalign.errors import UsageError
 
 RATES = st.floats(1e-7, 1.0)
@@ -61,7 +61,7 @@ def test_constant_stays_at_its_peak():
 
 def test_durations_become_steps():
     section = settings(duration="2.5 epochs", log_every="10 %", evaluate_every="1 epoch", checkpoint_every="7 steps")
-    table = build_timetable(section, batches_per_epoch=43, processes=1)
+    table = build_step_schedule(section, batches_per_epoch=43, processes=1)
     assert (table.micro_steps, table.steps_per_epoch, table.total_steps) == (4, 10, 25)
     assert (table.log_every, table.evaluate_every, table.checkpoint_every) == (2, 10, 7)
 
@@ -76,7 +76,7 @@ def test_steps_take_whole_epochs_of_batches_in_order(batches, size, processes, e
     section = settings(duration=f"{epochs} epochs", batch_size=size, global_batch_size=64)
     if batches < 64 // (size * processes):
         return
-    table = build_timetable(section, batches_per_epoch=batches, processes=processes)
+    table = build_step_schedule(section, batches_per_epoch=batches, processes=processes)
     assert table.micro_steps * size * processes == 64
     taken = [
         n
@@ -91,7 +91,7 @@ def test_steps_take_whole_epochs_of_batches_in_order(batches, size, processes, e
 
 def test_the_last_step_logs_evaluates_and_saves():
     section = settings(duration="7 steps", log_every="5 steps", evaluate_every=None, checkpoint_every="5 steps")
-    table = build_timetable(section, batches_per_epoch=40, processes=1)
+    table = build_step_schedule(section, batches_per_epoch=40, processes=1)
     assert [s for s in range(8) if table.logs(s)] == [5, 7]
     assert [s for s in range(8) if table.checkpoints(s)] == [5, 7]
     assert [s for s in range(8) if table.evaluates(s)] == [7]
@@ -99,7 +99,7 @@ def test_the_last_step_logs_evaluates_and_saves():
 
 def test_a_global_batch_that_the_processes_cannot_share_is_refused():
     with pytest.raises(UsageError, match=r"global_batch_size 16 is not a multiple of 12 .* 3 processes"):
-        build_timetable(settings(), batches_per_epoch=40, processes=3)
+        build_step_schedule(settings(), batches_per_epoch=40, processes=3)
 
 
 def test_a_ramp_is_straight_and_stays_at_the_top():

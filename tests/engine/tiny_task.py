@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,8 @@ class TinyModel(nn.Module):
 
 
 class TinyTask:
+    """Both `Learner` and `Training`."""
+
     def __init__(self, batch_size: int = 4, seed: int = 3) -> None:
         torch.manual_seed(seed)
         self.model = TinyModel()
@@ -98,8 +101,12 @@ class TinyTask:
             yield TinyBatch(self.inputs[rows], self.targets[rows], rows)
             start += 1
 
-    def parameter_groups(self, weight_decay: float) -> Sequence[ParameterGroup]:
-        return no_decay_for_vectors(self.model.parameters(), weight_decay)
+    @property
+    def learner(self) -> Self:
+        return self
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        return no_decay_for_vectors(self.model.parameters(), settings().optimizer.weight_decay)
 
     def before_step(self, progress: Progress) -> None:
         with torch.no_grad():

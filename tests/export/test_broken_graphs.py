@@ -16,27 +16,27 @@ from cbalign.data.source import open_source
 from cbalign.errors import ParityError
 from cbalign.experiment.load import load_experiment
 from cbalign.export import bundle as bundle_module
-from cbalign.export.alignment import AlignmentSubject
 from cbalign.export.bundle import Exported
 from cbalign.export.parity import PrecisionReport
 from cbalign.export.proof import prove
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.bundle import Bundle
-from cbalign.tasks.load import load_encoder
+from cbalign.tasks.align.exportable import AlignmentExportable
+from cbalign.tasks.load import load_model
 
 
 @dataclass(frozen=True)
 class Side:
     encoder: TorchEncoder
-    subject: AlignmentSubject
+    subject: AlignmentExportable
 
 
 @pytest.fixture(scope="module")
 def side(run: Path) -> Side:
     pairs = load_experiment(run / "resolved.yaml").experiment.data.validation
     assert pairs is not None
-    encoder = load_encoder(run)
-    return Side(encoder, AlignmentSubject.of(encoder, open_source(pairs, "pairs")))
+    encoder = load_model(run)
+    return Side(encoder, AlignmentExportable.of(encoder, open_source(pairs, "pairs")))
 
 
 def change_weights(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:

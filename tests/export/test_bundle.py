@@ -17,7 +17,7 @@ from cbalign.export.bundle import Exported, chosen_graphs, export_run
 from cbalign.runtime.bundle import Bundle, is_bundle
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
-from cbalign.tasks.load import load_encoder
+from cbalign.tasks.load import load_model
 
 GRAPHS = ("image", "text", "codebook", "match")
 
@@ -42,7 +42,7 @@ def test_a_bundle_has_all_that_running_it_needs(exported: Exported, run: Path) -
 
 
 def test_a_bundle_computes_what_the_run_computes(exported: Exported, run: Path) -> None:
-    encoder, session = load_encoder(run), Session.open(exported.folder, "cpu")
+    encoder, session = load_model(run), Session.open(exported.folder, "cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     texts = ["red", "a small dark square and a large light round one 17", "blue 3"]
     images, words = encoder.encode_images(pixels), encoder.encode_texts(texts)
@@ -66,7 +66,7 @@ def test_a_text_alone_gives_what_it_gives_beside_longer_ones(exported: Exported)
 
 
 def test_graphs_hold_the_student_only_and_tell_nothing_about_the_machine(exported: Exported, run: Path) -> None:
-    parts = load_encoder(run).graphs
+    parts = load_model(run).graphs
     for graph in GRAPHS:
         whole = b"".join((exported.folder / p / f"{graph}.onnx").read_bytes() for p in ("fp32", "fp16", "int8"))
         for trace in (b'File "', b".py", b"site-packages", str(run.parent).encode(), b"teacher", b"queue"):

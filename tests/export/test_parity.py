@@ -15,10 +15,10 @@ from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
 from cbalign.errors import ParityError
 from cbalign.experiment.load import load_experiment
-from cbalign.export.alignment_ladder import AlignmentLadder, Expected
 from cbalign.export.parity import ParityReport, PrecisionReport, difference, distance
 from cbalign.models.encoder import TorchEncoder
-from cbalign.tasks.load import load_encoder
+from cbalign.tasks.align.parity import AlignmentChecks, Expected
+from cbalign.tasks.load import load_model
 
 
 class Broken:
@@ -55,7 +55,7 @@ class Broken:
 
 @pytest.fixture(scope="module")
 def encoder(run: Path) -> TorchEncoder:
-    return load_encoder(run)
+    return load_model(run)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def expected(run: Path, encoder: TorchEncoder) -> Expected:
 
 
 def compare(expected: Expected, broken: Broken) -> PrecisionReport:
-    return AlignmentLadder(expected, broken).climb()
+    return AlignmentChecks(expected, broken).climb()
 
 
 def test_a_model_is_at_par_with_itself(encoder: TorchEncoder, expected: Expected) -> None:
@@ -143,8 +143,8 @@ def test_another_tokenizer_is_found(encoder: TorchEncoder, expected: Expected, r
 def test_the_limit_of_a_precision_is_its_own(encoder: TorchEncoder, expected: Expected) -> None:
     broken = Broken(encoder)
     broken.images = lambda f: replace(f, tokens=noisy(f.tokens))
-    assert not AlignmentLadder(expected, broken, "fp32").climb().passed
-    assert AlignmentLadder(expected, broken, "fp16").climb().passed
+    assert not AlignmentChecks(expected, broken, "fp32").climb().passed
+    assert AlignmentChecks(expected, broken, "fp16").climb().passed
 
 
 def test_distances_are_of_the_worst_item_and_relative_to_its_length() -> None:

@@ -6,8 +6,8 @@ from transformers import BertConfig as TheirConfig
 from transformers import BertForMaskedLM, BertLMHeadModel, BertModel
 
 from cbalign.models import names
-from cbalign.models.answering import AnswerDecoder
 from cbalign.models.bert import BertConfig, BertTextTower, FusionEncoder, MaskedLanguageHead
+from cbalign.tasks.vqa.network import AnswerDecoder
 
 SIZES = BertConfig(vocabulary=50, width=24, layers=4, heads=3, intermediate=40, positions=20)
 THEIRS = {

@@ -7,13 +7,13 @@ import torch
 
 from cbalign.errors import CheckpointError
 from cbalign.models.bert import BertConfig, BertTextTower, FusionEncoder
-from cbalign.models.entailment import EntailmentNetwork
-from cbalign.models.image_pairs import ImagePairNetwork, PairFusionEncoder
 from cbalign.models.image_text import ClassificationHead
 from cbalign.models.initial import start_from
 from cbalign.models.momentum import Distilled
 from cbalign.models.vision import TimmVisionTower
-from cbalign.tasks.nlvr2.learner import FROM_FUSION
+from cbalign.tasks.entailment.network import EntailmentNetwork
+from cbalign.tasks.nlvr2.kit import FROM_FUSION
+from cbalign.tasks.nlvr2.network import ImagePairNetwork, PairFusionEncoder
 
 BERT = BertConfig(vocabulary=50, width=16, layers=2, heads=2, intermediate=32, positions=20, types=2)
 

@@ -25,7 +25,7 @@ from cbalign.models.initial import start_from
 from cbalign.models.tower import TextTower, VisionTower
 from cbalign.models.vision import TimmVisionTower
 from cbalign.parts import Effect, TextTowerSection, VisionTowerSection, setting
-from cbalign.tasks.align.network import build_model
+from cbalign.tasks.kit import kit_of
 
 SIZE, WORDS = 32, 120
 VOCABULARY = VocabularyInfo(WORDS, cls_id=1, mask_id=2)
@@ -117,7 +117,7 @@ def test_a_tower_of_another_distribution_gives_tokens_and_pools_them(toy: Experi
 
 
 def test_its_own_pooled_vector_is_embedded(toy: Experiment) -> None:
-    student = build_model(toy, VOCABULARY).student
+    student = kit_of(toy).build_model(toy, VOCABULARY, initialise=True).student
     tokens = student.vision(pixels().permute(0, 3, 1, 2))
     expected = student.image_projection(tokens.mean(dim=1))
     assert torch.allclose(student.embed_images(tokens), expected / expected.norm(dim=1, keepdim=True), atol=1e-5)
@@ -125,7 +125,8 @@ def test_its_own_pooled_vector_is_embedded(toy: Experiment) -> None:
 
 @pytest.mark.parametrize("text", [None, BagSection()], ids=["bert", "another text tower"])
 def test_a_step_trains_all_of_it(toy: Experiment, text: BagSection | None) -> None:
-    model = build_model(experiment(vision=toy.model.vision, text=text) if text else toy, VOCABULARY).train()
+    spec = experiment(vision=toy.model.vision, text=text) if text else toy
+    model = kit_of(spec).build_model(spec, VOCABULARY, initialise=True).train()
     student = model.student
     ids, mask = torch.randint(WORDS, (3, 7)), torch.ones(3, 7, dtype=torch.int64)
     image_tokens, text_tokens = student.vision(pixels().permute(0, 3, 1, 2)), student.text(ids, mask)
@@ -149,7 +150,7 @@ def test_a_plan_counts_it(toy: Experiment) -> None:
 
 
 def test_its_graph_is_exported(toy: Experiment, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    graph = ImageGraph(build_model(toy, VOCABULARY).student).eval()
+    graph = ImageGraph(kit_of(toy).build_model(toy, VOCABULARY, initialise=True).student).eval()
     inputs = pixels(2)
     file = tmp_path / "image.onnx"
     batch = torch.export.Dim("batch", min=1, max=64)
@@ -163,10 +164,11 @@ def test_its_graph_is_exported(toy: Experiment, tmp_path) -> None:  # type: igno
 
 
 def test_it_adapts_weights_of_another_image_size(toy: Experiment) -> None:
-    trained = build_model(toy, VOCABULARY)
+    trained = kit_of(toy).build_model(toy, VOCABULARY, initialise=True)
     with torch.no_grad():
         trained.student.vision.positions.fill_(2.0)
-    larger = build_model(experiment(vision=PatchifySection(image_size=48)), VOCABULARY)
+    spec = experiment(vision=PatchifySection(image_size=48))
+    larger = kit_of(spec).build_model(spec, VOCABULARY, initialise=True)
     report = start_from(larger, trained.state_dict(), "a run")
     assert larger.student.vision.positions.equal(torch.full((1, 144, 24), 2.0))
     assert any(line.startswith("student.vision.positions: (1, 64, 24)") for line in report.reshaped)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from cbalign.models.albef import answering_from_albef, entailment_from_albef, image_pairs_from_albef
-from cbalign.models.answering import AnswerDecoder, AnsweringNetwork, Questions
-from cbalign.models.entailment import EntailmentNetwork
-from cbalign.models.image_pairs import ImagePairNetwork, PairFusionEncoder
 from cbalign.models.image_text import ClassificationHead
 from cbalign.models.momentum import Distilled
-from cbalign.objectives.answering import answer_losses, weighted_answers
 from cbalign.objectives.classification import distilled_cross_entropy
+from cbalign.tasks.entailment.network import EntailmentNetwork
+from cbalign.tasks.nlvr2.network import ImagePairNetwork, PairFusionEncoder
+from cbalign.tasks.vqa.loss import answer_losses, weighted_answers
+from cbalign.tasks.vqa.network import AnswerDecoder, AnsweringNetwork, Questions
 from tests.reference.folder import TOLERANCE, Reference, relative_error
 from tests.reference.networks import (
     DROPOUT,

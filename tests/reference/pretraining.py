@@ -22,8 +22,8 @@ from cbalign.objectives.masked_language import MaskedTokens
 from cbalign.objectives.negatives import HardNegatives, Negatives
 from cbalign.objectives.step import FusionRequest, Step
 from cbalign.tasks.align.learner import AlignmentLearner
-from cbalign.tasks.align.network import AlignmentModel, build_model
-from cbalign.tasks.align.open import open_learner
+from cbalign.tasks.align.network import AlignmentModel
+from cbalign.tasks.kit import kit_of
 from tests.reference.folder import GRADIENT_TOLERANCE, AnotherFormError, Reference
 from tests.reference.networks import DROPOUT, bert_layers, count, filled, tensor
 
@@ -36,7 +36,7 @@ def recorded_learner(
     experiment: Experiment, model: AlignmentModel, negatives: HardNegatives, masked: MaskedTokens | None
 ) -> AlignmentLearner:
     """A learner with nothing left to chance."""
-    learner = open_learner(experiment, model, World.single())
+    learner = kit_of(experiment).learner(experiment, model, VocabularyInfo(3, cls_id=1, mask_id=2), World.single())
     begin = learner.begin
 
     def begin_recorded(batch: Batch, progress: Progress) -> Step:
@@ -198,7 +198,7 @@ def prepare(
             }
         )
         words = VocabularyInfo(sizes.bert.vocabulary, cls_id=1, mask_id=2)  # batches come masked
-        model = build_model(experiment, words, pretrained=False)
+        model = kit_of(experiment).build_model(experiment, words, initialise=False)
     # Pretraining has no image ids in its queue.
     ours = from_albef(weights, sizes.text_layers)
     return experiment, filled(model, ours, "pretrain.safetensors", ("queue.image_ids",))

@@ -29,15 +29,16 @@ from cbalign.engine.reporter import Silent
 from cbalign.engine.run import Run, create_run, list_checkpoints, open_run
 from cbalign.engine.sharding import whole_tensor
 from cbalign.engine.task import Progress, StepOutput
-from cbalign.evaluation.peers import ALONE
+from cbalign.evaluation.process_group import SINGLE_PROCESS
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.encoder import TorchEncoder
 from cbalign.objectives.masked_language import MaskedTokens
 from cbalign.objectives.negatives import HardNegatives, Negatives
 from cbalign.objectives.step import Step
-from cbalign.tasks.align.open import AlignmentTraining
-from cbalign.tasks.build import open_task
+from cbalign.tasks.align.learner import AlignmentLearner
+from cbalign.tasks.train import open_training
+from cbalign.tasks.training import DataTraining
 
 PAIRS, STEPS, GLOBAL_BATCH = 22, 5, 8
 Draws = dict[str, Tensor]
@@ -85,24 +86,24 @@ def write_data() -> None:
     Path("pairs.csv").write_text("\n".join(rows) + "\n")
 
 
-def watch_gradients(task: AlignmentTraining) -> list[Draws]:
+def watch_gradients(learner: AlignmentLearner) -> list[Draws]:
     """A list that gets the gradients of every step, clipped as the optimiser sees them."""
     gradients: list[Draws] = []
-    after_step = task.after_step
+    after_step = learner.after_step
 
     def note(progress: Progress) -> None:
-        named = task.model.named_parameters()
+        named = learner.model.named_parameters()
         gradients.append({name: whole_tensor(p.grad).clone() for name, p in named if p.grad is not None})
         after_step(progress)
 
-    task.after_step = note
+    learner.after_step = note
     return gradients
 
 
-def watch_draws(task: AlignmentTraining) -> list[Draws]:
+def watch_draws(learner: AlignmentLearner) -> list[Draws]:
     """A list that gets what every step draws."""
     draws: list[Draws] = []
-    words, begin = task.model.terms["masked_language"], task.learner.begin
+    words, begin = learner.model.terms["masked_language"], learner.begin
     mask = words.mask
 
     def note_mask(batch: Batch) -> MaskedTokens:
@@ -116,15 +117,15 @@ def watch_draws(task: AlignmentTraining) -> list[Draws]:
         return drawn
 
     words.mask = note_mask
-    task.learner.begin = lambda *of_step: with_negatives(begin(*of_step), note_negatives)
+    learner.begin = lambda *of_step: with_negatives(begin(*of_step), note_negatives)
     return draws
 
 
-def give_draws(task: AlignmentTraining, draws: list[Draws]) -> None:
+def give_draws(learner: AlignmentLearner, draws: list[Draws]) -> None:
     """Let the steps use these instead of drawing."""
     masks, negatives = iter(draws), iter(draws)
     valid = torch.ones(GLOBAL_BATCH, dtype=torch.bool)
-    begin = task.learner.begin
+    begin = learner.begin
 
     def given_mask(batch: Batch) -> MaskedTokens:
         drawn = next(masks)
@@ -134,8 +135,8 @@ def give_draws(task: AlignmentTraining, draws: list[Draws]) -> None:
         drawn = next(negatives)
         return HardNegatives(Negatives(drawn["text"], valid), Negatives(drawn["image"], valid))
 
-    task.model.terms["masked_language"].mask = given_mask
-    task.learner.begin = lambda *of_step: with_negatives(begin(*of_step), given_negatives)
+    learner.model.terms["masked_language"].mask = given_mask
+    learner.begin = lambda *of_step: with_negatives(begin(*of_step), given_negatives)
 
 
 def with_negatives(step: Step, draw: Callable[[Step, float], HardNegatives]) -> Step:
@@ -163,23 +164,23 @@ def joined(first: Draws, second: Draws) -> Draws:
 
 def train(world: World, name: str, settings: Experiment, draws: list[Draws] | None = None) -> None:
     """Train and write `name/gradients.pt`, `name/draws-RANK.pt` and the run."""
-    task = open_task(settings, world)
-    gradients = watch_gradients(task)
-    run = world.share(new_run(name, task) if world.is_main else None)
+    training = open_training(settings, world)
+    gradients = watch_gradients(training.learner)
+    run = world.share(new_run(name, training) if world.is_main else None)
     assert run is not None
     if draws is None:
-        draws = watch_draws(task)
+        draws = watch_draws(training.learner)
     else:
-        give_draws(task, draws)
-    fit(task, settings.train, run, world, Silent())
+        give_draws(training.learner, draws)
+    fit(training, settings.train, run, world, Silent())
     torch.save(draws, f"{name}/draws-{world.rank}.pt")
     if world.is_main:
         torch.save(gradients, f"{name}/gradients.pt")
 
 
-def new_run(name: str, task: AlignmentTraining) -> Run:
+def new_run(name: str, training: DataTraining[Batch]) -> Run:
     run = create_run(Path(name), "tiny", spec="", resolved="", fingerprint="", facts={})
-    task.save_assets(run.assets)
+    training.save_assets(run.assets)
     return run
 
 
@@ -199,28 +200,28 @@ def as_if_killed(name: str, copy: str, after: int) -> None:
 def go_on(world: World, name: str, settings: Experiment, kill_at: int | None = None) -> None:
     """Train a run on; process 1 kills itself in step `kill_at`."""
     run = only_run(name)
-    task = open_task(settings, world, assets=run.assets)
-    step = task.step
+    training = open_training(settings, world, assets=run.assets)
+    step = training.learner.step
 
     def killing(batch: Batch, progress: Progress) -> StepOutput:
         if world.rank == 1 and progress.step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return step(batch, progress)
 
-    task.step = killing
-    fit(task, settings.train, run, world, Silent())
+    training.learner.step = killing
+    fit(training, settings.train, run, world, Silent())
 
 
 def evaluate(world: World, name: str, settings: Experiment) -> None:
     """The newest checkpoint, evaluated by all together and by each process alone."""
     run = only_run(name)
-    task = open_task(settings, world, assets=run.assets)
-    load_model(task.model, run.latest_checkpoint())
-    encoder = TorchEncoder(task.model, task._tokenizer, world.device)
-    source, (section,) = task._sources["validation"], settings.evaluate
+    training = open_training(settings, world, assets=run.assets)
+    load_model(training.learner.model, run.latest_checkpoint())
+    encoder = TorchEncoder(training.learner.model, training.assets.tokenizer, world.device)
+    source, (section,) = training.sources["validation"], settings.evaluate
     found = {}
-    for way, peers in (("together", world), ("alone", ALONE)):
-        results = evaluate_retrieval(encoder, source, section, corrupt_limit=0.1, peers=peers)
+    for way, group in (("together", world), ("alone", SINGLE_PROCESS)):
+        results = evaluate_retrieval(encoder, source, section, corrupt_limit=0.1, process_group=group)
         found[way] = [result.to_json() for result in results]
     Path(f"{name}/evaluation-{world.rank}.json").write_text(json.dumps(found))
 

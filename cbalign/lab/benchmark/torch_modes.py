@@ -10,7 +10,7 @@ from torch import nn
 
 from cbalign.encoders import Encoder
 from cbalign.models.encoder import TorchEncoder
-from cbalign.tasks.load import load_encoder
+from cbalign.tasks.load import load_model
 
 if TYPE_CHECKING:
     from cbalign.lab.benchmark.subject import Subject
@@ -33,7 +33,8 @@ def load(subject: Subject) -> TorchEncoder:
     """The model of a run, with as many threads as its neighbours have."""
     torch.set_num_threads(subject.threads)
     checkpoint = None if subject.checkpoint is None else Path(subject.checkpoint)
-    return load_encoder(Path(subject.folder), checkpoint=checkpoint, device=subject.device)
+    encoder: TorchEncoder = load_model(Path(subject.folder), checkpoint=checkpoint, device=subject.device)
+    return encoder
 
 
 def in_mode(encoder: Encoder, mode: str) -> TorchEncoder:

@@ -10,16 +10,12 @@ from typing import Literal
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run
 from cbalign.errors import DataError
-from cbalign.evaluation.metrics import RetrievalMetrics, mean_interval, paired_difference
-from cbalign.evaluation.result import Evaluation, Result, RetrievalResult
-from cbalign.evaluation.scored import ScoredResult
+from cbalign.evaluation.result import Evaluation, Result
 from cbalign.experiment.operands import Operand
 
 RESAMPLES = 1000
-_NAMES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean rank"}
 _RANKS = ("mean rank", "mean_rank", "median_rank")
 _LOWER_IS_BETTER = ("mean_rank", "median_rank", "loss")
-_DIRECTIONS = {"image_to_text": "image → text", "text_to_image": "text → image"}
 Judgement = Literal["better", "worse", "not a clear change", "the same", ""]
 
 
@@ -132,81 +128,32 @@ def _evaluation(path: Path) -> Evaluation | None:
 
 
 def _rows(key: str, results: Sequence[Result | None]) -> list[MetricRow]:
-    """The rows of one split and protocol, by the kind of results."""
-    if any(isinstance(result, ScoredResult) for result in results):
-        return _scored_rows(key, [result if isinstance(result, ScoredResult) else None for result in results])
-    return _ranked_rows(key, [result if isinstance(result, RetrievalResult) else None for result in results])
+    """Compare the results of one split and protocol, with intervals where the same items were measured."""
+    present = [result for result in results if result is not None]
+    titles = {name: title for result in reversed(present) for name, title in result.titles().items()}
+    names = dict.fromkeys(name for result in present for name in result.titles())
+    flat = [result.flat() if result is not None else {} for result in results]
+    intervals = [_intervals(results[0], result) for result in results[1:]]
+    return [_row(f"{key}, {titles[name]}", name, [each.get(name) for each in flat], intervals) for name in names]
 
 
-def _scored_rows(key: str, results: Sequence[ScoredResult | None]) -> list[MetricRow]:
-    """The headline with an interval of its change where the same items were scored, and the other metrics."""
-    flat = [result.flat() if result else {} for result in results]
-    rows = []
-    for name in dict.fromkeys(n for each in flat for n in each):
-        row = _unpaired(f"{key}, {name}", [each.get(name) for each in flat])
-        if all(result is None or result.headline == name for result in results):
-            changes = tuple(
-                change and _scored_change(change.delta, results[0], result)
-                for change, result in zip(row.changes, results[1:])
-            )
-            row = MetricRow(row.name, row.values, changes)
-        rows.append(row)
-    return rows
+def _intervals(first: Result | None, other: Result | None) -> Mapping[str, tuple[float, float]]:
+    return {} if first is None or other is None else first.paired_intervals(other, RESAMPLES)
 
 
-def _scored_change(delta: float, first: ScoredResult | None, other: ScoredResult | None) -> Change:
-    if first is None or other is None or first.gallery != other.gallery or first.items != other.items:
-        return Change(delta, None, "")
-    low, high = mean_interval(100 * (other.scores - first.scores), RESAMPLES)
-    return Change(delta, (low, high), judge("accuracy", delta, low, high))
-
-
-def _ranked_rows(key: str, results: Sequence[RetrievalResult | None]) -> list[MetricRow]:
-    """Both directions with intervals, and without them whatever else was measured, such as the codebook's use."""
-    rows = []
-    for direction, words in _DIRECTIONS.items():
-        sides = [getattr(result, direction, None) for result in results]
-        if not any(sides):
-            continue
-        pairs = [_paired(results[0], result, direction) for result in results[1:]]
-        for field, name in _NAMES.items():
-            values = tuple(getattr(side.metrics, field) if side else None for side in sides)
-            changes = tuple(
-                None if value is None or values[0] is None else _change(field, value - values[0], pair)
-                for value, pair in zip(values[1:], pairs)
-            )
-            rows.append(MetricRow(f"{key}, {words} {name}", values, changes))
-    flat = [result.flat() if result else {} for result in results]
-    others = [
-        name for name in dict.fromkeys(n for each in flat for n in each) if not any(d in name for d in _DIRECTIONS)
-    ]
-    return [*rows, *(_unpaired(f"{key}, {name}", [each.get(name) for each in flat]) for name in others)]
-
-
-def _unpaired(name: str, values: Sequence[float | None]) -> MetricRow:
+def _row(
+    title: str, name: str, values: Sequence[float | None], intervals: Sequence[Mapping[str, tuple[float, float]]]
+) -> MetricRow:
     first = values[0]
-    changes = tuple(None if v is None or first is None else _change(name, v - first, None) for v in values[1:])
-    return MetricRow(name, tuple(values), changes)
+    changes = tuple(
+        None if value is None or first is None else _change(name, value - first, found.get(name))
+        for value, found in zip(values[1:], intervals)
+    )
+    return MetricRow(title, tuple(values), changes)
 
 
-def _paired(
-    first: RetrievalResult | None, other: RetrievalResult | None, direction: str
-) -> tuple[RetrievalMetrics, RetrievalMetrics] | None:
-    """Ends of the interval of each difference, where both ranked the same queries."""
-    if first is None or other is None or first.gallery != other.gallery:
-        return None
-    mine, theirs = getattr(first, direction).ranks, getattr(other, direction).ranks
-    if len(mine) != len(theirs):
-        return None
-    interval = paired_difference(mine, theirs, RESAMPLES)
-    return interval.low, interval.high
-
-
-def _change(field: str, delta: float, ends: tuple[RetrievalMetrics, RetrievalMetrics] | None) -> Change:
-    if ends is None:
-        return Change(delta, None, "")
-    low, high = getattr(ends[0], field), getattr(ends[1], field)
-    return Change(delta, (low, high), judge(field, delta, low, high))
+def _change(name: str, delta: float, interval: tuple[float, float] | None) -> Change:
+    return Change(delta, interval, "" if interval is None else judge(name, delta, *interval))
 
 
 def judge(field: str, delta: float, low: float, high: float) -> Judgement:
@@ -223,7 +170,7 @@ def _remarks(key: str, kept: Sequence[_Kept], found: Sequence[tuple[int | None, 
     """Why there is no interval, and which steps were measured where they differ."""
     said = []
     present = [(each.name, *f) for each, f in zip(kept, found) if f]
-    if len({getattr(result, "gallery", "") for _, _, result in present}) > 1:
+    if len({result.gallery for _, _, result in present}) > 1:
         said.append(f"{key}: no interval, because other images or texts were measured and cannot be paired.")
     steps = [step for _, step, _ in present]
     if len(set(steps)) > 1:
@@ -235,5 +182,6 @@ def _remarks(key: str, kept: Sequence[_Kept], found: Sequence[tuple[int | None, 
 def _of_trainings(kept: Sequence[_Kept]) -> list[MetricRow]:
     """The numbers of the trainings' own evaluations."""
     names = dict.fromkeys(name for each in kept for name in each.training)
-    rows = [_unpaired(name, [each.training.get(name) for each in kept]) for name in names]
+    unpaired: list[Mapping[str, tuple[float, float]]] = [{}] * (len(kept) - 1)
+    rows = [_row(name, name, [each.training.get(name) for each in kept], unpaired) for name in names]
     return [row for row in rows if sum(value is not None for value in row.values) > 1]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbalign.lab.plan.step import StepCost
-from cbalign.lab.plan.training import Model
 from cbalign.models.momentum import teacher_parameters
 
 MOMENTS = 2  # of AdamW, in float32, for each trainable parameter
@@ -32,7 +31,7 @@ class Memory:
         return sum(asdict(self).values())
 
 
-def account(model: Model, step: StepCost, *, processes: int) -> Memory:
+def account(model: nn.Module, step: StepCost, *, processes: int) -> Memory:
     """The memory of a device that trains `model`."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
     teacher = size_of(teacher_parameters(model))
@@ -48,7 +47,7 @@ def account(model: Model, step: StepCost, *, processes: int) -> Memory:
     )
 
 
-def checkpoint_bytes(model: Model) -> int:
+def checkpoint_bytes(model: nn.Module) -> int:
     """A checkpoint on disk: weights, teacher, queues, moments."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
     return size_of(model.state_dict().values()) + MOMENTS * trained

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from torch import nn
+
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import tokenizer_at_hand
 from cbalign.engine.precision import Precision
@@ -18,12 +20,12 @@ from cbalign.lab.plan.gpus import GPU, UTILISATION
 from cbalign.lab.plan.memory import Memory, account, checkpoint_bytes
 from cbalign.lab.plan.step import StepCost, measure_step, planned_precision
 from cbalign.lab.plan.timing import Length, learning_rate, training_length
-from cbalign.lab.plan.training import Model, TrainingTexts, on_meta, training_texts
+from cbalign.lab.plan.training import TrainingTexts, on_meta, training_texts
 from cbalign.models.bert import FusionEncoder
 from cbalign.models.codebook import Codebook
 from cbalign.models.recorded import tensor_table
 from cbalign.models.tower import TextTower, VisionTower
-from cbalign.tasks.start import inherited_tokenizer
+from cbalign.tasks.initialisation import inherited_tokenizer
 
 RATES = 50  # points of the learning-rate curve in JSON
 
@@ -222,7 +224,7 @@ def _tokenizer(experiment: Experiment, texts: TrainingTexts | None) -> Tokenizer
     return None if texts is None else tokenizer_at_hand(experiment.model.text, texts.all)
 
 
-def _sizes(model: Model) -> Sizes:
+def _sizes(model: nn.Module) -> Sizes:
     table = tensor_table(model)
     parts = table.trainable_by_part()
     vision, text, codes = (parts.get(cls.part_name, 0) for cls in (VisionTower, TextTower, Codebook))

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,7 +16,7 @@ from cbalign.engine.task import Progress
 from cbalign.experiment.experiment import Experiment
 from cbalign.lab.plan.captions import CaptionLengths
 from cbalign.lab.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch, OperationsByOwner
-from cbalign.lab.plan.training import Model, planned
+from cbalign.lab.plan.training import planned
 from cbalign.models.bert import FusionEncoder
 from cbalign.models.tower import TextTower, VisionTower
 
@@ -55,9 +55,9 @@ class _World(World):
 
 
 def measure_step(
-    experiment: Experiment, model: Model, captions: CaptionLengths, *, processes: int, accumulates: bool
+    experiment: Experiment, model: nn.Module, captions: CaptionLengths, *, processes: int, accumulates: bool
 ) -> StepCost:
-    """Run one step of the experiment's task on fake tensors and count operations and memory.
+    """Run one training step of the experiment on fake tensors and count operations and memory.
 
     Args:
         experiment: a complete spec.
@@ -85,9 +85,9 @@ def measure_step(
         counter = stack.enter_context(FlopCounterMode(display=False))
         # A later step, when the teacher's words count; its metrics are not logged.
         progress = Progress(step=10**6, total_steps=10**6 + 1, steps_per_epoch=1, logged=False)
-        made.task.before_step(progress)
+        made.learner.before_step(progress)
         with OperationsByOwner(model, counter) as counted, _autocast(experiment):
-            output = made.task.step(made.batch, progress)
+            output = made.learner.step(made.batch, progress)
         forward = counter.get_total_flops()
         torch.autograd.backward(output.loss)
         total = counter.get_total_flops()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cbalign.engine.schedule import Schedule
-from cbalign.engine.timetable import build_timetable
+from cbalign.engine.step_schedule import build_step_schedule
 from cbalign.experiment.training import TrainSection
 from cbalign.parts.duration import amount_and_unit
 
@@ -34,7 +34,7 @@ def training_length(train: TrainSection, *, pairs: int | None, devices: int) -> 
         DataError: the pairs do not fill one global batch.
     """
     at_once = train.batch_size * devices
-    table = build_timetable(
+    table = build_step_schedule(
         train,
         # Without data an epoch is as long as one step: only what does not depend on it is read.
         batches_per_epoch=max(1, (train.global_batch_size or 0) // at_once) if pairs is None else pairs // at_once,

@@ -5,24 +5,25 @@ With the built-in objectives this is CODIS; without its codebook and intra-modal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from cbalign.data.batch import Batch
 from cbalign.engine.distribution import World
-from cbalign.engine.task import ParameterGroup, Progress, StepOutput
+from cbalign.engine.task import Progress, StepOutput
 from cbalign.experiment.model import TeacherSection
 from cbalign.experiment.training import AdamWSection
+from cbalign.models.towers import Towers
 from cbalign.objectives.objective import compute_terms
 from cbalign.objectives.step import Step
 from cbalign.parts import ObjectiveSection
 from cbalign.tasks.align.network import AlignmentModel
-from cbalign.tasks.parameters import tower_groups
+from cbalign.tasks.learner import DistilledLearner
 
 
-class AlignmentLearner:
+class AlignmentLearner(DistilledLearner[Towers, Batch]):
     """Implements `Learner`: a model and how one batch moves it. See `Step` for the order of a step.
 
     Args:
@@ -33,6 +34,8 @@ class AlignmentLearner:
         world: the processes that train together.
     """
 
+    model: AlignmentModel
+
     def __init__(
         self,
         model: AlignmentModel,
@@ -41,24 +44,13 @@ class AlignmentLearner:
         optimizer: AdamWSection,
         world: World,
     ) -> None:
-        self.model = model
+        super().__init__(model, teacher, optimizer)
         self._weights = {name: section.weight for name, section in objectives.items()}
-        self._teacher = teacher
-        self._optimizer = optimizer
         self._world = world
-
-    def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """Return the trainable parameters, grouped by learning rate and weight decay.
-
-        Towers have learning rates of their own. Matrices decay; vectors, scalars and what is marked `no_weight_decay`
-        do not.
-        """
-        student, optimizer = self.model.student, self._optimizer
-        return tower_groups(self.model, student.vision, student.text, optimizer, optimizer.weight_decay)
 
     def before_step(self, progress: Progress) -> None:
         """Move the teachers towards the student."""
-        self.model.teacher.update(self.model.student)
+        super().before_step(progress)
         for objective in self.model.terms.values():
             objective.before_step(progress)
 
@@ -81,5 +73,4 @@ class AlignmentLearner:
 
     def begin(self, batch: Batch, progress: Progress) -> Step:
         """Return the step of a micro-batch, with α growing linearly from 0 over the first epochs."""
-        alpha = self._teacher.distillation * progress.ramp(self._teacher.ramp_epochs)
-        return Step(self.model, batch, progress, self._world, alpha)
+        return Step(self.model, batch, progress, self._world, self.distillation(progress))

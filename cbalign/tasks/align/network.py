@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from cbalign.data.text import VocabularyInfo
 from cbalign.errors import PartError
-from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.legacy import LegacySection
 from cbalign.experiment.model import ModelSection
 from cbalign.models.build import build_towers
-from cbalign.models.momentum import MomentumTeacher
+from cbalign.models.momentum import Distilled
 from cbalign.models.queue import FeatureQueue
 from cbalign.models.temperature import Temperature
 from cbalign.models.towers import Towers
@@ -23,7 +22,7 @@ from cbalign.parts import ObjectiveSection
 from cbalign.parts.part import describe
 
 
-class AlignmentModel(nn.Module):
+class AlignmentModel(Distilled[Towers]):
     """What a checkpoint holds: the networks, state that several objectives use, and what each objective owns.
 
     Args:
@@ -45,9 +44,7 @@ class AlignmentModel(nn.Module):
         temperature: Temperature,
         objectives: Mapping[str, Objective],
     ) -> None:
-        super().__init__()
-        self.student = student
-        self.teacher = MomentumTeacher(student, momentum)
+        super().__init__(student, momentum)
         self.image_queue = FeatureQueue(queue_length, joint_dim)
         self.text_queue = FeatureQueue(queue_length, joint_dim)
         self.temperature = temperature
@@ -113,17 +110,6 @@ def build_alignment(
         joint_dim=section.joint_dim,
         temperature=Temperature(gamma.initial, gamma.minimum, gamma.maximum, gamma.learned),
         objectives={name: _build_objective(each, context) for name, each in objectives.items()},
-    )
-
-
-def build_model(experiment: Experiment, vocabulary: VocabularyInfo, *, pretrained: bool = True) -> AlignmentModel:
-    """Build the model of an experiment; see `build_alignment`."""
-    return build_alignment(
-        experiment.model,
-        experiment.objectives.active(),
-        vocabulary,
-        legacy=experiment.legacy,
-        initialise=pretrained,
     )
 
 

@@ -20,6 +20,8 @@ class PretrainTask(TaskSection):
     aligns: ClassVar[bool] = True
     graph_needs: ClassVar[dict[str, str]] = {"codebook": "codebook", "match": "matching"}
 
+    pretrains: ClassVar[bool] = True
+
     kind: Literal["pretrain"] = setting("pretrain", effect=ARCHITECTURE, help="Which task.")
 
 

@@ -12,7 +12,7 @@ ARCHITECTURE = Effect.ARCHITECTURE
 class NLVR2Task(TaskSection):
     """Is a statement about two images true? Fusion layers are doubled, one copy per image."""
 
-    builds = "cbalign.tasks.nlvr2.kit:Kit"
+    builds = "cbalign.tasks.nlvr2.kit:build_kit"
     runtime = "cbalign.tasks.nlvr2.runtime:Runtime"
 
     kind: Literal["nlvr2"] = setting(effect=ARCHITECTURE, help="Which task.")

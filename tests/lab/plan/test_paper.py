@@ -9,7 +9,7 @@ from cbalign.data.text import VocabularyInfo
 from cbalign.experiment.load import load_experiment
 from cbalign.lab.plan.gpus import GPUS
 from cbalign.lab.plan.plan import make_plan
-from cbalign.tasks.align.network import build_model
+from cbalign.tasks.kit import kit_of
 
 FOLDER = Path(__file__).parents[3] / "experiments" / "paper"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -54,7 +54,8 @@ def test_albef_trains_209_9_million_parameters(albef):
 
 def test_codis_adds_its_codebook_only(albef):
     with torch.device("meta"):
-        codis = build_model(load("pretrain-4m.yaml").experiment, VOCABULARY, pretrained=False)
+        experiment = load("pretrain-4m.yaml").experiment
+        codis = kit_of(experiment).build_model(experiment, VOCABULARY, initialise=False)
     trained = sum(p.numel() for p in codis.parameters() if p.requires_grad)
     assert trained - albef.sizes.trainable == 4000 * 256
 
@@ -124,12 +125,11 @@ def test_a_full_size_step_really_runs(recipe):
     from cbalign.engine.distribution import World
     from cbalign.engine.optimizer import build_adamw, set_learning_rate
     from cbalign.engine.task import Progress
-    from cbalign.tasks.align.open import open_learner
 
     experiment = load(recipe).experiment
     torch.manual_seed(0)
-    model = build_model(experiment, VOCABULARY, pretrained=False).train()
-    learner = open_learner(experiment, model, World.single())
+    model = kit_of(experiment).build_model(experiment, VOCABULARY, initialise=False).train()
+    learner = kit_of(experiment).learner(experiment, model, VOCABULARY, World.single())
     optimizer = build_adamw(learner.parameter_groups(), experiment.train.optimizer)
     set_learning_rate(optimizer, 1e-4)
     views = torch.randint(256, (2, 2, 3, 256, 256), dtype=torch.uint8)

@@ -18,8 +18,7 @@ from cbalign.lab.plan.captions import CaptionLengths
 from cbalign.lab.plan.step import measure_step
 from cbalign.lab.plan.training import planned as planned_task
 from cbalign.lab.plan.training import untrained
-from cbalign.tasks.align.network import build_model
-from cbalign.tasks.align.open import open_learner
+from cbalign.tasks.kit import kit_of
 
 WORDS, QUEUE, TOKENS = 1000, 256, 16
 LATER = Progress(step=1000, total_steps=1001, steps_per_epoch=1, logged=False)
@@ -58,17 +57,17 @@ def experiment(*, width, layers, batch, image_size, precision):
 
 def planned(spec, *, accumulates=False):
     with torch.device("meta"):
-        model = build_model(spec, VocabularyInfo(WORDS, cls_id=1, mask_id=2), pretrained=False)
+        model = kit_of(spec).build_model(spec, VocabularyInfo(WORDS, cls_id=1, mask_id=2), initialise=False)
     return measure_step(spec, model, CaptionLengths.assumed(TOKENS), processes=1, accumulates=accumulates)
 
 
 def real_step(spec, *, accumulates=False):
     """A function that makes one real step with full captions and full queues, onto gradients or without."""
     torch.manual_seed(0)
-    model = build_model(spec, VocabularyInfo(WORDS, cls_id=1, mask_id=2), pretrained=False).train()
+    model = kit_of(spec).build_model(spec, VocabularyInfo(WORDS, cls_id=1, mask_id=2), initialise=False).train()
     for queue in (model.image_queue, model.text_queue):
         queue.push(torch.randn(QUEUE, 64), torch.arange(QUEUE))
-    learner = open_learner(spec, model, World.single())
+    learner = kit_of(spec).learner(spec, model, VocabularyInfo(WORDS, cls_id=1, mask_id=2), World.single())
     size, side = spec.train.batch_size, spec.model.vision.image_size
 
     if accumulates:
@@ -129,7 +128,7 @@ def test_operations_and_memory_are_those_of_a_real_step(width, layers, batch, im
 def test_gradients_of_earlier_micro_batches_are_there_from_the_start():
     spec = experiment(width=128, layers=2, batch=8, image_size=64, precision="fp32")
     with torch.device("meta"):
-        model = build_model(spec, VocabularyInfo(WORDS, cls_id=1, mask_id=2), pretrained=False)
+        model = kit_of(spec).build_model(spec, VocabularyInfo(WORDS, cls_id=1, mask_id=2), initialise=False)
     gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     beyond = peak_of_allocator(real_step(spec, accumulates=True))  # they were allocated before
     assert planned(spec, accumulates=True).working_bytes == pytest.approx(gradients + beyond, rel=0.05)

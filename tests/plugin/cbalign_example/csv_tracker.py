@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 from cbalign.engine.tracker import Record, RunInfo
+
 from cbalign_example.sections import CsvTracker
 
 

@@ -1,0 +1,45 @@
+"""The interface of a task to the runtime of bundles; without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+from cbalign.encoders import FloatArray, PixelArray
+from cbalign.parts import EvaluationSection, TaskSection
+from cbalign.parts.kinds import Split
+from cbalign.parts.part import call_part
+from cbalign.runtime.session import Session
+
+ModelT = TypeVar("ModelT")
+
+
+class TaskRuntime(Protocol[ModelT]):
+    """Runs bundles of one kind of task; `TaskSection.runtime` names it."""
+
+    def open(self, session: Session) -> ModelT:
+        """Open the model of a bundle, as the task's evaluator measures it.
+
+        Raises:
+            BundleError: the bundle lacks what the task needs.
+            UsageError: the bundle was exported without a graph that the task needs.
+        """
+
+    def default_evaluation(self, model: ModelT, split: Split) -> EvaluationSection:
+        """Return the evaluation of a model, of a run or a bundle, whose spec lists none."""
+
+    def golden_outputs(self, model: ModelT, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:
+        """Run all graphs of a model, of a run or a bundle, on prepared images and as many texts."""
+
+    def usage(self) -> str:
+        """Return example code for the model card: a script in the folder of the bundle."""
+
+
+def task_runtime(section: TaskSection) -> TaskRuntime[Any]:
+    """Return the runtime of a task.
+
+    Raises:
+        PartError: it cannot be imported.
+    """
+    runtime: TaskRuntime[Any] = call_part(type(section), section.runtime, section)
+    return runtime

@@ -1,0 +1,1 @@
+"""Classification of texts about images, for NLVR2 and SNLI-VE."""

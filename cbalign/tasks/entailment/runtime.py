@@ -1,0 +1,9 @@
+"""Visual entailment with an exported bundle; without torch."""
+
+from __future__ import annotations
+
+from cbalign.tasks.classification.runtime import ClassificationRuntime
+
+
+class Runtime(ClassificationRuntime):
+    """Implements `cbalign.runtime.task.TaskRuntime`."""

@@ -1,0 +1,142 @@
+"""Which evaluations of a model to run, and on which data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.data.source import open_source, source_of_file
+from cbalign.engine.lineage import refuse_seen
+from cbalign.errors import UsageError
+from cbalign.evaluation.base import Result
+from cbalign.evaluation.evaluator import evaluator_of
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.fields import Leaf, settings
+from cbalign.parts import EvaluationSection, SourceSection
+from cbalign.parts.kinds import Split
+from cbalign.tasks.opened import OpenedModel
+
+_OPTIONS = {"protocols": "--protocol", "zero_shot": "--zero-shot", "top_k": "--top-k"}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """An evaluation and its results. `data` is the source that it used."""
+
+    section: EvaluationSection
+    data: SourceSection
+    results: tuple[Result, ...]
+
+
+def evaluate(
+    opened: OpenedModel,
+    on: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    report: ProgressCallback = no_progress,
+    warn: Callable[[str], None] = lambda text: None,
+) -> list[Measurement]:
+    """Run evaluations of a model.
+
+    Args:
+        opened: the model.
+        on: a split of the spec, another split of its source, or a file; None runs the evaluations of the spec.
+        changes: settings that replace those of the evaluations, by name.
+        report: progress callback.
+        warn: shows warnings.
+
+    Raises:
+        UsageError: there is nothing to evaluate, an evaluation has no such setting, or the model was trained on data
+            that it is to be evaluated on zero-shot.
+        DataError: the data cannot be read.
+        DivergenceError: the model returns values that are not finite.
+    """
+    measured = []
+    for listed in sections_on(opened, on):
+        section = changed(listed, changes or {})
+        data, name = source_on(opened.experiment, section, on)
+        if section.claims_zero_shot and (doubt := refuse_seen(data, opened.lineage)) is not None:
+            warn(doubt)
+        results = evaluator_of(section).evaluate(
+            opened.model,
+            open_source(data, opened.experiment.task.items),
+            corrupt_limit=opened.experiment.data.corrupt_limit,
+            report=report,
+        )
+        measured.append(Measurement(section, data, tuple(result.renamed(name) for result in results)))
+    return measured
+
+
+def sections_on(opened: OpenedModel, on: str | None) -> tuple[EvaluationSection, ...]:
+    """Choose evaluations: the spec's list, its entries for one split, or its first entry on another split.
+
+    Raises:
+        UsageError: the spec lists none and no split is given.
+    """
+    listed = opened.experiment.evaluate
+    if on is None:
+        if not listed:
+            raise UsageError("the spec lists nothing under `evaluate`", remedy="Choose a split: --on test.")
+        return listed
+    if same := tuple(section for section in listed if section.on == on):
+        return same
+    split = on if on in get_args(Split) else "test"  # results on a file are renamed
+    if listed:
+        return (listed[0].model_copy(update={"on": split}),)
+    return (opened.runtime.default_evaluation(opened.model, split),)  # type: ignore[arg-type]
+
+
+def changed(section: EvaluationSection, changes: Mapping[str, Any]) -> EvaluationSection:
+    """Return a section with some settings replaced.
+
+    Raises:
+        UsageError: it has no such setting, or not this choice.
+    """
+    known = settings(type(section))
+    if wrong := [_OPTIONS.get(name, name) for name in changes if name not in known]:
+        raise UsageError(f"{' and '.join(wrong)}: an evaluation of kind {section.kind} has no such setting")
+    for name, values in changes.items():
+        allowed = _choices(type(section), name)
+        if allowed and (other := [value for value in values if value not in allowed]):
+            raise UsageError(
+                f"{_OPTIONS.get(name, name)} {other[0]}: an evaluation of kind {section.kind} has "
+                f"{', '.join(map(str, allowed))}"
+            )
+    return section.model_copy(update=changes)
+
+
+def source_on(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[SourceSection, str]:
+    """Return the source of an evaluation and its name in reports.
+
+    Raises:
+        UsageError: there is no such split or file.
+    """
+    if on is not None and on not in get_args(Split):
+        if (further := _further_split(experiment, on)) is not None:
+            return further, on
+        path = Path(on)
+        if not path.is_file():
+            raise UsageError(f"--on {on}: neither a split nor a file", remedy="Choose train, validation or test.")
+        return source_of_file(path, experiment.task.items), path.stem
+    source: SourceSection | None = getattr(experiment.data, section.on)
+    if source is None:
+        raise UsageError(f"the spec has no data.{section.on}", remedy="Choose another split with --on.")
+    return source, section.on
+
+
+def _choices(section: type[EvaluationSection], name: str) -> tuple[str | int, ...]:
+    """Return the choices of a setting that is a list of choices, else nothing."""
+    shape = settings(section)[name].shape
+    return shape.item.choices if isinstance(shape, Leaf) and shape.item is not None else ()
+
+
+def _further_split(experiment: Experiment, on: str) -> SourceSection | None:
+    """Find a split that a source of the spec has in addition to train, validation and test."""
+    data = experiment.data
+    for section in (data.test, data.validation, data.train):
+        if section is not None and on in section.more_splits:
+            return section.model_copy(update={"split": on})
+    return None
