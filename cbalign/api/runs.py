@@ -68,8 +68,8 @@ class Run:
         Args:
             kind: only lines of this kind.
         """
+        from cbalign.engine.metrics_file import read_records
         from cbalign.engine.run import Run as Folders
-        from cbalign.engine.run_log import read_records
 
         records = read_records(Folders(self.path).metrics)
         return [_line(record) for record in records if kind in (None, record.kind)]

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from onnx.reference import ReferenceEvaluator
 
 from cbalign.cli import main
-from cbalign.export.bundle import Exported
-from cbalign.export.half import to_half
-from cbalign.export.precision import require_precision, write_precision
+from cbalign.exporting.bundle import Exported
+from cbalign.exporting.half import to_half
+from cbalign.exporting.precision import require_precision, write_precision
 from cbalign.runtime import placement
 from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.session import Session

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from cbalign.encoders import FloatArray
-from cbalign.export.graph import MODULE
-from cbalign.export.parity import Feed, Measure
+from cbalign.exporting.graph import MODULE
+from cbalign.exporting.parity import Feed, Measure
 from cbalign.runtime.signatures import Signature
 
 

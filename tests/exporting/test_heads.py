@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbalign.export.graph import write_graph
+from cbalign.exporting.graph import write_graph
 from cbalign.models.bert import BertConfig, BertTextTower
 from cbalign.models.vision import TimmVisionTower
 from cbalign.runtime.signatures import SIGNATURES

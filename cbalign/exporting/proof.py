@@ -11,11 +11,11 @@ import onnx
 
 from cbalign.data.image import Preprocessing
 from cbalign.errors import BundleError
-from cbalign.export.divergence import diverges_from_float, diverges_from_torch
-from cbalign.export.ladder import Ladder
-from cbalign.export.parity import WHOLE, Check, PrecisionReport
-from cbalign.export.subject import Exportable
-from cbalign.export.widen import idle_bytes
+from cbalign.exporting.divergence import diverges_from_float, diverges_from_torch
+from cbalign.exporting.ladder import Ladder
+from cbalign.exporting.parity import WHOLE, Check, PrecisionReport
+from cbalign.exporting.subject import Exportable
+from cbalign.exporting.widen import idle_bytes
 from cbalign.runtime.bundle import PREPROCESSING, BundleManifest
 from cbalign.runtime.checker import check_graph
 from cbalign.runtime.precisions import REFERENCE

@@ -15,10 +15,10 @@ from onnx import numpy_helper
 from cbalign.data.source import open_source
 from cbalign.errors import ParityError
 from cbalign.experiment.load import load_experiment
-from cbalign.export import bundle as bundle_module
-from cbalign.export.bundle import Exported
-from cbalign.export.parity import PrecisionReport
-from cbalign.export.proof import prove
+from cbalign.exporting import bundle as bundle_module
+from cbalign.exporting.bundle import Exported
+from cbalign.exporting.parity import PrecisionReport
+from cbalign.exporting.proof import prove
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.bundle import Bundle
 from cbalign.tasks.align.exportable import AlignmentExportable

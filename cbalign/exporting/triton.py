@@ -22,7 +22,7 @@ import onnxruntime
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
 from cbalign.errors import BundleError
-from cbalign.export.sections.targets import TritonTarget
+from cbalign.exporting.sections.targets import TritonTarget
 from cbalign.runtime.bundle import PREPROCESSING, Bundle
 from cbalign.runtime.placement import CPU, quiet
 from cbalign.runtime.precisions import find_precision

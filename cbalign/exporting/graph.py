@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cbalign import __version__
 from cbalign.errors import CbalignError, ParityError
-from cbalign.export.heads import fold_heads
+from cbalign.exporting.heads import fold_heads
 from cbalign.runtime.signatures import Signature
 
 INLINE_LIMIT = 1_500_000_000

@@ -27,14 +27,14 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.export import ExportSection
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.requirements import plugins, with_requirements
-from cbalign.export.card import model_card
-from cbalign.export.graph import write_graph
-from cbalign.export.opset import resolve_opset
-from cbalign.export.parity import ParityReport, PrecisionReport
-from cbalign.export.precision import require_precision, write_precision
-from cbalign.export.proof import prove
-from cbalign.export.subject import Exportable
-from cbalign.export.targets import TargetRequest, merged, require_free, require_graphs, write_target
+from cbalign.exporting.card import model_card
+from cbalign.exporting.graph import write_graph
+from cbalign.exporting.opset import resolve_opset
+from cbalign.exporting.parity import ParityReport, PrecisionReport
+from cbalign.exporting.precision import require_precision, write_precision
+from cbalign.exporting.proof import prove
+from cbalign.exporting.subject import Exportable
+from cbalign.exporting.targets import TargetRequest, merged, require_free, require_graphs, write_target
 from cbalign.runtime.bundle import (
     CARD,
     GOLDEN,

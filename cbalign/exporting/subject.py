@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
-from cbalign.export.ladder import Ladder
+from cbalign.exporting.ladder import Ladder
 from cbalign.runtime.session import Session
 
 

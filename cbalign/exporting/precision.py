@@ -13,9 +13,9 @@ import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from cbalign.errors import DeviceError, PartError
-from cbalign.export.graph import INLINE_LIMIT, save_graph
-from cbalign.export.half import to_half
-from cbalign.export.widen import widen_hidden
+from cbalign.exporting.graph import INLINE_LIMIT, save_graph
+from cbalign.exporting.half import to_half
+from cbalign.exporting.widen import widen_hidden
 from cbalign.parts import PrecisionSection
 from cbalign.parts.part import call_part, describe
 from cbalign.runtime.placement import find_device, quiet

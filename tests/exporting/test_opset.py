@@ -5,8 +5,8 @@ from collections import Counter
 import onnx
 import pytest
 
-from cbalign.export.bundle import Exported
-from cbalign.export.opset import ATTENTION_OPSET, attention_problem, resolve_opset
+from cbalign.exporting.bundle import Exported
+from cbalign.exporting.opset import ATTENTION_OPSET, attention_problem, resolve_opset
 from cbalign.runtime.placement import CPU, Device
 from cbalign.runtime.session import Session
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cbalign.evaluation.scored import ScoredResult
-from cbalign.export.parity import WHOLE, Check, Limits
+from cbalign.exporting.parity import WHOLE, Check, Limits
 
 
 def scored_checks(found: Sequence[ScoredResult], expected: Sequence[ScoredResult], limits: Limits) -> Iterator[Check]:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from cbalign.export.pattern import drop_unused, linear_map, new_weights, only_user, weights
+from cbalign.exporting.pattern import drop_unused, linear_map, new_weights, only_user, weights
 
 _APART = 4096
 """Bytes from one address to the next of the same set: caches of 32 KiB in 8 ways, or of 48 KiB in 12."""

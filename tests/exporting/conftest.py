@@ -9,7 +9,7 @@ from PIL import Image
 
 from cbalign.engine.reporter import Silent
 from cbalign.experiment.load import load_experiment
-from cbalign.export.bundle import Exported, export_run
+from cbalign.exporting.bundle import Exported, export_run
 from cbalign.tasks.train import train_experiment
 
 SPEC = """\

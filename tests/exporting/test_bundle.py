@@ -12,8 +12,8 @@ import torch
 from cbalign.errors import BundleError, ParityError, UsageError
 from cbalign.experiment.export import ExportSection
 from cbalign.experiment.load import load_experiment
-from cbalign.export import bundle as bundle_module
-from cbalign.export.bundle import Exported, chosen_graphs, export_run
+from cbalign.exporting import bundle as bundle_module
+from cbalign.exporting.bundle import Exported, chosen_graphs, export_run
 from cbalign.runtime.bundle import Bundle, is_bundle
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session

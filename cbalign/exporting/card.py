@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cbalign.evaluation.table import markdown_table
 from cbalign.experiment.experiment import Experiment
-from cbalign.export.parity import ParityReport, PrecisionReport
+from cbalign.exporting.parity import ParityReport, PrecisionReport
 from cbalign.runtime.bundle import BundleManifest
 from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.signatures import SIGNATURES, Port

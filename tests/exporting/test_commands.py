@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from cbalign.cli import main
 from cbalign.evaluation.result import Evaluation, largest_difference
-from cbalign.export.bundle import Exported
+from cbalign.exporting.bundle import Exported
 
 
 def cbalign(*words: object) -> Result:

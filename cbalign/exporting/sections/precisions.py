@@ -10,7 +10,7 @@ class Float32(PrecisionSection):
     """float32, what the model is trained in."""
 
     name = "fp32"
-    builds = "cbalign.export.precision:write_float32"
+    builds = "cbalign.exporting.precision:write_float32"
     tensorrt = "FP32"
     purpose = "everywhere"
     tolerance = 1e-3
@@ -21,7 +21,7 @@ class Float16(PrecisionSection):
     """float16 products; softmax, norms and codes in float32."""
 
     name = "fp16"
-    builds = "cbalign.export.precision:write_half"
+    builds = "cbalign.exporting.precision:write_half"
     tensorrt = "FP16"
     purpose = "GPUs; matrix products in float16, softmax, norms and codes in float32"
     tolerance = 1e-2
@@ -32,8 +32,8 @@ class BFloat16(PrecisionSection):
     """bfloat16 products; softmax, norms and codes in float32."""
 
     name = "bf16"
-    builds = "cbalign.export.precision:write_half"
-    requires = "cbalign.export.precision:require_bfloat16"
+    builds = "cbalign.exporting.precision:write_half"
+    requires = "cbalign.exporting.precision:require_bfloat16"
     purpose = "GPUs; matrix products in bfloat16, softmax, norms and codes in float32"
     tolerance = 5e-2
     limits = ParityLimits("distance", tokens=0.1, embedding=0.05, scores=0.15, codes=0.1, recall=1.0)
@@ -47,7 +47,7 @@ class Int8(PrecisionSection):
     """
 
     name = "int8"
-    builds = "cbalign.export.precision:write_int8"
+    builds = "cbalign.exporting.precision:write_int8"
     device = "cpu"
     caveat = "int8 has one scale for the activations of a batch: an item's vector changes slightly with its neighbours."
     purpose = "CPUs, best with VNNI or similar; weights of matrix products in int8, codes in float32"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from cbalign.export.pattern import integers, linear_map, made_by, new_weights, only_user, remove_unused
+from cbalign.exporting.pattern import integers, linear_map, made_by, new_weights, only_user, remove_unused
 
 _TO_HEADS = (0, 2, 1, 3)
 _PACKED_TO_HEADS = (2, 0, 3, 1, 4)

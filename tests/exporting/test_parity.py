@@ -15,7 +15,7 @@ from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
 from cbalign.errors import ParityError
 from cbalign.experiment.load import load_experiment
-from cbalign.export.parity import ParityReport, PrecisionReport, difference, distance
+from cbalign.exporting.parity import ParityReport, PrecisionReport, difference, distance
 from cbalign.models.encoder import TorchEncoder
 from cbalign.tasks.align.parity import AlignmentChecks, Expected
 from cbalign.tasks.load import load_model

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from cbalign.engine.reporter import Silent
 from cbalign.experiment.export import Precision
 from cbalign.experiment.load import load_experiment
-from cbalign.export.bundle import export_run
-from cbalign.export.graph import write_graph
-from cbalign.export.precision import write_precision
-from cbalign.export.widen import idle_bytes
+from cbalign.exporting.bundle import export_run
+from cbalign.exporting.graph import write_graph
+from cbalign.exporting.precision import write_precision
+from cbalign.exporting.widen import idle_bytes
 from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.signatures import SIGNATURES
 from cbalign.tasks.train import train_experiment

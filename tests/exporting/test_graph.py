@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbalign.errors import CbalignError
-from cbalign.export.graph import INLINE_LIMIT, MODULE, write_graph
+from cbalign.exporting.graph import INLINE_LIMIT, MODULE, write_graph
 from cbalign.runtime.signatures import SIGNATURES
 
 

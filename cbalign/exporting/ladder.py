@@ -8,7 +8,7 @@ From the lowest rung up:
 - codes: vectors, pictures and words get the same codes, where there is a codebook.
 - task: what the model is for comes out the same, and as well.
 
-The checker of ONNX, the rung below them, looks at files instead (`cbalign.export.proof`).
+The checker of ONNX, the rung below them, looks at files instead (`cbalign.exporting.proof`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from cbalign.encoders import FloatArray
 from cbalign.errors import BundleError, DivergenceError
 from cbalign.evaluation.result import Result
-from cbalign.export.parity import RUNGS, Check, Feed, Limits, Measure, PrecisionReport, Rung
+from cbalign.exporting.parity import RUNGS, Check, Feed, Limits, Measure, PrecisionReport, Rung
 from cbalign.runtime.precisions import precision_section
 
 Part: TypeAlias = tuple[str, Callable[[], None]]
