@@ -191,6 +191,11 @@ def is_run(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and path.name == LATEST)
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is a checkpoint in the folder of a run: `RUN/checkpoints/step-N`."""
+    return path.is_dir() and _CHECKPOINT.fullmatch(path.name) is not None and path.parent.name == "checkpoints"
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints in a run's `checkpoints` folder, oldest first."""
     if not folder.is_dir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,11 @@ class TorchEncoder:
         self.tokenizer = tokenizer
         self.device = device
         self.graphs = graph_modules(model)
+
+    @property
+    def module(self) -> nn.Module:
+        """The PyTorch module, in evaluation mode."""
+        return cast(nn.Module, self.model)
 
     @property
     def image_size(self) -> int:

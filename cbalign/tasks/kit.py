@@ -22,6 +22,10 @@ class TorchModel(Protocol):
     """A trained PyTorch model that the task's evaluator can measure."""
 
     @property
+    def module(self) -> nn.Module:
+        """The PyTorch module, in evaluation mode."""
+
+    @property
     def device(self) -> torch.device:
         """The model's device."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from cbalign.encoders import Encoder, require_encoder
 from cbalign.engine.lineage import Ancestor, seen
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import open_run
+from cbalign.engine.run import is_checkpoint, open_run
 from cbalign.errors import UsageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment
@@ -58,10 +58,10 @@ class OpenedModel:
 def open_model(
     target: Path, device: str, precision: str | None = None, *, warn: Callable[[str], None] = lambda text: None
 ) -> OpenedModel:
-    """Open the newest checkpoint of a run with torch, or a bundle without it.
+    """Open a checkpoint or the newest one of a run with torch, or a bundle without it.
 
     Args:
-        target: folder of the run or bundle.
+        target: folder of the run, checkpoint or bundle.
         device: `auto`, `cpu`, `cuda`, …
         precision: of a bundle; None for the first that it lists.
         warn: shows warnings about the installation.
@@ -74,6 +74,8 @@ def open_model(
         if (conflict := package_conflict()) is not None:
             warn(conflict)
         return _open_bundle(target, device, precision)
+    if is_checkpoint(target):
+        return _open_run(target.absolute().parents[1], device, target)
     if not (target / MANIFEST).is_file() and not target.is_file():
         raise UsageError(
             f"{target} is neither a run nor a bundle: it has no {MANIFEST}",
@@ -97,9 +99,9 @@ def _open_bundle(target: Path, device: str, precision: str | None) -> OpenedMode
     )
 
 
-def _open_run(target: Path, device: str) -> OpenedModel:
+def _open_run(target: Path, device: str, chosen: Path | None = None) -> OpenedModel:
     run = open_run(target)
-    checkpoint = run.latest_checkpoint()
+    checkpoint = chosen or run.latest_checkpoint()
     step = int(checkpoint.name.rpartition("-")[2])
 
     import torch

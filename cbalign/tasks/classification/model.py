@@ -60,6 +60,11 @@ class TorchClassifier:
         self.graph = ClassifyGraph(network)
 
     @property
+    def module(self) -> nn.Module:
+        """The PyTorch module, in evaluation mode."""
+        return self.network
+
+    @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
         return self.network.vision.image_size

@@ -130,3 +130,8 @@ class TorchAnswerer(Answerer):
         self.device = device
         self.torch_graphs = TorchAnswerGraphs(network, device)
         super().__init__(self.torch_graphs, tokenizer, answers, network.vision.image_size)
+
+    @property
+    def module(self) -> nn.Module:
+        """The PyTorch module, in evaluation mode."""
+        return self.network
