@@ -37,7 +37,7 @@ from cbalign.engine.task import no_decay_for_vectors
 from cbalign.experiment.dump import dump_yaml, fingerprint
 from cbalign.experiment.export import Precision
 from cbalign.experiment.load import load_experiment
-from cbalign.export.bundle import export_run
+from cbalign.exporting.bundle import export_run
 from cbalign.tasks.kit import kit_of
 
 RESULTS = Path(__file__).with_name("results")

@@ -3,7 +3,7 @@
     python benchmarks/opset.py
 
 Writes a ViT-B/16 and a text tower of six BERT-base layers in both, runs them in turns, and prints the speedup of the
-fused one and the difference of the outputs. This is why `cbalign.export.opset` prefers 23 where it runs.
+fused one and the difference of the outputs. This is why `cbalign.exporting.opset` prefers 23 where it runs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import onnxruntime
 import torch
 
-from cbalign.export.graph import write_graph
-from cbalign.export.opset import ATTENTION_OPSET, PLAIN_OPSET
+from cbalign.exporting.graph import write_graph
+from cbalign.exporting.opset import ATTENTION_OPSET, PLAIN_OPSET
 from cbalign.lab.benchmark.timing import interleaved
 from cbalign.models.bert import BertConfig, FusionEncoder, TextTower
 from cbalign.models.graphs import ImageGraph, TextGraph

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cbalign.api.model import Model
     from cbalign.api.runs import Run
-    from cbalign.export.bundle import Exported
+    from cbalign.exporting.bundle import Exported
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def export(
         ParityError: a graph does not compute what PyTorch computes.
     """
     from cbalign.api.opening import find_model
-    from cbalign.export.bundle import export_run
+    from cbalign.exporting.bundle import export_run
 
     target = None if output is None else Path(output)
     exported = export_run(find_model(run), target, precisions=tuple(precisions), force=force, report=progress)

@@ -48,22 +48,23 @@ class Diff:
         Raises:
             UsageError: there are more than two experiments.
         """
-        from cbalign.experiment.patch import as_patch
+        from cbalign.render.diff import diff_patch
 
         if not self.findings.is_pair:
             raise UsageError("a patch needs exactly two experiments")
-        return as_patch(*self.findings.operands)
+        return diff_patch(*self.findings.operands)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data, as `cbalign diff --json` prints it."""
-        from cbalign.cli.render.diff_json import as_data
+        from cbalign.render.diff_json import diff_document
 
-        return as_data(self.findings)
+        return diff_document(self.findings)
 
     def __repr__(self) -> str:
-        from cbalign.cli.render.diff import as_plain_text
+        from cbalign.render.diff import diff_blocks
+        from cbalign.runtime.table import plain_text, unstyled
 
-        return as_plain_text(self.findings)
+        return unstyled(plain_text(diff_blocks(self.findings)))
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"

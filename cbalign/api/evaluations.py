@@ -151,7 +151,7 @@ def _given(data: Pairs, on: str | None, opened: Any) -> tuple[str, Any]:
     from cbalign.parts.kinds import Split
     from cbalign.parts.registry import SOURCES
 
-    split = on if on in get_args(Split) else "test"
+    split: str = on if on is not None and on in get_args(Split) else "test"
     section = usable(SOURCES)["memory"].model_validate(_give(split, data))
     sections = opened.experiment.data.model_copy(update={split: section})
     experiment = opened.experiment.model_copy(update={"data": sections})

@@ -17,8 +17,8 @@ def load(target: str | Path | Run | Bundle, *, device: str = "auto", precision: 
     """Open a trained model.
 
     Args:
-        target: a run directory or its name in `runs/`, `runs/latest`, a checkpoint `RUN/checkpoints/step-N`, an exported
-            bundle; or what `cbalign.train` and `cbalign.export` return.
+        target: a run directory or its name in `runs/`, `runs/latest`, a checkpoint `RUN/checkpoints/step-N`, an
+            exported bundle; or what `cbalign.train` and `cbalign.export` return.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
         precision: of a bundle; the first that it lists when left out.
 

@@ -68,8 +68,8 @@ class Run:
         Args:
             kind: only lines of this kind.
         """
+        from cbalign.engine.metrics_file import read_records
         from cbalign.engine.run import Run as Folders
-        from cbalign.engine.run_log import read_records
 
         records = read_records(Folders(self.path).metrics)
         return [_line(record) for record in records if kind in (None, record.kind)]
@@ -117,7 +117,7 @@ def train(
     Args:
         source: the spec, as `cbalign.spec` takes it.
         data: pairs to train on instead of `data.train`: a list of (image, caption) pairs, a torch `Dataset` or a
-            Hugging Face `Dataset`. They are not stored: `cbalign.resume` and `cbalign.evaluate` have to be given them again.
+            Hugging Face `Dataset`. They are not stored: give them to `cbalign.resume` and `cbalign.evaluate` again.
         validation, test: pairs in place of `data.validation` and `data.test`.
         runs: the folder of runs.
         on_step: called with each log line and evaluation, see `train.log_every` and `train.evaluate_every`.
@@ -203,4 +203,3 @@ class _Calling:
 
 def _line(record: Record) -> dict[str, Any]:
     return {"kind": record.kind, "step": record.step, "epoch": record.epoch, **record.values}
-

@@ -104,7 +104,7 @@ def benchmark(
         return
     if run is None:
         console.note("note: add --run RUN to compare with PyTorch")
-    from cbalign.cli.render.benchmark import benchmark_blocks
+    from cbalign.render.benchmark import benchmark_blocks
 
     console.blocks(*benchmark_blocks(result))
 

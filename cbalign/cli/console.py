@@ -55,7 +55,7 @@ def result(text: str) -> None:
 
 def blocks(*parts: Block) -> None:
     """Print paragraphs and tables on stdout, fitted to the terminal's width; plain text in a pipe."""
-    from cbalign.cli.render.text import as_text
+    from cbalign.render.text import as_text
 
     result(as_text(parts, width()))
 
@@ -79,7 +79,7 @@ def warn(text: str) -> None:
 
 def note_blocks(*parts: Block) -> None:
     """Print paragraphs and tables on stderr."""
-    from cbalign.cli.render.text import as_text
+    from cbalign.render.text import as_text
 
     note(as_text(parts, width(sys.stderr)))
 

@@ -14,8 +14,8 @@ import click
 
 from cbalign.cli import console
 from cbalign.cli.options import json_option, profile_option, set_option, spec_argument
-from cbalign.cli.render.data import check_blocks, stats_blocks
 from cbalign.errors import DataError, UsageError
+from cbalign.render.data import check_blocks, stats_blocks
 
 if TYPE_CHECKING:
     from cbalign.data.caption_length import CaptionRuler

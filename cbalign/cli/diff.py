@@ -11,7 +11,7 @@ from cbalign.cli.options import json_option
 from cbalign.errors import BundleError, CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from cbalign.cli.diff_findings import Findings
+    from cbalign.lab.comparison.findings import Findings
 
 CLASSES = ["architecture", "initialisation", "data", "training", "evaluation", "export", "runtime", "label"]
 
@@ -95,8 +95,8 @@ def diff(
         raise click.UsageError("diff needs at least two experiments.")
     if layout == "patch" and len(operands) > 2:
         raise click.UsageError("a patch needs exactly two experiments.")
-    from cbalign.cli.diff_findings import gather
     from cbalign.experiment.operands import open_operand
+    from cbalign.lab.comparison.findings import gather
     from cbalign.parts.section import Effect
 
     opened = [open_operand(name) for name in operands]
@@ -111,15 +111,15 @@ def diff(
 
 def _print(findings: Findings, layout: str) -> None:
     if layout == "json":
-        from cbalign.cli.render.diff_json import diff_document
+        from cbalign.render.diff_json import diff_document
 
         console.document(diff_document(findings))
     elif layout == "html":
-        from cbalign.cli.render.diff_html import diff_html
+        from cbalign.render.diff_html import diff_html
 
         console.result(diff_html(findings))
     else:
-        from cbalign.cli.render.diff import diff_blocks, diff_markdown, diff_patch
+        from cbalign.render.diff import diff_blocks, diff_markdown, diff_patch
 
         if layout == "markdown":
             console.result(diff_markdown(findings))

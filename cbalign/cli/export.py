@@ -14,7 +14,7 @@ from cbalign.experiment.unions import usable
 from cbalign.parts.registry import PRECISIONS, TARGETS
 
 if TYPE_CHECKING:
-    from cbalign.export.bundle import Exported
+    from cbalign.exporting.bundle import Exported
 
 
 @click.command()
@@ -69,7 +69,7 @@ def export(
             )
         write_targets(run, requests(targets, triton, *precisions), force=force, as_json=as_json)
         return
-    from cbalign.export.bundle import export_run
+    from cbalign.exporting.bundle import export_run
 
     asked = requests(targets, triton)
     exported = export_run(run, output, precisions=precisions, targets=asked, force=force, report=console.note)

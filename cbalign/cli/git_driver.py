@@ -17,8 +17,6 @@ from pathlib import Path
 import click
 
 from cbalign.cli import console
-from cbalign.cli.diff_findings import gather
-from cbalign.cli.render.diff import diff_blocks
 from cbalign.errors import CbalignError, UsageError
 from cbalign.experiment.diagnostics import InvalidSpec
 from cbalign.experiment.document import SourceText
@@ -27,6 +25,8 @@ from cbalign.experiment.load import load_experiment
 from cbalign.experiment.operands import Operand
 from cbalign.experiment.reader import read_file
 from cbalign.experiment.revision import git
+from cbalign.lab.comparison.findings import gather
+from cbalign.render.diff import diff_blocks
 from cbalign.runtime.table import plain_text
 
 KEY = "diff.cbalign.command"

@@ -80,7 +80,7 @@ def plan(
         command = starts[0].command if starts else None
         console.document({**found, **made.to_json(), "command": command, "launch": launch})
     else:
-        from cbalign.cli.render.plan import plan_blocks
+        from cbalign.render.plan import plan_blocks
 
         console.blocks(*plan_blocks(made, fitted, starts))
     if not starts:

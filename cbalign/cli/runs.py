@@ -47,8 +47,8 @@ def list_command(
     as_json: bool,
 ) -> None:
     """List runs, oldest first: state, step, age, size, and the last and best value of one metric."""
-    from cbalign.cli.render.runs import list_blocks
     from cbalign.lab.runs.overview import overview, select
+    from cbalign.render.runs import list_blocks
 
     found = [overview(run, metric) for run in select(runs_dir, states=states, names=names, where=where)]
     if as_json:
@@ -65,9 +65,9 @@ def list_command(
 @json_option
 def show_command(name: str, runs_dir: Path, as_json: bool) -> None:
     """Show details of RUN: non-default settings, attempts, environment, metrics, checkpoints and evaluations."""
-    from cbalign.cli.render.runs import run_blocks, run_document
     from cbalign.lab.runs.detail import open_detail
     from cbalign.lab.runs.lookup import find_run
+    from cbalign.render.runs import run_blocks, run_document
 
     detail = open_detail(find_run(runs_dir, name))
     if as_json:
@@ -91,10 +91,10 @@ def compare_command(
 
     Settings are grouped by effect class, most severe first. `cbalign diff A B` compares two runs in more detail.
     """
-    from cbalign.cli.render import run_comparison
     from cbalign.engine.run import find_runs
     from cbalign.lab.runs.comparison import compare_runs
     from cbalign.lab.runs.lookup import find_run
+    from cbalign.render import run_comparison
 
     chosen = [find_run(runs_dir, name) for name in names] if names else find_runs(runs_dir)
     chosen = list({run.folder.resolve(): run for run in chosen}.values())
@@ -140,10 +140,10 @@ def rerun_command(name: str, overrides: tuple[str, ...], runs_dir: Path) -> None
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove_command(names: tuple[str, ...], runs_dir: Path, yes: bool) -> None:
     """Remove runs with all their files, after confirmation. Runs that are being trained cannot be removed."""
-    from cbalign.cli.render.quantities import in_bytes
     from cbalign.lab.runs.lookup import find_run
     from cbalign.lab.runs.overview import overview
     from cbalign.lab.runs.removal import check_removable, remove
+    from cbalign.render.quantities import in_bytes
 
     found = list({run.folder.resolve(): run for run in (find_run(runs_dir, name) for name in names)}.values())
     for run in found:

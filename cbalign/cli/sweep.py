@@ -91,9 +91,9 @@ def sweep(
     Prints the metrics of each setting on stdout, as mean ± standard deviation over its seeds. The exit code is that of
     the first failure.
     """
-    from cbalign.cli.render import sweep as render
     from cbalign.lab.sweep.matrix import build_matrix, look_up, named
     from cbalign.lab.sweep.space import combinations, parse_axis
+    from cbalign.render import sweep as render
 
     if spec == "-":
         raise click.UsageError("sweep cannot read a spec from standard input: write it to a file.")
@@ -147,7 +147,7 @@ def _trained(cells: Sequence[Cell], runs_dir: Path, codes: list[int]) -> list[Ce
 
 
 def _print_matrix(cells: Sequence[Cell], layout: str) -> None:
-    from cbalign.cli.render import sweep as render
+    from cbalign.render import sweep as render
 
     if layout == JSON:
         console.document({"trainings": render.matrix_document(cells)})
@@ -160,9 +160,9 @@ def _print_matrix(cells: Sequence[Cell], layout: str) -> None:
 
 
 def _print_results(cells: Sequence[Cell], metrics: Sequence[str], layout: str) -> None:
-    from cbalign.cli.render import sweep as render
     from cbalign.lab.runs.metrics import choose, headlines
     from cbalign.lab.sweep.results import collect
+    from cbalign.render import sweep as render
 
     rows = collect(cells)
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))

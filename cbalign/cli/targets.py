@@ -13,7 +13,7 @@ from cbalign.parts import TargetSection
 from cbalign.parts.registry import TARGETS
 
 if TYPE_CHECKING:
-    from cbalign.export.targets import TargetRequest
+    from cbalign.exporting.targets import TargetRequest
 
 
 def requests(names: Sequence[str], triton: Path | None, precision: str | None = None) -> tuple[TargetRequest, ...]:
@@ -27,7 +27,7 @@ def requests(names: Sequence[str], triton: Path | None, precision: str | None = 
     Raises:
         UsageError: a target needs settings, or has no choice of precision and one is given.
     """
-    from cbalign.export.targets import TargetRequest, target_section
+    from cbalign.exporting.targets import TargetRequest, target_section
 
     folders: dict[str, Path | None] = dict.fromkeys(names)
     if triton is not None:
@@ -41,7 +41,7 @@ def requests(names: Sequence[str], triton: Path | None, precision: str | None = 
 
 def write_targets(bundle: Path, asked: Sequence[TargetRequest], *, force: bool, as_json: bool) -> None:
     """Write targets of an existing bundle and print their folders."""
-    from cbalign.export.targets import require_free, write_target
+    from cbalign.exporting.targets import require_free, write_target
 
     for request in asked:
         require_free(request.output(bundle), force=force)

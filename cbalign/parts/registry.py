@@ -67,8 +67,8 @@ TEXT_TOWERS = Kind(
 )
 SOLVERS = Kind("solvers", kinds.SolverSection, "cbalign.models", "solver", "solver")
 SCHEDULES = Kind("schedules", kinds.ScheduleSection, "cbalign.engine", "schedule", "kind", ("warmup",))
-PRECISIONS = Kind("precisions", kinds.PrecisionSection, "cbalign.export", "precision")
-TARGETS = Kind("targets", kinds.TargetSection, "cbalign.export", "export target", "kind")
+PRECISIONS = Kind("precisions", kinds.PrecisionSection, "cbalign.exporting", "precision")
+TARGETS = Kind("targets", kinds.TargetSection, "cbalign.exporting", "export target", "kind")
 TRACKERS = Kind("trackers", kinds.TrackerSection, "cbalign.engine", "tracker", "kind")
 
 KINDS = (

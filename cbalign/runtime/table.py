@@ -1,6 +1,6 @@
 """Tables of text as values: the same table is written as aligned columns or as Markdown.
 
-The command line renders them for a terminal too (`cbalign.cli.render.text`), which needs rich.
+The command line renders them for a terminal too (`cbalign.render.text`), which needs rich.
 """
 
 from __future__ import annotations

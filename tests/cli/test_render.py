@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from cbalign.cli.render.text import as_text, comma_separated, fit
+from cbalign.render.text import as_text, comma_separated, fit
 from cbalign.runtime.table import Table, unstyled
 
 SENTENCE = "a remark that is much longer than the terminal is wide and has to be wrapped"

@@ -215,7 +215,7 @@ def test_the_verdict_on_weights_names_the_tensors_that_do_not_load(load):
     verdict = weights_of(load, before, table(codebook_prototypes=(10, 256), codebook_used=(2, 10), text_x=(8,)))
     assert verdict.answer == "partly"
     assert verdict.reason == (
-        "1 of B's 3 tensors; not loaded: codebook (2 reshaped, first objectives.codebook.codebook.prototypes 4000×256 → 10×256); "
+        "1 of B's 3 tensors; not loaded: codebook (2 reshaped, first codebook.prototypes 4000×256 → 10×256); "
         "head (1 only in A, head.bias scalar)"
     )
     assert set(verdict.details) == {

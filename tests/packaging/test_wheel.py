@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cbalign.export.bundle import Exported
-from tests.export.conftest import exported, run
+from cbalign.exporting.bundle import Exported
+from tests.exporting.conftest import exported, run
 
 __all__ = ["exported", "run"]
 

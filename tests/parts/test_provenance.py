@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from cbalign.engine.run import open_run
-from tests.export.conftest import write_experiment
+from tests.exporting.conftest import write_experiment
 
 from .conftest import Site
 

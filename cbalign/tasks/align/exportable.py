@@ -15,7 +15,7 @@ from cbalign.data.items import Pair
 from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
-from cbalign.export.subject import bytes_of
+from cbalign.exporting.subject import bytes_of
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.golden import write_golden
 from cbalign.runtime.precisions import REFERENCE
@@ -28,7 +28,7 @@ _GOLDEN_PAIRS = 4
 
 @dataclass(frozen=True)
 class AlignmentExportable:
-    """Implements `cbalign.export.subject.Exportable`. `expected` is what the model of `encoder` computes."""
+    """Implements `cbalign.exporting.subject.Exportable`. `expected` is what the model of `encoder` computes."""
 
     encoder: TorchEncoder
     expected: Expected

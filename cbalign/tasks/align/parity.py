@@ -21,9 +21,9 @@ from cbalign.evaluation.features import load_images
 from cbalign.evaluation.result import RetrievalResult, largest_difference, surest_loss
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
-from cbalign.export.ladder import Ladder, Part
-from cbalign.export.parity import CODEBOOK, SAME_VECTORS, WHOLE, difference
-from cbalign.export.sample import Sample, batch_sizes
+from cbalign.exporting.ladder import Ladder, Part
+from cbalign.exporting.parity import CODEBOOK, SAME_VECTORS, WHOLE, difference
+from cbalign.exporting.sample import Sample, batch_sizes
 from cbalign.runtime.precisions import REFERENCE
 
 _TASK_IMAGES = 512

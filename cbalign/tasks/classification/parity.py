@@ -21,11 +21,11 @@ from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import Classifier, PixelArray
 from cbalign.evaluation.scored import ScoredResult
-from cbalign.export.ladder import Ladder, Part
-from cbalign.export.parity import WHOLE, Feed, difference
-from cbalign.export.sample import batch_sizes, readable_items, texts_of_all_lengths
-from cbalign.export.scored import scored_checks
-from cbalign.export.subject import bytes_of
+from cbalign.exporting.ladder import Ladder, Part
+from cbalign.exporting.parity import WHOLE, Feed, difference
+from cbalign.exporting.sample import batch_sizes, readable_items, texts_of_all_lengths
+from cbalign.exporting.scored import scored_checks
+from cbalign.exporting.subject import bytes_of
 from cbalign.runtime.golden import write_golden
 from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
@@ -40,7 +40,7 @@ _GOLDEN_ITEMS = 4
 
 @dataclass(frozen=True)
 class ClassifyingExportable:
-    """Implements `cbalign.export.subject.Exportable`.
+    """Implements `cbalign.exporting.subject.Exportable`.
 
     Args:
         classifier: the trained model, on the CPU.

@@ -21,11 +21,11 @@ from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.evaluation.scored import ScoredResult
-from cbalign.export.ladder import Ladder, Part
-from cbalign.export.parity import WHOLE, Feed, difference
-from cbalign.export.sample import BATCHES, batch_sizes, readable_items, texts_of_all_lengths
-from cbalign.export.scored import scored_checks
-from cbalign.export.subject import bytes_of
+from cbalign.exporting.ladder import Ladder, Part
+from cbalign.exporting.parity import WHOLE, Feed, difference
+from cbalign.exporting.sample import BATCHES, batch_sizes, readable_items, texts_of_all_lengths
+from cbalign.exporting.scored import scored_checks
+from cbalign.exporting.subject import bytes_of
 from cbalign.runtime.golden import write_golden
 from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
@@ -41,7 +41,7 @@ _GOLDEN_QUESTIONS = 4
 
 @dataclass(frozen=True)
 class AnsweringExportable:
-    """Implements `cbalign.export.subject.Exportable`.
+    """Implements `cbalign.exporting.subject.Exportable`.
 
     Args:
         answerer: the trained model, on the CPU.

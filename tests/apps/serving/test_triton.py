@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
 from cbalign.cli import main
-from cbalign.export.triton import model_config as triton_config
+from cbalign.exporting.triton import model_config as triton_config
 from tests.runtime.conftest import GRAPHS, write_manifest
 
 # The messages of Triton's model_config.proto that a configuration like ours can use: field, type, and `*` for repeated.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 
 from cbalign.engine.tracker import Record, RunInfo
-
 from cbalign_example.sections import CsvTracker
 
 

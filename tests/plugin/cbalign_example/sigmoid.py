@@ -6,10 +6,10 @@ import math
 
 import torch
 import torch.nn.functional as F
-from cbalign.objectives.objective import Objective, ObjectiveContext, Term
-from cbalign.objectives.step import Step
 from torch import nn
 
+from cbalign.objectives.objective import Objective, ObjectiveContext, Term
+from cbalign.objectives.step import Step
 from cbalign_example.sections import SigmoidSection
 
 

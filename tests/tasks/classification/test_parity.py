@@ -23,7 +23,7 @@ from cbalign.tasks.classification.parity import ClassifyingChecks, ClassifyingEx
 from cbalign.tasks.classification.runtime import open_classifier
 from cbalign.tasks.load import load_model
 from tests.cli.tiny import cbalign
-from tests.export.refusing import graph_of_other_inputs
+from tests.exporting.refusing import graph_of_other_inputs
 from tests.tasks.tiny_tasks import write_tasks
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -23,7 +23,7 @@ from cbalign.tasks.load import load_model
 from cbalign.tasks.vqa.parity import AnsweringChecks, AnsweringExportable
 from cbalign.tasks.vqa.runtime import open_answerer
 from tests.cli.tiny import cbalign
-from tests.export.refusing import graph_of_other_inputs
+from tests.exporting.refusing import graph_of_other_inputs
 from tests.tasks.vqa.test_training import values, write_lists
 
 PRECISIONS = ("fp32", "fp16", "int8")

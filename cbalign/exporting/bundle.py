@@ -1,0 +1,284 @@
+"""Export a run to a bundle that is either complete and compared with PyTorch, or does not exist.
+
+If a graph does not compute what the model computes, the files are renamed to `<name>.failed`, with `parity.json` and
+without a manifest: they can be inspected, but not used by mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from torch import nn
+
+from cbalign.data.source import open_source
+from cbalign.engine.device import choose_device
+from cbalign.engine.files import new_folder, replace_folder, storage_errors
+from cbalign.engine.lineage import seen, to_facts
+from cbalign.engine.manifest import Manifest
+from cbalign.engine.run import Run, open_run
+from cbalign.errors import ParityError, UsageError
+from cbalign.experiment.dump import dump_yaml, fingerprint
+from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.export import ExportSection
+from cbalign.experiment.load import load_experiment
+from cbalign.experiment.requirements import plugins, with_requirements
+from cbalign.exporting.card import model_card
+from cbalign.exporting.graph import write_graph
+from cbalign.exporting.opset import resolve_opset
+from cbalign.exporting.parity import ParityReport, PrecisionReport
+from cbalign.exporting.precision import require_precision, write_precision
+from cbalign.exporting.proof import prove
+from cbalign.exporting.subject import Exportable
+from cbalign.exporting.targets import TargetRequest, merged, require_free, require_graphs, write_target
+from cbalign.runtime.bundle import (
+    CARD,
+    GOLDEN,
+    MANIFEST,
+    PARITY,
+    PREPROCESSING,
+    SPEC,
+    BundleManifest,
+    is_bundle,
+    list_files,
+)
+from cbalign.runtime.machine import installed
+from cbalign.runtime.precisions import REFERENCE, precision_section
+from cbalign.runtime.session import Session
+from cbalign.runtime.signatures import SIGNATURES, required
+
+_PACKAGES = (
+    "cbalign",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "numpy",
+    "Pillow",
+    "tokenizers",
+    "onnxruntime-gpu",
+    "onnxruntime",
+)
+
+_TRACED = ".traced"
+"""Folder of the graphs as PyTorch exports them, while a bundle is written: all precisions are made from them."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle, how closely it computes what PyTorch computes, and the targets that were made from it."""
+
+    folder: Path
+    manifest: BundleManifest
+    parity: ParityReport
+    targets: Mapping[str, Path] = field(default_factory=dict)  # folder by kind
+
+
+def export_run(
+    run_folder: Path,
+    output: Path | None = None,
+    *,
+    precisions: Sequence[str] = (),
+    targets: Sequence[TargetRequest] = (),
+    force: bool = False,
+    report: Callable[[str], None] = lambda stage: None,
+) -> Exported:
+    """Export the newest checkpoint of a run.
+
+    Args:
+        run_folder: the run directory.
+        output: folder of the bundle; `exports/<name of the experiment>` when left out.
+        precisions: instead of the spec's.
+        targets: in addition to the spec's.
+        force: replace an existing bundle and existing targets.
+        report: progress callback.
+
+    Raises:
+        UsageError: `output` or the folder of a target exists and `force` is not given, or it is something else.
+        CheckpointError: the run has no checkpoint, or it is damaged.
+        DeviceError: this machine cannot run a precision.
+        ParityError: a graph does not compute what PyTorch computes.
+        StorageError: a file cannot be written.
+    """
+    run = open_run(run_folder)
+    loaded = load_experiment(run.resolved, check_files=False).experiment
+    target = output or Path("exports") / loaded.name
+    if target.exists() and not force:
+        raise UsageError(f"{target} already exists", remedy="Add --force to replace it, or choose another --output.")
+    if target.exists() and not is_bundle(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(f"{target} is not a bundle; --force replaces only bundles", remedy="Choose another --output.")
+    requests = merged(loaded.export.targets, targets)
+    for request in requests:
+        require_free(request.output(target), force=force)
+    wanted = tuple(dict.fromkeys(precisions)) or loaded.export.precisions
+    sections = [precision_section(name) for name in wanted]
+    for section in sections:
+        require_precision(section)
+    opset = resolve_opset(loaded.export.opset)
+    checkpoint = run.latest_checkpoint()
+    report(f"loading {checkpoint}")
+    subject = _open_exportable(run, loaded, checkpoint, report)
+    graphs = chosen_graphs(loaded.export, subject.graphs)
+    for request in requests:
+        require_graphs(request.section, graphs, str(run_folder))
+    step = int(checkpoint.name.rpartition("-")[2])
+    parts = [type(each) for each in (*sections, *(request.section for request in requests))]
+    manifest = BundleManifest(
+        name=target.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        run=run.folder.name,
+        step=step,
+        spec_fingerprint=fingerprint(loaded),
+        graphs=graphs,
+        precisions=wanted,
+        opset=opset.version,
+        opset_reason=opset.reason,
+        versions=installed(_PACKAGES),
+        files={},
+        lineage=tuple(to_facts(seen(Manifest.read(run.manifest).facts, step, run.folder.name))),
+        plugins=plugins(loaded, parts),
+    )
+    exported = write_bundle(subject, with_requirements(loaded, parts), manifest, target, report=report)
+    written = {}
+    for request in requests:
+        report(f"writing the target {request.section.kind}")
+        written[request.section.kind] = write_target(request, target, force=force)
+    return replace(exported, targets=written)
+
+
+def _open_exportable(run: Run, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]) -> Exportable:
+    """Load the model of a checkpoint, and compute with PyTorch what its graphs are compared with.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+        DataError: there are no readable images to compare on.
+        UsageError: models of the task cannot be exported.
+    """
+    kit = experiment.task.build()
+    model = kit.load(run, experiment, checkpoint, choose_device("cpu"))
+    report("computing with PyTorch")
+    data = experiment.data
+    source = open_source(data.validation or data.test or data.train, experiment.task.items)
+    exportable: Exportable = kit.exportable(model, source)
+    return exportable
+
+
+def write_bundle(
+    subject: Exportable,
+    experiment: Experiment,
+    manifest: BundleManifest,
+    target: Path,
+    *,
+    report: Callable[[str], None] = lambda stage: None,
+) -> Exported:
+    """Write a bundle under a temporary name, compare it with PyTorch, and rename it over what exists.
+
+    Args:
+        subject: the trained model.
+        experiment: what it was trained by.
+        manifest: of the bundle, without its files.
+        target: folder of the bundle.
+        report: progress callback.
+
+    Raises:
+        ParityError: a graph does not compute what PyTorch computes; the files are at `<target>.failed`.
+        StorageError: a file cannot be written.
+    """
+    fresh = target.with_name(f".new-{target.name}")
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+    with new_folder(fresh) as folder:
+        # The other precisions are made from the reference and compared with it, whether or not it is kept.
+        reduced = [precision for precision in manifest.precisions if precision != REFERENCE]
+        made = replace(manifest, precisions=(REFERENCE, *reduced))
+        _write_graphs(subject, made, folder, report)
+        subject.tokenizer.save(folder)
+        subject.write_assets(folder)
+        (folder / PREPROCESSING).write_text(subject.preprocessing.to_json(), encoding="utf-8")
+        (folder / SPEC).write_text(dump_yaml(experiment), encoding="utf-8")
+        _write_manifest(folder, made)
+        parity = _prove(subject, folder, made, target, report)
+        subject.write_golden({each: Session.open(folder, precision=each) for each in reduced}, folder / GOLDEN)
+        if REFERENCE not in manifest.precisions:
+            shutil.rmtree(folder / REFERENCE)
+        listed = replace(manifest, files=list_files(folder))
+        training_data = open_source(experiment.data.train, experiment.task.items).describe()
+        card = model_card(listed, experiment, training_data, parity)
+        (folder / CARD).write_text(card, encoding="utf-8")
+        listed = _write_manifest(folder, manifest)
+    replace_folder(target, fresh)
+    return Exported(target, listed, parity)
+
+
+def chosen_graphs(section: ExportSection, available: Mapping[str, nn.Module]) -> tuple[str, ...]:
+    """The graphs that a spec asks for, of those that the model has; without image and text nothing would be left."""
+    wanted = set(available) if section.graphs == "all" else {*required(available), *section.graphs}
+    return tuple(graph for graph in SIGNATURES if graph in wanted and graph in available)
+
+
+def _write_graphs(subject: Exportable, manifest: BundleManifest, folder: Path, report: Callable[[str], None]) -> None:
+    facts = {
+        "cbalign.name": manifest.name,
+        "cbalign.run": manifest.run,
+        "cbalign.spec_fingerprint": manifest.spec_fingerprint,
+    }
+    examples = subject.examples()
+    for precision in manifest.precisions:
+        (folder / precision).mkdir()
+    traced = folder / _TRACED
+    traced.mkdir()
+    for graph in manifest.graphs:
+        facts["cbalign.graph"] = graph
+        original = traced / f"{graph}.onnx"
+        report(f"exporting the {graph} graph")
+        write_graph(
+            subject.graphs[graph],
+            SIGNATURES[graph],
+            examples[graph],
+            original,
+            opset=manifest.opset,
+            facts=facts,
+        )
+        for precision in manifest.precisions:
+            if precision != REFERENCE:
+                report(f"exporting the {graph} graph in {precision}")
+            path = folder / precision / original.name
+            write_precision(precision_section(precision), original, path, {**facts, "cbalign.precision": precision})
+    shutil.rmtree(traced)
+
+
+def _prove(
+    subject: Exportable,
+    folder: Path,
+    manifest: BundleManifest,
+    target: Path,
+    report: Callable[[str], None],
+) -> ParityReport:
+    reports: list[PrecisionReport] = []
+    for precision in manifest.precisions:
+        reports.append(
+            prove(subject, folder, manifest, precision, lambda part, p=precision: report(f"{p}: {part}"))  # type: ignore[misc]
+        )
+        if not reports[-1].passed:
+            break  # what is made from a wrong float32 graph is wrong too
+    parity = ParityReport(subject.source, subject.results, tuple(reports))
+    (folder / PARITY).write_text(parity.to_json(), encoding="utf-8")
+    try:
+        parity.require()
+    except ParityError as error:
+        failed = target.with_name(f"{target.name}.failed")
+        (folder / MANIFEST).unlink()
+        shutil.rmtree(failed, ignore_errors=True)
+        os.rename(folder, failed)
+        raise ParityError(error.message, remedy=f"{error.remedy} The files are at {failed}.") from error
+    return parity
+
+
+def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
+    listed = replace(manifest, files=list_files(folder))
+    (folder / MANIFEST).write_bytes(listed.to_json().encode("utf-8"))
+    return listed

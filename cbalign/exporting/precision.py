@@ -1,0 +1,135 @@
+"""Convert a float32 graph to the precision of a section, with the same inputs and outputs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import onnxruntime
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from cbalign.errors import DeviceError, PartError
+from cbalign.exporting.graph import INLINE_LIMIT, save_graph
+from cbalign.exporting.half import to_half
+from cbalign.exporting.widen import widen_hidden
+from cbalign.parts import PrecisionSection
+from cbalign.parts.part import call_part, describe
+from cbalign.runtime.placement import find_device, quiet
+
+KEPT = frozenset({"codebook"})
+"""Graphs that stay float32 in every precision: rounding would flip near ties between codes, and they are small."""
+
+_BF16_PROBE = """<ir_version: 10, opset_import: ["" : 20]>
+product (bfloat16[m,n] a, bfloat16[n,k] b) => (bfloat16[m,k] c) { c = MatMul (a, b) }"""
+
+
+def require_precision(precision: PrecisionSection) -> None:
+    """Refuse a precision that this machine cannot run, because its graphs could not be checked.
+
+    Raises:
+        DeviceError: as the precision's `requires` raises it.
+    """
+    if precision.requires is not None:
+        call_part(type(precision), precision.requires, precision)
+
+
+def write_precision(
+    precision: PrecisionSection,
+    original: Path,
+    path: Path,
+    facts: Mapping[str, str],
+    inline_limit: int = INLINE_LIMIT,
+) -> None:
+    """Convert an exported float32 graph to a precision and save it.
+
+    Args:
+        precision: the target precision.
+        original: the float32 graph; another file than `path`.
+        path: of the new file; weights too large for it go to `<path>.data`.
+        facts: metadata of the file.
+        inline_limit: most bytes of weights within the file.
+
+    Raises:
+        PartError: the precision's builder returns something else than a graph.
+    """
+    if original.stem in KEPT:
+        shutil.copyfile(original, path)
+        weights = original.with_name(f"{original.name}.data")
+        if weights.exists():
+            shutil.copyfile(weights, path.with_name(weights.name))
+        return
+    model = precision.build(original)
+    if not isinstance(model, ir.Model):
+        raise PartError(
+            f"{describe(type(precision))} builds {precision.builds}, which returned {type(model).__name__} instead of "
+            "an onnx_ir.Model",
+        )
+    save_graph(model, path, facts, inline_limit)
+
+
+def write_float32(section: PrecisionSection, original: Path) -> ir.Model:
+    """Load the float32 graph and pad its hidden layers for the caches of CPUs."""
+    model = ir.load(original)
+    widen_hidden(model)
+    return model
+
+
+def write_half(section: PrecisionSection, original: Path) -> ir.Model:
+    """Convert the graph to float16 or bfloat16, whichever the section is."""
+    model = ir.load(original)
+    to_half(model, section.name)
+    return model
+
+
+def write_int8(section: PrecisionSection, original: Path) -> ir.Model:
+    """Quantise the weights of matrix products to int8 with a scale per column; activations are quantised dynamically.
+
+    Products of activations, and the small maps onto the joint space and the match score, stay in float32.
+    """
+    model = onnx.load(original)
+    # Shapes from the exporter break the quantiser's own inference, which computes all that it needs.
+    del model.graph.value_info[:]
+    # The quantiser replaces each Gemm by a product and a sum before it looks for products.
+    maps = [f"{node.name}_MatMul" for node in model.graph.node if node.op_type == "Gemm"]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"  # silences a hint to preprocess
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / original.name
+        quantize_dynamic(
+            model,
+            target,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=maps,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+            use_external_data_format=True,
+        )
+        quantised = ir.load(target)
+        ir.external_data.load_to_model(quantised)
+    return quantised
+
+
+def require_bfloat16(section: PrecisionSection) -> None:
+    """Refuse bfloat16 where onnxruntime has no bfloat16 matrix product.
+
+    Raises:
+        DeviceError: no provider of the installed onnxruntime multiplies in bfloat16 on this machine.
+    """
+    quiet()
+    device = find_device("auto")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        model = onnx.parser.parse_model(_BF16_PROBE).SerializeToString()
+        onnxruntime.InferenceSession(model, options, providers=device.providers())
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise DeviceError(
+            f"{section.name} graphs cannot run here: onnxruntime {onnxruntime.__version__} has no bfloat16 product on "
+            f"{device.provider}, so they could not be compared with PyTorch",
+            remedy="Use fp16 in export.precisions, or export on a machine with a GPU that computes in bfloat16.",
+        ) from error

@@ -1,0 +1,22 @@
+"""Other layouts that an export can write."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cbalign.parts import Effect, TargetSection, setting
+
+
+class TritonTarget(TargetSection):
+    """A model repository for the Triton inference server."""
+
+    builds = "cbalign.exporting.triton:write_target"
+    needs_graphs = ("image", "text")
+    next_step = "tritonserver --model-repository {folder}"
+
+    kind: Literal["triton"] = setting(effect=Effect.EXPORT, help="Which target.")
+    precision: str | None = setting(
+        None,
+        effect=Effect.EXPORT,
+        help="Precision of the served graphs; null: fp16 or fp32, what TensorRT runs fastest.",
+    )

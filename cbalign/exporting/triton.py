@@ -1,0 +1,184 @@
+"""Write a Triton model repository of a bundle: one model per graph, for the onnxruntime backend with TensorRT.
+
+<repository>/
+  <name>_image/    config.pbtxt  preprocessing.json  1/model.onnx
+  <name>_text/     config.pbtxt  tokenizer.json  text.json  1/model.onnx
+  <name>_codebook/ config.pbtxt  1/model.onnx
+  <name>_match/    config.pbtxt  1/model.onnx
+
+Triton joins requests along the first dimension. So the match graph, whose `image_index` counts within one request, is
+served as it is, without batching; every other graph is batched dynamically.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime
+
+from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
+from cbalign.errors import BundleError
+from cbalign.exporting.sections.targets import TritonTarget
+from cbalign.runtime.bundle import PREPROCESSING, Bundle
+from cbalign.runtime.placement import CPU, quiet
+from cbalign.runtime.precisions import find_precision
+from cbalign.runtime.signatures import SIGNATURES, Port
+
+_TYPES = {"uint8": "TYPE_UINT8", "int64": "TYPE_INT64", "float32": "TYPE_FP32"}
+_BESIDE = {"image": (PREPROCESSING,), "text": (TOKENIZER_FILE, SETTINGS_FILE)}
+_UNBATCHED = "match"
+_FASTEST = ("FP16", "FP32")
+"""TensorRT's precisions, the one to serve first."""
+_MAX_BATCH, _PREFERRED, _MAX_PAIRS = 64, (8, 16, 32), 256
+_DELAY_MICROSECONDS = 2000
+_QUEUE = 256
+_WORKSPACE = 4 << 30  # bytes of GPU memory that TensorRT may use while it runs
+
+
+def write_target(section: TritonTarget, bundle: Path, repository: Path) -> None:
+    """Fill an empty folder with a model repository of a bundle.
+
+    Args:
+        section: the target; its `precision` chooses the graphs.
+        bundle: folder of the bundle; its files are verified.
+        repository: the folder.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        UsageError: the bundle embeds no images and texts or lacks the precision.
+    """
+    opened = Bundle.open(bundle).require_alignment()
+    chosen = section.precision or _fastest(opened.manifest.precisions)
+    opened.graph_path(chosen, "image")
+    opened.verify(opened.names_of(chosen))
+    for graph in opened.manifest.graphs:
+        name = f"{re.sub('[^A-Za-z0-9_.-]', '_', opened.manifest.name)}_{graph}"
+        _write_model(opened, chosen, graph, repository / name)
+
+
+def _fastest(precisions: Sequence[str]) -> str:
+    """The precision that TensorRT runs fastest; the first where it runs none."""
+    return next((name for mode in _FASTEST for name in precisions if _tensorrt_mode(name) == mode), precisions[0])
+
+
+def _tensorrt_mode(precision: str) -> str | None:
+    section = find_precision(precision)
+    return section.tensorrt if section is not None else None
+
+
+def _write_model(bundle: Bundle, precision: str, graph: str, folder: Path) -> None:
+    path = bundle.graph_path(precision, graph)
+    version = folder / "1"
+    version.mkdir(parents=True)
+    shutil.copyfile(path, version / "model.onnx")
+    data = path.with_name(f"{path.name}.data")  # large weights; the graph names this file
+    if f"{precision}/{data.name}" in bundle.manifest.files:
+        shutil.copyfile(data, version / data.name)
+    for name in _BESIDE.get(graph, ()):
+        shutil.copyfile(bundle.folder / name, folder / name)
+    longest_text = Tokenizer.load(bundle.folder).settings.max_tokens
+    files = [bundle.manifest.files.get(f"{precision}/{name}") for name in (path.name, data.name)]
+    content = hashlib.sha256("".join(file.sha256 for file in files if file).encode()).hexdigest()[:16]
+    config = model_config(folder.name, graph, precision, _shapes(path), longest_text, content)
+    (folder / "config.pbtxt").write_text(config, encoding="utf-8")
+
+
+def model_config(
+    name: str, graph: str, precision: str, shapes: dict[str, list[int | str]], longest_text: int, content: str
+) -> str:
+    """The `config.pbtxt` of one graph (Triton's ModelConfig as protobuf text).
+
+    Args:
+        name: of the model; Triton requires it to be its folder's.
+        graph: which graph it is.
+        precision: of its weights.
+        shapes: of every input and output as the ONNX file has them; a varying dimension is a string.
+        longest_text: in tokens.
+        content: another one for other weights, in letters and digits.
+    """
+    signature = SIGNATURES[graph]
+    batched = graph != _UNBATCHED
+    blocks = [
+        f'name: "{name}"',
+        'backend: "onnxruntime"',
+        'default_model_filename: "model.onnx"',
+        f"max_batch_size: {_MAX_BATCH if batched else 0}",
+        *(_tensor("input", port, shapes[port.name], batched) for port in signature.inputs),
+        *(_tensor("output", port, shapes[port.name], batched) for port in signature.outputs),
+    ]
+    if batched:
+        blocks.append(
+            f"dynamic_batching {{\n  preferred_batch_size: [ {', '.join(map(str, _PREFERRED))} ]\n"
+            f"  max_queue_delay_microseconds: {_DELAY_MICROSECONDS}\n"
+            f"  default_queue_policy {{ max_queue_size: {_QUEUE} }}\n}}"
+        )
+    section = find_precision(precision)
+    on_cpu = section is not None and section.device == "cpu"
+    blocks.append(f"instance_group [ {{ count: 1 kind: {'KIND_CPU' if on_cpu else 'KIND_GPU'} }} ]")
+    if (mode := _tensorrt_mode(precision)) is not None:
+        cache = f"/tmp/{name}-{content}-tensorrt"
+        blocks.append(_accelerator(cache, mode, _profiles(signature.inputs, shapes, longest_text)))
+    blocks.append(f'parameters {{ key: "cbalign.precision" value {{ string_value: "{precision}" }} }}')
+    return "\n".join(blocks) + "\n"
+
+
+def _tensor(kind: str, port: Port, shape: Sequence[int | str], batched: bool) -> str:
+    dims = [size if isinstance(size, int) else -1 for size in (shape[1:] if batched else shape)]
+    reshape = "" if dims else "\n  reshape { shape: [ ] }"  # Triton wants a dimension beside the batch
+    listed = ", ".join(map(str, dims or [1]))
+    return f'{kind} {{\n  name: "{port.name}"\n  data_type: {_TYPES[port.dtype]}\n  dims: [ {listed} ]{reshape}\n}}'
+
+
+def _accelerator(cache: str, mode: str, profiles: dict[str, str]) -> str:
+    """Run TensorRT through onnxruntime, with engines cached so that a restart does not build them again.
+
+    onnxruntime identifies an engine by the form of its graph, not by its weights: `cache` must differ between weights.
+    """
+    parameters = {
+        "precision_mode": mode,
+        "max_workspace_size_bytes": str(_WORKSPACE),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": cache,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": cache,
+        **({"trt_layer_norm_fp32_fallback": "1"} if mode == "FP16" else {}),
+        **profiles,
+    }
+    lines = "\n".join(f'      parameters {{ key: "{key}" value: "{value}" }}' for key, value in parameters.items())
+    accelerator = f'    gpu_execution_accelerator {{\n      name: "tensorrt"\n{lines}\n    }}'
+    return f"optimization {{\n  execution_accelerators {{\n{accelerator}\n  }}\n}}"
+
+
+def _profiles(inputs: Sequence[Port], shapes: dict[str, list[int | str]], longest_text: int) -> dict[str, str]:
+    """The sizes that TensorRT builds engines for: all inputs together, or it builds one at every new size."""
+    longest = {"batch": _MAX_BATCH, "images": _MAX_BATCH, "texts": _MAX_PAIRS, "length": longest_text}
+    usual = {"batch": _PREFERRED[0], "images": _PREFERRED[0], "texts": _PREFERRED[0], "length": min(16, longest_text)}
+
+    def spell(sizes: dict[str, int]) -> str:
+        full = {
+            port.name: [sizes[name] if name else size for name, size in zip(port.shape, shapes[port.name])]
+            for port in inputs
+        }
+        return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in full.items())
+
+    return {
+        "trt_profile_min_shapes": spell(dict.fromkeys(longest, 1)),
+        "trt_profile_opt_shapes": spell(usual),
+        "trt_profile_max_shapes": spell(longest),
+    }
+
+
+def _shapes(path: Path) -> dict[str, list[int | str]]:
+    quiet()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[CPU])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise BundleError(f"{path}: cannot be loaded ({' '.join(str(error).split())[:300]})") from error
+    return {port.name: list(port.shape) for port in (*session.get_inputs(), *session.get_outputs())}
