@@ -56,7 +56,7 @@ def test_a_start_from_pretraining_is_told_and_kept(pretrained: Run, entails: tup
     assert f"starting from {pretrained.folder.name}, step 4: " in result.stderr
     assert "missing: head" in result.stderr
     assert "unexpected: " in result.stderr
-    assert "masked_language_head" in result.stderr
+    assert "masked_language" in result.stderr
     (ancestor,) = Manifest.read(run.manifest).facts["lineage"]
     assert ancestor["name"] == pretrained.folder.name
     assert ancestor["trained_on"] == ["pairs"]
@@ -80,7 +80,7 @@ def test_text_assignment_doubles_the_pretrained_layers(place: Path, pretrained: 
         "train.schedule.warmup_lr=0",
         "train.schedule.final_lr=0",
     )
-    assert "that starts from it, with init: {run: " in result.stderr
+    assert "next: train a spec of the same task with init: {run: " in result.stderr
     mine, theirs = weights(run, 1), weights(pretrained, 4)
     layer = "fusion.layers.0.attention.query.weight"
     for copy in ("first", "second"):

@@ -78,7 +78,7 @@ def test_zero_shot_is_refused_where_the_lineage_saw_the_data_set(tuned: tuple[Ru
     assert not list(run.evaluation.glob("*.json"))
     allowed = cbalign(place, "evaluate", str(run.folder), "--on", "test", "--zero-shot")
     assert allowed.code == 0, allowed.stderr
-    assert "zero-shot: never trained on this data set" in allowed.stdout
+    assert "zero-shot: not trained on this data set" in allowed.stdout
 
 
 def test_an_ancestor_counts_as_the_run_itself(tuned: tuple[Run, Result], place: Path):

@@ -87,7 +87,7 @@ def test_answers_of_a_secret_set_are_written_for_evalai(place: Path, bundle: Pat
     arguments = ("--on", "test", "--protocol", "rank", "--predictions", str(place / "evalai.json"))
     found = cbalign(place, "evaluate", str(bundle), *arguments)
     assert found.code == 0, found.stderr
-    assert "rank top 4 of 5 items, 16 px; the answers are secret, nothing can be measured" in found.stdout
+    assert "rank top 4 of 5 items, 16 px; answers are not public, no metrics" in found.stdout
     answers = json.loads((place / "evalai.json").read_text())
     assert [list(answer) for answer in answers] == [["question_id", "answer"]] * 5
     assert [answer["question_id"] for answer in answers] == [100, 101, 102, 103, 104]
