@@ -15,7 +15,6 @@ from click.shell_completion import (
 )
 
 from cbalign.cli import console
-from cbalign.cli.shell import COMPLETING
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -34,7 +33,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     register_bash()
     found = get_completion_class(shell)
     assert found is not None, "click supports the shells of the choice"
-    console.result(found(ctx.find_root().command, {}, "cbalign", COMPLETING).source().rstrip())
+    console.result(found(ctx.find_root().command, {}, "cbalign", console.COMPLETING).source().rstrip())
 
 
 def register_bash() -> None:

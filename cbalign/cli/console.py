@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cbalign.runtime.table import Block
 
 DOCUMENT_VERSION = 1
+COMPLETING = "_CBALIGN_COMPLETE"  # environment variable by which a shell asks for completions
 
 
 def prepare_streams() -> None:

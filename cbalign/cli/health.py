@@ -17,7 +17,8 @@ from packaging.requirements import Requirement
 import cbalign
 from cbalign.errors import DeviceError
 from cbalign.experiment.unions import unusable, usable
-from cbalign.parts.registry import Origin, registry
+from cbalign.parts.origin import Origin
+from cbalign.parts.registry import registry
 from cbalign.runtime.machine import ask_gpus
 
 State = Literal["ok", "absent", "problem"]

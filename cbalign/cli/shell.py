@@ -22,7 +22,6 @@ from cbalign.errors import Interrupted, SpecError
 
 BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
 INTERRUPTED = 130
-COMPLETING = "_CBALIGN_COMPLETE"  # the variable by which a shell asks for completions
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class Shell(click.Group):
         75 interrupted but resumable, 130 interrupted, 141 broken pipe on stdout.
         """
         console.prepare_streams()
-        if COMPLETING in os.environ:
+        if console.COMPLETING in os.environ:
             from cbalign.cli.completion import register_bash
 
             register_bash()
@@ -128,7 +127,7 @@ class Shell(click.Group):
 @contextmanager
 def _part_warnings() -> Iterator[None]:
     """Print warnings about parts of plug-ins that are not used; one process of a distributed training prints them."""
-    silent = COMPLETING in os.environ or "CBALIGN_LAUNCHER" in os.environ or os.environ.get("RANK", "0") != "0"
+    silent = console.COMPLETING in os.environ or "CBALIGN_LAUNCHER" in os.environ or os.environ.get("RANK", "0") != "0"
     handler = logging.NullHandler() if silent else _Warnings(logging.WARNING)
     log = logging.getLogger("cbalign.parts")
     log.addHandler(handler)

@@ -13,8 +13,9 @@ from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import ListNode, MapNode, ScalarNode
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.unions import usable
+from cbalign.parts.origin import origin_of
 from cbalign.parts.part import Part
-from cbalign.parts.registry import PRECISIONS, origin_of
+from cbalign.parts.registry import PRECISIONS
 from cbalign.parts.section import Section
 
 REQUIRES = "requires"

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from cbalign.errors import PartError
+from cbalign.parts.origin import origin_of
 from cbalign.parts.section import Section
 
 
@@ -85,8 +86,6 @@ def import_reference(part: type[Part], reference: str) -> Any:
 
 def describe(part: type[Part]) -> str:
     """A part with the distribution that it comes from, for messages."""
-    from cbalign.parts.registry import origin_of
-
     origin = origin_of(part)
     return f"{part.part_name()} ({origin})" if origin is not None else part.part_name()
 

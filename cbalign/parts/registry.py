@@ -20,9 +20,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from cbalign import __version__
 from cbalign.parts import kinds, towers
+from cbalign.parts.origin import OWN, Origin, record_origin
 from cbalign.parts.part import Part
 
-OWN = "cbalign"
 _RESERVED = ("active", "named")  # attributes of the `objectives` section
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -87,22 +87,6 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The distribution that a part comes from."""
-
-    distribution: str
-    version: str
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is cbalign itself."""
-        return self.distribution == OWN
-
-    def __str__(self) -> str:
-        return f"{self.distribution} {self.version}"
-
-
-@dataclass(frozen=True)
 class InstalledPart:
     """A part that can be used."""
 
@@ -161,17 +145,14 @@ def registry() -> Registry:
             broken.append(BrokenPart(group, part.name, part.origin, reason))
         else:
             parts.append(part)
+    for part in parts:
+        record_origin(part.section, part.origin)
     return Registry(tuple(parts), tuple(broken))
 
 
 def sections(kind: Kind) -> tuple[type[Part], ...]:
     """The sections of a kind, cbalign's first, in a fixed order."""
     return tuple(part.section for part in registry().of(kind).values())
-
-
-def origin_of(section: type[Part]) -> Origin | None:
-    """The distribution that a part comes from; None if the class was registered by none."""
-    return next((part.origin for part in registry().parts if part.section is section), None)
 
 
 def broken_part(kind: Kind, name: str) -> BrokenPart | None:

@@ -1,0 +1,35 @@
+"""The distribution that each part comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OWN = "cbalign"
+
+_origins: dict[type, Origin] = {}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The distribution that a part comes from."""
+
+    distribution: str
+    version: str
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is cbalign itself."""
+        return self.distribution == OWN
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+def record_origin(section: type, origin: Origin) -> None:
+    """Record where a part comes from; the registry does it for every part that it finds."""
+    _origins[section] = origin
+
+
+def origin_of(section: type) -> Origin | None:
+    """The distribution that a part comes from; None if no distribution registered it."""
+    return _origins.get(section)
