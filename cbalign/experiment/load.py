@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from cbalign.experiment.compose import compose, with_patch, with_profile
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
@@ -23,8 +23,11 @@ from cbalign.experiment.normalise import missing_files, normalise
 from cbalign.experiment.overrides import apply_override, parse_override
 from cbalign.experiment.recipes import display_name, find_spec, recipes
 from cbalign.experiment.requirements import unmet_requirements
+from cbalign.experiment.spec_file import read_spec
 from cbalign.experiment.suggestions import did_you_mean
+from cbalign.experiment.task import Task
 from cbalign.experiment.unions import report_unusable_parts
+from cbalign.parts import TaskSection
 
 ROOT = Choice({"": Experiment})
 
@@ -102,6 +105,25 @@ def load_experiment(
         files=composition.files,
         profiles=tuple(composition.profiles.entries),
     )
+
+
+def read_task(path: Path) -> TaskSection:
+    """The task of a resolved spec, without reading the rest of it.
+
+    Args:
+        path: a spec that extends nothing, such as that of a run or bundle.
+
+    Raises:
+        SpecError: the file is damaged, or the task is that of a plug-in that is not installed.
+    """
+    node = read_spec(path, DISK, ROOT)
+    data = plain_data(node)
+    task = data.get("task") if isinstance(data, dict) else None
+    try:
+        found: TaskSection = TypeAdapter(Task).validate_json(json.dumps(task))
+        return found
+    except ValidationError:
+        return load_experiment(path, check_files=False).experiment.task  # with its message
 
 
 def _file(path: str | Path) -> Path:

@@ -25,7 +25,7 @@ from typing import Any
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError, UsageError
-from cbalign.experiment.load import load_experiment
+from cbalign.experiment.load import read_task
 from cbalign.parts import TaskSection
 from cbalign.runtime.signatures import SIGNATURES
 
@@ -169,10 +169,13 @@ class Bundle:
     def task(self) -> TaskSection:
         """The task that the model was trained for.
 
+        Only the task is read: parts of plug-ins that trained the model are not needed to run its graphs.
+
         Raises:
-            SpecError: the bundle's spec is damaged, or needs a plug-in that is not installed.
+            BundleError: the bundle's spec is damaged.
+            SpecError: the task is that of a plug-in that is not installed.
         """
-        return load_experiment(self.folder / SPEC, check_files=False).experiment.task
+        return read_task(self.folder / SPEC)
 
     def require_alignment(self) -> Bundle:
         """The bundle itself, where its model embeds images and texts.

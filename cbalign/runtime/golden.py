@@ -38,6 +38,7 @@ def check_golden(session: Session) -> dict[str, float]:
     """
     if GOLDEN not in session.bundle.manifest.files:
         raise BundleError(f"{session.bundle.folder} has no {GOLDEN}", remedy="Export it again with `cbalign export`.")
+    allowed = precision_section(session.precision, session.bundle.manifest.plugins).tolerance
     pixels, texts, recorded = read_golden(session.bundle.folder / GOLDEN, session.precision)
     runtime = task_runtime(session.bundle.task)
     found = runtime.golden_outputs(runtime.open(session), pixels, texts)
@@ -46,7 +47,6 @@ def check_golden(session: Session) -> dict[str, float]:
         same_shape = name in found and found[name].shape == expected.shape
         scale = max(1.0, float(np.abs(expected).max()))
         differences[name] = float(np.abs(found[name] - expected).max()) / scale if same_shape else float("inf")
-    allowed = precision_section(session.precision, session.bundle.manifest.plugins).tolerance
     wrong = [name for name, difference in differences.items() if not difference <= allowed]
     if wrong:
         raise ParityError(
