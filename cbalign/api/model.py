@@ -85,7 +85,7 @@ class Model:
         """Whether `match` and reranking work."""
         return isinstance(self._model, Encoder) and self._model.has_matcher
 
-    def encode_images(self, images: Images, *, batch_size: int = _BATCH) -> FloatArray:
+    def encode_images(self, images: Images, *, batch_size: int = 32) -> FloatArray:
         """Embed images in the joint space.
 
         Args:

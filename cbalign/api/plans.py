@@ -21,7 +21,7 @@ def plan(
         devices: how many train together.
         gpus: names of GPUs to estimate hours for, such as `h100-80gb`.
         pairs: size of the training data; counted where the data are available.
-        changes: as of `cbalign.spec`.
+        **changes: as of `cbalign.spec`.
 
     Raises:
         SpecError: the spec is not valid.

@@ -118,11 +118,12 @@ def train(
         source: the spec, as `cbalign.spec` takes it.
         data: pairs to train on instead of `data.train`: a list of (image, caption) pairs, a torch `Dataset` or a
             Hugging Face `Dataset`. They are not stored: give them to `cbalign.resume` and `cbalign.evaluate` again.
-        validation, test: pairs in place of `data.validation` and `data.test`.
+        validation: pairs in place of `data.validation`.
+        test: pairs in place of `data.test`.
         runs: the folder of runs.
         on_step: called with each log line and evaluation, see `train.log_every` and `train.evaluate_every`.
         progress: whether to show a progress bar, in a terminal or notebook.
-        changes: as of `cbalign.spec`.
+        **changes: as of `cbalign.spec`.
 
     Raises:
         SpecError: the spec is not valid.
@@ -157,9 +158,12 @@ def resume(
 
     Args:
         run: a run directory, its name in `runs/`, or a `Run`.
-        data, validation, test: the pairs that `cbalign.train` was given.
-        on_step, progress: as of `cbalign.train`.
-        changes: settings of effect `runtime`, by dotted path.
+        data: the training pairs that `cbalign.train` was given.
+        validation: the validation pairs that it was given.
+        test: the test pairs that it was given.
+        on_step: as of `cbalign.train`.
+        progress: as of `cbalign.train`.
+        **changes: settings of effect `runtime`, by dotted path.
 
     Raises:
         UsageError: it is not a run, or a change would make it another training.

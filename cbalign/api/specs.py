@@ -122,7 +122,7 @@ def spec(source: SpecSource, /, **changes: Any) -> Spec:
 
     Args:
         source: a file, the name of a recipe (`quickstart`), a dict with the content of a spec file, or a `Spec`.
-        changes: values by dotted path, `**{"train.duration": "2 epochs"}`; top-level settings also by keyword.
+        **changes: values by dotted path, `**{"train.duration": "2 epochs"}`; top-level settings also by keyword.
 
     Raises:
         SpecError: the spec is not valid; the message lists every mistake with its place.
