@@ -153,7 +153,7 @@ def _given(data: Pairs, on: str | None, opened: Any) -> tuple[str, Any]:
     from cbalign.parts.registry import SOURCES
 
     split: str = on if on is not None and on in get_args(Split) else "test"
-    section = usable(SOURCES)["memory"].model_validate(_give(split, data))
+    section = usable(SOURCES)["memory"].model_validate(_give("data", data))
     sections = opened.experiment.data.model_copy(update={split: section})
     experiment = opened.experiment.model_copy(update={"data": sections})
     from dataclasses import replace

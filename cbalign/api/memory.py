@@ -47,5 +47,6 @@ def _give(split: str, pairs: Pairs) -> dict[str, str]:
     from cbalign.data.source import fingerprint
 
     found = pairs_from(pairs, split)
-    give(split, found)
-    return {"source": "memory", "key": split, "fingerprint": fingerprint(found)}
+    digest = fingerprint(found)
+    give(split, found, digest)
+    return {"source": "memory", "key": split, "fingerprint": digest}

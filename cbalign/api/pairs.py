@@ -82,13 +82,15 @@ def pairs_from(data: Pairs, name: str, *, image: str | None = None, text: str | 
         UsageError: it is not of such a form, or has no captions.
     """
     columns = getattr(data, "column_names", None)
-    if isinstance(columns, list):  # a Hugging Face dataset: captions without decoding images
+    if isinstance(columns, list) and hasattr(data, "__getitem__"):  # a Hugging Face dataset: captions without decoding images
         text_key, image_key = (
             _column(columns, text, TEXT_COLUMNS, "text"),
             _column(columns, image, IMAGE_COLUMNS, "image"),
         )
         texts = data[text_key]
         return _pairs(name, [_captions(each, name, i) for i, each in enumerate(texts)], lambda i: data[i][image_key])
+    if isinstance(data, Mapping | str | bytes):
+        _refuse(data)
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         data = list(data) if isinstance(data, Iterable) else _refuse(data)
     return _from_items(data, name, image, text)

@@ -81,7 +81,7 @@ class Run:
         return load(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
-        """Path, status, steps and metrics as plain data."""
+        """Path, status and metrics as plain data."""
         manifest = self._manifest()
         return {"path": str(self.path), "status": manifest.status, "metrics": dict(manifest.metrics)}
 

@@ -171,6 +171,8 @@ def _plain(value: Any) -> Any:
     """Paths, tuples and sections as the plain data that YAML holds."""
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "item") and hasattr(value, "dtype") and not getattr(value, "ndim", 0):
+        return value.item()  # a number of NumPy or torch
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
