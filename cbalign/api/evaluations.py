@@ -113,13 +113,13 @@ def evaluate(
         >>> result = cbalign.evaluate("runs/latest", on="test")
         >>> result.metrics["test/dual/image_to_text/r1"]
     """
-    from cbalign.api.opening import load
+    from cbalign.api.opening import load, python_warning
     from cbalign.evaluation.published import beside
     from cbalign.evaluation.result import Evaluation as Record
     from cbalign.tasks.evaluate import evaluate as measure
 
-    opened_model = model if isinstance(model, Model) else load(model, device=device, precision=precision)
-    opened, shown = opened_model._opened, warn or _python_warning
+    opened_model = model if isinstance(model, Model) else load(model, device=device, precision=precision, warn=warn)
+    opened, shown = opened_model._opened, warn or python_warning
     if data is not None:
         on, opened = _given(data, on, opened)
     measured = measure(opened, on, _tuples(changes), report=progress, warn=shown)
@@ -175,9 +175,3 @@ def _keep(record: Record, folder: Path) -> None:
 
 def _tuples(changes: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
-
-
-def _python_warning(text: str) -> None:
-    import warnings
-
-    warnings.warn(text, stacklevel=3)

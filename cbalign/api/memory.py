@@ -20,6 +20,8 @@ def with_data(source: SpecSource, changes: Mapping[str, Any], data: Mapping[str,
         data: pairs by split; None keeps what the spec names.
     """
     given = {split: pairs for split, pairs in data.items() if pairs is not None}
+    if isinstance(source, Spec) and not given and not changes:
+        return source
     return spec(source, **{**changes, **{f"data.{split}": _give(split, pairs) for split, pairs in given.items()}})
 
 

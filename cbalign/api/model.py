@@ -266,7 +266,8 @@ class Model:
         """
         if not isinstance(self._model, Classifier):
             raise UsageError(f"a model of task {self.task} does not classify texts")
-        words, wanted = as_texts(texts), self._model.images
+        runtime: Any = self._opened.runtime
+        words, wanted = as_texts(texts), len(runtime.example_images)
         given = [list(as_images(each)) for each in images]
         if len(given) != len(words):
             raise UsageError(f"{len(words)} texts and {len(given)} entries of images: each text needs its own")

@@ -82,7 +82,9 @@ def pairs_from(data: Pairs, name: str, *, image: str | None = None, text: str | 
         UsageError: it is not of such a form, or has no captions.
     """
     columns = getattr(data, "column_names", None)
-    if isinstance(columns, list) and hasattr(data, "__getitem__"):  # a Hugging Face dataset: captions without decoding images
+    if isinstance(columns, list) and hasattr(
+        data, "__getitem__"
+    ):  # a Hugging Face dataset: captions without decoding images
         text_key, image_key = (
             _column(columns, text, TEXT_COLUMNS, "text"),
             _column(columns, image, IMAGE_COLUMNS, "image"),

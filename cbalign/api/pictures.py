@@ -75,9 +75,10 @@ def as_texts(texts: Texts) -> list[str]:
     Raises:
         UsageError: one of them is not a text.
     """
-    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
-        raise UsageError(f"texts must be str, not {type(texts).__name__}", remedy="Pass a str or a list of them.")
-    found = [texts] if isinstance(texts, str) else list(texts)
+    given: object = texts
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise UsageError(f"texts must be str, not {type(given).__name__}", remedy="Pass a str or a list of them.")
+    found = [given] if isinstance(given, str) else list(given)
     for each in found:
         if not isinstance(each, str):
             raise UsageError(f"texts must be str, not {type(each).__name__}", remedy="Pass a str or a list of them.")

@@ -51,7 +51,9 @@ def test_texts(model):
     assert one.shape == (8,)
     assert many.shape == (3, 8)
     np.testing.assert_allclose(many[0], one, **CLOSE)
-    np.testing.assert_allclose(model.encode_texts(("a red cat", "a blue hat", "a black dog"), batch_size=2), many, **CLOSE)
+    np.testing.assert_allclose(
+        model.encode_texts(("a red cat", "a blue hat", "a black dog"), batch_size=2), many, **CLOSE
+    )
     assert model.encode_texts([]).shape == (0, 8)
 
 
@@ -238,7 +240,9 @@ def test_load_says_what_is_neither_run_nor_bundle(run, folder, home, monkeypatch
 def test_a_folder_is_indexed_once(kind, request, folder, tmp_path):
     model = request.getfixturevalue(f"{kind}_model")
     seen = []
-    index = cbalign.index(model, folder, cache=tmp_path / "cache", progress=lambda done, total: seen.append((done, total)))
+    index = cbalign.index(
+        model, folder, cache=tmp_path / "cache", progress=lambda done, total: seen.append((done, total))
+    )
     assert len(index) == 20
     assert seen[-1] == (20, 20)
     assert repr(index) == f"Index of 20 images in {folder}"
