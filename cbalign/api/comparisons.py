@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -71,9 +71,9 @@ class Diff:
 
 
 def diff(
-    a: str | Path | Spec | Run | Bundle | Model,
-    b: str | Path | Spec | Run | Bundle | Model,
-    *more: str | Path | Spec | Run | Bundle | Model,
+    a: str | Path | Mapping[str, Any] | Spec | Run | Bundle | Model,
+    b: str | Path | Mapping[str, Any] | Spec | Run | Bundle | Model,
+    *more: str | Path | Mapping[str, Any] | Spec | Run | Bundle | Model,
     only: Sequence[str] = (),
     ignore: Sequence[str] = (),
     everything: bool = False,
@@ -82,7 +82,7 @@ def diff(
     """Compare experiments by their resolved values.
 
     Args:
-        a: a spec file, recipe, `REV:path`, run, checkpoint, bundle or `defaults`; or an object of this API.
+        a: a spec file, recipe, `REV:path`, run, checkpoint, bundle or `defaults`; a dict; or an object of this API.
         b: what to compare it with.
         *more: further experiments.
         only: effect classes (`training`) or paths (`train.optimizer`) to keep.
@@ -101,9 +101,11 @@ def diff(
 
 
 def _operand(given: Any) -> Any:
-    from cbalign.api.specs import Spec
+    from cbalign.api.specs import Spec, spec
     from cbalign.experiment.operands import Operand, open_operand
 
+    if not isinstance(given, str | Path | Spec) and not hasattr(given, "path"):
+        given = spec(given)  # a dict, or refused
     if isinstance(given, Spec):
         return Operand(name=given.name, kind="spec", loaded=given.loaded)
     return open_operand(str(given if isinstance(given, str | Path) else given.path))

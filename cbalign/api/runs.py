@@ -175,7 +175,8 @@ def resume(
         **changes: settings of effect `runtime`, by dotted path.
 
     Raises:
-        UsageError: it is not a run, or a change would make it another training.
+        UsageError: a change would make it another training, or the pairs are not those of the run.
+        CheckpointError: it is not a run, or its checkpoint is damaged.
     """
     from cbalign.api.memory import give_again
     from cbalign.api.opening import find_model

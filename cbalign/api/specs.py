@@ -62,8 +62,8 @@ class Spec:
         value: Any = self.experiment
         for step in path.split("."):
             try:
-                value = value[int(step)] if step.isdecimal() else getattr(value, step)
-            except (AttributeError, IndexError, TypeError):
+                value = value[int(step)] if step.isdecimal() else _child(value, step)
+            except (KeyError, IndexError, TypeError):
                 raise KeyError(path) from None
         return value
 
@@ -182,6 +182,14 @@ class _DictFiles(Files):
     def name(self, path: Path) -> str:
         """What messages call a file."""
         return "dict" if path.name == _DICT.name else super().name(path)
+
+
+def _child(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return value[name]
+    if name not in getattr(type(value), "model_fields", {}):
+        raise KeyError(name)
+    return getattr(value, name)
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -70,7 +71,7 @@ def evaluate(
     from cbalign.engine.files import write_durably
     from cbalign.evaluation.table import result_blocks
 
-    given = {
+    given: dict[str, Any] = {
         "protocols": protocols or None,
         "zero_shot": zero_shot or None,
         "top_k": top_k,

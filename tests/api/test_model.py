@@ -231,7 +231,7 @@ def test_load_takes_names_paths_and_objects(run, bundle, home, monkeypatch):
 @pytest.mark.parametrize("target", ["nothing", "runs/nothing", "exports/nothing", "pictures"])
 def test_load_says_what_is_neither_run_nor_bundle(run, folder, home, monkeypatch, target):
     monkeypatch.chdir(home)
-    with pytest.raises(UsageError, match="nothing|pictures") as caught:
+    with pytest.raises(UsageError, match=r"nothing|pictures") as caught:
         cbalign.load(target)
     assert caught.value.remedy
 

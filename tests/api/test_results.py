@@ -32,8 +32,8 @@ def test_evaluate_a_run_and_its_bundle_alike(run_model, bundle_model, pairs):
 
 
 def test_evaluate_on_a_file(run_model, folder, tmp_path):
-    lines = [{"image": str(folder / f"{i}.png"), "caption": f"thing {i}"} for i in range(6)]
-    path = tmp_path / "pairs.json"
+    lines = [{"image": f"{i}.png", "caption": f"thing {i}"} for i in range(6)]
+    path = folder / "pairs.json"
     path.write_text(json.dumps(lines))
     result = cbalign.evaluate(run_model, on=str(path), protocols=("dual",), bootstrap=0)
     assert all("/dual/" in name for name in result.metrics)
@@ -51,7 +51,7 @@ def test_evaluate_keeps_results_when_asked(old_run):
 
 
 def test_evaluate_other_tasks(old_run):
-    result = cbalign.evaluate(old_run("vqa"), device="cpu", bootstrap=0)
+    result = cbalign.evaluate(old_run("vqa"), device="cpu", bootstrap=0, protocols=["rank"])
     assert result.metrics
     assert result.predictions()
 
@@ -110,7 +110,7 @@ def test_export_does_not_replace_unasked(run, bundle):
 
 @pytest.mark.parametrize("options", [{"precisions": ["fp9"]}, {"precisions": "fp32"}])
 def test_export_refuses_unknown_precisions(run, tmp_path, options):
-    with pytest.raises(CbalignError, match="fp9|precisions"):
+    with pytest.raises(CbalignError, match=r"fp9|precisions"):
         cbalign.export(run, tmp_path / "bundle", **options)
     assert not (tmp_path / "bundle").exists()
 
@@ -127,8 +127,7 @@ def test_diff_of_specs_runs_bundles_and_models(run, bundle, run_model, bundle_mo
     for other in (run_model, bundle, bundle_model, str(run.path), run.path):
         assert not cbalign.diff(run, other), repr(cbalign.diff(run, other))
     assert not cbalign.diff("quickstart", "quickstart")
-    same = cbalign.diff(run, run.checkpoints[-1])
-    assert not same.differences
+    assert set(cbalign.diff(run, run.checkpoints[-1]).differences) <= {"run.status"}
 
 
 def test_diff_can_be_narrowed_and_takes_several():

@@ -27,7 +27,9 @@ def test_the_import_is_light():
     assert not {"torch", "onnxruntime", "pydantic", "numpy", "PIL", "transformers"} & set(best[1:])
 
 
-@pytest.mark.parametrize("use", ["spec('quickstart')", "diff('quickstart', 'albef').differences", "index, cbalign.load"])
+@pytest.mark.parametrize(
+    "use", ["spec('quickstart')", "diff('quickstart', 'albef').differences", "index, cbalign.load"]
+)
 def test_what_needs_no_torch_imports_none(use, tmp_path):
     assert run(f"import sys, cbalign; cbalign.{use}; print('torch' in sys.modules)") == ["False"]
 
@@ -60,5 +62,4 @@ def test_every_member_is_documented_and_results_show_themselves(name):
             assert inspect.getdoc(value), member
     assert "to_dict" in dir(found)
     assert found.__repr__ is not object.__repr__
-    if name != "Codes":
-        assert hasattr(found, "_repr_html_")
+    assert hasattr(found, "_repr_html_")

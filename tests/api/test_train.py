@@ -100,7 +100,10 @@ def test_images_may_have_several_captions_and_any_form(train, pairs, folder):
         (str(folder / "1.png"), "a dog"),
         (np.asarray(pairs[2][0]), "c"),
     ]
-    data += [{"bytes": (folder / "3.png").read_bytes(), "path": None}] and [((folder / "3.png").read_bytes(), "d")]
+    data += [
+        ({"bytes": (folder / "3.png").read_bytes(), "path": None}, "a cup"),
+        ((folder / "4.png").read_bytes(), "a hat"),
+    ]
     assert train(data).status == "finished"
 
 
@@ -131,7 +134,7 @@ def test_an_image_that_cannot_be_read_is_named(train):
 
 def test_pairs_are_for_tasks_of_pairs(old_run, pairs, tmp_path):
     path = old_run("vqa")
-    with pytest.raises(CbalignError, match="pairs from Python, and the task needs questions"):
+    with pytest.raises(SpecError, match="memory has pairs, but task vqa learns from questions"):
         cbalign.train(path / "resolved.yaml", data=pairs, runs=tmp_path / "runs", progress=False)
     with pytest.raises(CbalignError, match="pairs from Python, and the task needs questions"):
         cbalign.evaluate(path, data=pairs, device="cpu")
@@ -214,7 +217,7 @@ def test_a_finished_run_is_returned(run, pairs):
 
 
 def test_resume_needs_a_run(tmp_path, bundle):
-    with pytest.raises(UsageError):
-        cbalign.resume(tmp_path)
-    with pytest.raises(UsageError):
-        cbalign.resume(bundle.path)
+    for target in (tmp_path, bundle.path, bundle):
+        with pytest.raises(CbalignError, match="is not a run") as caught:
+            cbalign.resume(target)
+        assert caught.value.remedy
