@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,13 @@ class Index:
             hits = self._model._reranked(query, hits, rerank)
         label = query if isinstance(query, str) else "example image"
         return Ranking(label, tuple(hits[:top]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Folder, number of images and unusable files, as plain data."""
+        return {"folder": str(self.folder), "images": len(self), "problems": self.problems}
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
 
     def __repr__(self) -> str:
         problems = f", {len(self.problems):,} unusable files" if self.problems else ""
