@@ -1,4 +1,4 @@
-"""The last steps of the untyped tree: kinds that go without saying, and paths that mean the file that wrote them."""
+"""Normalise untyped specs: fill in default kinds, and resolve paths relative to the file that contains them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 
 @dataclass(frozen=True)
 class NamedPath:
-    """A setting that names a file or folder, resolved."""
+    """A resolved setting that names a file or folder."""
 
     path: str
     kind: PathKind
@@ -29,14 +29,14 @@ class NamedPath:
 
 
 def normalise(tree: MapNode, root: Choice) -> tuple[MapNode, list[NamedPath]]:
-    """The tree with every kind named and every path absolute, and the paths found in it."""
+    """Fill in kinds and make paths absolute; return the tree and its paths."""
     paths: list[NamedPath] = []
     normal = _section(tree, root, "", paths)
     return normal, paths
 
 
 def missing_files(paths: list[NamedPath]) -> Iterator[Diagnostic]:
-    """What `paths` name and is not there."""
+    """Yield a diagnostic for each of `paths` that does not exist."""
     for named in paths:
         target = Path(str(named.node.value))
         place = None if named.node.place is DEFAULT else named.node.place

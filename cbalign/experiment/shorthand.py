@@ -1,4 +1,4 @@
-"""Expand `schedule: constant`: a plain text instead of a section with a kind is that kind with its defaults."""
+"""Expand shorthand such as `schedule: constant`, the name of a kind in place of its section."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cbalign.experiment.variants import variant_of
 
 
 def expand_section(node: MapNode, choice: Choice) -> MapNode:
-    """A section with every such text inside it expanded; both the kind and the section keep the text's place."""
+    """Expand the shorthand in a section; the kind and the new section get the place of the text."""
     known = _settings(node, choice)
     entries = {
         name: Entry(entry.key, expand(entry.value, known[name].shape)) if name in known else entry
@@ -18,11 +18,11 @@ def expand_section(node: MapNode, choice: Choice) -> MapNode:
 
 
 def expand(node: Node, shape: Shape | None) -> Node:
-    """A value with every such text expanded; itself where there is none.
+    """Expand the shorthand in a value; return it unchanged if there is none.
 
     Args:
         node: the value.
-        shape: what the language expects there.
+        shape: the shape of the value in the schema.
     """
     if isinstance(shape, Items) and isinstance(node, ListNode):
         return ListNode(tuple(expand(item, shape.item) for item in node.items), node.place)
@@ -36,7 +36,7 @@ def expand(node: Node, shape: Shape | None) -> Node:
 
 
 def _settings(node: MapNode, choice: Choice) -> dict[str, Setting]:
-    """The settings that names in a section mean: of the kind that it says, else of whichever kind has them."""
+    """Return the settings of a section by name: those of its kind, if stated, else those of all kinds."""
     section = choice.variants.get(variant_of(node, choice) or "")
     if section is not None:
         return settings(section)
