@@ -1,4 +1,4 @@
-"""Who is who among the processes that train together, as their launcher's environment variables say.
+"""Rank and rendezvous of a process, from the environment variables of its launcher.
 
 `cbalign train --nproc` and torchrun set the same ones, SLURM's `srun` its own.
 """
@@ -23,10 +23,10 @@ class Placement:
 
 
 def read_placement(environment: Mapping[str, str]) -> Placement | None:
-    """What torchrun's or `srun`'s variables say; None in a process that was started alone.
+    """Read torchrun's or `srun`'s variables; None in a process that was started alone.
 
     Raises:
-        UsageError: the variables are there but contradict each other.
+        UsageError: the variables contradict each other.
     """
     try:
         if "RANK" in environment and "WORLD_SIZE" in environment:

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Measured(Generic[R]):
-    """What was found out about each readable item: its position in the source, and the finding."""
+    """The results for the readable items: the position of each in the source, and its result."""
 
     positions: tuple[int, ...]
     findings: tuple[R, ...]
@@ -40,13 +40,13 @@ def measure_items(
     report: ProgressCallback,
     process_group: ProcessGroup,
 ) -> Measured[R]:
-    """Let a model judge every item whose images can be read.
+    """Apply a model to every item whose images can be read.
 
-    Batches are the same for any number of processes, and so is what is found.
+    Batches, and therefore results, are the same for any number of processes.
 
     Args:
         source: the items.
-        judge: from prepared images (B, n, H, W, 3) and B items to a finding for each.
+        judge: returns a result for each of B items from prepared images (B, n, H, W, 3).
         image_size: side of the images in pixels.
         batch_size: items per call.
         corrupt_limit: share of the items that may have unreadable images; they are skipped.

@@ -1,7 +1,7 @@
-"""At which rank a query finds what belongs to it: exact, in chunks, pessimistic about ties.
+"""Exact ranking in chunks; ties count against the model.
 
-An item that is wrong and scores as high as the right one counts as before it, so a model that gives everything the
-same score is last, not first.
+A wrong item with the same score as the right one is ranked before it, so a model that gives all items the same score
+is last, not first.
 """
 
 from __future__ import annotations

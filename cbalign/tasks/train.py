@@ -177,7 +177,7 @@ def _refuse_other_training(run: Run, before: LoadedExperiment, after: LoadedExpe
             for d in refused.differences
         ]
         raise UsageError(
-            f"{_shown(run.folder)} cannot go on with other settings: it would be another training.\n"
+            f"{_shown(run.folder)} cannot resume with other training settings.\n"
             + "\n".join(lines),
             remedy="Only settings of effect runtime can change while a run goes on (device, workers, log_every, …); "
             f"for others start a new run: cbalign runs rerun {shlex.quote(str(_shown(run.folder)))} --set …",

@@ -97,9 +97,9 @@ OTHER_NAME = SECTIONS.replace('name = "sigmoid"', 'name = "sigma"')
         ("import nowhere_to_be_found\n", (), "fake:Sigmoid cannot be imported: ModuleNotFoundError"),
         ("raise SystemError('broken')\n", (), "fake:Sigmoid cannot be imported: SystemError: broken"),
         ("Sigmoid = dict\n", (), "fake:Sigmoid is not a class derived from ObjectiveSection"),
-        (OTHER_NAME, (), "is called `sigma`, but its entry point `sigmoid`"),
+        (OTHER_NAME, (), "is named `sigma`, but its entry point `sigmoid`"),
         (NO_HELP, (), "its setting `bias` has no help text"),
-        (SECTIONS, ("cbalign>=99",), f"it requires cbalign>=99, and this is cbalign {__version__}"),
+        (SECTIONS, ("cbalign>=99",), f"it requires cbalign>=99, but this is cbalign {__version__}"),
     ],
 )
 def test_a_part_that_cannot_be_used_is_reported_and_the_others_work(
@@ -111,7 +111,7 @@ def test_a_part_that_cannot_be_used_is_reported_and_the_others_work(
     works = site.run("validate", "spec.yaml")
     assert works.returncode == 0, works.stderr
     (warning,) = (line for line in works.stderr.splitlines() if line.startswith("warning:"))
-    assert warning.startswith("warning: cbalign-fake 1.2: its part `sigmoid` in cbalign.objectives is not used: ")
+    assert warning.startswith("warning: cbalign-fake 1.2: its part `sigmoid` in cbalign.objectives is unusable: ")
     assert reason in warning
     site.write(HEAD + "objectives: {sigmoid: {weight: 1.0}}\n")
     fails = site.run("validate", "spec.yaml")

@@ -32,7 +32,7 @@ class VQATask(TaskSection):
         1,
         ge=1,
         effect=Effect.EVALUATION,
-        help="Minimum number of training questions whose most frequent answer it is, for an answer to be in a built list.",
+        help="Minimum number of training questions with the same most frequent answer to include it in a built list.",
         paper="9 (VQA v2)",
     )
 
