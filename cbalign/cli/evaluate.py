@@ -12,7 +12,7 @@ from cbalign.cli.options import device_option, json_option, require_option
 from cbalign.runtime.machine import installed
 
 if TYPE_CHECKING:
-    from cbalign.evaluation.result import Evaluation
+    from cbalign.evaluation.result import EvaluationDocument
     from cbalign.tasks.opened import OpenedModel
 
 _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
@@ -75,9 +75,9 @@ def evaluate(
     from cbalign.engine.files import write_durably
     from cbalign.evaluation.evaluator import predictions_file
     from cbalign.evaluation.published import beside
-    from cbalign.evaluation.result import Evaluation
+    from cbalign.evaluation.result import EvaluationDocument
     from cbalign.evaluation.table import result_blocks
-    from cbalign.tasks.evaluate import evaluate
+    from cbalign.tasks.evaluate import evaluate_opened
     from cbalign.tasks.opened import open_model
 
     given = {
@@ -90,7 +90,7 @@ def evaluate(
     changes = {name: value for name, value in given.items() if value is not None}
     opened = open_model(target, require or device, precision, warn=console.warn)
     with console.progress() as report:
-        measured = evaluate(opened, on, changes, report=report, warn=console.warn)
+        measured = evaluate_opened(opened, on, changes, report=report, warn=console.warn)
     each = [(one, result) for one in measured for result in one.results]
     results = [result for _, result in each]
     fine_tuned = not opened.experiment.task.pretrains
@@ -99,7 +99,7 @@ def evaluate(
         for one, result in each
         for figure in beside(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
     ]
-    evaluation = Evaluation(
+    evaluation = EvaluationDocument(
         subject=str(target),
         step=opened.step,
         backend=opened.backend,
@@ -120,7 +120,7 @@ def evaluate(
     console.blocks(f"{target}{step}, {opened.backend}", *result_blocks(results), *published)
 
 
-def _keep(evaluation: Evaluation, opened: OpenedModel, output: Path | None) -> None:
+def _keep(evaluation: EvaluationDocument, opened: OpenedModel, output: Path | None) -> None:
     from dataclasses import replace
 
     from cbalign.engine.files import write_durably

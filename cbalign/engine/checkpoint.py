@@ -192,7 +192,7 @@ def read_model(checkpoint: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def load_model(model: nn.Module, checkpoint: Path) -> None:
+def load_model_weights(model: nn.Module, checkpoint: Path) -> None:
     """Put a checkpoint's tensors into `model`; every name and shape must fit.
 
     Raises:
@@ -236,7 +236,7 @@ def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: Optimizer) ->
         CheckpointError: it is damaged or does not fit.
     """
     state = read_state(checkpoint)
-    load_model(model, checkpoint)
+    load_model_weights(model, checkpoint)
     path = checkpoint / OPTIMIZER
     try:
         moments = torch.load(path, map_location="cpu", weights_only=True)

@@ -14,7 +14,7 @@ from cbalign.engine.task import StepOutput
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredNumber:
     """One number of one micro-batch."""
 
     micro_step: int
@@ -31,7 +31,7 @@ class Measured:
 class StepNumbers:
     """All numbers of one step of this process."""
 
-    measured: tuple[Measured, ...]
+    measured: tuple[MeasuredNumber, ...]
     micro_steps: int
     gradient_norm: float
 
@@ -47,7 +47,7 @@ class StepNumbers:
         named = [(i, name, value) for i, output in enumerate(outputs) for name, value in _scalars(output)]
         stacked = torch.stack([norm.float(), *(v.detach().float().reshape(()).to(device) for _, _, v in named)])
         gradient, *values = stacked.tolist()
-        measured = tuple(Measured(i, name, value) for (i, name, _), value in zip(named, values))
+        measured = tuple(MeasuredNumber(i, name, value) for (i, name, _), value in zip(named, values))
         return cls(measured, len(outputs), gradient)
 
     @property
@@ -62,7 +62,7 @@ class StepNumbers:
         yield {"gradient_norm": self.gradient_norm}
 
 
-def explain_losses(measured: Sequence[Measured], indices: Sequence[Tensor]) -> str:
+def explain_losses(measured: Sequence[MeasuredNumber], indices: Sequence[Tensor]) -> str:
     """Describe the losses of this process that are not finite; empty if all are finite.
 
     Args:

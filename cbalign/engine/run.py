@@ -228,7 +228,7 @@ class RunSummary:
     metrics: Mapping[str, float]  # of the last evaluation that ended a training
 
 
-def summarise(run: Run) -> RunSummary:
+def summarise_run(run: Run) -> RunSummary:
     """Summarise the state of a run; one that is marked as running but not locked was killed.
 
     Raises:

@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Measured(Generic[R]):
+class ItemResults(Generic[R]):
     """The results for the readable items: the position of each in the source, and its result."""
 
     positions: tuple[int, ...]
@@ -39,7 +39,7 @@ def measure_items(
     corrupt_limit: float,
     report: ProgressCallback,
     process_group: ProcessGroup,
-) -> Measured[R]:
+) -> ItemResults[R]:
     """Apply a model to every item whose images can be read.
 
     Batches, and therefore results, are the same for any number of processes.
@@ -78,4 +78,4 @@ def measure_items(
     if process_group.rank == 0:
         skipped.log()
     positions = tuple(position for share, _ in shares for position in share)
-    return Measured(positions, tuple(one for _, share in shares for one in share), skipped.count)
+    return ItemResults(positions, tuple(one for _, share in shares for one in share), skipped.count)

@@ -26,7 +26,7 @@ from cbalign.evaluation.codes import CodebookUse, assign_all
 from cbalign.evaluation.features import EncodedGallery, encode_gallery
 from cbalign.evaluation.metrics import Direction
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
-from cbalign.evaluation.ranking import Ranking, Relevance, rank, rank_candidates
+from cbalign.evaluation.ranking import GalleryRanking, Relevance, rank, rank_candidates
 from cbalign.evaluation.rerank import score_pairs
 from cbalign.evaluation.result import RetrievalResult
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
@@ -34,8 +34,8 @@ from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 
 @dataclass(frozen=True)
 class _BothWays:
-    image_to_text: Ranking
-    text_to_image: Ranking
+    image_to_text: GalleryRanking
+    text_to_image: GalleryRanking
 
     @classmethod
     def ranked(cls, images: FloatArray, texts: FloatArray, pairs: Gallery, candidates: int = 0) -> _BothWays:

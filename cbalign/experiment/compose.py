@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
-from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, child, plain_data, same
+from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode, child, plain_data, same
 from cbalign.experiment.environment import interpolate_text
 from cbalign.experiment.fields import Choice, settings
 from cbalign.experiment.files import DISK, Files
-from cbalign.experiment.recipes import recipes
+from cbalign.experiment.recipes import list_recipes
 from cbalign.experiment.spec_file import EXPECTS, EXTENDS, PROFILES, read_spec
 from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.variants import variant_changes, variant_of, written_by_options
@@ -128,7 +128,7 @@ def merge(base: MapNode, overlay: MapNode, choice: Choice | None) -> MapNode:
         if isinstance(old, MapNode) and isinstance(entry.value, MapNode):
             shape = settings(section)[name].shape if section and name in settings(section) else None
             inner = shape if isinstance(shape, Choice) else None
-            entries[name] = Entry(entry.key, merge(old, entry.value, inner))
+            entries[name] = MapEntry(entry.key, merge(old, entry.value, inner))
         else:
             entries[name] = entry
     return MapNode(entries, overlay.place)
@@ -192,7 +192,7 @@ class _Composer:
     def _base(self, reference: str, place: Place, folder: Path, inside: tuple[Path, ...]) -> Composition:
         path = self.files.locate(reference, folder)
         if path is None:
-            known = [recipe.name for recipe in recipes()]
+            known = [recipe.name for recipe in list_recipes()]
             message = f"no file `{reference}` next to {place.source.name}, and no recipe of that name"
             raise InvalidSpec(
                 [
@@ -245,9 +245,9 @@ class _Composer:
                 shape = settings(section)[name].shape if section and name in settings(section) else None
                 inner = shape if isinstance(shape, Choice) else None
                 joined = self._join(old, entry.value, files, (*path, name), conflicts, inner)
-                entries[name] = Entry(entry.key, joined)
+                entries[name] = MapEntry(entry.key, joined)
             elif not same(old, entry.value):
-                entries[name] = Entry(entry.key, self._either(old, entry.value, files, (*path, name), conflicts))
+                entries[name] = MapEntry(entry.key, self._either(old, entry.value, files, (*path, name), conflicts))
         return MapNode(entries, second.place)
 
     def _either(

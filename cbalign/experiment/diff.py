@@ -20,7 +20,7 @@ from cbalign.parts.section import Effect, Section
 
 
 @dataclass(frozen=True)
-class Cell:
+class SettingValue:
     """The value of a setting in one experiment as plain data, with its origin."""
 
     value: Data
@@ -37,7 +37,7 @@ class Difference:
 
     path: str
     effect: Effect
-    cells: tuple[Cell | None, ...]
+    cells: tuple[SettingValue | None, ...]
     help: str = ""
 
     @property
@@ -113,7 +113,7 @@ def _worst_first(differences: Iterable[Difference]) -> tuple[Difference, ...]:
     return tuple(sorted(differences, key=lambda difference: difference.effect.severity))
 
 
-def compare(loaded: Sequence[LoadedExperiment], *, keep_same: bool = False) -> Comparison:
+def compare_experiments(loaded: Sequence[LoadedExperiment], *, keep_same: bool = False) -> Comparison:
     """Compare two or more experiments.
 
     Args:
@@ -206,12 +206,12 @@ class _Walk:
                 found.append(Difference(f"{path}[{name}]", effect, cells, setting.help))
         orders = [[name for name in items if all(name in others for others in named)] for items in named]
         if any(order != orders[0] for order in orders):
-            cells = tuple(Cell(list(order), self.origin(i, paths[i])) for i, order in enumerate(orders))
+            cells = tuple(SettingValue(list(order), self.origin(i, paths[i])) for i, order in enumerate(orders))
             found.append(Difference(f"{path} (order)", Effect.LABEL, cells, "The order of the list."))
         return found
 
-    def cell(self, index: int, value: object, path: str) -> Cell | None:
-        return None if value is _ABSENT else Cell(plain(value), self.origin(index, path))
+    def cell(self, index: int, value: object, path: str) -> SettingValue | None:
+        return None if value is _ABSENT else SettingValue(plain(value), self.origin(index, path))
 
     def origin(self, index: int, path: str) -> Origin:
         """Return the origin of a path; for a section, that of its first setting."""

@@ -79,7 +79,7 @@ class ListNode:
 
 
 @dataclass(frozen=True)
-class Entry:
+class MapEntry:
     """An entry of a mapping: the place of the key, and the value."""
 
     key: Place
@@ -90,7 +90,7 @@ class Entry:
 class MapNode:
     """A mapping from names to nodes, in source order."""
 
-    entries: dict[str, Entry]
+    entries: dict[str, MapEntry]
     place: Place
 
     def get(self, name: str) -> Node | None:
@@ -98,7 +98,7 @@ class MapNode:
         entry = self.entries.get(name)
         return entry.value if entry else None
 
-    def with_entry(self, name: str, entry: Entry) -> MapNode:
+    def with_entry(self, name: str, entry: MapEntry) -> MapNode:
         """Return a copy with another value for `name`."""
         return MapNode({**self.entries, name: entry}, self.place)
 

@@ -44,7 +44,7 @@ def write_yaml(data: Data, remarks: Mapping[str, str] | None = None) -> str:
     return "".join(f"{text:<{width}}  # {remark}\n" if remark else f"{text}\n" for text, remark in lines)
 
 
-def fingerprint(experiment: Experiment) -> str:
+def experiment_fingerprint(experiment: Experiment) -> str:
     """Return the SHA-256, in hex, of all values that affect results; names, notes and runtime settings are excluded."""
     values = {path: value for path, value, effect in leaves(experiment) if effect not in _UNCOUNTED}
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cbalign.experiment.diagnostics import Diagnostic
-from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, ScalarNode
+from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode
 from cbalign.experiment.reader import core_value
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}|\$\{[^}]*\}?")
@@ -29,7 +29,7 @@ def interpolate(node: Node, environment: Mapping[str, str], mistakes: list[Diagn
             return replace(node, items=tuple(interpolate(item, environment, mistakes) for item in node.items))
         case MapNode():
             entries = {
-                name: Entry(entry.key, interpolate(entry.value, environment, mistakes))
+                name: MapEntry(entry.key, interpolate(entry.value, environment, mistakes))
                 for name, entry in node.entries.items()
             }
             return replace(node, entries=entries)

@@ -244,7 +244,7 @@ def _tag(section: type[Section], key: str) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSetting:
     """A setting at a dotted path, its section, and the variant of the section (`cosine`) if there are several."""
 
     path: str
@@ -254,7 +254,7 @@ class Found:
     effect: Effect | None
 
 
-def find(root: type[Section], path: str) -> list[Found]:
+def find_settings(root: type[Section], path: str) -> list[FoundSetting]:
     """Find the settings at `path`: several if variants of a section share a name, none if unknown.
 
     List positions may be omitted or written as numbers: `evaluate.top_k`, `evaluate.0.top_k`.
@@ -263,17 +263,17 @@ def find(root: type[Section], path: str) -> list[Found]:
     return [found for found in every(root) if [s for s in found.path.split(".") if s != "[]"] == wanted]
 
 
-def every(root: type[Section], prefix: str = "", effect: Effect | None = None) -> Iterator[Found]:
+def every(root: type[Section], prefix: str = "", effect: Effect | None = None) -> Iterator[FoundSetting]:
     """Yield all settings below a section, including sections and their variants; `[]` marks a list position."""
     yield from _below(Choice({"": root}), prefix, effect)
 
 
-def _below(choice: Choice, prefix: str, effect: Effect | None) -> Iterator[Found]:
+def _below(choice: Choice, prefix: str, effect: Effect | None) -> Iterator[FoundSetting]:
     for variant, section in choice.variants.items():
         for name, setting in settings(section).items():
             path = f"{prefix}{name}"
             own = effect or setting.effect
-            yield Found(path, setting, section, variant if len(choice.variants) > 1 else None, own)
+            yield FoundSetting(path, setting, section, variant if len(choice.variants) > 1 else None, own)
             match setting.shape:
                 case Choice():
                     yield from _below(setting.shape, f"{path}.", effect or setting.effect)

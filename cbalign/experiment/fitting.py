@@ -38,7 +38,7 @@ def misfits(before: TensorTable, after: TensorTable) -> list[Misfit]:
     return [Misfit(n, _part(n, before, after), old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
 
 
-def summarise(found: list[Misfit]) -> str:
+def summarise_misfits(found: list[Misfit]) -> str:
     """Summarise by part of the model: `codebook (2 reshaped, first codebook.prototypes 256×256 → 128×256)`."""
     parts: dict[str, list[Misfit]] = {}
     for misfit in found:

@@ -21,7 +21,7 @@ from cbalign.experiment.files import DISK, Files
 from cbalign.experiment.mistakes import explain_mistakes
 from cbalign.experiment.normalise import missing_files, normalise
 from cbalign.experiment.overrides import apply_override, parse_override
-from cbalign.experiment.recipes import display_name, find_spec, recipes
+from cbalign.experiment.recipes import display_name, find_spec, list_recipes
 from cbalign.experiment.requirements import unmet_requirements
 from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.unions import report_unusable_parts
@@ -112,7 +112,7 @@ def _file(path: str | Path) -> Path:
     if target.is_dir():
         raise InvalidSpec([Diagnostic(f"{display_name(target)} is a folder; give the spec file in it")])
     near = [file.name for file in target.parent.glob("*.y*ml")] if target.parent.is_dir() else []
-    hint = did_you_mean(target.name, near) or did_you_mean(str(path), [recipe.name for recipe in recipes()])
+    hint = did_you_mean(target.name, near) or did_you_mean(str(path), [recipe.name for recipe in list_recipes()])
     message = f"no file {path}, and no recipe of that name"
     raise InvalidSpec([Diagnostic(message, hint=hint or "`cbalign ls` lists the recipes")])
 

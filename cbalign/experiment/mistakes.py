@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
-from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find, settings
+from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find_settings, settings
 from cbalign.experiment.part_hints import kind_of_choice, kind_of_choices, kind_of_key, kind_of_keys, part_hint
 from cbalign.experiment.phrases import described, is_number, listed
 from cbalign.experiment.suggestions import did_you_mean, meant_setting
@@ -157,7 +157,7 @@ class _Explanation:
         steps = (written or [self.target.steps])[0]
         path = ".".join(map(str, steps or (candidates or [()])[0]))
         whole = self.root.section()
-        meant = find(whole, path) if whole is not None else []
+        meant = find_settings(whole, path) if whole is not None else []
         return Diagnostic(message, place_of(self.tree, steps), path, help=meant[0].setting.help if meant else None)
 
     def _kind(self) -> Diagnostic:

@@ -8,10 +8,10 @@ from typing import Literal
 
 from cbalign.experiment.compose import merge
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
-from cbalign.experiment.document import Data, Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText
-from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, find, settings
+from cbalign.experiment.document import Data, ListNode, MapEntry, MapNode, Node, Place, ScalarNode, SourceText
+from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, find_settings, settings
 from cbalign.experiment.reader import read_node
-from cbalign.experiment.shorthand import expand
+from cbalign.experiment.shorthand import expand_shorthand
 from cbalign.experiment.suggestions import meant_setting
 from cbalign.experiment.variants import variant_changes, written_by_options
 
@@ -69,7 +69,7 @@ _FORMS = "write --set path=value, --set +list=item or --set ~path"
 def _leaf(root: Choice, path: str) -> Leaf | None:
     """Return the shape of the setting at a path, if it is a leaf and equal in all variants."""
     section = root.section()
-    shapes = [found.setting.shape for found in find(section, path)] if section else []
+    shapes = [found.setting.shape for found in find_settings(section, path)] if section else []
     if not shapes or not all(isinstance(shape, Leaf) for shape in shapes):
         return None
     leaf = shapes[0]
@@ -117,11 +117,11 @@ def _refuse_unknown(override: Override, root: Choice) -> None:
     names = [step for step in override.steps if not step[0].isdecimal()]
     for count in range(1, len(names) + 1):
         path = ".".join(name for name, _ in names[:count])
-        if find(section, path):
+        if find_settings(section, path):
             continue
         name, place = names[count - 1]
         above = ".".join(name for name, _ in names[: count - 1])
-        parent = find(section, above)
+        parent = find_settings(section, above)
         shape = parent[0].setting.shape if parent else root
         inner = shape.section() if isinstance(shape, Choice) else None
         hint = meant_setting(section, inner, above, name) if inner else None
@@ -136,7 +136,7 @@ class _Change:
         """Return the changed node at `depth` steps of the path; `None` removes it."""
         steps, value = self.override.steps, self.override.value
         if value is not None and depth == len(steps):
-            value = expand(value, shape)
+            value = expand_shorthand(value, shape)
         if depth == len(steps):
             match self.override.operation:
                 case "set" if isinstance(value, MapNode) and isinstance(node, MapNode):
@@ -163,7 +163,7 @@ class _Change:
         new = self.at(mapping.get(name), inner.shape if inner else None, depth + 1, inner)
         if new is None:
             return mapping.without(name)
-        entry = Entry(place, new)
+        entry = MapEntry(place, new)
         if isinstance(shape, Choice) and variant_changes(mapping, MapNode({name: entry}, place), shape):
             mapping = written_by_options(mapping)
         return mapping.with_entry(name, entry)
@@ -190,7 +190,7 @@ class _Change:
         _, place = self.override.steps[-1]
         assert self.override.value is not None, "the form +path=value has a value"
         shape = setting.shape.item if setting is not None and isinstance(setting.shape, Items) else None
-        value = expand(self.override.value, shape)
+        value = expand_shorthand(self.override.value, shape)
         if node is None and setting is not None and isinstance(setting.default, list):
             node = _node_of(setting.default, place)
         if node is None and setting is not None and isinstance(setting.shape, Leaf) and setting.shape.item:
@@ -206,5 +206,5 @@ def _node_of(data: Data, place: Place) -> Node:
     if isinstance(data, list):
         return ListNode(tuple(_node_of(item, place) for item in data), place)
     if isinstance(data, dict):
-        return MapNode({name: Entry(place, _node_of(value, place)) for name, value in data.items()}, place)
+        return MapNode({name: MapEntry(place, _node_of(value, place)) for name, value in data.items()}, place)
     return ScalarNode(data, place, plain=False)

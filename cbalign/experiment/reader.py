@@ -25,7 +25,7 @@ from yaml.events import (
 )
 
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
-from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText, Value
+from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode, SourceText, Value
 from cbalign.experiment.yaml_errors import explain_yaml_error
 
 MAX_BYTES = 256 * 1024
@@ -81,10 +81,10 @@ def read_file(path: Path, name: str) -> SourceText:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidSpec([Diagnostic(f"cannot read {name}: {reason[:1].lower()}{reason[1:]}")]) from error
-    return decode(raw, name, None if str(path) == "-" else path.absolute())
+    return decode_source(raw, name, None if str(path) == "-" else path.absolute())
 
 
-def decode(raw: bytes, name: str, path: Path | None) -> SourceText:
+def decode_source(raw: bytes, name: str, path: Path | None) -> SourceText:
     """Decode the content of a file.
 
     Args:
@@ -229,7 +229,7 @@ class _Reader:
         return ListNode(tuple(items), self._place(event))
 
     def _mapping(self, event: Event, events: Iterator[Event], depth: int) -> MapNode:
-        entries: dict[str, Entry] = {}
+        entries: dict[str, MapEntry] = {}
         for inner in events:
             if isinstance(inner, MappingEndEvent):
                 break
@@ -248,7 +248,7 @@ class _Reader:
                 message = f"`{name}` is set twice, {where}"
                 self._mistakes.append(Diagnostic(message, key.place, hint="remove one of the two"))
             else:
-                entries[name] = Entry(key.place, value)
+                entries[name] = MapEntry(key.place, value)
         return MapNode(entries, self._place(event))
 
     def _count(self, event: Event, size: int) -> None:

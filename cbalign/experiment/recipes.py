@@ -28,7 +28,7 @@ def recipes_folder() -> Path:
     return shipped if shipped.is_dir() else package.parent / "experiments"
 
 
-def recipes() -> list[Recipe]:
+def list_recipes() -> list[Recipe]:
     """List all recipes by name (`quickstart`, `base/openmoji`), those in subfolders last."""
     folder = recipes_folder()
     paths = (path for path in folder.rglob("*") if path.suffix in SUFFIXES)

@@ -10,7 +10,7 @@ from cbalign.errors import UsageError
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
 from cbalign.experiment.document import SourceText
 from cbalign.experiment.files import Files
-from cbalign.experiment.reader import decode
+from cbalign.experiment.reader import decode_source
 from cbalign.experiment.recipes import SUFFIXES
 from cbalign.experiment.suggestions import closest
 
@@ -34,7 +34,7 @@ class Revision(Files):
         if kind != "blob":
             reason = "it is a folder" if kind == "tree" else "no such file"
             raise InvalidSpec([Diagnostic(f"cannot read {self.name(path)}: {reason}")])
-        return decode(content, self.name(path), path)
+        return decode_source(content, self.name(path), path)
 
     def exists(self, path: Path) -> bool:
         """Whether the revision contains the file."""

@@ -8,7 +8,7 @@ MAX_SHARDS = 100_000
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
-def expand(pattern: str) -> list[str]:
+def expand_shards(pattern: str) -> list[str]:
     """Expand a pattern with number ranges; leading zeros are preserved.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cbalign.experiment.document import Entry, ListNode, MapNode, Node, ScalarNode
+from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, ScalarNode
 from cbalign.experiment.fields import Choice, Items, Setting, Shape, settings
 from cbalign.experiment.variants import variant_of
 
@@ -11,13 +11,13 @@ def expand_section(node: MapNode, choice: Choice) -> MapNode:
     """Expand the shorthand in a section; the kind and the new section get the place of the text."""
     known = _settings(node, choice)
     entries = {
-        name: Entry(entry.key, expand(entry.value, known[name].shape)) if name in known else entry
+        name: MapEntry(entry.key, expand_shorthand(entry.value, known[name].shape)) if name in known else entry
         for name, entry in node.entries.items()
     }
     return MapNode(entries, node.place)
 
 
-def expand(node: Node, shape: Shape | None) -> Node:
+def expand_shorthand(node: Node, shape: Shape | None) -> Node:
     """Expand the shorthand in a value; return it unchanged if there is none.
 
     Args:
@@ -25,13 +25,13 @@ def expand(node: Node, shape: Shape | None) -> Node:
         shape: the shape of the value in the schema.
     """
     if isinstance(shape, Items) and isinstance(node, ListNode):
-        return ListNode(tuple(expand(item, shape.item) for item in node.items), node.place)
+        return ListNode(tuple(expand_shorthand(item, shape.item) for item in node.items), node.place)
     if not isinstance(shape, Choice):
         return node
     if isinstance(node, MapNode):
         return expand_section(node, shape)
     if shape.discriminator and isinstance(node, ScalarNode) and isinstance(node.value, str):
-        return MapNode({shape.discriminator: Entry(node.place, node)}, node.place)
+        return MapNode({shape.discriminator: MapEntry(node.place, node)}, node.place)
     return node
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
-from cbalign.experiment.document import Entry, ListNode, MapNode
+from cbalign.experiment.document import ListNode, MapEntry, MapNode
 from cbalign.experiment.fields import Choice
 from cbalign.experiment.files import Files
 from cbalign.experiment.reader import read_node
-from cbalign.experiment.shorthand import expand, expand_section
+from cbalign.experiment.shorthand import expand_section, expand_shorthand
 
 EXTENDS, EXPECTS, PROFILES = "extends", "expects", "profiles"
 _EMPTY_HINT = "start from a recipe: cbalign cp quickstart my.yaml"
@@ -40,8 +40,10 @@ def _expanded(node: MapNode, root: Choice) -> MapNode:
     """Expand the shorthand in a file, including its `expects` and `profiles`."""
     entries = dict(expand_section(node, root).entries)
     if isinstance(expects := node.get(EXPECTS), MapNode):
-        entries[EXPECTS] = Entry(node.entries[EXPECTS].key, expand_section(expects, root))
+        entries[EXPECTS] = MapEntry(node.entries[EXPECTS].key, expand_section(expects, root))
     if isinstance(profiles := node.get(PROFILES), MapNode):
-        overlays = {name: Entry(each.key, expand(each.value, root)) for name, each in profiles.entries.items()}
-        entries[PROFILES] = Entry(node.entries[PROFILES].key, MapNode(overlays, profiles.place))
+        overlays = {
+            name: MapEntry(each.key, expand_shorthand(each.value, root)) for name, each in profiles.entries.items()
+        }
+        entries[PROFILES] = MapEntry(node.entries[PROFILES].key, MapNode(overlays, profiles.place))
     return MapNode(entries, node.place)

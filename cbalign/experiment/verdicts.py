@@ -8,7 +8,7 @@ from typing import Literal
 
 from cbalign.experiment.derived import NOTHING, Known
 from cbalign.experiment.diff import Comparison, Difference
-from cbalign.experiment.fitting import misfits, summarise
+from cbalign.experiment.fitting import misfits, summarise_misfits
 from cbalign.parts.section import Effect
 
 Answer = Literal["yes", "partly", "no"]
@@ -60,7 +60,7 @@ def _weights(comparison: Comparison, known: Sequence[Known]) -> Verdict:
     if not found:
         return Verdict(question, "yes", f"the same {total:,} tensors{caveat}")
     fitting = total - sum(misfit.after is not None for misfit in found)
-    reason = f"{fitting:,} of B's {total:,} tensors; not loaded: {summarise(found)}{caveat}"
+    reason = f"{fitting:,} of B's {total:,} tensors; not loaded: {summarise_misfits(found)}{caveat}"
     details = tuple(f"{misfit.kind}: {misfit}" for misfit in found)
     return Verdict(question, "partly" if fitting else "no", reason, details)
 

@@ -87,7 +87,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Origin:
+class PartOrigin:
     """The distribution that provides a part."""
 
     distribution: str
@@ -109,7 +109,7 @@ class InstalledPart:
     kind: Kind
     name: str
     section: type[Part]
-    origin: Origin
+    origin: PartOrigin
 
     @property
     def about(self) -> str:
@@ -123,7 +123,7 @@ class BrokenPart:
 
     group: str
     name: str
-    origin: Origin
+    origin: PartOrigin
     reason: str
 
     def __str__(self) -> str:
@@ -145,7 +145,9 @@ class Registry:
 @cache
 def registry() -> Registry:
     """Find all parts; cached per process."""
-    own = tuple(InstalledPart(kind, s.part_name(), s, Origin(OWN, __version__)) for kind in KINDS for s in _own(kind))
+    own = tuple(
+        InstalledPart(kind, s.part_name(), s, PartOrigin(OWN, __version__)) for kind in KINDS for s in _own(kind)
+    )
     parts: list[InstalledPart] = list(own)
     broken: list[BrokenPart] = []
     found = [_load(*each) for each in _entry_points()]
@@ -169,7 +171,7 @@ def sections(kind: Kind) -> tuple[type[Part], ...]:
     return tuple(part.section for part in registry().of(kind).values())
 
 
-def origin_of(section: type[Part]) -> Origin | None:
+def origin_of(section: type[Part]) -> PartOrigin | None:
     """Return the distribution that provides a part; None if the class is not registered."""
     return next((part.origin for part in registry().parts if part.section is section), None)
 
@@ -221,7 +223,7 @@ def _entry_points() -> Iterator[tuple[metadata.EntryPoint, tuple[Kind, ...]]]:
 
 def _load(point: metadata.EntryPoint, of_group: tuple[Kind, ...]) -> InstalledPart | BrokenPart:
     group = of_group[0].name
-    origin = Origin(point.dist.name, point.dist.version) if point.dist else Origin("unknown distribution", "")
+    origin = PartOrigin(point.dist.name, point.dist.version) if point.dist else PartOrigin("unknown distribution", "")
 
     def broken(reason: str) -> BrokenPart:
         return BrokenPart(group, point.name, origin, reason)

@@ -12,8 +12,8 @@ ARCHITECTURE = Effect.ARCHITECTURE
 class PretrainTask(TaskSection):
     """Pretraining with alignment, matching and masked-language objectives."""
 
-    builds = "cbalign.tasks.align.kit:Kit"
-    runtime = "cbalign.tasks.align.runtime:Runtime"
+    builds = "cbalign.tasks.align.kit:AlignmentKit"
+    runtime = "cbalign.tasks.align.runtime:AlignmentRuntime"
 
     items: ClassVar[ItemKind] = "pairs"
     evaluation: ClassVar[str] = "retrieval"
@@ -28,8 +28,8 @@ class PretrainTask(TaskSection):
 class RetrievalTask(TaskSection):
     """Fine-tuning for image-text retrieval: the objectives of pretraining on the pairs of one data set."""
 
-    builds = "cbalign.tasks.align.kit:Kit"
-    runtime = "cbalign.tasks.align.runtime:Runtime"
+    builds = "cbalign.tasks.align.kit:AlignmentKit"
+    runtime = "cbalign.tasks.align.runtime:AlignmentRuntime"
 
     items: ClassVar[ItemKind] = "pairs"
     evaluation: ClassVar[str] = "retrieval"

@@ -12,8 +12,8 @@ ARCHITECTURE = Effect.ARCHITECTURE
 class EntailmentTask(TaskSection):
     """Visual entailment (SNLI-VE): whether an image entails a text, contradicts it, or neither."""
 
-    builds = "cbalign.tasks.entailment.kit:Kit"
-    runtime = "cbalign.tasks.entailment.runtime:Runtime"
+    builds = "cbalign.tasks.entailment.kit:EntailmentKit"
+    runtime = "cbalign.tasks.entailment.runtime:EntailmentRuntime"
 
     items: ClassVar[ItemKind] = "premises"
     evaluation: ClassVar[str] = "accuracy"

@@ -13,7 +13,7 @@ class NLVR2Task(TaskSection):
     """NLVR2: whether a statement about two images is true. Fusion layers are doubled, one copy per image."""
 
     builds = "cbalign.tasks.nlvr2.kit:build_kit"
-    runtime = "cbalign.tasks.nlvr2.runtime:Runtime"
+    runtime = "cbalign.tasks.nlvr2.runtime:NLVR2Runtime"
 
     kind: Literal["nlvr2"] = setting(effect=ARCHITECTURE, help="Task.")
     stage: Literal["statements", "text-assignment"] = setting(

@@ -14,8 +14,8 @@ AnswerProtocol = Literal["rank", "generate"]
 class VQATask(TaskSection):
     """Visual question answering: a decoder with as many layers as the fusion encoder scores or generates answers."""
 
-    builds = "cbalign.tasks.vqa.kit:Kit"
-    runtime = "cbalign.tasks.vqa.runtime:Runtime"
+    builds = "cbalign.tasks.vqa.kit:VQAKit"
+    runtime = "cbalign.tasks.vqa.runtime:VQARuntime"
 
     items: ClassVar[ItemKind] = "questions"
     evaluation: ClassVar[str] = "vqa"
