@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cbalign.api.runs import Run
     from cbalign.evaluation.base import Result
     from cbalign.evaluation.published import Beside
-    from cbalign.evaluation.result import Evaluation as Record
+    from cbalign.evaluation.result import EvaluationDocument as Record
     from cbalign.tasks.evaluate import Measurement
 
 _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
@@ -115,8 +115,8 @@ def evaluate(
     """
     from cbalign.api.opening import load, python_warning
     from cbalign.evaluation.published import beside
-    from cbalign.evaluation.result import Evaluation as Record
-    from cbalign.tasks.evaluate import evaluate as measure
+    from cbalign.evaluation.result import EvaluationDocument as Record
+    from cbalign.tasks.evaluate import evaluate_opened as measure
 
     opened_model = model if isinstance(model, Model) else load(model, device=device, precision=precision, warn=warn)
     opened, shown = opened_model._opened, warn or python_warning

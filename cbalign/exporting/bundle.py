@@ -22,7 +22,7 @@ from cbalign.engine.lineage import seen, to_facts
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run, open_run
 from cbalign.errors import ParityError, UsageError
-from cbalign.experiment.dump import dump_yaml, fingerprint
+from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.export import ExportSection
 from cbalign.experiment.load import load_experiment
@@ -131,7 +131,7 @@ def export_run(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=run.folder.name,
         step=step,
-        spec_fingerprint=fingerprint(loaded),
+        spec_fingerprint=experiment_fingerprint(loaded),
         graphs=graphs,
         precisions=wanted,
         opset=opset.version,

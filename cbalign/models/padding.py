@@ -18,7 +18,7 @@ class Layout(Protocol):
         """From (B, L, D) to the form that matrices work on."""
 
 
-class Padded:
+class PaddedLayout:
     """Matrices work on padding too: nothing to do. Shapes are static, as export needs them."""
 
     def pad(self, tokens: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class Padded:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedLayout:
     """Matrices see the P real tokens only: (P, D). In training half of a batch or more may be padding."""
 
     index: Tensor  # (P,) place of each token in the flattened batch
@@ -39,7 +39,7 @@ class Packed:
     length: int
 
     @classmethod
-    def of(cls, attention_mask: Tensor) -> Packed:
+    def of(cls, attention_mask: Tensor) -> PackedLayout:
         """The layout of a batch with mask (B, L)."""
         return cls(attention_mask.flatten().nonzero().squeeze(1), *attention_mask.shape)
 
@@ -53,4 +53,4 @@ class Packed:
         return tokens.flatten(0, 1)[self.index]
 
 
-PADDED = Padded()
+PADDED = PaddedLayout()

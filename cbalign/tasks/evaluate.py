@@ -31,7 +31,7 @@ class Measurement:
     results: tuple[Result, ...]
 
 
-def evaluate(
+def evaluate_opened(
     opened: OpenedModel,
     on: str | None = None,
     changes: Mapping[str, Any] | None = None,

@@ -13,7 +13,7 @@ from torch import nn
 from cbalign.data.batch import Collation, TensorBatch
 from cbalign.data.source import texts_of
 from cbalign.data.text import Tokenizer, VocabularyInfo
-from cbalign.engine.checkpoint import load_model as load_weights
+from cbalign.engine.checkpoint import load_model_weights as load_weights
 from cbalign.engine.distribution import World
 from cbalign.engine.run import Run
 from cbalign.engine.task import Learner, Training

@@ -19,8 +19,8 @@ from cbalign.engine.reporter import Reporter, Silent
 from cbalign.engine.run import Run, create_run, latest_checkpoint
 from cbalign.engine.task import Training
 from cbalign.errors import UsageError
-from cbalign.experiment.diff import compare
-from cbalign.experiment.dump import dump_yaml, fingerprint, inline
+from cbalign.experiment.diff import compare_experiments
+from cbalign.experiment.dump import dump_yaml, experiment_fingerprint, inline
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.experiment.requirements import plugins
@@ -91,7 +91,7 @@ def train_experiment(
                 experiment.name,
                 spec=loaded.path.read_text(encoding="utf-8") if loaded.path.is_file() else resolved,
                 resolved=resolved,
-                fingerprint=fingerprint(experiment),
+                fingerprint=experiment_fingerprint(experiment),
                 facts={
                     **training.describe(),
                     TENSORS: tensor_table(training.learner.model).to_json(),
@@ -170,15 +170,14 @@ def _plugin_facts(experiment: Experiment) -> dict[str, object]:
 
 
 def _refuse_other_training(run: Run, before: LoadedExperiment, after: LoadedExperiment) -> None:
-    refused = compare([before, after]).keep(lambda difference: difference.effect is not Effect.RUNTIME)
+    refused = compare_experiments([before, after]).keep(lambda difference: difference.effect is not Effect.RUNTIME)
     if refused.differences:
         lines = [
             f"  {d.path} ({d.effect.value}): {' → '.join('–' if c is None else inline(c.value) for c in d.cells)}"
             for d in refused.differences
         ]
         raise UsageError(
-            f"{_shown(run.folder)} cannot go on with other settings: it would be another training.\n"
-            + "\n".join(lines),
+            f"{_shown(run.folder)} cannot resume with other training settings.\n" + "\n".join(lines),
             remedy="Only settings of effect runtime can change while a run goes on (device, workers, log_every, …); "
             f"for others start a new run: cbalign runs rerun {shlex.quote(str(_shown(run.folder)))} --set …",
         )

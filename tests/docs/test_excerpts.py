@@ -8,7 +8,7 @@ import pytest
 from cbalign.cli import main
 from cbalign.errors import CbalignError
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import find
+from cbalign.experiment.fields import find_settings
 from cbalign.experiment.load import ROOT as LANGUAGE
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.overrides import parse_override
@@ -37,9 +37,9 @@ def test_every_command_has_real_verbs_options_and_settings(command):
     for change in parsed.params.get("overrides") or ():
         parse_override(change, LANGUAGE)
     for setting in (*(parsed.params.get("over") or ()), *(parsed.params.get("paired") or ())):
-        assert find(Experiment, setting.partition("=")[0])
+        assert find_settings(Experiment, setting.partition("=")[0])
     if verb.name == "explain":
-        assert find(Experiment, parsed.params["path"]) or not parsed.params["path"]
+        assert find_settings(Experiment, parsed.params["path"]) or not parsed.params["path"]
 
 
 def test_commands_are_found():

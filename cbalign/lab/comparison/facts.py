@@ -10,7 +10,7 @@ from pathlib import Path
 from cbalign.engine.manifest import PLUGINS, Attempt, Manifest
 from cbalign.engine.run import Run, latest_checkpoint
 from cbalign.experiment.derived import NOTHING, Known
-from cbalign.experiment.diff import Cell, Difference
+from cbalign.experiment.diff import Difference, SettingValue
 from cbalign.experiment.document import Data
 from cbalign.experiment.operands import Operand
 from cbalign.experiment.tensors import TENSORS, TensorTable
@@ -76,7 +76,7 @@ def surroundings(facts: Sequence[Facts]) -> list[Difference]:
             told = next(fact for fact in given if fact)
             values = {json.dumps(fact.value if fact else None) for fact, has in zip(given, having) if has}
             if len(values) > 1:
-                cells = tuple(Cell(f.value, each.source) if f else None for f, each in zip(given, facts))
+                cells = tuple(SettingValue(f.value, each.source) if f else None for f, each in zip(given, facts))
                 found.append(Difference(path, told.effect, cells, told.help))
     return found
 

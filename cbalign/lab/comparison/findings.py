@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cbalign.errors import UsageError
 from cbalign.experiment.derived import Known, Quantity, derived_quantities
-from cbalign.experiment.diff import Cell, Comparison, Difference, compare
+from cbalign.experiment.diff import Comparison, Difference, SettingValue, compare_experiments
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import every
 from cbalign.experiment.operands import Operand
@@ -79,7 +79,7 @@ def gather(
         UsageError: `only` or `ignore` contain a name that these operands do not have.
         CbalignError: a manifest, checkpoint or graph is damaged.
     """
-    specs = compare([each.loaded for each in operands], keep_same=everything)
+    specs = compare_experiments([each.loaded for each in operands], keep_same=everything)
     known = [Known()] * len(operands)
     around: list[Difference] = []
     metrics: MetricTable | None = None
@@ -188,7 +188,7 @@ def _files(pairings: Sequence[Pairing], operands: Sequence[Operand], facts: Sequ
             trained = weights is None or not weights.same
             texts = {pairing.first: "original", pairing.other: _in_words(weights, equal)}
             sources = {operand.name: each.source for operand, each in zip(operands, facts)}
-            cells = tuple(Cell(texts[o.name], sources[o.name]) if o.name in texts else None for o in operands)
+            cells = tuple(SettingValue(texts[o.name], sources[o.name]) if o.name in texts else None for o in operands)
             effect = Effect.TRAINING if trained else Effect.EXPORT
             found[path, pairing.other] = Difference(path, effect, cells, "Weights, compared tensor by tensor.")
     return list(found.values())

@@ -10,7 +10,7 @@ from typing import Literal
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run
 from cbalign.errors import DataError
-from cbalign.evaluation.result import Evaluation, Result
+from cbalign.evaluation.result import EvaluationDocument, Result
 from cbalign.experiment.operands import Operand
 
 RESAMPLES = 1000
@@ -120,9 +120,9 @@ def _read(operand: Operand) -> _Kept:
     return _Kept(operand.name, results, training, tuple(unread))
 
 
-def _evaluation(path: Path) -> Evaluation | None:
+def _evaluation(path: Path) -> EvaluationDocument | None:
     try:
-        return Evaluation.from_json(path.read_text(encoding="utf-8"), name=str(path))
+        return EvaluationDocument.from_json(path.read_text(encoding="utf-8"), name=str(path))
     except (OSError, UnicodeDecodeError, DataError):
         return None
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cbalign.engine.manifest import Manifest, Status
-from cbalign.engine.run import Run, summarise
-from cbalign.experiment.diff import Comparison, compare
+from cbalign.engine.run import Run, summarise_run
+from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.lab.runs.metrics import choose, measured, smaller_is_better
 
@@ -46,7 +46,7 @@ def open_entry(run: Run) -> Entry:
         SpecError: this version reads its resolved spec no more.
         DataError: a file of results is damaged.
     """
-    manifest, summary = Manifest.read(run.manifest), summarise(run)
+    manifest, summary = Manifest.read(run.manifest), summarise_run(run)
     loaded = load_experiment(run.resolved, check_files=False)
     return Entry(run, manifest, summary.status, summary.step, loaded, measured(run, manifest))
 
@@ -65,7 +65,7 @@ def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparis
         entries.sort(key=_order(metric))
     return RunComparison(
         tuple(entries),
-        compare([entry.loaded for entry in entries]),
+        compare_experiments([entry.loaded for entry in entries]),
         tuple(name for name in names if len({entry.metrics.get(name) for entry in entries}) > 1),
         metric,
     )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
 from cbalign.engine.run import Run, list_checkpoints
-from cbalign.evaluation.result import Evaluation
-from cbalign.experiment.diff import Comparison, compare
+from cbalign.evaluation.result import EvaluationDocument
+from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.operands import DEFAULTS, open_operand
 from cbalign.lab.runs.metrics import Course, course, evaluated, evaluations
@@ -27,7 +27,7 @@ class Detail:
     metrics: tuple[Course, ...]
     losses: Mapping[str, float]
     checkpoints: Mapping[str, int]  # bytes by name
-    evaluations: Mapping[str, Evaluation]
+    evaluations: Mapping[str, EvaluationDocument]
 
 
 def open_detail(run: Run) -> Detail:
@@ -44,7 +44,7 @@ def open_detail(run: Run) -> Detail:
     return Detail(
         overview=overview(run),
         manifest=Manifest.read(run.manifest),
-        settings=compare([open_operand(DEFAULTS).loaded, load_experiment(run.resolved, check_files=False)]),
+        settings=compare_experiments([open_operand(DEFAULTS).loaded, load_experiment(run.resolved, check_files=False)]),
         metrics=tuple(each for each in courses if each is not None),
         losses={name: value for name, value in trained[-1].items() if math.isfinite(value)} if trained else {},
         checkpoints={path.name: size_on_disk(path) for path in list_checkpoints(run.checkpoints)},

@@ -12,7 +12,7 @@ from cbalign.engine.metrics_file import read_records
 from cbalign.engine.run import Run, latest_checkpoint
 from cbalign.engine.tracker import Record
 from cbalign.errors import UsageError
-from cbalign.evaluation.result import Evaluation
+from cbalign.evaluation.result import EvaluationDocument
 
 _HEADLINES = ("r1", "accuracy")  # the metric that stands for a run, where nobody names one
 _SMALLER_IS_BETTER = ("rank", "loss", "error")
@@ -114,7 +114,7 @@ def _last_evaluation(run: Run) -> Mapping[str, float]:
     return made[-1] if made else {}
 
 
-def evaluations(run: Run) -> dict[str, Evaluation]:
+def evaluations(run: Run) -> dict[str, EvaluationDocument]:
     """What `cbalign evaluate` kept in a run, by file name, results of older checkpoints first.
 
     Raises:
@@ -122,5 +122,5 @@ def evaluations(run: Run) -> dict[str, Evaluation]:
     """
     found = {}
     for path in sorted(run.evaluation.glob("*.json")):
-        found[path.name] = Evaluation.from_json(path.read_text(encoding="utf-8"), name=str(path))
+        found[path.name] = EvaluationDocument.from_json(path.read_text(encoding="utf-8"), name=str(path))
     return dict(sorted(found.items(), key=lambda item: item[1].step or 0))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run, find_runs, summarise
+from cbalign.engine.run import Run, find_runs, summarise_run
 from cbalign.errors import SpecError
-from cbalign.experiment.dump import fingerprint
+from cbalign.experiment.dump import experiment_fingerprint
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.lab.sweep.space import SEED, Change
 
@@ -59,7 +59,7 @@ def build_matrix(
         except SpecError as error:
             mistakes.setdefault(str(error), named(each))
             continue
-        mark = fingerprint(loaded.experiment)
+        mark = experiment_fingerprint(loaded.experiment)
         cells.setdefault(mark, Cell(each, loaded, mark))
     if len(mistakes) == 1 and not cells:  # the spec itself is wrong, whatever is swept
         raise SpecError(next(iter(mistakes)))
@@ -83,7 +83,7 @@ def look_up(cells: Sequence[Cell], runs: Path) -> list[Cell]:
 def _with_run(cell: Cell, runs: Sequence[Run]) -> Cell:
     states: dict[State, Run] = {}
     for run in runs:  # of several in one state the newest counts
-        states[_STATES.get(summarise(run).status, "begun")] = run
+        states[_STATES.get(summarise_run(run).status, "begun")] = run
     state = next((state for state in _PREFERRED if state in states), None)
     if state is None:
         return cell

@@ -11,8 +11,8 @@ from cbalign.experiment.model import ModelSection
 from cbalign.models.backbone import build_backbone
 from cbalign.models.bert import (
     BertConfig,
+    BertEmbeddings,
     BertLayer,
-    Embeddings,
     FusionEncoder,
     KeyValues,
     MaskedLanguageHead,
@@ -60,7 +60,7 @@ class AnswerDecoder(nn.Module):
 
     def __init__(self, config: BertConfig, layers: int, dropout: float) -> None:
         super().__init__()
-        self.embeddings = Embeddings(config, dropout)
+        self.embeddings = BertEmbeddings(config, dropout)
         self.layers = nn.ModuleList(BertLayer(config, dropout, config.width) for _ in range(layers))
         self.head = MaskedLanguageHead(config)
         initialise(self, config.initializer_range)

@@ -195,7 +195,7 @@ def open_answerer(session: Session) -> Answerer:
     return Answerer(SessionAnswerGraphs(session), session.tokenizer, answers, session.image_size)
 
 
-class Runtime:
+class VQARuntime:
     """Implements `cbalign.runtime.task.TaskRuntime`.
 
     Args:

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from cbalign.data.source import open_source
 from cbalign.errors import BundleError, ParityError
-from cbalign.evaluation.result import Evaluation
+from cbalign.evaluation.result import EvaluationDocument
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.experiment.load import load_experiment
 from cbalign.runtime.bundle import Bundle
@@ -54,7 +54,7 @@ def bundle(place: Path, run: Path) -> Path:
 def scored(place: Path, target: Path, *options: str) -> ScoredResult:
     found = cbalign(place, "evaluate", str(target), "--output", str(place / "found.json"), *options)
     assert found.code == 0, found.stderr
-    (result,) = Evaluation.from_json((place / "found.json").read_text()).results
+    (result,) = EvaluationDocument.from_json((place / "found.json").read_text()).results
     assert isinstance(result, ScoredResult)
     return result
 

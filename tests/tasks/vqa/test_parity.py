@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from cbalign.data.source import open_source
 from cbalign.errors import BundleError, ParityError
-from cbalign.evaluation.result import Evaluation
+from cbalign.evaluation.result import EvaluationDocument
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.experiment.load import load_experiment
 from cbalign.runtime.bundle import Bundle
@@ -68,7 +68,7 @@ def test_a_bundle_answers_as_the_run_does(place: Path, run: Path, bundle: Path) 
     for target in (run, bundle):
         found = cbalign(place, "evaluate", str(target), "--output", str(place / "found.json"))
         assert found.code == 0, found.stderr
-        each = Evaluation.from_json((place / "found.json").read_text()).results
+        each = EvaluationDocument.from_json((place / "found.json").read_text()).results
         results.extend(result for result in each if isinstance(result, ScoredResult))
     ours, theirs = results[:2], results[2:]
     for one, other in zip(ours, theirs, strict=True):
