@@ -64,7 +64,7 @@ class Encoder(Protocol):
         """Tokenize and encode raw texts, padded to the longest of them."""
 
     def embed_images(self, pixels: PixelArray) -> FloatArray:
-        """Compute only the embeddings of `encode_images`, without copying the tokens, which are 1,000 times as large."""
+        """Compute only the embeddings of `encode_images`, without copying the tokens (1,000 times as large)."""
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Compute only the embeddings of `encode_texts`."""

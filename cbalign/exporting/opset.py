@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from cbalign.runtime.placement import CPU, Device, Placement, find_device, quiet
+from cbalign.runtime.placement import CPU, Device, GraphPlacement, find_device, quiet
 
 ATTENTION_OPSET, PLAIN_OPSET = 23, 20
 """On a CPU at ViT-B size both are equally fast (`benchmarks/opset.py`). The fused one has a third fewer nodes, and only
@@ -70,7 +70,7 @@ def attention_problem(device: Device) -> str | None:
         masked, free, merged = session.run(["masked", "free", "merged"], {"q": q, "k": k, "v": v, "mask": mask})
     except Exception as error:  # onnxruntime's exceptions share no base class
         return " ".join(str(error).split())[:200]
-    if misplaced := Placement.of("attention", session).misplaced(device):
+    if misplaced := GraphPlacement.of("attention", session).misplaced(device):
         return f"{sum(misplaced.values())} of 3 nodes run on {CPU} instead of {device.provider}"
     split = merged.reshape(*merged.shape[:2], q.shape[1], -1).swapaxes(1, 2)
     for found, allowed in ((masked, mask), (free, np.ones_like(mask)), (split, mask)):

@@ -127,7 +127,7 @@ class AlignmentChecks(ParityChecks):
     def _texts(self) -> None:
         texts, whole, limits = self.expected.sample.texts, self.expected.texts, self.limits
         for size in batch_sizes(len(texts)):
-            # The first text is the shortest, the second the longest: alone, next to the longest, then in larger batches.
+            # The shortest text comes first, the longest second: the batches are it alone, both, and larger ones.
             tokens = self.exported.tokenizer.encode(texts[:size])
             feed = (tokens.input_ids, tokens.attention_mask)
             length = tokens.input_ids.shape[1]

@@ -143,7 +143,7 @@ def test_a_bundle_without_labels_classifies_nothing(bundle: Path) -> None:
 def test_what_embeds_is_refused(place: Path, bundle: Path, words: tuple[str, ...]) -> None:
     result = cbalign(place, *(word.format(bundle) for word in words))
     assert result.code == 2, result.stderr
-    assert "embeds no images and texts: it has the graphs classify" in result.stderr
+    assert "does not embed images and texts: it has the graphs classify" in result.stderr
 
 
 def test_triton_refuses_a_classifier_before_anything_is_exported(place: Path, run: Path) -> None:
