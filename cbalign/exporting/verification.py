@@ -26,7 +26,7 @@ _CONSTANTS = 1 << 16
 """Bytes allowed for the graphs' constants in addition to the model's weights."""
 
 
-def prove(
+def verify_precision(
     exportable: Exportable,
     folder: Path,
     manifest: BundleManifest,
