@@ -19,7 +19,6 @@ from cbalign.runtime.images import Picture, load_pixels
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from cbalign.api.index import Index
     from cbalign.experiment.experiment import Experiment
     from cbalign.tasks.opened import OpenedModel
 
@@ -219,12 +218,6 @@ class Model:
         given = np.asarray(vectors) if _are_vectors(vectors) else self.encode_images(vectors)
         found = self._encoder().assign(np.atleast_2d(given).astype(np.float32))
         return Codes(found.code, found.probabilities, found.prototype)
-
-    def index(self, folder: str | Path, **options: Any) -> Index:
-        """See `cbalign.index`."""
-        from cbalign.api.index import index
-
-        return index(self, folder, **options)
 
     def image_features(self, images: Images) -> ImageFeatures:
         """Tokens (n, N, D) and embeddings (n, d) of images, in one forward pass."""

@@ -17,7 +17,7 @@ from cbalign.experiment.files import DISK, Files
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 
 if TYPE_CHECKING:
-    from cbalign.api.plans import Plan
+    pass
 
 SpecSource: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
 """A file, the name of a recipe, a dict with the content of a spec, or another spec."""
@@ -96,12 +96,6 @@ class Spec:
         target = Path(path)
         target.write_text(self.to_yaml(), encoding="utf-8")
         return target
-
-    def plan(self, **options: Any) -> Plan:
-        """See `cbalign.plan`."""
-        from cbalign.api.plans import plan
-
-        return plan(self, **options)
 
     def _set_values(self) -> list[tuple[str, object, str]]:
         origins = self.loaded.origins

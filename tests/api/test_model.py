@@ -256,7 +256,7 @@ def test_a_folder_is_indexed_once(kind, request, folder, tmp_path):
     assert example[0].image == folder / "3.png"
     with pytest.raises(UsageError, match="rerank needs a text query"):
         index.search(Image.open(folder / "3.png"), rerank=2)
-    (encoded,) = [model.index(folder, cache=tmp_path / "cache")]
+    (encoded,) = [cbalign.index(model, folder, cache=tmp_path / "cache")]
     assert len(encoded) == 20
     assert encoded._vectors.changes.encoded == 0
 

@@ -111,7 +111,7 @@ def test_plan():
     assert repr(plan).startswith("plan of mine")
     assert "h100-80gb" in repr(plan)
     assert "<pre>" in plan._repr_html_()
-    fitted = cbalign.spec(SPEC).plan(fit="h100-80gb")
+    fitted = cbalign.plan(cbalign.spec(SPEC), fit="h100-80gb")
     assert fitted.batch_size >= 4
     assert fitted.to_dict()["fit"]
     with pytest.raises(cbalign.errors.CbalignError, match="h1000"):

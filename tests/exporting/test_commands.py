@@ -92,8 +92,8 @@ def test_pairs_of_a_file_can_be_measured(run: Path, exported: Exported, tmp_path
     ("words", "code", "message"),
     [
         (["--on", "nowhere"], 2, "neither a split nor a file"),
-        (["--device", "cuda:99"], 4, "cuda:99 was asked for"),
-        (["--require", "tensorrt"], 4, "tensorrt was asked for"),
+        (["--device", "cuda:99"], 4, "cuda:99 was requested"),
+        (["--require", "tensorrt"], 4, "tensorrt was requested"),
         (["--device", "tpu"], 2, "no device 'tpu'"),
         (["--precision", "bf16"], 2, "no bf16 graphs, only fp32, fp16, int8"),
     ],

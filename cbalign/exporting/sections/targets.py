@@ -10,7 +10,7 @@ from cbalign.parts import Effect, TargetSection, setting
 class TritonTarget(TargetSection):
     """A model repository for the Triton inference server."""
 
-    builds = "cbalign.exporting.triton:write_target"
+    builds = "cbalign.exporting.triton:write_model_repository"
     needs_graphs = ("image", "text")
     next_step = "tritonserver --model-repository {folder}"
 

@@ -14,7 +14,7 @@ from cbalign.lab.runs.metrics import choose, measured, smaller_is_better
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedRun:
     """One run of a comparison."""
 
     run: Run
@@ -32,13 +32,13 @@ class RunComparison:
     `sorted_by` is the metric whose best run comes first, None where they are in the order that was asked for.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ComparedRun, ...]
     settings: Comparison
     metrics: tuple[str, ...]
     sorted_by: str | None
 
 
-def open_entry(run: Run) -> Entry:
+def open_compared_run(run: Run) -> ComparedRun:
     """Read what a comparison needs of a run.
 
     Raises:
@@ -48,7 +48,7 @@ def open_entry(run: Run) -> Entry:
     """
     manifest, summary = Manifest.read(run.manifest), summarise_run(run)
     loaded = load_experiment(run.resolved, check_files=False)
-    return Entry(run, manifest, summary.status, summary.step, loaded, measured(run, manifest))
+    return ComparedRun(run, manifest, summary.status, summary.step, loaded, measured(run, manifest))
 
 
 def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparison:
@@ -56,9 +56,9 @@ def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparis
 
     Raises:
         UsageError: no run has that metric.
-        CbalignError: whatever `open_entry` raises.
+        CbalignError: whatever `open_compared_run` raises.
     """
-    entries = [open_entry(run) for run in runs]
+    entries = [open_compared_run(run) for run in runs]
     names = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
     metric = None if sort_by is None else choose(names, [sort_by])[0]
     if metric is not None:
@@ -71,8 +71,8 @@ def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparis
     )
 
 
-def _order(metric: str) -> Callable[[Entry], tuple[bool, float]]:
-    def key(entry: Entry) -> tuple[bool, float]:
+def _order(metric: str) -> Callable[[ComparedRun], tuple[bool, float]]:
+    def key(entry: ComparedRun) -> tuple[bool, float]:
         value = entry.metrics.get(metric, math.nan)
         return math.isnan(value), value if smaller_is_better(metric) else -value
 

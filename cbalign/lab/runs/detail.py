@@ -13,7 +13,7 @@ from cbalign.evaluation.result import EvaluationDocument
 from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.operands import DEFAULTS, open_operand
-from cbalign.lab.runs.metrics import Course, course, evaluated, evaluations
+from cbalign.lab.runs.metrics import MetricSummary, evaluated, evaluations, summarise_metric
 from cbalign.lab.runs.overview import Overview, overview, size_on_disk
 
 
@@ -24,7 +24,7 @@ class Detail:
     overview: Overview
     manifest: Manifest
     settings: Comparison
-    metrics: tuple[Course, ...]
+    metrics: tuple[MetricSummary, ...]
     losses: Mapping[str, float]
     checkpoints: Mapping[str, int]  # bytes by name
     evaluations: Mapping[str, EvaluationDocument]
@@ -40,7 +40,7 @@ def open_detail(run: Run) -> Detail:
     """
     records = read_records(run.metrics)
     trained = [record.values for record in records if record.kind == "train"]
-    courses = (course(records, name) for name in evaluated(records))
+    courses = (summarise_metric(records, name) for name in evaluated(records))
     return Detail(
         overview=overview(run),
         manifest=Manifest.read(run.manifest),

@@ -19,7 +19,7 @@ _SMALLER_IS_BETTER = ("rank", "loss", "error")
 
 
 @dataclass(frozen=True)
-class Course:
+class MetricSummary:
     """One metric over a training: its last value, and its best with the step of it."""
 
     name: str
@@ -71,7 +71,7 @@ def evaluated(records: Iterable[Record]) -> list[str]:
     return list(dict.fromkeys(name for each in values for name in each))
 
 
-def course(records: Sequence[Record], metric: str | None = None) -> Course | None:
+def summarise_metric(records: Sequence[Record], metric: str | None = None) -> MetricSummary | None:
     """A metric over a training's evaluations; the headline where none is named, None where it was never measured."""
     names = evaluated(records)
     if metric is not None:
@@ -84,7 +84,7 @@ def course(records: Sequence[Record], metric: str | None = None) -> Course | Non
     best = points[0]
     for point in points[1:]:
         best = point if is_better(name, point[1], best[1]) else best
-    return Course(name, points[-1][1], best[1], best[0])
+    return MetricSummary(name, points[-1][1], best[1], best[0])
 
 
 def measured(run: Run, manifest: Manifest) -> dict[str, float]:

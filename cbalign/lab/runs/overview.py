@@ -15,7 +15,7 @@ from cbalign.engine.run import Run, find_runs, summarise_run
 from cbalign.errors import UsageError
 from cbalign.experiment.diagnostics import InvalidSpec
 from cbalign.experiment.load import load_experiment
-from cbalign.lab.runs.metrics import Course, course
+from cbalign.lab.runs.metrics import MetricSummary, summarise_metric
 from cbalign.lab.runs.paths import settings_at
 
 
@@ -29,7 +29,7 @@ class Overview:
     step: int
     created: datetime
     size: int  # bytes on disk
-    metric: Course | None
+    metric: MetricSummary | None
 
     @property
     def age(self) -> float:
@@ -68,7 +68,7 @@ def overview(run: Run, metric: str | None = None) -> Overview:
         step=summary.step,
         created=datetime.fromisoformat(manifest.created),
         size=size_on_disk(run.folder),
-        metric=course(read_records(run.metrics), metric),
+        metric=summarise_metric(read_records(run.metrics), metric),
     )
 
 
