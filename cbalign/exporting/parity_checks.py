@@ -47,7 +47,7 @@ class ParityChecks(ABC):
         self._checks: list[ParityCheck] = []
         self._results: tuple[Result, ...] = ()  # of the bundle on the task
 
-    def climb(self) -> PrecisionReport:
+    def run(self) -> PrecisionReport:
         """Run every check. A check fails if onnxruntime cannot compute its outputs."""
         for name, compare in self._parts():
             self._report(name)

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run
+from cbalign.engine.run import Run, find_runs
 from tests.cli.tiny import cbalign, command, write_experiment
 
 SHORT = ("--set", "train.duration=2 steps", "--set", "train.evaluate_every=null")
@@ -61,13 +61,13 @@ def test_the_table_is_mean_and_deviation_over_seeds(place, swept):
 
 
 def test_what_is_there_is_not_trained_again(place, swept):
-    before = match_runs(place / "runs")
+    before = find_runs(place / "runs")
     words = ("sweep", "spec.yaml", *SHORT, *RATES, "--seeds", "2")
     result = cbalign(place, *words, "--metric", "image_to_text/mean_rank")
     assert result.code == 0, result.stderr
     assert "0 to do" in result.stderr
     assert "±" in result.stdout
-    assert match_runs(place / "runs") == before
+    assert find_runs(place / "runs") == before
     rows = list(csv.DictReader(io.StringIO(cbalign(place, *words, "--csv").stdout)))
     expected = json.loads(swept.stdout)["results"]
     assert [float(row[f"{METRIC} mean"]) for row in rows] == [row["metrics"][METRIC]["mean"] for row in expected]
@@ -139,7 +139,7 @@ def test_a_failure_stops_no_other_and_sets_the_exit_code(place):
     again = cbalign(place, *words)
     assert again.code == 5
     assert "has diverged" in again.stderr
-    assert len(match_runs(place / "failing")) == 2, "it would diverge again"
+    assert len(find_runs(place / "failing")) == 2, "it would diverge again"
 
 
 def test_a_run_that_was_begun_is_gone_on_with(place, swept):
@@ -153,7 +153,7 @@ def test_a_run_that_was_begun_is_gone_on_with(place, swept):
     result = cbalign(place, "sweep", "spec.yaml", *SHORT, *RATES, "--seeds", "2", "--runs-dir", "resumed")
     assert result.code == 0, result.stderr
     assert f"resuming resumed/{killed.folder.name}" in result.stderr
-    assert len(match_runs(folder)) == 4
+    assert len(find_runs(folder)) == 4
     assert Manifest.read(killed.manifest).status == "finished"
     assert (killed.checkpoints / "step-2" / "model.safetensors").read_bytes() == expected
 
@@ -171,10 +171,10 @@ def test_a_signal_exits_75_and_the_same_command_goes_on(place):
     assert process.returncode == 75, stderr
     assert "Repeat the same command to go on" in stderr
     assert stdout == ""
-    (first, *_) = match_runs(place / "stopped")
+    (first, *_) = find_runs(place / "stopped")
     attempts = Manifest.read(first.manifest).attempts
     result = cbalign(place, *words)
     assert result.code == 0, result.stderr
     assert "2 trainings, 1 to do" in result.stderr
-    assert len(match_runs(place / "stopped")) == 2
+    assert len(find_runs(place / "stopped")) == 2
     assert Manifest.read(first.manifest).attempts == attempts

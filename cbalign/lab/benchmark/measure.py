@@ -1,4 +1,4 @@
-"""One benchmark: every target in turns, then its memory and its recall."""
+"""Run a benchmark: time all targets in turns, then measure their memory and recall."""
 
 from __future__ import annotations
 

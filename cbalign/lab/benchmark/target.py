@@ -44,7 +44,7 @@ class BenchmarkTarget:
         return open_all([self])[0]
 
     def size(self) -> int:
-        """Return the bytes of the weights on disk: graphs of the precision, or student and teacher of the checkpoint."""
+        """Return the bytes on disk: graphs of the precision, or student and teacher of the checkpoint."""
         if self.backend == "torch":
             assert self.checkpoint is not None
             return sum(path.stat().st_size for path in Path(self.checkpoint).glob("model*.safetensors"))

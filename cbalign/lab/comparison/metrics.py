@@ -73,9 +73,7 @@ def compare_metrics(operands: Sequence[Operand]) -> MetricTable:
     keys = [key for key in dict.fromkeys(k for each in kept for k in each.results) if _in_two(kept, key)]
     rows: list[MetricRow] = []
     remarks = [
-        f"{each.name}: {file} is not an evaluation that this version of cbalign can read."
-        for each in kept
-        for file in each.unread
+        f"{each.name}: {file} is not an evaluation that cbalign can read." for each in kept for file in each.unread
     ]
     for key in keys:
         found = [each.results.get(key) for each in kept]

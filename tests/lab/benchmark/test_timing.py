@@ -26,7 +26,7 @@ def timing(per_call: float) -> Timing:
 
 
 def test_throughput_is_compared_with_the_first_row() -> None:
-    recall = {"text_to_image_r1": 50.0}
+
     rows = (
         BenchmarkRow("torch eager fp32", "cpu", {"image": timing(0.4)}, 100, None, 10, None, None),
         BenchmarkRow(
