@@ -95,8 +95,9 @@ class SolverSection(Part):
 class ScheduleSection(Part):
     """A learning-rate schedule.
 
-    `builds` is called with (section, peak rate, steps per epoch, total steps) and returns a function from the number
-    of completed steps to the rate of the next step.
+    `builds` is called with (section, peak rate, steps per epoch, total steps) and returns a
+    `cbalign.engine.schedule.Schedule`: a function from the number of a step, counted from 0, to its learning rate,
+    which knows its `warmup_steps`.
     """
 
     if TYPE_CHECKING:

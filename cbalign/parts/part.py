@@ -6,7 +6,7 @@ import inspect
 from importlib import import_module
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
-from cbalign.errors import PartError
+from cbalign.errors import CbalignError, PartError
 from cbalign.parts.origin import origin_of
 from cbalign.parts.section import Section
 
@@ -33,7 +33,7 @@ class Part(Section):
         """Build what the section describes.
 
         Raises:
-            PartError: `builds` cannot be imported, or does not accept the arguments of this kind of part.
+            PartError: `builds` cannot be imported, does not accept the arguments of this kind of part, or fails.
         """
         return call_part(type(self), self.builds, self, *arguments)
 
@@ -47,7 +47,8 @@ def call_part(part: type[Part], reference: str, *arguments: Any) -> Any:
         arguments: its arguments.
 
     Raises:
-        PartError: it cannot be imported, or does not accept these arguments.
+        PartError: it cannot be imported or does not accept these arguments, or the code of another distribution raises
+            an exception that is not one of `cbalign.errors`.
     """
     target = import_reference(part, reference)
     try:
@@ -60,7 +61,16 @@ def call_part(part: type[Part], reference: str, *arguments: Any) -> Any:
         ) from error
     except ValueError:
         pass  # a builtin without a signature
-    return target(*arguments)
+    try:
+        return target(*arguments)
+    except (CbalignError, OSError, MemoryError):
+        raise  # these are reported with what they are about, a file for example
+    except Exception as error:
+        if not _is_foreign(part):
+            raise
+        raise PartError(
+            f"{describe(part)}: {reference} failed with {type(error).__name__}: {error}", remedy=_REMEDY
+        ) from error
 
 
 def import_reference(part: type[Part], reference: str) -> Any:

@@ -27,10 +27,10 @@ class Patchify(VisionTower):
 
     @classmethod
     def from_section(cls, section: PatchifySection, initialise: bool) -> Patchify:
-        """The tower that a spec describes; it has no published weights to load."""
+        """Build the tower that a spec describes; it has no published weights to load."""
         return cls(section.image_size, section.patch_size, section.width)
 
     def encode(self, normalised: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) to tokens (B, N, D)."""
+        """Turn normalised images (B, 3, H, W) into tokens (B, N, D)."""
         tokens = self.patches(normalised).flatten(2).transpose(1, 2) + self.positions
         return tokens + self.layer(tokens)

@@ -1,4 +1,4 @@
-"""What a spec may say about these parts. Imported whenever a spec is read, so it imports no torch."""
+"""What a spec may say about these parts. Imported whenever a spec is read, so it must not import torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import Literal
 from cbalign.parts import (
     Effect,
     ObjectiveSection,
+    PrecisionSection,
+    ScheduleSection,
     SolverSection,
     SourceSection,
     TargetSection,
+    TextTowerSection,
     TrackerSection,
     VisionTowerSection,
     setting,
 )
+from cbalign.parts.duration import Duration
+from cbalign.parts.kinds import ParityLimits
 
 
 class SigmoidSection(ObjectiveSection):
@@ -22,8 +27,10 @@ class SigmoidSection(ObjectiveSection):
     name = "sigmoid"
     builds = "cbalign_example.sigmoid:Sigmoid"
 
-    temperature: float = setting(0.1, gt=0, effect=Effect.INITIALISATION, help="Initial temperature γ.")
-    bias: float = setting(-10.0, effect=Effect.INITIALISATION, help="Initial bias b.")
+    temperature: float = setting(
+        0.1, gt=0, effect=Effect.INITIALISATION, help="Initial temperature γ.", paper="0.1 (Zhai et al.)"
+    )
+    bias: float = setting(-10.0, effect=Effect.INITIALISATION, help="Initial bias b.", paper="-10 (Zhai et al.)")
 
 
 class SidecarSource(SourceSection):
@@ -52,6 +59,17 @@ class PatchifySection(VisionTowerSection):
         return (self.image_size // self.patch_size) ** 2
 
 
+class BagSection(TextTowerSection):
+    """A text tower for tests: one vector per token, whatever their order, with a vocabulary of the captions."""
+
+    builds = "cbalign_example.bag:Bag.from_section"
+
+    kind: Literal["bag"] = setting(effect=Effect.ARCHITECTURE, help="Which kind of text tower.")
+    width: int = setting(32, ge=8, effect=Effect.ARCHITECTURE, help="Width of a token.")
+    max_tokens: int = setting(25, ge=3, effect=Effect.DATA, help="Longest caption in tokens.")
+    max_words: int = setting(30, ge=1, effect=Effect.DATA, help="Longest caption in words.")
+
+
 class SoftmaxSection(SolverSection):
     """No transport: each sample is assigned by softmax(-D / ε), whatever share of samples a prototype gets."""
 
@@ -62,8 +80,29 @@ class SoftmaxSection(SolverSection):
 
     @property
     def entropic_epsilon(self) -> tuple[float, str]:
-        """ε itself."""
+        """ε itself, so that `diff` and `explain` can compare solvers."""
         return self.epsilon, "epsilon"
+
+
+class StepsSection(ScheduleSection):
+    """Linear warm-up, then a learning rate that falls by a factor again and again."""
+
+    builds = "cbalign_example.steps:Steps.from_section"
+
+    kind: Literal["steps"] = setting(effect=Effect.TRAINING, help="Which schedule.")
+    warmup: Duration = setting("0 steps", effect=Effect.TRAINING, help="Length of the warm-up.")
+    every: Duration = setting("1 epoch", effect=Effect.TRAINING, help="Time between two falls.")
+    factor: float = setting(0.5, gt=0, le=1, effect=Effect.TRAINING, help="Factor of each fall.")
+
+
+class RoundedPrecision(PrecisionSection):
+    """float32 graphs whose weights are rounded to bfloat16, which compress better."""
+
+    name = "rounded"
+    builds = "cbalign_example.rounded:round_weights"
+    purpose = "small downloads; weights rounded to bfloat16, computed in float32"
+    tolerance = 1e-3
+    limits = ParityLimits("distance", tokens=0.05, embedding=0.05, scores=0.1, codes=0.1, recall=2.0)
 
 
 class ZipTarget(TargetSection):
@@ -76,7 +115,7 @@ class ZipTarget(TargetSection):
 
 
 class CsvTracker(TrackerSection):
-    """The training metrics as `metrics.csv` in the run's folder, one line per value."""
+    """Metrics of training and evaluation in `metrics.csv` in the run's folder, one line per value."""
 
     builds = "cbalign_example.csv_tracker:Csv"
 

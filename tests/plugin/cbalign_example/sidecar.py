@@ -30,19 +30,22 @@ class Sidecar:
         return len(self._files)
 
     def item(self, index: int) -> Pair:
-        """The name of image `index` and its caption."""
+        """Return the name of image `index` and its caption."""
         return Pair(self._files[index].name, (self._captions[index],), image_id=index)
 
     def images(self, index: int) -> tuple[Image.Image, ...]:
-        """The image of item `index`."""
+        """Decode the image of item `index`."""
         return (decode(self._files[index]),)
 
     def read(self, index: int) -> tuple[bytes, ...]:
-        """The image file of item `index`."""
-        return (self._files[index].read_bytes(),)
+        """Read the image file of item `index`."""
+        try:
+            return (self._files[index].read_bytes(),)
+        except OSError as error:
+            raise DataError(f"{self._files[index]}: cannot be read ({error})") from error
 
     def describe(self) -> str:
-        """One line for logs."""
+        """Describe the source in one line."""
         return f"{self.name}: {len(self)} images with captions in text files"
 
 

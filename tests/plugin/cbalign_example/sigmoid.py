@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cbalign.engine.task import Progress
 from cbalign.objectives.objective import Objective, ObjectiveContext, Term
 from cbalign.objectives.step import Step
 from cbalign_example.sections import SigmoidSection
@@ -20,13 +21,20 @@ class Sigmoid(Objective):
     """
 
     def __init__(self, section: SigmoidSection, context: ObjectiveContext) -> None:
-        super().__init__()
+        super().__init__(section, context)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / section.temperature)))
         self.bias = nn.Parameter(torch.tensor(section.bias))
 
     def forward(self, step: Step) -> Term:
-        """The term of one micro-batch."""
-        logits = step.image_embedding @ step.text_embedding.T * self.log_scale.exp() + self.bias  # (B, B)
-        signs = 2 * torch.eye(len(logits), device=logits.device) - 1
-        loss = -F.logsigmoid(signs * logits).sum(dim=1).mean()
+        """Compute the loss of a micro-batch; logs the bias."""
+        images, texts = step.image_embedding, step.text_embedding  # (B, d)
+        with step.full_precision():
+            logits = images.float() @ texts.float().T * self.log_scale.exp() + self.bias  # (B, B)
+            signs = 2 * torch.eye(len(logits), device=logits.device) - 1
+            loss = -F.logsigmoid(signs * logits).sum(dim=1).mean()
         return Term(loss, {"sigmoid/bias": self.bias.detach()})
+
+    def after_step(self, progress: Progress) -> None:
+        """Keep 1/γ at 100 at most."""
+        with torch.no_grad():
+            self.log_scale.clamp_(max=math.log(100))

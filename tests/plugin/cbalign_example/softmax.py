@@ -13,16 +13,19 @@ from cbalign_example.sections import SoftmaxSection
 
 @dataclass(frozen=True)
 class Softmax:
-    """T = softmax(-D / ε) / N row by row: rows sum to 1/N, columns to whatever they get."""
+    """Implements `cbalign.models.transport.Solver`: T = softmax(-D / ε) / N, row by row.
+
+    Rows sum to 1/N; columns, the shares of the prototypes, are not constrained.
+    """
 
     epsilon: float
 
     @classmethod
     def from_section(cls, section: SoftmaxSection) -> Softmax:
-        """The solver that a spec describes."""
+        """Build the solver that a spec describes."""
         return cls(section.epsilon)
 
     @torch.no_grad()
     def __call__(self, costs: Tensor) -> TransportPlan:
-        """The plan for costs (N, K)."""
+        """Compute the plan for costs (N, K)."""
         return TransportPlan((-costs.float() / self.epsilon).softmax(dim=1) / len(costs))

@@ -1,0 +1,1 @@
+"""The task `caption-check`: does a caption belong to an image?"""
