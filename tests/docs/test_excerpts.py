@@ -14,8 +14,10 @@ from cbalign.experiment.load import load_experiment
 from cbalign.experiment.overrides import parse_override
 from tests.docs.excerpts import PAGES, ROOT, commands, fences
 
-COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
-SPECS = [fence for page in PAGES for fence in fences(page) if fence.language == "yaml"]
+# The guide to parts needs the example plug-in, with which tests/plugin runs it.
+CHECKED = [page for page in PAGES if page.name != "extend.md"]
+COMMANDS = list(dict.fromkeys(command for page in CHECKED for command in commands(page)))
+SPECS = [fence for page in CHECKED for fence in fences(page) if fence.language == "yaml"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
