@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cbalign.api.specs import Spec, SpecSource
+from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
     from cbalign.api.model import Model
@@ -182,9 +183,13 @@ def resume(
     from cbalign.api.opening import find_model
     from cbalign.engine.run import open_run
     from cbalign.experiment.dump import inline
+    from cbalign.runtime.bundle import is_bundle
     from cbalign.tasks.train import resume_run
 
-    folders = open_run(find_model(run))
+    path = find_model(run)
+    if is_bundle(path):
+        raise UsageError(f"{path} is not a run: it is an exported bundle", remedy="Name the run that it was made from.")
+    folders = open_run(path)
     given = {"train": data, "validation": validation, "test": test}
     if any(pairs is not None for pairs in given.values()):
         give_again(Run(folders.folder).spec, given)

@@ -136,7 +136,7 @@ def test_pairs_are_for_tasks_of_pairs(old_run, pairs, tmp_path):
     path = old_run("vqa")
     with pytest.raises(SpecError, match="memory has pairs, but task vqa learns from questions"):
         cbalign.train(path / "resolved.yaml", data=pairs, runs=tmp_path / "runs", progress=False)
-    with pytest.raises(CbalignError, match="pairs from Python, and the task needs questions"):
+    with pytest.raises(CbalignError, match="source memory has pairs, not questions"):
         cbalign.evaluate(path, data=pairs, device="cpu")
 
 
