@@ -130,7 +130,7 @@ def test_parts_that_were_not_exported_are_refused(bundle: Path, pixels: np.ndarr
 def test_a_graph_with_other_inputs_is_refused(bundle: Path) -> None:
     write_graph(bundle / "fp32" / "match.onnx", GRAPHS["codebook"])
     write_manifest(bundle)
-    with pytest.raises(BundleError, match=r"match\.onnx is no match graph"):
+    with pytest.raises(BundleError, match=r"match\.onnx is not a match graph"):
         Session.open(bundle, "cpu")
 
 
@@ -192,7 +192,7 @@ def test_a_session_takes_pictures_as_they_come(bundle: Path, pixels: np.ndarray,
     assert found.embedding == pytest.approx(session.encode_images(pixels[:3]).embedding)
     assert session.embed_images([path, pixels[1]]) == pytest.approx(session.encode_images(pixels[:2]).embedding)
     assert session.encode_images([]).embedding.shape == session.embed_images([]).shape == (0, 3)
-    with pytest.raises(UsageError, match="Put it into a list"):
+    with pytest.raises(UsageError, match="must be a list"):
         session.encode_images(path)  # type: ignore[arg-type]
 
 
@@ -225,7 +225,7 @@ def test_a_session_searches_by_text_and_by_example(bundle: Path) -> None:
 def test_one_text_is_not_taken_for_its_letters(bundle: Path) -> None:
     session = Session.open(bundle, "cpu")
     for method in (session.embed_texts, session.encode_texts):
-        with pytest.raises(UsageError, match="Put it into a list"):
+        with pytest.raises(UsageError, match="must be a list"):
             method("a red fox")
 
 
