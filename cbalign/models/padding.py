@@ -1,4 +1,4 @@
-"""How a batch of texts of different lengths is laid out while it passes through the layers."""
+"""Layouts of batches of texts with different lengths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Layout(Protocol):
-    """Two forms of token vectors: as the layers' matrices see them, and as attention does."""
+    """A layout of token vectors, with conversion between the forms for linear layers and for attention."""
 
     def pad(self, tokens: Tensor) -> Tensor:
         """To (B, L, D), a text per row."""
@@ -19,7 +19,7 @@ class Layout(Protocol):
 
 
 class PaddedLayout:
-    """Matrices work on padding too: nothing to do. Shapes are static, as export needs them."""
+    """Linear layers also process padding. Shapes are static, as export requires."""
 
     def pad(self, tokens: Tensor) -> Tensor:
         """The same."""
@@ -32,7 +32,7 @@ class PaddedLayout:
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """Matrices see the P real tokens only: (P, D). In training half of a batch or more may be padding."""
+    """Linear layers process only the P real tokens, (P, D). Half of a training batch or more may be padding."""
 
     index: Tensor  # (P,) place of each token in the flattened batch
     texts: int

@@ -1,4 +1,4 @@
-"""Which evaluations of a model to run, and on which data."""
+"""Select and run evaluations of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kits of cbalign's own tasks share."""
+"""The common base of the kits of cbalign's own tasks."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class RankedAnswers:
-    """The k likeliest answers to each of Q questions, best first."""
+    """The k most likely answers to each of Q questions, best first."""
 
     index: Tensor  # (Q, k) rows of the answer list
     probability: Tensor  # (Q, k), sums to one over these k
@@ -83,7 +83,7 @@ class AnswerDecoder(nn.Module):
             self.head.load_state_dict(head.state_dict())
 
     def read_questions(self, question_tokens: Tensor, attention_mask: Tensor) -> Questions:
-        """What answers read of fused question tokens (Q, L, D) with mask (Q, L); computed once per question."""
+        """Compute keys and values of fused question tokens (Q, L, D) with mask (Q, L), once per question."""
         layers = tuple(layer.cross_attention.read(question_tokens) for layer in self.layers)  # type: ignore[union-attr,operator]
         return Questions(layers, attention_mask)
 

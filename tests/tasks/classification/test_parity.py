@@ -135,7 +135,7 @@ def test_a_bundle_without_labels_classifies_nothing(bundle: Path) -> None:
     session = Session.open(bundle, "cpu")
     manifest = session.bundle.manifest
     object.__setattr__(manifest, "files", {n: f for n, f in manifest.files.items() if n != "labels.json"})
-    with pytest.raises(BundleError, match=r"classifies nothing: it has no labels\.json"):
+    with pytest.raises(BundleError, match=r"is not a classifier: it has no labels\.json"):
         open_classifier(session)
 
 
