@@ -22,6 +22,7 @@ class Diagnostic:
         path: dotted path of the setting.
         hint: what to write instead.
         help: the setting's own help.
+        unknown_part: whether a name is wrong that a part of a missing distribution could have.
     """
 
     message: str
@@ -29,6 +30,7 @@ class Diagnostic:
     path: str = ""
     hint: str | None = None
     help: str | None = None
+    unknown_part: bool = False
 
     def as_text(self) -> str:
         """Message, excerpt with caret, hint and help; several lines."""

@@ -11,5 +11,6 @@ class TensorBoardTracker(TrackerSection):
     """TensorBoard event files in the run's folder `tensorboard/`."""
 
     builds = "cbalign.engine.trackers:TensorBoard"
+    writes = "tensorboard/"
 
     kind: Literal["tensorboard"] = setting(effect=Effect.RUNTIME, help="Which tracker.")
