@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cbalign.cli.extras import missing_extra
 from cbalign.errors import CbalignError, DeviceError, StorageError
+from cbalign.parts.registry import registry
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _STORAGE = {
@@ -50,11 +52,24 @@ def failure_of(error: Exception) -> Failure:
             return Failure("the GPU is out of memory", _MEMORY_REMEDY, DeviceError.exit_code)
         if isinstance(cause, MemoryError):
             return Failure("out of memory", "Close other programs or use a smaller batch.", DeviceError.exit_code)
+    who = _author(error)
     return Failure(
-        f"unexpected {type(error).__name__}: {error}",
-        "This is a bug in cbalign. Run again with `cbalign --debug …` and report the traceback.",
+        f"unexpected {type(error).__name__}: {error}" if who is None else f"{who}: {type(error).__name__}: {error}",
+        f"This is a bug in {who or 'cbalign'}. Run again with `cbalign --debug …` and report the traceback.",
         1,
     )
+
+
+def _author(error: Exception) -> str | None:
+    """The distribution whose part raised an exception, or whose part called what raised it; None for cbalign."""
+    distributions = {
+        part.section.__module__.partition(".")[0]: str(part.origin)
+        for part in registry().parts
+        if not part.origin.is_own
+    }
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    authors = [distributions.get(name.partition(".")[0]) for name in modules]
+    return next((author for author in reversed(authors) if author is not None), None)
 
 
 _SPACE_REMEDY = "Free some space and run the same command again."

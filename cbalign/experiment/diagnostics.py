@@ -22,6 +22,7 @@ class Diagnostic:
         path: dotted path of the setting.
         hint: how to fix it.
         help: the help text of the setting.
+        unknown_part: whether the name may be that of a part of a missing distribution.
     """
 
     message: str
@@ -29,6 +30,7 @@ class Diagnostic:
     path: str = ""
     hint: str | None = None
     help: str | None = None
+    unknown_part: bool = False
 
     def as_text(self) -> str:
         """Format the message, an excerpt with a caret, the hint and the help as several lines."""

@@ -166,13 +166,15 @@ def _validated(
         # Data paths of another machine are not checked.
         elsewhere = [named.node.place for named in paths]
         mistakes = [mistake for mistake in mistakes if mistake.place not in elsewhere]
-    mistakes.extend(unmet_requirements(tree))
-    mistakes.extend(refused)
+    lacking = list(unmet_requirements(tree))
+    mistakes.extend([*lacking, *refused])
     try:
         experiment = Experiment.model_validate_json(json.dumps(plain_data(tree)))
     except ValidationError as error:
         said = {id(mistake.place) for mistake in mistakes}
         wrong = explain_mistakes(error.errors(include_url=False), tree, ROOT)
+        # A distribution that is missing explains why its parts are unknown.
+        wrong = [mistake for mistake in wrong if not (lacking and mistake.unknown_part)]
         mistakes.extend(mistake for mistake in wrong if id(mistake.place) not in said)
         raise InvalidSpec(mistakes) from error
     if mistakes:

@@ -10,9 +10,17 @@ from pydantic_core import ErrorDetails
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find_settings, settings
-from cbalign.experiment.part_hints import kind_of_choice, kind_of_choices, kind_of_key, kind_of_keys, part_hint
+from cbalign.experiment.part_hints import (
+    kind_of_choice,
+    kind_of_choices,
+    kind_of_key,
+    kind_of_keys,
+    kind_of_other_part,
+    part_hint,
+)
 from cbalign.experiment.phrases import described, is_number, listed
 from cbalign.experiment.suggestions import did_you_mean, meant_setting
+from cbalign.parts.registry import Kind
 from cbalign.parts.section import RuleError, Section
 
 Steps = tuple[str | int, ...]
@@ -115,9 +123,12 @@ class _Explanation:
             return self._structure()
         return self._say(self.error["msg"])
 
-    def _say(self, message: str, *, place: Place | None = None, hint: str | None = None) -> Diagnostic:
+    def _say(
+        self, message: str, *, place: Place | None = None, hint: str | None = None, kind: Kind | None = None
+    ) -> Diagnostic:
         help = self.target.setting.help if self.target.setting else None
-        return Diagnostic(message, place or place_of(self.tree, self.target.steps), self.target.path, hint, help)
+        where = place or place_of(self.tree, self.target.steps)
+        return Diagnostic(message, where, self.target.path, hint, help, unknown_part=kind is not None)
 
     def _unknown(self) -> Diagnostic:
         *above, name = self.target.steps
@@ -126,10 +137,12 @@ class _Explanation:
         whole = self.root.section()
         if self.target.owner is not None and whole is not None:
             hint = meant_setting(whole, self.target.owner, _without_positions(above), str(name))
-        hint = part_hint(kind_of_keys(self.target.owner), str(name), hint)
+        kind = kind_of_keys(self.target.owner)
+        hint = part_hint(kind, str(name), hint)
+        kind = kind or kind_of_other_part(self.target.owner, _node(self.tree, above))
         where = f"`{path}` has" if path else "a spec has"
         place = place_of(self.tree, self.target.steps, key=True)
-        return self._say(f"{where} no setting `{name}`", place=place, hint=hint)
+        return self._say(f"{where} no setting `{name}`", place=place, hint=hint, kind=kind)
 
     def _missing(self) -> Diagnostic:
         *above, name = self.target.steps
@@ -173,9 +186,10 @@ class _Explanation:
             return self._say(f"`{self.target.path}` lacks `{key}`: choose {listed(names)}", place=place)
         given = described(node)
         word = str(node.value) if isinstance(node, ScalarNode) else ""
-        hint = part_hint(kind_of_choice(choice), word, did_you_mean(word, names))
+        kind = kind_of_choice(choice)
+        hint = part_hint(kind, word, did_you_mean(word, names))
         message = f"`{'.'.join(map(str, steps))}` must be {listed(names)}, not {given}"
-        return self._say(message, place=place_of(self.tree, steps), hint=hint)
+        return self._say(message, place=place_of(self.tree, steps), hint=hint, kind=kind)
 
     def _structure(self) -> Diagnostic:
         node = _node(self.tree, self.target.steps)
@@ -207,11 +221,11 @@ class _Explanation:
             limit = context.get("max_length", context.get("min_length"))
             return self._say(f"`{path}` must be {limit} character{'s' * (limit != 1)} long, not {described(node)}")
         message = f"`{path}` must be {leaf.wording()}, not {described(node)}"
-        hint = self._value_hint(leaf, node)
+        hint, named = self._value_hint(leaf, node), None
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
             named = kind_of_key(self.target.owner, self.target.steps) or kind_of_choices(leaf)
             hint = part_hint(named, node.value, hint)
-        return self._say(message, hint=hint)
+        return self._say(message, hint=hint, kind=named)
 
     def _value_hint(self, leaf: Leaf, node: Node | None) -> str | None:
         if not isinstance(node, ScalarNode):

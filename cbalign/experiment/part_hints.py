@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from cbalign.experiment.document import Node, ScalarNode, child
 from cbalign.experiment.fields import Choice, Leaf, settings
 from cbalign.experiment.unions import unusable_part, usable
+from cbalign.parts.part import Part
 from cbalign.parts.registry import KINDS, Kind
 from cbalign.parts.section import Section
 
@@ -38,6 +40,15 @@ def kind_of_key(owner: type[Section] | None, steps: Steps) -> Kind | None:
     if owner is None:
         return None
     return next((kind for kind in KINDS if kind.key and issubclass(owner, kind.base) and steps[-1] == kind.key), None)
+
+
+def kind_of_other_part(owner: type[Section] | None, written: Node | None) -> Kind | None:
+    """The kind of the part that a section is read as, although the spec names another part, which is not installed."""
+    if owner is None or not issubclass(owner, Part):
+        return None
+    kind = next((kind for kind in KINDS if kind.key and issubclass(owner, kind.base)), None)
+    named = child(written, kind.key) if kind is not None and written is not None else None
+    return kind if isinstance(named, ScalarNode) and named.value != owner.part_name() else None
 
 
 def kind_of_keys(owner: type[Section] | None) -> Kind | None:

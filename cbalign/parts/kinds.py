@@ -199,6 +199,8 @@ class TrackerSection(Part):
     """
 
     identity: ClassVar[tuple[str, ...]] = ("kind",)
+    writes: ClassVar[str | None] = None
+    """The file or folder that it writes in the run directory, for `cbalign plan`."""
 
     if TYPE_CHECKING:
         kind: str

@@ -156,10 +156,10 @@ def _gpus(plan: Plan) -> Table:
 
 
 def _files(plan: Plan) -> Iterator[Block]:
-    from cbalign.lab.plan.files import WRITTEN
+    from cbalign.lab.plan.files import files_written
 
     rows = [(file.path, "" if file.here else "missing", file.what) for file in plan.reads]
-    written = "\n".join(f"  {what}" for what in WRITTEN)
+    written = "\n".join(f"  {what}" for what in files_written(plan.experiment))
     title = click.style(f"writes runs/{plan.experiment.name}-<time>-<id>/", bold=True)
     yield _block("reads", rows)
     yield f"{title}\n{written}"

@@ -11,5 +11,6 @@ class TensorBoardTracker(TrackerSection):
     """TensorBoard event files in the folder `tensorboard/` of the run."""
 
     builds = "cbalign.engine.trackers:TensorBoard"
+    writes = "tensorboard/"
 
     kind: Literal["tensorboard"] = setting(effect=Effect.RUNTIME, help="Kind of tracker.")

@@ -12,14 +12,6 @@ from cbalign.experiment.fields import Leaf, settings
 from cbalign.experiment.load import LoadedExperiment
 from cbalign.parts.section import Section
 
-WRITTEN = (
-    "spec.yaml, resolved.yaml, manifest.json",
-    "metrics.jsonl, tensorboard/",
-    "assets/ (tokenizer)",
-    "checkpoints/step-N/ (weights, moments, counters)",
-    "evaluation/",
-)
-
 
 @dataclass(frozen=True)
 class ReadFile:
@@ -28,6 +20,18 @@ class ReadFile:
     path: str
     what: str
     here: bool
+
+
+def files_written(experiment: Experiment) -> tuple[str, ...]:
+    """What a run directory will hold, line by line."""
+    trackers = [tracker.writes for tracker in experiment.log.to if tracker.writes is not None]
+    return (
+        "spec.yaml, resolved.yaml, manifest.json",
+        ", ".join(["metrics.jsonl", *trackers]),
+        "assets/ (tokenizer)",
+        "checkpoints/step-N/ (weights, moments, counters)",
+        "evaluation/",
+    )
 
 
 def files_read(loaded: LoadedExperiment) -> list[ReadFile]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir
-
 from cbalign_example.sections import RoundedPrecision
 
 
@@ -15,7 +14,7 @@ def round_weights(section: RoundedPrecision, original: Path) -> onnx_ir.Model:
     model = onnx_ir.load(original)
     for value in model.graph.initializers.values():
         if value.const_value is not None and value.dtype == onnx_ir.DataType.FLOAT:
-            bits = np.ascontiguousarray(value.const_value.numpy()).view(np.uint32)
+            bits = np.array(value.const_value.numpy(), order="C").view(np.uint32)
             upper = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
             value.const_value = onnx_ir.tensor(upper.view(np.float32), name=value.name)
     return model

@@ -118,5 +118,6 @@ class CsvTracker(TrackerSection):
     """Metrics of training and evaluation in `metrics.csv` in the run's folder, one line per value."""
 
     builds = "cbalign_example.csv_tracker:Csv"
+    writes = "metrics.csv"
 
     kind: Literal["csv"] = setting(effect=Effect.RUNTIME, help="Which tracker.")
