@@ -144,7 +144,8 @@ def spec(
     """
     words = (*overrides, *(f"{path}={_text(value)}" for path, value in changes.items()))
     if isinstance(source, Spec):
-        words, profiles = (*source.overrides, *words), (*source.profiles, *profiles)
+        words = (*_not_replaced(source.overrides, changes), *words)
+        profiles = (*source.profiles, *profiles)
         check_files, source = check_files and source.check_files, source.source
     if not isinstance(source, str | Path | Mapping):
         raise SpecError(
@@ -176,6 +177,16 @@ class _DictFiles(Files):
     def name(self, path: Path) -> str:
         """What messages call a file."""
         return "dict" if path.name == _DICT.name else super().name(path)
+
+
+def _not_replaced(overrides: Sequence[str], changes: Mapping[str, Any]) -> list[str]:
+    """The earlier changes of settings that the new changes do not set as a whole."""
+    paths = [word.partition("=")[0] for word in overrides]
+    return [
+        word
+        for word, path in zip(overrides, paths)
+        if not any(path == new or path.startswith(f"{new}.") for new in changes)
+    ]
 
 
 def _child(value: Any, name: str) -> Any:

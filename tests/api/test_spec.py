@@ -49,6 +49,14 @@ def test_with_changes_a_copy():
     assert list(cbalign.diff(spec, other).differences) == ["train.optimizer.lr"]
 
 
+def test_a_later_section_replaces_an_earlier_one():
+    scenes = {"source": "scenes", "split": "validation", "size": 4, "render_size": 32}
+    spec = cbalign.spec("quickstart", **{"data.validation": scenes, "train.seed": 4})
+    other = spec.with_(**{"data.validation": {"source": "openmoji", "split": "validation"}})
+    assert other["data.validation.source"] == "openmoji"
+    assert other["train.seed"] == 4
+
+
 def test_values_have_origins():
     spec = cbalign.spec("quickstart", **{"train.optimizer.lr": 0.25})
     assert spec.origin("train.parallel") == "default"
