@@ -230,10 +230,11 @@ def test_an_exception_in_its_code_names_the_distribution(place: Place) -> None:
         file = broken / "cbalign_example" / name
         file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
     place = Place(broken, place.work)
+    vision = "{kind:timm,image_size:32,architecture:vit_tiny_patch16_224,patch_size:8,layers:1,init:random}"
     tower, loss = place.run(
         "train example.yaml --runs-dir failed",
-        'train example.yaml --runs-dir failed --set model.vision={kind:timm,image_size:32,architecture:vit_tiny_patch16_224,patch_size:8,layers:1,init:random}',
-    )  # fmt: skip
+        f"train example.yaml --runs-dir failed --set model.vision={vision}",
+    )
     assert (tower.code, loss.code) == (2, 1), (tower.err, loss.err)
     assert "patchify (cbalign-example 1.0.0): cbalign_example.patchify:Patchify.from_section failed with" in tower.err
     assert "cbalign-example 1.0.0: ValueError: not enough values to unpack" in loss.err
