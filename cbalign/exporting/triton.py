@@ -49,7 +49,7 @@ def write_model_repository(section: TritonTarget, bundle: Path, repository: Path
 
     Raises:
         BundleError: the bundle is damaged.
-        UsageError: the bundle embeds no images and texts or lacks the precision.
+        UsageError: the bundle does not embed images and texts, or lacks the precision.
     """
     opened = Bundle.open(bundle).require_alignment()
     chosen = section.precision or _fastest(opened.manifest.precisions)

@@ -181,7 +181,7 @@ def test_other_queries_are_not_paired_and_the_reader_is_told():
     keep_ranks(b, [1, 1, 3, 4], gallery="another")
     document = told(a, b)
     assert document["metrics"][0]["changes"] == [{"delta": 25, "interval_95": None, "judgement": None}]
-    assert "other images or texts were measured" in document["remarks"][0]
+    assert "different images or texts were evaluated" in document["remarks"][0]
 
 
 def test_without_kept_ranks_the_trainings_numbers_stand_with_an_honest_sentence():
@@ -206,7 +206,7 @@ def test_three_runs_are_told_from_the_first():
 def test_an_evaluation_of_another_form_is_named_and_passed_over():
     a, b = make_run(), make_run()
     (a / "evaluation/old.json").write_text("{}")
-    assert f"{a}: old.json is no evaluation" in " ".join(told(a, b)["remarks"])
+    assert f"{a}: old.json is not an evaluation" in " ".join(told(a, b)["remarks"])
 
 
 def test_checkpoints_of_a_run_differ_in_step_and_weights():

@@ -155,8 +155,8 @@ WRONG = {
     "array of ints": (wrong_image(npy(np.zeros((4, 4, 3), np.int64)), NPY), 422, "not int64"),
     "array of objects": (wrong_image(npy(np.array([None])), NPY), 422, "not object"),
     "flat array": (wrong_image(npy(np.zeros(9, np.uint8)), NPY), 422, "must be (H, W, 3)"),
-    "array of no image": (wrong_image(npy(np.zeros((0, 4, 4, 3), np.uint8)), NPY), 422, "0 images, 1 to 64"),
-    "array of many": (wrong_image(npy(np.zeros((2000, 1, 1, 3), np.uint8)), NPY), 422, "2,000 images, 1 to 64"),
+    "array of no image": (wrong_image(npy(np.zeros((0, 4, 4, 3), np.uint8)), NPY), 422, "0 images, but a request must"),
+    "array of many": (wrong_image(npy(np.zeros((2000, 1, 1, 3), np.uint8)), NPY), 422, "2,000 images, but a request"),
     "array that claims more": (wrong_image(npy(np.zeros((4, 4, 3), np.uint8))[:-1], NPY), 422, "needs 48"),
     "no array": (wrong_image(b"\x93NUMPY\x01\x00\x10\x00{'descr': 1}", NPY), 422, "not a NumPy array"),
     "content type": (wrong_image(png(), {"content-type": "text/plain"}), 415, "accepts image/*"),
@@ -182,10 +182,10 @@ WRONG = {
     "long text": ({"url": "/search", "json": {"text": "word " * 10_000}}, 422, "10,000 words"),
     "too many texts": ({"url": "/encode/text", "json": {"texts": ["a"] * 65}}, 422, "at most 64"),
     "too many pairs": (
-        {"url": "/match", "json": {"images": [text64(png())] * 9, "texts": ["a"] * 9}}, 422, "more than 64 pairs"
+        {"url": "/match", "json": {"images": [text64(png())] * 9, "texts": ["a"] * 9}}, 422, "exceed 64 pairs"
     ),
-    "two queries": ({"url": "/search", "json": {"text": "a", "image": text64(png())}}, 422, "one of text and image"),
-    "no query": ({"url": "/search", "json": {}}, 422, "one of text and image"),
+    "two queries": ({"url": "/search", "json": {"text": "a", "image": text64(png())}}, 422, "either text or image"),
+    "no query": ({"url": "/search", "json": {}}, 422, "either text or image"),
 }  # fmt: skip
 
 
