@@ -19,7 +19,7 @@ from tests.docs.excerpts import fences
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-WORDS = "red blue green dark light small large round square striped".split()
+WORDS = ["red", "blue", "green", "dark", "light", "small", "large", "round", "square", "striped"]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,9 @@ def test_a_model_made_of_its_parts_is_trained_evaluated_exported_and_verified(
     assert json.loads((run / "manifest.json").read_text())["facts"]["plugins"] == {"cbalign-example": "1.0.0"}
     assert (place.work / "bundle-zip" / "bundle.zip").is_file()
     assert life["verify bundle --json"].document
-    torch, exported = (life[f"evaluate {name} --on test --json"].document["results"] for name in ("runs/latest", "bundle"))
+    torch, exported = (
+        life[f"evaluate {name} --on test --json"].document["results"] for name in ("runs/latest", "bundle")
+    )
     assert [each["protocol"] for each in torch] == ["dual", "code"] == [each["protocol"] for each in exported]
 
 
@@ -190,6 +192,8 @@ def test_a_run_resumes_and_ends_with_the_same_weights(place: Place, life: dict[s
         "run = open_run(Path('runs/latest')).folder\n"
         "shutil.copytree(run, 'resumed')\n"
         "shutil.rmtree('resumed/checkpoints/step-4')\n"
+        "manifest = Path('resumed/manifest.json')\n"
+        "manifest.write_text(manifest.read_text().replace('finished', 'killed'))\n"
         "cbalign.resume('resumed')\n"
         "models = [cbalign.load(path).module.state_dict() for path in (run, 'resumed')]\n"
         "assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])\n"
@@ -228,10 +232,9 @@ def test_an_exception_in_its_code_names_the_distribution(place: Place) -> None:
         file = broken / "cbalign_example" / name
         file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
     place = Place(broken, place.work)
-    tower, loss = place.run(
-        "train example.yaml --runs-dir failed",
-        'train example.yaml --runs-dir failed --set model.vision={kind:timm,image_size:32,architecture:vit_tiny_patch16_224,patch_size:8,layers:1,init:random}',
-    )  # fmt: skip
+    timm = "{kind:timm,image_size:32,architecture:vit_tiny_patch16_224,patch_size:8,layers:1,init:random}"
+    command = "train example.yaml --runs-dir failed"
+    tower, loss = place.run(command, f"{command} --set model.vision={timm}")
     assert (tower.code, loss.code) == (2, 1), (tower.err, loss.err)
     assert "patchify (cbalign-example 1.0.0): cbalign_example.patchify:Patchify.from_section failed with" in tower.err
     assert "cbalign-example 1.0.0: ValueError: not enough values to unpack" in loss.err
