@@ -34,7 +34,7 @@ from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
 from cbalign.engine.run import Run, create_run
 from cbalign.engine.task import no_decay_for_vectors
-from cbalign.experiment.dump import dump_yaml, fingerprint
+from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.export import Precision
 from cbalign.experiment.load import load_experiment
 from cbalign.exporting.bundle import export_run
@@ -156,7 +156,7 @@ def make_run(folder: Path, image_size: int) -> Run:
         experiment.name,
         spec=resolved,
         resolved=resolved,
-        fingerprint=fingerprint(experiment),
+        fingerprint=experiment_fingerprint(experiment),
         facts={},
         fill=fill,
     )

@@ -13,7 +13,7 @@ from typing import cast
 
 from cbalign.data.scenes.source import SceneQuestions
 from cbalign.data.sections.drawings import ScenesSplit
-from cbalign.evaluation.result import Evaluation
+from cbalign.evaluation.result import EvaluationDocument
 from cbalign.evaluation.scored import ScoredResult
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("evaluation", type=Path, help="JSON document of `cbalign evaluate --output`")
     options = parser.parse_args()
-    (result,) = Evaluation.from_json(options.evaluation.read_text(encoding="utf-8")).results
+    (result,) = EvaluationDocument.from_json(options.evaluation.read_text(encoding="utf-8")).results
     assert isinstance(result, ScoredResult)
     print("| asked for | questions | right |\n|---|---|---|")
     for topic, scores in by_topic(result).items():

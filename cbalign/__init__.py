@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cbalign.api.index import index as index
     from cbalign.api.model import Model as Model
     from cbalign.api.opening import load as load
+    from cbalign.api.plans import Plan as Plan
     from cbalign.api.plans import plan as plan
     from cbalign.api.runs import Run as Run
     from cbalign.api.runs import resume as resume
@@ -40,6 +41,7 @@ _PLACES = {
     "Evaluation": "evaluations",
     "Index": "index",
     "Model": "model",
+    "Plan": "plans",
     "Ranking": "vectors",
     "Run": "runs",
     "Spec": "specs",

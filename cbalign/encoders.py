@@ -1,4 +1,4 @@
-"""The interfaces of models to evaluation, implemented by PyTorch models and ONNX bundles alike."""
+"""Interfaces of models for evaluation, implemented by PyTorch models and ONNX bundles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ImageFeatures:
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Encoded texts. `tokens` (B, L, D), `attention_mask` (B, L) is 1 on words, `embedding` (B, d) has unit length."""
+    """Encoded texts. `tokens` (B, L, D), `attention_mask` (B, L) is 1 at tokens, `embedding` (B, d) has unit length."""
 
     tokens: FloatArray
     attention_mask: IntArray
@@ -31,7 +31,7 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class CodeAssignment:
-    """Where vectors lie in the codebook.
+    """Assignment of vectors to the codebook.
 
     `probabilities` (B, K) is softmax(z C / τ), `code` (B,) its argmax, `prototype` (B, d) the code's unit vector.
     """
@@ -43,19 +43,19 @@ class CodeAssignment:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A model that can be evaluated. Parts it lacks raise `UsageError`."""
+    """A model that embeds images and texts. Methods of missing parts raise `UsageError`."""
 
     @property
     def image_size(self) -> int:
-        """Side of the square images that `encode_images` takes, in pixels."""
+        """Side length of the square input images of `encode_images`, in pixels."""
 
     @property
     def has_codebook(self) -> bool:
-        """Whether `assign` works."""
+        """Whether the model has a codebook, so that `assign` works."""
 
     @property
     def has_matcher(self) -> bool:
-        """Whether `match` works."""
+        """Whether the model has a match head, so that `match` works."""
 
     def encode_images(self, pixels: PixelArray) -> ImageFeatures:
         """Encode prepared images (B, H, W, 3), uint8 RGB of side `image_size`."""
@@ -64,15 +64,15 @@ class Encoder(Protocol):
         """Tokenize and encode raw texts, padded to the longest of them."""
 
     def embed_images(self, pixels: PixelArray) -> FloatArray:
-        """The embeddings of `encode_images` alone: tokens are a thousand times as large and stay where they are."""
+        """Compute only the embeddings of `encode_images`, without copying the tokens (1,000 times as large)."""
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
-        """The embeddings of `encode_texts` alone."""
+        """Compute only the embeddings of `encode_texts`."""
 
     def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
-        """Match scores (T,) of text t with image `image_index[t]`: the logit of the class "fits" (ALBEF, Retrieval.py).
+        """Score text t with image `image_index[t]`: logits (T,) of the class "match" (ALBEF, Retrieval.py).
 
-        The keys and values of each of the I images are computed once, however many texts name it.
+        The keys and values of each of the I images are computed once, even if several texts refer to it.
         """
 
     def assign(self, embedding: FloatArray) -> CodeAssignment:
@@ -80,27 +80,27 @@ class Encoder(Protocol):
 
 
 def require_encoder(model: object, name: str = "this model") -> Encoder:
-    """Return a model that embeds images and texts as such.
+    """Return the model as an `Encoder`.
 
     Raises:
-        UsageError: it embeds none.
+        UsageError: the model does not embed images and texts.
     """
     if not isinstance(model, Encoder):
-        raise UsageError(f"{name} embeds no images and texts")
+        raise UsageError(f"{name} does not embed images and texts")
     return model
 
 
 @runtime_checkable
 class Classifier(Protocol):
-    """A model that puts texts about images into classes and can be evaluated."""
+    """A model that classifies texts about images."""
 
     @property
     def image_size(self) -> int:
-        """Side of the square images that `classify` takes, in pixels."""
+        """Side length of the square input images of `classify`, in pixels."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
+        """Class names, in the order of the logits."""
 
     def classify(self, pixels: PixelArray, texts: Sequence[str]) -> FloatArray:
-        """Logits (B, C) of raw texts, each about n prepared images: (B, n, H, W, 3), uint8 RGB of side `image_size`."""
+        """Compute logits (B, C) of raw texts, each about n prepared images (B, n, H, W, 3), uint8 RGB."""

@@ -1,14 +1,14 @@
-"""The exceptions that users meet. Each carries its exit code; only the command line turns one into it."""
+"""The exceptions that cbalign raises for users. Each has the exit code that the command line returns."""
 
 from __future__ import annotations
 
 
 class CbalignError(Exception):
-    """Something the user can act on: a message, and where there is one the remedy.
+    """An error that the user can act on, with a message and an optional remedy.
 
     Args:
-        message: what is wrong and where, in one or a few lines.
-        remedy: what to do about it, as a sentence in the imperative.
+        message: the problem and its location, in one or a few lines.
+        remedy: how to fix it, as a sentence in the imperative.
     """
 
     exit_code = 1
@@ -23,7 +23,7 @@ class CbalignError(Exception):
 
 
 class ProcessLostError(CbalignError):
-    """One of the processes that train together is gone, so the others cannot go on."""
+    """A process of a distributed training ended, so the others cannot continue."""
 
     exit_code = 1
 
@@ -35,7 +35,7 @@ class ParityError(CbalignError):
 
 
 class UsageError(CbalignError):
-    """A command cannot do what it was asked to, as it was asked."""
+    """A command was called with arguments that it cannot carry out."""
 
     exit_code = 2
 
@@ -65,40 +65,40 @@ class DataError(CbalignError):
 
 
 class MissingImageError(DataError):
-    """An image that a list names is not there."""
+    """An image file that a list names does not exist."""
 
 
 class CheckpointError(CbalignError):
-    """A run or checkpoint cannot be read or does not fit."""
+    """A run or checkpoint cannot be read or does not match the model."""
 
     exit_code = 3
 
 
 class BundleError(CbalignError):
-    """An exported bundle is damaged, incomplete or of another format."""
+    """An exported bundle is damaged, incomplete or in an unsupported format."""
 
     exit_code = 3
 
 
 class StorageError(CbalignError):
-    """A file cannot be written: the disk is full, read-only or not ours."""
+    """A file cannot be written: the disk is full, read-only or access is denied."""
 
     exit_code = 3
 
 
 class DeviceError(CbalignError):
-    """A device or execution provider that was asked for is not there."""
+    """A requested device or execution provider is not available."""
 
     exit_code = 4
 
 
 class DivergenceError(CbalignError):
-    """Training produced a loss that is not a number; nothing was updated with it."""
+    """Training produced a loss that is not finite; the weights were not updated with it."""
 
     exit_code = 5
 
 
 class Interrupted(CbalignError):
-    """Training was asked to stop and saved a checkpoint to go on from."""
+    """Training was interrupted and saved a checkpoint to resume from."""
 
     exit_code = 75

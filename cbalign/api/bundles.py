@@ -8,10 +8,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cbalign.errors import UsageError
+
 if TYPE_CHECKING:
     from cbalign.api.model import Model
     from cbalign.api.runs import Run
     from cbalign.exporting.bundle import Exported
+    from cbalign.exporting.targets import TargetRequest
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def export(
     output: str | Path | None = None,
     *,
     precisions: Sequence[str] = (),
+    targets: Sequence[str | TargetRequest] = (),
     force: bool = False,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Bundle:
@@ -74,7 +78,8 @@ def export(
         run: a run directory, its name in `runs/`, or a `Run`.
         output: folder of the bundle; `exports/NAME` when left out.
         precisions: instead of the spec's, such as `("fp32", "int8")`.
-        force: whether to replace an existing bundle.
+        targets: other layouts to write next to the bundle, such as `("triton",)`.
+        force: whether to replace an existing bundle and existing targets.
         progress: called with what is being done.
 
     Raises:
@@ -83,7 +88,13 @@ def export(
     """
     from cbalign.api.opening import find_model
     from cbalign.exporting.bundle import export_run
+    from cbalign.exporting.targets import TargetRequest, target_section
 
+    if isinstance(precisions, str) or isinstance(targets, str):
+        raise UsageError("precisions and targets are lists of names", remedy='Write ("fp32",) with a comma.')
+    asked = [TargetRequest(target_section(each), None) if isinstance(each, str) else each for each in targets]
     target = None if output is None else Path(output)
-    exported = export_run(find_model(run), target, precisions=tuple(precisions), force=force, report=progress)
+    exported = export_run(
+        find_model(run), target, precisions=tuple(precisions), targets=asked, force=force, report=progress
+    )
     return Bundle(exported.folder, exported)

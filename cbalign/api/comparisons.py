@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -71,17 +71,24 @@ class Diff:
 
 
 def diff(
-    a: str | Path | Spec | Run | Bundle | Model,
-    b: str | Path | Spec | Run | Bundle | Model,
-    *more: str | Path | Spec | Run | Bundle | Model,
+    a: str | Path | Mapping[str, Any] | Spec | Run | Bundle | Model,
+    b: str | Path | Mapping[str, Any] | Spec | Run | Bundle | Model,
+    *more: str | Path | Mapping[str, Any] | Spec | Run | Bundle | Model,
     only: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    everything: bool = False,
+    progress: Callable[[str], None] = lambda stage: None,
 ) -> Diff:
     """Compare experiments by their resolved values.
 
     Args:
-        a, b, more: spec files, recipes, `REV:path`, runs, checkpoints, bundles, `defaults`; or objects of this API.
-        only, ignore: effect classes (`training`) or paths (`train.optimizer`) to keep or leave out.
+        a: a spec file, recipe, `REV:path`, run, checkpoint, bundle or `defaults`; a dict; or an object of this API.
+        b: what to compare it with.
+        *more: further experiments.
+        only: effect classes (`training`) or paths (`train.optimizer`) to keep.
+        ignore: effect classes or paths to leave out.
+        everything: whether to list equal settings and every changed tensor, too.
+        progress: called with what is being done.
 
     Raises:
         SpecError: a spec is not valid.
@@ -89,13 +96,16 @@ def diff(
     """
     from cbalign.lab.comparison.findings import gather
 
-    return Diff(gather([_operand(each) for each in (a, b, *more)], only=only, ignore=ignore))
+    operands = [_operand(each) for each in (a, b, *more)]
+    return Diff(gather(operands, only=only, ignore=ignore, everything=everything, report=progress))
 
 
 def _operand(given: Any) -> Any:
-    from cbalign.api.specs import Spec
+    from cbalign.api.specs import Spec, spec
     from cbalign.experiment.operands import Operand, open_operand
 
+    if not isinstance(given, str | Path | Spec) and not hasattr(given, "path"):
+        given = spec(given)  # a dict, or refused
     if isinstance(given, Spec):
         return Operand(name=given.name, kind="spec", loaded=given.loaded)
     return open_operand(str(given if isinstance(given, str | Path) else given.path))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cbalign.api.runs import Run
     from cbalign.evaluation.base import Result
     from cbalign.evaluation.published import Beside
-    from cbalign.evaluation.result import Evaluation as Record
+    from cbalign.evaluation.result import EvaluationDocument as Record
     from cbalign.tasks.evaluate import Measurement
 
 _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
@@ -98,11 +98,12 @@ def evaluate(
         model: a model, or what `cbalign.load` takes.
         on: a split (`test`) or a file; the evaluations that the spec lists when left out.
         data: pairs to evaluate on: a list of (image, caption) pairs, a torch or a Hugging Face `Dataset`.
-        device, precision: as of `cbalign.load`.
+        device: as of `cbalign.load`; ignored for a `Model`.
+        precision: as of `cbalign.load`; ignored for a `Model`.
         keep: whether to store the results in the run's folder `evaluation/`.
         progress: progress callback `(stage, done, total)`.
         warn: shows warnings; by default they are Python warnings.
-        changes: settings of the evaluation, such as `protocols=("dual", "rerank")`, `top_k=16` or `bootstrap=0`.
+        **changes: settings of the evaluation, such as `protocols=("dual", "rerank")`, `top_k=16` or `bootstrap=0`.
 
     Raises:
         UsageError: there is no such split, or an evaluation of this task has no such setting.
@@ -112,13 +113,13 @@ def evaluate(
         >>> result = cbalign.evaluate("runs/latest", on="test")
         >>> result.metrics["test/dual/image_to_text/r1"]
     """
-    from cbalign.api.opening import load
+    from cbalign.api.opening import load, python_warning
     from cbalign.evaluation.published import beside
-    from cbalign.evaluation.result import Evaluation as Record
-    from cbalign.tasks.evaluate import evaluate as measure
+    from cbalign.evaluation.result import EvaluationDocument as Record
+    from cbalign.tasks.evaluate import evaluate_opened as measure
 
-    opened_model = model if isinstance(model, Model) else load(model, device=device, precision=precision)
-    opened, shown = opened_model._opened, warn or _python_warning
+    opened_model = model if isinstance(model, Model) else load(model, device=device, precision=precision, warn=warn)
+    opened, shown = opened_model._opened, warn or python_warning
     if data is not None:
         on, opened = _given(data, on, opened)
     measured = measure(opened, on, _tuples(changes), report=progress, warn=shown)
@@ -152,7 +153,7 @@ def _given(data: Pairs, on: str | None, opened: Any) -> tuple[str, Any]:
     from cbalign.parts.registry import SOURCES
 
     split: str = on if on is not None and on in get_args(Split) else "test"
-    section = usable(SOURCES)["memory"].model_validate(_give(split, data))
+    section = usable(SOURCES)["memory"].model_validate(_give("data", data))
     sections = opened.experiment.data.model_copy(update={split: section})
     experiment = opened.experiment.model_copy(update={"data": sections})
     from dataclasses import replace
@@ -174,9 +175,3 @@ def _keep(record: Record, folder: Path) -> None:
 
 def _tuples(changes: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
-
-
-def _python_warning(text: str) -> None:
-    import warnings
-
-    warnings.warn(text, stacklevel=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from cbalign.runtime.images import Picture
 
 if TYPE_CHECKING:
     from cbalign.api.model import Model
-    from cbalign.apps.search.index import Index as Vectors
+    from cbalign.apps.search.index import SearchIndex as Vectors
 
 
 class Index:
@@ -43,17 +44,24 @@ class Index:
             top: how many to return.
             rerank: how many of the best are ordered by match score; needs a text query.
         """
-        from cbalign.apps.search.find import find
+        from cbalign.apps.search.find import find_nearest
 
         if rerank and not isinstance(query, str):
             raise UsageError("rerank needs a text query: the match head compares images with texts")
         vector = self._model.encode_texts(query) if isinstance(query, str) else self._model.encode_images(query)
-        found = find(self._vectors, vector, max(top, rerank))
+        found = find_nearest(self._vectors, vector, max(top, rerank))
         hits = [Hit(i, self.folder / hit.path, hit.score) for i, hit in enumerate(found)]
         if rerank and isinstance(query, str):
             hits = self._model._reranked(query, hits, rerank)
         label = query if isinstance(query, str) else "example image"
         return Ranking(label, tuple(hits[:top]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Folder, number of images and unusable files, as plain data."""
+        return {"folder": str(self.folder), "images": len(self), "problems": self.problems}
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
 
     def __repr__(self) -> str:
         problems = f", {len(self.problems):,} unusable files" if self.problems else ""

@@ -20,6 +20,8 @@ def with_data(source: SpecSource, changes: Mapping[str, Any], data: Mapping[str,
         data: pairs by split; None keeps what the spec names.
     """
     given = {split: pairs for split, pairs in data.items() if pairs is not None}
+    if isinstance(source, Spec) and not given and not changes:
+        return source
     return spec(source, **{**changes, **{f"data.{split}": _give(split, pairs) for split, pairs in given.items()}})
 
 
@@ -47,5 +49,6 @@ def _give(split: str, pairs: Pairs) -> dict[str, str]:
     from cbalign.data.source import fingerprint
 
     found = pairs_from(pairs, split)
-    give(split, found)
-    return {"source": "memory", "key": split, "fingerprint": fingerprint(found)}
+    digest = fingerprint(found)
+    give(split, found, digest)
+    return {"source": "memory", "key": split, "fingerprint": digest}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from cbalign.runtime.images import Picture, load_pixels
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from cbalign.api.index import Index
     from cbalign.experiment.experiment import Experiment
     from cbalign.tasks.opened import OpenedModel
 
@@ -85,7 +85,7 @@ class Model:
         """Whether `match` and reranking work."""
         return isinstance(self._model, Encoder) and self._model.has_matcher
 
-    def encode_images(self, images: Images, *, batch_size: int = _BATCH) -> FloatArray:
+    def encode_images(self, images: Images, *, batch_size: int = 32) -> FloatArray:
         """Embed images in the joint space.
 
         Args:
@@ -154,7 +154,7 @@ class Model:
         """
         encoder = self._encoder()
         given, words = list(as_images(images)), as_texts(texts)
-        count = max(len(given), len(words))
+        count = 0 if not given or not words else max(len(given), len(words))
         if {len(given), len(words)} - {1, count}:
             raise UsageError(
                 f"{len(given)} images and {len(words)} texts are not pairs",
@@ -164,7 +164,7 @@ class Model:
             self._match_batch(encoder, given, words, range(start, min(start + _BATCH, count)))
             for start in range(0, count, _BATCH)
         ]
-        return np.concatenate(scores)
+        return np.concatenate(scores) if scores else np.empty(0, np.float32)
 
     def _match_batch(
         self, encoder: Encoder, images: Sequence[Picture], texts: Sequence[str], pairs: Iterable[int]
@@ -219,12 +219,6 @@ class Model:
         found = self._encoder().assign(np.atleast_2d(given).astype(np.float32))
         return Codes(found.code, found.probabilities, found.prototype)
 
-    def index(self, folder: str | Path, **options: Any) -> Index:
-        """See `cbalign.index`."""
-        from cbalign.api.index import index
-
-        return index(self, folder, **options)
-
     def image_features(self, images: Images) -> ImageFeatures:
         """Tokens (n, N, D) and embeddings (n, d) of images, in one forward pass."""
         return self._encoder().encode_images(load_pixels(as_images(images), self.image_size))
@@ -265,8 +259,14 @@ class Model:
         """
         if not isinstance(self._model, Classifier):
             raise UsageError(f"a model of task {self.task} does not classify texts")
-        words = as_texts(texts)
-        pixels = np.stack([load_pixels(as_images(each), self.image_size) for each in images])  # (n, images, H, W, 3)
+        runtime: Any = self._opened.runtime
+        words, wanted = as_texts(texts), len(runtime.example_images)
+        given = [list(as_images(each)) for each in images]
+        if len(given) != len(words):
+            raise UsageError(f"{len(words)} texts and {len(given)} entries of images: each text needs its own")
+        if wrong := next((each for each in given if len(each) != wanted), None):
+            raise UsageError(f"a text of task {self.task} needs {wanted} images, not {len(wrong)}")
+        pixels = np.stack([load_pixels(each, self.image_size) for each in given])  # (n, images, H, W, 3)
         logits = self._model.classify(pixels, words)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares = powers / powers.sum(axis=1, keepdims=True)
@@ -287,6 +287,8 @@ class Model:
             raise UsageError(f"a model of task {self.task} does not answer questions")
         words = as_texts(questions)
         pixels = load_pixels(as_images(images), self.image_size)
+        if len(pixels) not in (1, len(words)):
+            raise UsageError(f"{len(pixels)} images and {len(words)} questions: pass one image for all, or one each")
         index = np.zeros(len(words), np.int64) if len(pixels) == 1 else np.arange(len(words), dtype=np.int64)
         ranked = self._model.rank(pixels, words, index, candidates)
         return [self._model.answers[i] for i in ranked.index[:, 0].tolist()]
@@ -308,6 +310,14 @@ class Model:
         if not isinstance(self._model, Encoder):
             raise UsageError(f"a model of task {self.task} does not embed images and texts")
         return self._model
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name, task, step and what the model can do, as plain data."""
+        names = ("name", "task", "step", "image_size", "backend", "has_codebook", "has_matcher")
+        return {"path": str(self.path), **{name: getattr(self, name) for name in names}}
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
 
     def __repr__(self) -> str:
         step = "" if self.step is None else f", step {self.step:,}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,13 @@ if TYPE_CHECKING:
     from cbalign.api.runs import Run
 
 
-def load(target: str | Path | Run | Bundle, *, device: str = "auto", precision: str | None = None) -> Model:
+def load(
+    target: str | Path | Run | Bundle,
+    *,
+    device: str = "auto",
+    precision: str | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Model:
     """Open a trained model.
 
     Args:
@@ -21,6 +29,7 @@ def load(target: str | Path | Run | Bundle, *, device: str = "auto", precision: 
             exported bundle; or what `cbalign.train` and `cbalign.export` return.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
         precision: of a bundle; the first that it lists when left out.
+        warn: shows warnings; by default they are Python warnings.
 
     Raises:
         UsageError: it is neither a run nor a bundle.
@@ -36,7 +45,7 @@ def load(target: str | Path | Run | Bundle, *, device: str = "auto", precision: 
     from cbalign.tasks.opened import open_model
 
     path = find_model(target)
-    opened = open_model(path, device, precision)
+    opened = open_model(path, device, precision, warn=warn or python_warning)
     return Model(opened, path, lambda: _identity(opened.model, path))
 
 
@@ -53,6 +62,11 @@ def find_model(target: str | Path | Run | Bundle) -> Path:
         runs = path.parent if path.parent.name == "runs" else Path("runs")
         return find_run(runs, path.name).folder
     return path
+
+
+def python_warning(text: str) -> None:
+    """Show a warning the way Python does, where the public function was called."""
+    warnings.warn(text, stacklevel=3)
 
 
 def _identity(model: object, path: Path) -> str:

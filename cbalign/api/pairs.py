@@ -82,13 +82,14 @@ def pairs_from(data: Pairs, name: str, *, image: str | None = None, text: str | 
         UsageError: it is not of such a form, or has no captions.
     """
     columns = getattr(data, "column_names", None)
-    if isinstance(columns, list):  # a Hugging Face dataset: captions without decoding images
-        text_key, image_key = (
-            _column(columns, text, TEXT_COLUMNS, "text"),
-            _column(columns, image, IMAGE_COLUMNS, "image"),
-        )
+    if isinstance(columns, list) and hasattr(
+        data, "__getitem__"
+    ):  # a Hugging Face dataset: captions without decoding images
+        text_key, image_key = _columns(columns, text, image)
         texts = data[text_key]
         return _pairs(name, [_captions(each, name, i) for i, each in enumerate(texts)], lambda i: data[i][image_key])
+    if isinstance(data, Mapping | str | bytes):
+        _refuse(data)
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         data = list(data) if isinstance(data, Iterable) else _refuse(data)
     return _from_items(data, name, image, text)
@@ -101,19 +102,20 @@ def _from_items(data: Any, name: str, image: str | None, text: str | None) -> Py
     first = data[0]
     if isinstance(first, Mapping):
         columns = [str(key) for key in first]
-        text_key, image_key = (
-            _column(columns, text, TEXT_COLUMNS, "text"),
-            _column(columns, image, IMAGE_COLUMNS, "image"),
-        )
+        text_key, image_key = _columns(columns, text, image)
         captions = [_captions(data[i][text_key], name, i) for i in range(len(data))]
         return _pairs(name, captions, lambda i: data[i][image_key])
-    if not isinstance(first, tuple | list) or len(first) != 2:
+    captions = [_captions(_pair(data[i], name, i)[1], name, i) for i in range(len(data))]
+    return _pairs(name, captions, lambda i: data[i][0])
+
+
+def _pair(item: Any, name: str, index: int) -> Any:
+    if not isinstance(item, tuple | list) or len(item) != 2:
         raise UsageError(
-            f"{name}: item 0 is {type(first).__name__}, not a pair (image, caption) or a dict",
+            f"{name}: item {index} is {type(item).__name__}, not a pair (image, caption) or a dict",
             remedy="Give items like ('a.jpg', 'a red car') or {'image': …, 'caption': …}.",
         )
-    captions = [_captions(data[i][1], name, i) for i in range(len(data))]
-    return _pairs(name, captions, lambda i: data[i][0])
+    return item
 
 
 def _pairs(name: str, captions: list[tuple[str, ...]], image: Callable[[int], Any]) -> PythonPairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,13 +40,22 @@ def as_images(images: Images) -> Iterator[Picture]:
             f"an image array must be (H, W, 3), an array of images (B, H, W, 3), not {images.shape}",
             remedy="Move the channels last, or pass a list of arrays.",
         )
-    try:
-        return iter(images)  # type: ignore[arg-type]
-    except TypeError:
-        raise UsageError(
-            f"{type(images).__name__} is not an image",
-            remedy="Pass a path, bytes, a Pillow image, an RGB array (H, W, 3), or a list of these.",
-        ) from None
+    if isinstance(images, Mapping) or not isinstance(images, Iterable):
+        raise _not_an_image(images)
+    return map(_checked, images)
+
+
+def _checked(image: object) -> Picture:
+    if not isinstance(image, str | bytes | Path | Image.Image | np.ndarray):
+        raise _not_an_image(image)
+    return image
+
+
+def _not_an_image(given: object) -> UsageError:
+    return UsageError(
+        f"{type(given).__name__} is not an image",
+        remedy="Pass a path, bytes, a Pillow image, an RGB array (H, W, 3), or a list of these.",
+    )
 
 
 def pixel_batches(images: Images, size: int, batch_size: int) -> Iterator[PixelArray]:
@@ -66,7 +75,11 @@ def as_texts(texts: Texts) -> list[str]:
     Raises:
         UsageError: one of them is not a text.
     """
-    found = [texts] if isinstance(texts, str) else list(texts)
-    if wrong := next((each for each in found if not isinstance(each, str)), None):
-        raise UsageError(f"texts must be str, not {type(wrong).__name__}")
+    given: object = texts
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise UsageError(f"texts must be str, not {type(given).__name__}", remedy="Pass a str or a list of them.")
+    found = [given] if isinstance(given, str) else list(given)
+    for each in found:
+        if not isinstance(each, str):
+            raise UsageError(f"texts must be str, not {type(each).__name__}", remedy="Pass a str or a list of them.")
     return found

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cbalign.api.specs import Spec, SpecSource
+from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
     from cbalign.api.model import Model
     from cbalign.api.pairs import Pairs
     from cbalign.engine.reporter import Reporter
     from cbalign.engine.tracker import Record
+    from cbalign.tasks.train import Trained
 
 StepCallback = Callable[[Mapping[str, Any]], None]
 """Called with each log line and evaluation: `kind` (`train` or `evaluation`), `step`, `epoch` and the metrics."""
@@ -26,9 +28,11 @@ class Run:
 
     Args:
         path: the run directory.
+        trained: what the call that made this object trained; None for a run that was only opened.
     """
 
     path: Path
+    trained: Trained | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -52,7 +56,7 @@ class Run:
         from cbalign.experiment.load import load_experiment
 
         resolved = Folders(self.path).resolved
-        return Spec(resolved, {}, load_experiment(resolved, check_files=False))
+        return Spec(resolved, load_experiment(resolved, check_files=False), check_files=False)
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -81,7 +85,7 @@ class Run:
         return load(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
-        """Path, status, steps and metrics as plain data."""
+        """Path, status and metrics as plain data."""
         manifest = self._manifest()
         return {"path": str(self.path), "status": manifest.status, "metrics": dict(manifest.metrics)}
 
@@ -109,7 +113,8 @@ def train(
     test: Pairs | None = None,
     runs: str | Path = "runs",
     on_step: StepCallback | None = None,
-    progress: bool = True,
+    progress: bool | Reporter = True,
+    argv: Sequence[str] = ("cbalign.train",),
     **changes: Any,
 ) -> Run:
     """Train an experiment in a new run directory, in this process.
@@ -118,11 +123,13 @@ def train(
         source: the spec, as `cbalign.spec` takes it.
         data: pairs to train on instead of `data.train`: a list of (image, caption) pairs, a torch `Dataset` or a
             Hugging Face `Dataset`. They are not stored: give them to `cbalign.resume` and `cbalign.evaluate` again.
-        validation, test: pairs in place of `data.validation` and `data.test`.
+        validation: pairs in place of `data.validation`.
+        test: pairs in place of `data.test`.
         runs: the folder of runs.
         on_step: called with each log line and evaluation, see `train.log_every` and `train.evaluate_every`.
-        progress: whether to show a progress bar, in a terminal or notebook.
-        changes: as of `cbalign.spec`.
+        progress: whether to show a progress bar in a terminal or notebook, and lines elsewhere; or a `Reporter`.
+        argv: the command that the run's manifest records.
+        **changes: as of `cbalign.spec`.
 
     Raises:
         SpecError: the spec is not valid.
@@ -138,8 +145,8 @@ def train(
     from cbalign.tasks.train import train_experiment
 
     loaded = with_data(source, changes, {"train": data, "validation": validation, "test": test}).loaded
-    trained = train_experiment(loaded, Path(runs), _reporter(progress, on_step), argv=("cbalign.train",))
-    return Run(trained.run.folder)
+    trained = train_experiment(loaded, Path(runs), _reporter(progress, on_step), argv=argv)
+    return Run(trained.run.folder, trained)
 
 
 def resume(
@@ -150,40 +157,58 @@ def resume(
     validation: Pairs | None = None,
     test: Pairs | None = None,
     on_step: StepCallback | None = None,
-    progress: bool = True,
+    progress: bool | Reporter = True,
+    overrides: Sequence[str] = (),
+    argv: Sequence[str] = ("cbalign.resume",),
     **changes: Any,
 ) -> Run:
     """Continue a training from its newest checkpoint; a finished run is returned as it is.
 
     Args:
         run: a run directory, its name in `runs/`, or a `Run`.
-        data, validation, test: the pairs that `cbalign.train` was given.
-        on_step, progress: as of `cbalign.train`.
-        changes: settings of effect `runtime`, by dotted path.
+        data: the training pairs that `cbalign.train` was given.
+        validation: the validation pairs that it was given.
+        test: the test pairs that it was given.
+        on_step: as of `cbalign.train`.
+        progress: as of `cbalign.train`.
+        overrides: changes as texts of `--set`.
+        argv: as of `cbalign.train`.
+        **changes: settings of effect `runtime`, by dotted path.
 
     Raises:
-        UsageError: it is not a run, or a change would make it another training.
+        UsageError: a change would make it another training, or the pairs are not those of the run.
+        CheckpointError: it is not a run, or its checkpoint is damaged.
     """
     from cbalign.api.memory import give_again
     from cbalign.api.opening import find_model
     from cbalign.engine.run import open_run
     from cbalign.experiment.dump import inline
+    from cbalign.runtime.bundle import is_bundle
     from cbalign.tasks.train import resume_run
 
-    folders = open_run(find_model(run))
-    give_again(Run(folders.folder).spec, {"train": data, "validation": validation, "test": test})
-    overrides = [f"{path}={inline(value)}" for path, value in changes.items()]
-    trained = resume_run(folders, overrides, _reporter(progress, on_step), argv=("cbalign.resume",))
-    return Run(trained.run.folder)
+    path = find_model(run)
+    if is_bundle(path):
+        raise UsageError(f"{path} is not a run: it is an exported bundle", remedy="Name the run that it was made from.")
+    folders = open_run(path)
+    given = {"train": data, "validation": validation, "test": test}
+    if any(pairs is not None for pairs in given.values()):
+        give_again(Run(folders.folder).spec, given)
+    words = [*overrides, *(f"{path}={inline(value)}" for path, value in changes.items())]
+    trained = resume_run(folders, words, _reporter(progress, on_step), argv=argv)
+    return Run(trained.run.folder, trained)
 
 
-def _reporter(progress: bool, on_step: StepCallback | None) -> Reporter:
+def _reporter(progress: bool | Reporter, on_step: StepCallback | None) -> Reporter:
     from rich.console import Console
 
     from cbalign.engine.reporter import Silent, console_reporter
 
     console = Console(stderr=True)
-    shown = console_reporter(console, interactive=console.is_terminal or console.is_jupyter) if progress else Silent()
+    shown: Reporter = Silent()
+    if progress is True:
+        shown = console_reporter(console, interactive=console.is_terminal or console.is_jupyter)
+    elif progress:
+        shown = progress
     return shown if on_step is None else _Calling(shown, on_step)
 
 

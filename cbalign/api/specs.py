@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from cbalign.errors import SpecError
 from cbalign.experiment.document import SourceText
 from cbalign.experiment.dump import as_data, dump_yaml, inline, write_yaml
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import leaves
-from cbalign.experiment.files import Files
+from cbalign.experiment.files import DISK, Files
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 
 if TYPE_CHECKING:
-    from cbalign.lab.plan.plan import Plan
+    pass
 
 SpecSource: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
 """A file, the name of a recipe, a dict with the content of a spec, or another spec."""
@@ -30,13 +31,17 @@ class Spec:
 
     Args:
         source: what it was made from.
-        changes: values that replaced those of the source, by dotted path.
         loaded: the validated experiment with the origin of each value.
+        overrides: changes of the source, as texts of `--set`.
+        profiles: names of the profiles that were applied.
+        check_files: whether the files that it names had to exist.
     """
 
     source: str | Path | Mapping[str, Any]
-    changes: Mapping[str, Any]
     loaded: LoadedExperiment
+    overrides: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    check_files: bool = True
 
     @property
     def name(self) -> str:
@@ -57,8 +62,8 @@ class Spec:
         value: Any = self.experiment
         for step in path.split("."):
             try:
-                value = value[int(step)] if step.isdecimal() else getattr(value, step)
-            except (AttributeError, IndexError, TypeError):
+                value = value[int(step)] if step.isdecimal() else _child(value, step)
+            except (KeyError, IndexError, TypeError):
                 raise KeyError(path) from None
         return value
 
@@ -92,12 +97,6 @@ class Spec:
         target.write_text(self.to_yaml(), encoding="utf-8")
         return target
 
-    def plan(self, **options: Any) -> Plan:
-        """See `cbalign.plan`."""
-        from cbalign.api.plans import plan
-
-        return plan(self, **options)
-
     def _set_values(self) -> list[tuple[str, object, str]]:
         origins = self.loaded.origins
         values = ((path, value, str(origins.get(path, "default"))) for path, value, _ in leaves(self.experiment))
@@ -117,12 +116,23 @@ class Spec:
         return f"<table><caption>Spec {escape(self.name)}, values that are not defaults</caption>{head}{rows}</table>"
 
 
-def spec(source: SpecSource, /, **changes: Any) -> Spec:
+def spec(
+    source: SpecSource,
+    /,
+    *,
+    overrides: Sequence[str] = (),
+    profiles: Sequence[str] = (),
+    check_files: bool = True,
+    **changes: Any,
+) -> Spec:
     """Load and check a spec.
 
     Args:
         source: a file, the name of a recipe (`quickstart`), a dict with the content of a spec file, or a `Spec`.
-        changes: values by dotted path, `**{"train.duration": "2 epochs"}`; top-level settings also by keyword.
+        overrides: changes as texts of `--set`: `train.duration=2 epochs`, `+list=item`, `~path`.
+        profiles: names of profiles of the spec, applied before the changes.
+        check_files: whether the files and folders that the spec names must exist.
+        **changes: values by dotted path, `**{"train.duration": "2 epochs"}`; top-level settings also by keyword.
 
     Raises:
         SpecError: the spec is not valid; the message lists every mistake with its place.
@@ -132,14 +142,20 @@ def spec(source: SpecSource, /, **changes: Any) -> Spec:
         >>> spec["train.duration"]
         '2 epochs'
     """
+    words = (*overrides, *(f"{path}={_text(value)}" for path, value in changes.items()))
     if isinstance(source, Spec):
-        return spec(source.source, **{**source.changes, **changes})
-    overrides = [f"{path}={_text(value)}" for path, value in changes.items()]
-    if isinstance(source, Mapping):
-        loaded = load_experiment(_DICT, overrides, files=_DictFiles(source))
-    else:
-        loaded = load_experiment(source, overrides)
-    return Spec(source, changes, loaded)
+        words = (*_not_replaced(source.overrides, changes), *words)
+        profiles = (*source.profiles, *profiles)
+        check_files, source = check_files and source.check_files, source.source
+    if not isinstance(source, str | Path | Mapping):
+        raise SpecError(
+            f"{type(source).__name__} is not a spec",
+            remedy="Pass a file, the name of a recipe, a dict with the content of a spec file, or a Spec.",
+        )
+    files = _DictFiles(source) if isinstance(source, Mapping) else DISK
+    path = _DICT if isinstance(source, Mapping) else source
+    loaded = load_experiment(path, words, profiles=profiles, check_files=check_files, files=files)
+    return Spec(source, loaded, words, tuple(profiles), check_files)
 
 
 class _DictFiles(Files):
@@ -163,6 +179,24 @@ class _DictFiles(Files):
         return "dict" if path.name == _DICT.name else super().name(path)
 
 
+def _not_replaced(overrides: Sequence[str], changes: Mapping[str, Any]) -> list[str]:
+    """The earlier changes of settings that the new changes do not set as a whole."""
+    paths = [word.partition("=")[0] for word in overrides]
+    return [
+        word
+        for word, path in zip(overrides, paths)
+        if not any(path == new or path.startswith(f"{new}.") for new in changes)
+    ]
+
+
+def _child(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return value[name]
+    if name not in getattr(type(value), "model_fields", {}):
+        raise KeyError(name)
+    return getattr(value, name)
+
+
 def _text(value: Any) -> str:
     return inline(_plain(value))
 
@@ -171,6 +205,8 @@ def _plain(value: Any) -> Any:
     """Paths, tuples and sections as the plain data that YAML holds."""
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "item") and hasattr(value, "dtype") and not getattr(value, "ndim", 0):
+        return value.item()  # a number of NumPy or torch
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -103,6 +103,9 @@ class Codes:
         """Codes with the probability of each, as plain data."""
         return {"code": self.code.tolist(), "probability": self.probabilities.max(axis=1).tolist()}
 
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
+
     def __repr__(self) -> str:
         shown = ", ".join(map(str, self.code[:12].tolist())) + (", …" if len(self) > 12 else "")
         return f"Codes of {len(self)} vectors among {self.probabilities.shape[1]} prototypes: {shown}"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from cbalign.data.items import Pair
     from cbalign.data.source import Source
     from cbalign.lab.benchmark.measure import Effort
-    from cbalign.lab.benchmark.result import Benchmark, Row
-    from cbalign.lab.benchmark.subject import Subject
+    from cbalign.lab.benchmark.result import Benchmark, BenchmarkRow
+    from cbalign.lab.benchmark.target import BenchmarkTarget
     from cbalign.runtime.bundle import BundleManifest
     from cbalign.runtime.placement import Device
 
@@ -73,7 +73,7 @@ def benchmark(
 
     from cbalign.engine.files import write_durably
     from cbalign.lab.benchmark.measure import QUICK, THOROUGH, measure
-    from cbalign.lab.benchmark.subject import Subject
+    from cbalign.lab.benchmark.target import BenchmarkTarget
     from cbalign.runtime.bundle import Bundle
     from cbalign.runtime.machine import cores
     from cbalign.runtime.placement import find_device, package_conflict
@@ -90,12 +90,12 @@ def benchmark(
     chosen = precisions or opened.manifest.precisions
     for precision in chosen:
         opened.graph_path(precision, "image")
-    subjects = _torch_subjects(run, opened.manifest, f"cuda:{gpu.index}" if gpu else "cpu", threads, quick) + [
-        Subject("onnxruntime", precision, str(bundle), str(find_device(place, precision)), threads)
+    targets = _torch_targets(run, opened.manifest, f"cuda:{gpu.index}" if gpu else "cpu", threads, quick) + [
+        BenchmarkTarget("onnxruntime", precision, str(bundle), str(find_device(place, precision)), threads)
         for precision in chosen
     ]
     source = None if no_recall else _source(bundle, _RECALL_IMAGES["quick" if quick else "thorough"])
-    rows = measure(subjects, bundle, effort, source=source, report=console.note)
+    rows = measure(targets, bundle, effort, source=source, report=console.note)
     result = _result(opened.manifest, threads, effort, source, rows, gpu)
     if output is not None:
         write_durably(output, result.to_json().encode())
@@ -109,14 +109,14 @@ def benchmark(
     console.blocks(*benchmark_blocks(result))
 
 
-def _torch_subjects(
+def _torch_targets(
     run: Path | None, manifest: BundleManifest, device: str, threads: int, quick: bool
-) -> list[Subject]:
+) -> list[BenchmarkTarget]:
     """List PyTorch's modes on the checkpoint that the bundle was exported from; none without a run."""
     if run is None:
         return []
     from cbalign.engine.run import open_run
-    from cbalign.lab.benchmark.subject import TORCH_MODES, Subject
+    from cbalign.lab.benchmark.target import TORCH_MODES, BenchmarkTarget
 
     opened = open_run(run)
     if opened.folder.name != manifest.run:
@@ -131,7 +131,7 @@ def _torch_subjects(
             remedy="Export the run again, or omit --run.",
         )
     modes = [mode for mode in TORCH_MODES if not (quick and mode == "compiled")]
-    return [Subject("torch", mode, str(run), device, threads, str(checkpoint)) for mode in modes]
+    return [BenchmarkTarget("torch", mode, str(run), device, threads, str(checkpoint)) for mode in modes]
 
 
 def _source(bundle: Path, images: int) -> Source[Pair] | None:
@@ -155,7 +155,7 @@ def _result(
     threads: int,
     effort: Effort,
     source: Source[Pair] | None,
-    rows: Sequence[Row],
+    rows: Sequence[BenchmarkRow],
     gpu: Device | None,
 ) -> Benchmark:
     import platform

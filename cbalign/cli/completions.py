@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from cbalign.experiment.fields import Found, Shape
+    from cbalign.experiment.fields import FoundSetting, Shape
 
 AT_MOST = 200
 _DEPTHS = ("", "*/", "*/*/")
@@ -27,9 +27,9 @@ def specs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
 
 def recipes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete names of recipes."""
-    from cbalign.experiment.recipes import recipes
+    from cbalign.experiment.recipes import list_recipes
 
-    return [CompletionItem(each.name, help=each.about) for each in recipes() if each.name.startswith(incomplete)]
+    return [CompletionItem(each.name, help=each.about) for each in list_recipes() if each.name.startswith(incomplete)]
 
 
 def results(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -136,7 +136,7 @@ def _below(incomplete: str, pattern: str) -> Iterator[str]:
     return iter(sorted(islice(visible, AT_MOST)))
 
 
-def _every() -> Iterator[Found]:
+def _every() -> Iterator[FoundSetting]:
     from cbalign.experiment.experiment import Experiment
     from cbalign.experiment.fields import every
 

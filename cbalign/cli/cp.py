@@ -17,10 +17,10 @@ from cbalign.cli import completions, console
 def cp(recipe: str, target: Path | None, force: bool, parents: bool) -> None:
     """Copy RECIPE to FILE, by default to a file of the same name in this folder. `extends` still works in the copy."""
     from cbalign.errors import UsageError
-    from cbalign.experiment.recipes import recipes
+    from cbalign.experiment.recipes import list_recipes
     from cbalign.experiment.suggestions import did_you_mean
 
-    known = {each.name: each.path for each in recipes()}
+    known = {each.name: each.path for each in list_recipes()}
     source = known.get(recipe.removesuffix(".yaml"))
     if source is None:
         hint = did_you_mean(recipe, known) or "`cbalign ls` lists the recipes."

@@ -11,7 +11,7 @@ from cbalign.cli.options import json_option
 from cbalign.errors import BundleError, CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from cbalign.lab.comparison.findings import Findings
+    from cbalign.api.comparisons import Diff
 
 CLASSES = ["architecture", "initialisation", "data", "training", "evaluation", "export", "runtime", "label"]
 
@@ -95,35 +95,31 @@ def diff(
         raise click.UsageError("diff needs at least two experiments.")
     if layout == "patch" and len(operands) > 2:
         raise click.UsageError("a patch needs exactly two experiments.")
-    from cbalign.experiment.operands import open_operand
-    from cbalign.lab.comparison.findings import gather
+    from cbalign.api.comparisons import diff as compare
     from cbalign.parts.section import Effect
 
-    opened = [open_operand(name) for name in operands]
     try:
-        findings = gather(opened, only=only, ignore=ignore, everything=everything, report=console.note)
+        found = compare(*operands, only=only, ignore=ignore, everything=everything, progress=console.note)
     except (CheckpointError, BundleError) as error:
         raise UsageError(error.message, remedy=error.remedy) from error
-    _print(findings, "json" if as_json else layout)
-    worst = findings.comparison.worst
+    _print(found, "json" if as_json else layout)
+    worst = found.findings.comparison.worst
     ctx.exit(1 if worst is not None and worst.severity <= Effect(fail_on).severity else 0)
 
 
-def _print(findings: Findings, layout: str) -> None:
+def _print(found: Diff, layout: str) -> None:
     if layout == "json":
-        from cbalign.render.diff_json import diff_document
-
-        console.document(diff_document(findings))
+        console.document(found.to_dict())
+    elif layout == "patch":
+        console.result(found.patch())
     elif layout == "html":
         from cbalign.render.diff_html import diff_html
 
-        console.result(diff_html(findings))
+        console.result(diff_html(found.findings))
     else:
-        from cbalign.render.diff import diff_blocks, diff_markdown, diff_patch
+        from cbalign.render.diff import diff_blocks, diff_markdown
 
         if layout == "markdown":
-            console.result(diff_markdown(findings))
-        elif layout == "patch":
-            console.result(diff_patch(findings.operands[0], findings.operands[1]))
+            console.result(diff_markdown(found.findings))
         else:
-            console.blocks(*diff_blocks(findings, console.width()))
+            console.blocks(*diff_blocks(found.findings, console.width()))

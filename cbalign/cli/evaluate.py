@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from cbalign.cli import completions, console
 from cbalign.cli.options import device_option, json_option, require_option
-from cbalign.runtime.machine import installed
-
-if TYPE_CHECKING:
-    from cbalign.evaluation.result import Evaluation
-    from cbalign.tasks.opened import OpenedModel
-
-_PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
 
 
 @click.command()
-@click.argument("target", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results)
+@click.argument(
+    "target", metavar="RUN|CHECKPOINT|BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results
+)
 @click.option("--on", metavar="SPLIT|FILE", help="train, validation or test of the spec, or a data file of the task.")
 @click.option(
     "--protocol",
@@ -64,23 +59,19 @@ def evaluate(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Evaluate the newest checkpoint of a run, or an exported bundle: retrieval, or the accuracy of its task.
+    """Evaluate a run, one of its checkpoints or an exported bundle: retrieval, or the accuracy of its task.
+
+    RUN is a run directory, whose newest checkpoint is evaluated, or a checkpoint (RUN/checkpoints/step-N).
 
     Without options this runs the evaluations that the spec lists under `evaluate`. Results of a run are written to its
     folder evaluation/, with the rank or score of every item.
     """
-    from dataclasses import asdict
-    from datetime import UTC, datetime
-
+    from cbalign.api.evaluations import evaluate as measure
+    from cbalign.api.opening import load
     from cbalign.engine.files import write_durably
-    from cbalign.evaluation.evaluator import predictions_file
-    from cbalign.evaluation.published import beside
-    from cbalign.evaluation.result import Evaluation
     from cbalign.evaluation.table import result_blocks
-    from cbalign.tasks.evaluate import evaluate
-    from cbalign.tasks.opened import open_model
 
-    given = {
+    given: dict[str, Any] = {
         "protocols": protocols or None,
         "zero_shot": zero_shot or None,
         "top_k": top_k,
@@ -88,48 +79,18 @@ def evaluate(
         "bootstrap": bootstrap,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    opened = open_model(target, require or device, precision, warn=console.warn)
+    model = load(target, device=require or device, precision=precision, warn=console.warn)
     with console.progress() as report:
-        measured = evaluate(opened, on, changes, report=report, warn=console.warn)
-    each = [(one, result) for one in measured for result in one.results]
-    results = [result for _, result in each]
-    fine_tuned = not opened.experiment.task.pretrains
-    figures = [
-        figure
-        for one, result in each
-        for figure in beside(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
-    ]
-    evaluation = Evaluation(
-        subject=str(target),
-        step=opened.step,
-        backend=opened.backend,
-        results=tuple(results),
-        versions=installed(_PACKAGES),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+        found = measure(model, on, keep=True, progress=report, warn=console.warn, **changes)
     if predictions is not None:
-        write_durably(predictions, predictions_file([(one.section, result) for one, result in each]).encode())
-        if skipped := sum(result.unreadable for result in results):
+        write_durably(predictions, found.predictions().encode())
+        if skipped := sum(result.unreadable for result in found.results):
             console.warn(f"{skipped:,} items with unreadable images are missing in {predictions}")
-    _keep(evaluation, opened, output)
-    if as_json:
-        console.document({**evaluation.to_data(), "published": [asdict(figure) for figure in figures]})
-        return
-    step = "" if opened.step is None else f", step {opened.step}"
-    published = ["\n".join(map(str, figures))] if figures else []
-    console.blocks(f"{target}{step}, {opened.backend}", *result_blocks(results), *published)
-
-
-def _keep(evaluation: Evaluation, opened: OpenedModel, output: Path | None) -> None:
-    from dataclasses import replace
-
-    from cbalign.engine.files import write_durably
-    from cbalign.evaluation.result import file_name
-
     if output is not None:
-        write_durably(output, evaluation.to_json().encode())
-    if opened.results is not None:
-        opened.results.mkdir(exist_ok=True)
-        for result in evaluation.results:
-            one = replace(evaluation, results=(result,))
-            write_durably(opened.results / file_name(result, opened.step), one.to_json().encode())
+        found.save(output)
+    if as_json:
+        console.document(found.to_dict())
+        return
+    step = "" if model.step is None else f", step {model.step}"
+    published = ["\n".join(map(str, found.published))] if found.published else []
+    console.blocks(f"{target}{step}, {model.backend}", *result_blocks(found.results), *published)

@@ -12,7 +12,7 @@ from cbalign.cli.options import json_option
 from cbalign.runtime.table import Block, Table
 
 if TYPE_CHECKING:
-    from cbalign.experiment.fields import Choice, Found
+    from cbalign.experiment.fields import Choice, FoundSetting
 
 
 @click.command()
@@ -24,10 +24,10 @@ def explain(path: str, as_json: bool) -> None:
     For a section, list its settings; without an argument, list the sections.
     """
     from cbalign.experiment.experiment import Experiment
-    from cbalign.experiment.fields import find
+    from cbalign.experiment.fields import find_settings
     from cbalign.experiment.load import ROOT
 
-    found = find(Experiment, path) if path else []
+    found = find_settings(Experiment, path) if path else []
     if path and not found:
         _unknown(path)
     if as_json:
@@ -57,14 +57,14 @@ def _unknown(path: str) -> None:
     raise UsageError(f"Unknown setting {path!r}.", remedy=remedy)
 
 
-def _title(found: Found) -> str:
+def _title(found: FoundSetting) -> str:
     from cbalign.experiment.fields import Leaf
 
     path = found.path.replace(".[]", "")
     return f"{path} ({found.variant})" if found.variant and isinstance(found.setting.shape, Leaf) else path
 
 
-def facts(found: Found) -> list[tuple[str, str]]:
+def facts(found: FoundSetting) -> list[tuple[str, str]]:
     """List facts of a setting except its help, by name; an empty name continues the previous fact."""
     from cbalign.experiment.fields import Choice, Items, Leaf
 
@@ -90,7 +90,7 @@ def facts(found: Found) -> list[tuple[str, str]]:
     return known
 
 
-def _blocks(found: Found) -> list[Block]:
+def _blocks(found: FoundSetting) -> list[Block]:
     from cbalign.experiment.fields import Choice, Items
 
     setting = found.setting
@@ -101,12 +101,12 @@ def _blocks(found: Found) -> list[Block]:
     return [described, _listing(inner, f"{found.path}.")] if isinstance(inner, Choice) else [described]
 
 
-def _inside(choice: Choice, prefix: str) -> list[Found]:
-    from cbalign.experiment.fields import Found, settings
+def _inside(choice: Choice, prefix: str) -> list[FoundSetting]:
+    from cbalign.experiment.fields import FoundSetting, settings
 
     several = len(choice.variants) > 1
     return [
-        Found(f"{prefix}{name}", setting, section, variant if several else None, setting.effect)
+        FoundSetting(f"{prefix}{name}", setting, section, variant if several else None, setting.effect)
         for variant, section in choice.variants.items()
         for name, setting in settings(section).items()
     ]
@@ -123,7 +123,7 @@ def _listing(choice: Choice, prefix: str) -> Table:
     return Table.of(("SETTING", "DEFAULT", "MEANING"), rows)
 
 
-def _data(found: Found) -> dict[str, object]:
+def _data(found: FoundSetting) -> dict[str, object]:
     from cbalign.experiment.fields import Leaf
 
     setting = found.setting

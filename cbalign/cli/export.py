@@ -69,10 +69,12 @@ def export(
             )
         write_targets(run, requests(targets, triton, *precisions), force=force, as_json=as_json)
         return
-    from cbalign.exporting.bundle import export_run
+    from cbalign.api.bundles import export as export_run
 
     asked = requests(targets, triton)
-    exported = export_run(run, output, precisions=precisions, targets=asked, force=force, report=console.note)
+    exported = export_run(
+        run, output, precisions=precisions, targets=asked, force=force, progress=console.note
+    ).exported
     if as_json:
         console.document(_document(exported))
         return

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 import cbalign
 from cbalign.errors import DeviceError
 from cbalign.experiment.unions import unusable, usable
-from cbalign.parts.origin import Origin
+from cbalign.parts.origin import PartOrigin
 from cbalign.parts.registry import registry
 from cbalign.runtime.machine import ask_gpus
 
@@ -77,8 +77,8 @@ def _packages() -> Iterator[Check]:
 
 def _plugins() -> Iterator[Check]:
     """Distributions that add parts to cbalign."""
-    found: dict[Origin, list[str]] = {}
-    broken: dict[Origin, list[str]] = {}
+    found: dict[PartOrigin, list[str]] = {}
+    broken: dict[PartOrigin, list[str]] = {}
     for part in registry().parts:
         if not part.origin.is_own and part.name in usable(part.kind):
             found.setdefault(part.origin, []).append(f"{part.kind.noun} {part.name}")

@@ -22,9 +22,9 @@ def ls(parts: bool, as_json: bool) -> None:
     if parts:
         _parts(as_json=as_json)
         return
-    from cbalign.experiment.recipes import recipes
+    from cbalign.experiment.recipes import list_recipes
 
-    found = recipes()
+    found = list_recipes()
     if as_json:
         items = [{"name": recipe.name, "path": str(recipe.path), "about": recipe.about} for recipe in found]
         console.document({"recipes": items})

@@ -52,36 +52,29 @@ def plan(
 
     Exits with 1 when --fit finds that not even one pair fits.
     """
-    from cbalign.experiment.load import load_experiment
-    from cbalign.lab.plan.gpus import gpu_named
+    from cbalign.api.plans import plan as make_plan
+    from cbalign.api.specs import spec as open_spec
 
     if devices % nodes:
         raise click.UsageError(f"--devices {devices} cannot be spread evenly over --nodes {nodes}.")
-    wanted = None if fit is None else gpu_named(fit)
-    named = [gpu_named(name) for name in gpus or DEFAULT_GPUS]
-    loaded = load_experiment(spec, overrides, profiles=profiles, check_files=False)
+    opened = open_spec(spec, overrides=overrides, profiles=profiles, check_files=False)
+    made = make_plan(opened, devices=devices, gpus=gpus or DEFAULT_GPUS, fit=fit, pairs=pairs)
 
-    from cbalign.lab.plan.fit import fit_batch
     from cbalign.lab.plan.launch import launches
-    from cbalign.lab.plan.plan import Planner
 
-    planner = Planner(loaded, devices=devices, pairs=pairs)
-    fitted = None if wanted is None else fit_batch(planner, wanted, [gpu for gpu in named if gpu != wanted])
-    made = planner.plan(named) if fitted is None else fitted.plan
-    if fitted is not None and fitted.batch_size not in (None, loaded.experiment.train.batch_size):
-        overrides = (*overrides, f"train.batch_size={fitted.batch_size}")
+    if made.batch_size not in (None, opened.experiment.train.batch_size):
+        overrides = (*overrides, f"train.batch_size={made.batch_size}")
     options = [*(f"--set={each}" for each in overrides), *(f"--profile={each}" for each in profiles)]
     starts = launches(["cbalign", "train", spec, *options], devices=devices, nodes=nodes)
-    if fitted is not None and fitted.batch_size is None:
+    if made.batch_size is None:
         starts = []
     if as_json:
-        found = {} if fitted is None else {"fit": fitted.to_json()}
         launch = [{"where": start.where, "command": start.command} for start in starts]
         command = starts[0].command if starts else None
-        console.document({**found, **made.to_json(), "command": command, "launch": launch})
+        console.document({**made.to_dict(), "command": command, "launch": launch})
     else:
         from cbalign.render.plan import plan_blocks
 
-        console.blocks(*plan_blocks(made, fitted, starts))
+        console.blocks(*plan_blocks(made.estimate, made.fitted, starts))
     if not starts:
         click.get_current_context().exit(1)

@@ -29,7 +29,7 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
     """
     from PIL import Image
 
-    from cbalign.apps.report.gallery import draw, find
+    from cbalign.apps.report.gallery import draw_gallery, find_images
     from cbalign.data.source import open_source
     from cbalign.parts.kinds import Split
     from cbalign.tasks.opened import open_model
@@ -46,5 +46,5 @@ def report(target: Path, on: str, queries: int, top: int, device: str, output: P
     if section is None:
         raise UsageError(f"--on {on}: data.{on} is not set in the spec of {target}")
     source = open_source(section, "pairs")
-    draw(find(opened.encoder, source, queries, top), source).save(output)
+    draw_gallery(find_images(opened.encoder, source, queries, top), source).save(output)
     console.result(str(output))

@@ -14,8 +14,8 @@ from cbalign.errors import UsageError
 from cbalign.runtime.table import Table
 
 if TYPE_CHECKING:
-    from cbalign.apps.search.find import Hit
-    from cbalign.apps.search.index import Changes, Index
+    from cbalign.apps.search.find import SearchHit
+    from cbalign.apps.search.index import Changes, SearchIndex
     from cbalign.encoders import TextFeatures
     from cbalign.runtime.session import Session
 
@@ -61,7 +61,7 @@ def search(
     """
     from dataclasses import asdict
 
-    from cbalign.apps.search.find import find
+    from cbalign.apps.search.find import find_nearest
     from cbalign.apps.search.find import rerank as put_in_order
     from cbalign.runtime.images import decode_untrusted
     from cbalign.runtime.session import Session
@@ -88,7 +88,7 @@ def search(
         assert example is not None
         vector = session.embed_images([example])[0]
     encoded = perf_counter()
-    hits = find(index, vector, max(top, count))
+    hits = find_nearest(index, vector, max(top, count))
     found = perf_counter()
     if words is not None and count:
         hits = put_in_order(session, index.folder, hits, words, count)
@@ -151,7 +151,7 @@ def _index_data(cache: Path, pictures: int, changes: Changes) -> dict[str, objec
     }
 
 
-def _table(hits: list[Hit]) -> Table:
+def _table(hits: list[SearchHit]) -> Table:
     rows = [
         (
             str(number),
@@ -164,7 +164,7 @@ def _table(hits: list[Hit]) -> Table:
     return Table.of(("", "cosine", "match", "image"), rows, right=(0, 1, 2))
 
 
-def _write_sheet(html: Path, query: str, about: str, folder: Path, hits: list[Hit]) -> None:
+def _write_sheet(html: Path, query: str, about: str, folder: Path, hits: list[SearchHit]) -> None:
     from cbalign.apps.search.sheet import contact_sheet
     from cbalign.engine.files import write_durably
 
@@ -172,7 +172,7 @@ def _write_sheet(html: Path, query: str, about: str, folder: Path, hits: list[Hi
     console.note(f"contact sheet: {html}")
 
 
-def load_index(session: Session, folder: Path, cache: Path | None) -> Index:
+def load_index(session: Session, folder: Path, cache: Path | None) -> SearchIndex:
     """Open the index of a folder and bring it up to date, with a progress bar."""
     from cbalign.apps.search.index import open_index
 

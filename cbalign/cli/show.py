@@ -35,7 +35,7 @@ def show(
 
     `show A --patch CHANGE.yaml > B.yaml` writes A with a patch applied.
     """
-    from cbalign.experiment.dump import as_data, fingerprint, write_yaml
+    from cbalign.experiment.dump import as_data, experiment_fingerprint, write_yaml
     from cbalign.experiment.operands import open_operand
 
     loaded = open_operand(spec, overrides, profiles, patches).loaded
@@ -44,7 +44,7 @@ def show(
     if not resolved:
         data = _only(data, {path for path, origin in sources.items() if origin != "default"}, "")
     if as_json:
-        mark = fingerprint(loaded.experiment)
+        mark = experiment_fingerprint(loaded.experiment)
         extra = {"origins": sources} if origins else {}
         console.document({"spec": data, "fingerprint": mark, **extra})
         return

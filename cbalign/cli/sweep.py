@@ -23,7 +23,7 @@ from cbalign.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from cbalign.lab.sweep.matrix import Cell
+    from cbalign.lab.sweep.matrix import SweepCell
 
 
 @click.command()
@@ -91,7 +91,7 @@ def sweep(
     Prints the metrics of each setting on stdout, as mean ± standard deviation over its seeds. The exit code is that of
     the first failure.
     """
-    from cbalign.lab.sweep.matrix import build_matrix, look_up, named
+    from cbalign.lab.sweep.matrix import build_matrix, match_runs, named
     from cbalign.lab.sweep.space import combinations, parse_axis
     from cbalign.render import sweep as render
 
@@ -104,7 +104,7 @@ def sweep(
         draw_seed=draw_seed,
         seeds=seeds,
     )
-    cells = look_up(build_matrix(spec, overrides, profiles, changes), runs_dir)
+    cells = match_runs(build_matrix(spec, overrides, profiles, changes), runs_dir)
     if len(cells) < len(changes):
         console.note(
             f"{len(changes) - len(cells)} of {len(changes)} combinations repeat another training and are skipped."
@@ -124,13 +124,13 @@ def sweep(
     ctx.exit(codes[0] if codes else 0)
 
 
-def _trained(cells: Sequence[Cell], runs_dir: Path, codes: list[int]) -> list[Cell]:
+def _trained(cells: Sequence[SweepCell], runs_dir: Path, codes: list[int]) -> list[SweepCell]:
     """Run the missing trainings; exit codes of failures are added to `codes`."""
     from cbalign.engine.reporter import Reporter, console_reporter
-    from cbalign.lab.sweep.conduct import conduct
     from cbalign.lab.sweep.matrix import named
+    from cbalign.lab.sweep.runner import run_sweep
 
-    def begin(index: int, cell: Cell) -> None:
+    def begin(index: int, cell: SweepCell) -> None:
         resumed = f", resuming {cell.run.folder}" if cell.run else ""
         console.note(f"\n[{index + 1}/{len(cells)}] {named(cell.changes)}{resumed}")
 
@@ -143,10 +143,10 @@ def _trained(cells: Sequence[Cell], runs_dir: Path, codes: list[int]) -> list[Ce
     def reporter() -> Reporter:
         return console_reporter(console.stderr(), interactive=console.is_interactive())
 
-    return list(conduct(cells, runs_dir, reporter, argv=sys.argv, begin=begin, failed=failed))
+    return list(run_sweep(cells, runs_dir, reporter, argv=sys.argv, begin=begin, failed=failed))
 
 
-def _print_matrix(cells: Sequence[Cell], layout: str) -> None:
+def _print_matrix(cells: Sequence[SweepCell], layout: str) -> None:
     from cbalign.render import sweep as render
 
     if layout == JSON:
@@ -159,7 +159,7 @@ def _print_matrix(cells: Sequence[Cell], layout: str) -> None:
         console.blocks(render.matrix_table(cells))
 
 
-def _print_results(cells: Sequence[Cell], metrics: Sequence[str], layout: str) -> None:
+def _print_results(cells: Sequence[SweepCell], metrics: Sequence[str], layout: str) -> None:
     from cbalign.lab.runs.metrics import choose, headlines
     from cbalign.lab.sweep.results import collect
     from cbalign.render import sweep as render

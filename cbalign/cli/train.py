@@ -45,18 +45,20 @@ def train(
     Prints the run directory on stdout when the training is finished. Ctrl-C, SIGTERM and SIGUSR1 finish the step,
     write a checkpoint and exit with 75. `cbalign train RUN` resumes from there, or after a crash.
     """
+    from cbalign.api.runs import resume
+    from cbalign.api.runs import train as start
+    from cbalign.api.specs import spec as open_spec
     from cbalign.engine.launch import end_with_launcher, is_launched, launch
     from cbalign.engine.run import is_run, open_run
-    from cbalign.experiment.load import load_experiment
 
     if is_run(Path(target)):
         if name is not None or profiles:
             raise click.UsageError("--name and --profile apply only to new runs.")
-        run, loaded = open_run(Path(target)), None
+        run, spec = open_run(Path(target)), None
     else:
         # Mistakes in the spec are reported before the import of torch, which takes seconds.
         named = overrides if name is None else (*overrides, f"name={name}")
-        run, loaded = None, load_experiment(target, named, profiles=profiles)
+        run, spec = None, open_spec(target, overrides=named, profiles=profiles)
 
     if nproc > 1 and not is_launched():
         launch(_words(context), nproc)
@@ -64,15 +66,15 @@ def train(
     end_with_launcher()
 
     from cbalign.engine.reporter import console_reporter
-    from cbalign.tasks.train import resume_run, train_experiment
 
     reporter = console_reporter(console.stderr(), interactive=console.is_interactive())
     if run is not None:
-        trained = resume_run(run, overrides, reporter, argv=sys.argv)
+        done = resume(run.folder, overrides=overrides, progress=reporter, argv=sys.argv)
     else:
-        assert loaded is not None, "either a run or a spec"
-        trained = train_experiment(loaded, runs_dir, reporter, argv=sys.argv)
-    print_outcome(trained)
+        assert spec is not None, "either a run or a spec"
+        done = start(spec, runs=runs_dir, progress=reporter, argv=sys.argv)
+    assert done.trained is not None, "this process trained it"
+    print_outcome(done.trained)
 
 
 def print_outcome(trained: Trained) -> None:

@@ -8,23 +8,26 @@ from cbalign.data.source import Source
 from cbalign.errors import DataError
 from cbalign.parts import ItemKind
 
-_given: dict[str, Source[Pair]] = {}
+_given: dict[str, tuple[str, Source[Pair]]] = {}
 
 
-def give(key: str, source: Source[Pair]) -> None:
-    """Let `{source: memory, key: …}` mean this source in this process."""
-    _given[key] = source
+def give(key: str, source: Source[Pair], fingerprint: str) -> None:
+    """Let `{source: memory, key: …, fingerprint: …}` mean this source in this process."""
+    _given[key] = fingerprint, source
 
 
 def open_given(section: MemorySource, items: ItemKind) -> Source[Pair]:
     """Open what was given under the section's key.
 
     Raises:
-        DataError: nothing was, in this process.
+        DataError: nothing was, in this process; or other data; or the task does not train on pairs.
     """
-    if section.key not in _given:
+    if items != "pairs":
+        raise DataError(f"the data {section.key!r} are pairs from Python, and the task needs {items}")
+    fingerprint, source = _given.get(section.key, (None, None))
+    if source is None or fingerprint != section.fingerprint:
         raise DataError(
             f"the data {section.key!r} were given from Python, to the process that trained, and are not stored",
             remedy="Give them again, with the argument `data` of cbalign.train, cbalign.resume or cbalign.evaluate.",
         )
-    return _given[section.key]
+    return source

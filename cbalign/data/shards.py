@@ -28,7 +28,7 @@ from cbalign.data.json_stream import JsonObject
 from cbalign.data.pairs import digest, number_by_appearance
 from cbalign.data.sections.pairs import ShardSource
 from cbalign.errors import DataError
-from cbalign.experiment.shard_names import expand
+from cbalign.experiment.shard_names import expand_shards
 from cbalign.parts import ItemKind
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
@@ -122,7 +122,7 @@ class Shards:
 
 def _files(pattern: str) -> list[str]:
     try:
-        return expand(pattern)
+        return expand_shards(pattern)
     except ValueError as error:
         raise DataError(str(error)) from error
 

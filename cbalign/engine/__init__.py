@@ -1,1 +1,1 @@
-"""The training loop and its services: it knows tasks only through `cbalign.engine.task.Task`."""
+"""The training loop and its services; it uses tasks only through the interfaces in `cbalign.engine.task`."""

@@ -1,4 +1,4 @@
-"""Checkpoints: folders `step-N` that are either complete or not there.
+"""Checkpoints: folders `step-N`, written atomically.
 
     checkpoints/
       latest                 the name of the newest complete checkpoint, in one line
@@ -7,8 +7,8 @@
         optimizer.pt         AdamW's moments by parameter name; loads with `torch.load(weights_only=True)`
         state.json           counters: `TrainingState`
 
-A checkpoint is written beside its name, synced and renamed; only then `latest` moves on and old ones are removed. So a
-kill at any moment leaves a complete newest checkpoint, and a full disk leaves the previous one.
+A checkpoint is written to a temporary folder, synced and renamed; only then is `latest` updated and are old ones
+removed. A kill at any moment leaves a complete newest checkpoint, and a full disk leaves the previous one intact.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class TrainingState:
         changed = [f"{what} were {old}, now {new}" for what, old, new in pairs if old != new]
         if changed:
             raise UsageError(
-                f"{name} cannot go on: {'; '.join(changed)}.",
-                remedy="The data or the number of processes changed since it began: restore them, or start a new run.",
+                f"{name} cannot resume: {'; '.join(changed)}.",
+                remedy="The data or the number of processes changed: restore them, or start a new run.",
             )
 
 
@@ -139,7 +139,7 @@ def save_model(model: nn.Module, path: Path) -> None:
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors by name, on their way through the CPU.
+    """Write tensors by name, moved to the CPU one at a time.
 
     Raises:
         OSError: it cannot be written.
@@ -155,7 +155,7 @@ def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _without_repeats(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Each distinct tensor once, contiguous and with memory of its own; and the names of those left out."""
+    """Return each distinct tensor once, contiguous and in its own memory, and the names of the tied tensors."""
     tensors: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     seen: dict[tuple[object, ...], str] = {}
@@ -188,15 +188,15 @@ def read_model(checkpoint: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"Cannot read the weights in {path}: {error}.",
-            remedy="Remove the damaged checkpoint to go on from the one before it.",
+            remedy="Remove the damaged checkpoint to resume from the previous one.",
         ) from error
 
 
-def load_model(model: nn.Module, checkpoint: Path) -> None:
+def load_model_weights(model: nn.Module, checkpoint: Path) -> None:
     """Put a checkpoint's tensors into `model`; every name and shape must fit.
 
     Raises:
-        CheckpointError: it is damaged, or it is of another model; nothing was loaded then.
+        CheckpointError: it is damaged or does not match the model, which is unchanged.
     """
     tensors, expected = read_model(checkpoint), model.state_dict()
     mistakes = [f"  missing    {name} {tuple(expected[name].shape)}" for name in expected.keys() - tensors]
@@ -208,14 +208,14 @@ def load_model(model: nn.Module, checkpoint: Path) -> None:
     ]
     if mistakes:
         raise CheckpointError(
-            f"{checkpoint} holds another model:\n" + "\n".join(sorted(mistakes)),
+            f"{checkpoint} does not match the model:\n" + "\n".join(sorted(mistakes)),
             remedy="Use the spec that it was trained with (resolved.yaml of its run).",
         )
     model.load_state_dict({name: sharded_like(tensor, expected[name]) for name, tensor in tensors.items()})
 
 
 def read_state(checkpoint: Path) -> TrainingState:
-    """The counters of a checkpoint.
+    """Read the counters of a checkpoint.
 
     Raises:
         CheckpointError: they are missing or damaged.
@@ -236,7 +236,7 @@ def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: Optimizer) ->
         CheckpointError: it is damaged or does not fit.
     """
     state = read_state(checkpoint)
-    load_model(model, checkpoint)
+    load_model_weights(model, checkpoint)
     path = checkpoint / OPTIMIZER
     try:
         moments = torch.load(path, map_location="cpu", weights_only=True)
@@ -244,6 +244,6 @@ def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: Optimizer) ->
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"Cannot read the optimiser's state in {path}: {reason}") from error
     if not isinstance(moments, dict):
-        raise CheckpointError(f"{path} holds no optimiser state.")
+        raise CheckpointError(f"{path} contains no optimiser state.")
     load_optimizer_state(optimizer, model, with_current_names(moments))
     return state

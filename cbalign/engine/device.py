@@ -1,4 +1,4 @@
-"""On which device a process computes."""
+"""Choice of the device."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from cbalign.errors import DeviceError
 
 
 def choose_device(setting: str, *, local_rank: int = 0) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means for one process of this machine.
+    """Resolve `auto`, `cpu`, `cuda` or `cuda:N` for one process of this machine.
 
     Without a number, process `local_rank` takes GPU `local_rank`.
 
     Raises:
-        DeviceError: a GPU was asked for that is not there.
+        DeviceError: the requested GPU does not exist.
     """
     if setting == "cpu" or (setting == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         built = f"torch {torch.__version__} sees none" if torch.version.cuda else "this torch is a CPU-only build"
         raise DeviceError(
-            f"train.device is {setting}, but there is no GPU: {built}.",
+            f"train.device is {setting}, but no GPU is available: {built}.",
             remedy="Check `nvidia-smi` and the CUDA build of torch, or train with --set train.device=cpu.",
         )
     index = int(setting.partition(":")[2] or local_rank)
     count = torch.cuda.device_count()
     if index >= count:
         raise DeviceError(
-            f"GPU {index} was asked for, but this machine has {count} (numbered from 0).",
+            f"GPU {index} was requested, but this machine has {count} (numbered from 0).",
             remedy="Choose a smaller number, start fewer processes, or widen CUDA_VISIBLE_DEVICES.",
         )
     return torch.device("cuda", index)

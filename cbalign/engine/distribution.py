@@ -1,7 +1,7 @@
-"""The processes that train one model together, as each of them sees it.
+"""The process group of a training.
 
-`World` is what tasks and objectives are given: in a single process every operation on it is the identity and costs
-nothing. Processes are started by torchrun or by SLURM's `srun`; both say who is who in environment variables.
+Tasks and objectives use `World`; in a single process, every operation on it is the identity and has no cost.
+Processes are started by torchrun or SLURM's `srun`, which set ranks in environment variables.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class World:
 
     @classmethod
     def single(cls, device: torch.device | str = "cpu") -> World:
-        """The world of one process."""
+        """Return the group of a single process."""
         return cls(rank=0, size=1, device=torch.device(device))
 
     @property
@@ -127,9 +127,9 @@ def open_world(device: str, environment: Mapping[str, str] | None = None) -> Ite
         environment: `os.environ` where left out.
 
     Raises:
-        DeviceError: a GPU was asked for that is not there.
+        DeviceError: the requested GPU does not exist.
         UsageError: the launcher's variables contradict each other, or all processes are to share one GPU.
-        ProcessLostError: another process went away while this one waited for it.
+        ProcessLostError: another process ended while this one waited for it.
     """
     placement = read_placement(os.environ if environment is None else environment)
     chosen = choose_device(device, local_rank=placement.local_rank if placement else 0)
@@ -178,10 +178,10 @@ def translate_lost_process_errors(resume_command: str | None = None) -> Iterator
         if not isinstance(error, dist.DistError) and not any(word in str(error) for word in _LOST):
             raise
         raise ProcessLostError(
-            "Another of the processes that train together is gone; this one cannot go on without it.",
-            remedy=None if resume_command is None else f"Go on from the newest checkpoint with: {resume_command}",
+            "Another process of this training ended; this one cannot continue without it.",
+            remedy=None if resume_command is None else f"Resume from the newest checkpoint with: {resume_command}",
         ) from error
 
 
-# What gloo says of a connection; NCCL and the store raise `DistError`.
+# gloo's messages about lost connections; NCCL and the store raise `DistError`.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "gloo/transport", "Broken pipe")

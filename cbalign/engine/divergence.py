@@ -1,4 +1,4 @@
-"""The numbers of a step, which of them are not finite, and which samples those come from."""
+"""Detection of losses and gradients that are not finite, and of the samples that cause them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cbalign.engine.task import StepOutput
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredNumber:
     """One number of one micro-batch."""
 
     micro_step: int
@@ -31,7 +31,7 @@ class Measured:
 class StepNumbers:
     """All numbers of one step of this process."""
 
-    measured: tuple[Measured, ...]
+    measured: tuple[MeasuredNumber, ...]
     micro_steps: int
     gradient_norm: float
 
@@ -47,7 +47,7 @@ class StepNumbers:
         named = [(i, name, value) for i, output in enumerate(outputs) for name, value in _scalars(output)]
         stacked = torch.stack([norm.float(), *(v.detach().float().reshape(()).to(device) for _, _, v in named)])
         gradient, *values = stacked.tolist()
-        measured = tuple(Measured(i, name, value) for (i, name, _), value in zip(named, values))
+        measured = tuple(MeasuredNumber(i, name, value) for (i, name, _), value in zip(named, values))
         return cls(measured, len(outputs), gradient)
 
     @property
@@ -56,14 +56,14 @@ class StepNumbers:
         return math.isfinite(self.gradient_norm) and not any(m.is_bad_loss for m in self.measured)
 
     def logged(self) -> Iterator[Mapping[str, float]]:
-        """What goes into the log: the numbers of each micro-batch, then the norm of the gradient."""
+        """Yield what is logged: the numbers of each micro-batch, then the gradient norm."""
         for i in range(self.micro_steps):
             yield {m.name: m.value for m in self.measured if m.micro_step == i}
         yield {"gradient_norm": self.gradient_norm}
 
 
-def explain_losses(measured: Sequence[Measured], indices: Sequence[Tensor]) -> str:
-    """Which losses of this process are not finite, as a phrase; empty if all are.
+def explain_losses(measured: Sequence[MeasuredNumber], indices: Sequence[Tensor]) -> str:
+    """Describe the losses of this process that are not finite; empty if all are finite.
 
     Args:
         measured: all numbers of the step.
@@ -77,7 +77,7 @@ def explain_losses(measured: Sequence[Measured], indices: Sequence[Tensor]) -> s
 
 
 def explain_gradient(model: nn.Module, indices: Sequence[Tensor]) -> str:
-    """Where the gradient is not finite although all losses are, as a phrase."""
+    """Describe where the gradient is not finite although all losses are."""
     broken = [
         name
         for name, parameter in model.named_parameters()

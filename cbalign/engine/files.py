@@ -1,4 +1,4 @@
-"""Writing files that are either complete or not there, whatever happens meanwhile."""
+"""Atomic writing of files and folders."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cbalign.errors import StorageError
 UNFINISHED = ".unfinished-"
 
 _REMEDIES = {
-    errno.ENOSPC: "Free space or choose another place; nothing half-written was left.",
+    errno.ENOSPC: "Free space or choose another location; no partial files were left.",
     errno.EDQUOT: "Your quota is used up: free space or choose another place.",
-    errno.EFBIG: "A limit on file sizes (ulimit -f) or the file system's own is in the way.",
+    errno.EFBIG: "A file-size limit (ulimit -f or of the file system) was exceeded.",
     errno.EROFS: "The file system is read-only: choose another place.",
     errno.EACCES: "Check the permissions of the folder, or choose another place.",
     errno.EPERM: "Check the permissions of the folder, or choose another place.",
@@ -55,7 +55,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears under its name only when it is complete.
+    """Create a folder that appears under its name only when it is complete.
 
     The body fills the temporary folder that it is given. When it ends, every file is synced and the folder renamed to
     `path`, which must not exist; when it raises, nothing remains.
@@ -80,7 +80,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(target: Path, fresh: Path) -> None:
-    """Rename `fresh` to `target`; a folder that is there is removed after the rename, not before.
+    """Rename `fresh` to `target`; an existing folder is removed after the rename, not before.
 
     Raises:
         StorageError: it cannot be renamed.
@@ -95,7 +95,7 @@ def replace_folder(target: Path, fresh: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed writes left in `folder`."""
+    """Remove temporary files of interrupted writes from `folder`."""
     for path in folder.glob(f"{UNFINISHED}*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""`--nproc N`: N processes of one command on this machine, watched by the one that was asked.
+"""`--nproc N`: launch N processes of one command on this machine and supervise them.
 
-The watching process imports no torch. It gives signals on, ends the others when one of them fails, and tells what
-went wrong once: each process leaves its error in a file instead of printing it. Process 0 has the terminal.
+The launcher does not import torch. It forwards signals, ends the other processes when one fails, and reports the
+error once: each process writes its error to a file instead of printing it. Process 0 has the terminal.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from cbalign.engine.signals import SIGNALS
 from cbalign.errors import CbalignError, Interrupted, ProcessLostError, UsageError
 
 LAUNCHER, REPORT = "CBALIGN_LAUNCHER", "CBALIGN_REPORT"
-GRACE = 10.0  # seconds that the others have to end by themselves after one failed
+GRACE = 10.0  # seconds that the other processes have to end after one failed
 _POLL = 0.1
-_TAIL = 10  # lines of a process that died without a word
+_TAIL = 10  # lines of output to show of a process that died without an error
 
 
 def launch(words: Sequence[str], count: int) -> None:
@@ -38,7 +38,7 @@ def launch(words: Sequence[str], count: int) -> None:
     Raises:
         UsageError: this process is one of several already.
         ProcessLostError: one of them died; the others were ended.
-        CbalignError: what one of them raised.
+        CbalignError: the error that one of them raised.
     """
     placement = read_placement(os.environ)
     if placement is not None and placement.size > 1:
@@ -74,7 +74,7 @@ def end_with_launcher() -> None:
 
 
 def leave_report(message: str, remedy: str | None, exit_code: int, kind: str) -> bool:
-    """Tell the launcher what went wrong here; False in a process that has none, which has to print it itself.
+    """Report an error to the launcher; False in a process without one, which must print the error itself.
 
     Args:
         message, remedy, exit_code: of the failure.
@@ -107,7 +107,7 @@ class _Rank:
         return self.process.poll() not in (None, 0, Interrupted.exit_code)
 
     def error(self) -> CbalignError | None:
-        """What it left in its file."""
+        """Return the error in its file."""
         if not self.report.is_file():
             return None
         values = json.loads(self.report.read_text(encoding="utf-8"))
@@ -117,7 +117,7 @@ class _Rank:
         return made
 
     def death(self) -> ProcessLostError | None:
-        """That it died without a word of its own."""
+        """Return an error if the process died without reporting one."""
         code = self.process.returncode
         if code == 0 or self.report.is_file():
             return None
@@ -136,11 +136,11 @@ def _start(words: Sequence[str], count: int, folder: Path) -> list[_Rank]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count))),
-        # Torch's own remarks on DDP, once per process, would tear the progress bar apart.
+        # Torch's warnings about DDP, once per process, would break up the progress bar.
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
         LAUNCHER: str(os.getpid()),
     }
-    # Modules are looked for where this process finds them: in the working directory only if it does.
+    # Use the module search path of this process: the working directory only if it is on it.
     isolated = [] if "" in sys.path or os.getcwd() in sys.path else ["-P"]
     ranks = []
     for number in range(count):
@@ -154,7 +154,7 @@ def _start(words: Sequence[str], count: int, folder: Path) -> list[_Rank]:
                 stdin=subprocess.DEVNULL,
                 stdout=None if number == 0 else file,
                 stderr=None if number == 0 else file,
-                start_new_session=True,  # Ctrl-C reaches the launcher alone, which gives it on once
+                start_new_session=True,  # Ctrl-C reaches only the launcher, which forwards it once
             )
         ranks.append(_Rank(number, count, process, said, report))
     return ranks
@@ -162,7 +162,7 @@ def _start(words: Sequence[str], count: int, folder: Path) -> list[_Rank]:
 
 @contextmanager
 def _signals_given_on(ranks: Sequence[_Rank]) -> Iterator[list[signal.Signals]]:
-    """Send each signal that arrives on to all processes; gives the list of those that arrived."""
+    """Forward each signal to all processes; yield the list of received signals."""
     arrived: list[signal.Signals] = []
 
     def give_on(number: int, frame: FrameType | None) -> None:
@@ -179,7 +179,7 @@ def _signals_given_on(ranks: Sequence[_Rank]) -> Iterator[list[signal.Signals]]:
 
 
 def _die_of_what_killed_them(ranks: Sequence[_Rank], given: Sequence[signal.Signals]) -> None:
-    """A second signal, or one before they listened, ends processes at once: this one then goes the same way."""
+    """End by the same signal, if a second signal or an early one ended the processes."""
     for number in given:
         if any(rank.process.returncode == -number for rank in ranks):
             signal.signal(number, signal.SIG_DFL)
@@ -187,7 +187,7 @@ def _die_of_what_killed_them(ranks: Sequence[_Rank], given: Sequence[signal.Sign
 
 
 def _wait(ranks: Sequence[_Rank]) -> None:
-    """Until all have ended; those that still run some time after one failed are killed."""
+    """Wait for all processes; kill those that still run some time after one failed."""
     deadline: float | None = None
     try:
         while any(rank.process.poll() is None for rank in ranks):
@@ -210,7 +210,7 @@ _ENDED = json.dumps(
 
 
 def _explain(ranks: Sequence[_Rank]) -> CbalignError | None:
-    """The one error that the others follow from: a death, or else what a process raised that lost no other."""
+    """Return the root error: a death, or else an error that was not caused by a lost process."""
     raised = [error for rank in ranks if (error := rank.error()) is not None]
     remedies = [error.remedy for error in raised if isinstance(error, ProcessLostError) and error.remedy]
     for rank in ranks:

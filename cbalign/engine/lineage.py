@@ -68,7 +68,7 @@ def refuse_seen(section: SourceSection, lineage: Sequence[Ancestor]) -> str | No
         if common := sorted(set(names) & set(ancestor.trained_on or ())):
             raise UsageError(
                 f"not zero-shot: {ancestor.name} was trained on {', '.join(common)}",
-                remedy="Leave zero_shot out of the evaluation, or start from a model that never saw that data set.",
+                remedy="Remove zero_shot from the evaluation, or start from a model not trained on that data set.",
             )
     unknown = [ancestor.name for ancestor in lineage if ancestor.trained_on is None]
     if unknown:

@@ -1,4 +1,4 @@
-"""What a run records about itself: which code, machine, data and command made it."""
+"""The manifest of a run: the code, machine, data and command that produced it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Manifest:
 
     @property
     def precision(self) -> Literal["fp32", "bf16"] | None:
-        """What the first attempt computed in, where that was recorded."""
+        """The precision of the first attempt, if recorded."""
         return next((a.precision for a in self.attempts if a.precision), None)
 
     def write(self, path: Path) -> None:
@@ -81,16 +81,16 @@ class Manifest:
             raise CheckpointError(f"Cannot read the manifest {path}: {error}.") from error
 
     def begin(self, attempt: Attempt) -> Manifest:
-        """With one more attempt, which is running. One before it that never ended was killed."""
+        """Return the manifest with a further, running attempt; an earlier attempt without an end was killed."""
         before = [replace(a, status="killed") if a.status == "running" else a for a in self.attempts]
         return replace(self, status="running", attempts=(*before, attempt))
 
     def end(self, status: Status, *, step: int, message: str, metrics: Mapping[str, float]) -> Manifest:
-        """With the last attempt ended."""
+        """Return the manifest with the last attempt ended."""
         last = replace(self.attempts[-1], ended=now(), to_step=step, status=status, message=message)
         return replace(self, status=status, attempts=(*self.attempts[:-1], last), metrics=dict(metrics) or self.metrics)
 
 
 def now() -> str:
-    """The time as manifests write it: fine enough to put runs begun in one second in order."""
+    """Return the time in the format of manifests, precise enough to order runs that begin in the same second."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""Who is who among the processes that train together, as their launcher's environment variables say.
+"""Rank and rendezvous of a process, from the environment variables of its launcher.
 
 `cbalign train --nproc` and torchrun set the same ones, SLURM's `srun` its own.
 """
@@ -13,7 +13,7 @@ from cbalign.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Placement:
+class ProcessPlacement:
     """Which process this is, according to its launcher, and where the processes meet."""
 
     rank: int
@@ -22,16 +22,16 @@ class Placement:
     meeting: str  # torch's init_method
 
 
-def read_placement(environment: Mapping[str, str]) -> Placement | None:
-    """What torchrun's or `srun`'s variables say; None in a process that was started alone.
+def read_placement(environment: Mapping[str, str]) -> ProcessPlacement | None:
+    """Read torchrun's or `srun`'s variables; None in a process that was started alone.
 
     Raises:
-        UsageError: the variables are there but contradict each other.
+        UsageError: the variables contradict each other.
     """
     try:
         if "RANK" in environment and "WORLD_SIZE" in environment:
             rank = int(environment["RANK"])
-            placement = Placement(
+            placement = ProcessPlacement(
                 rank=rank,
                 size=int(environment["WORLD_SIZE"]),
                 local_rank=int(environment.get("LOCAL_RANK", rank)),
@@ -42,7 +42,7 @@ def read_placement(environment: Mapping[str, str]) -> Placement | None:
             nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
             address = environment.get("MASTER_ADDR") or first_host(nodes)
             port = environment.get("MASTER_PORT") or 20000 + int(environment.get("SLURM_JOB_ID", 0)) % 20000
-            placement = Placement(
+            placement = ProcessPlacement(
                 rank=int(environment["SLURM_PROCID"]),
                 size=int(environment["SLURM_STEP_NUM_TASKS"]),
                 # Where SLURM gives each task a GPU of its own, that is the only one which the task sees.

@@ -1,4 +1,4 @@
-"""In which number format a training computes."""
+"""Choice of the training precision."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PrecisionSetting = Literal["auto", "fp32", "bf16"]
 
 
 def choose_precision(setting: PrecisionSetting, device: torch.device) -> Precision:
-    """What `auto`, `fp32` or `bf16` means on `device`."""
+    """Resolve `auto`, `fp32` or `bf16` on `device`."""
     if setting != "auto":
         return setting
     return "bf16" if multiplies_bf16(device) else "fp32"
 
 
 def agree_precision(setting: PrecisionSetting, begun: Precision | None, world: World) -> Precision:
-    """One precision for all processes and for the whole run: what it began in, else bf16 where every device has it."""
+    """Agree on the precision of all processes and attempts: that of the first attempt, else bf16 if all support it."""
     if begun is not None:
         return begun
     chosen = choose_precision(setting, world.device)
@@ -40,7 +40,7 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def check_precision(device: torch.device, precision: Precision) -> None:
-    """Make sure that `device` computes in `precision` natively, and that fp32 means fp32 there.
+    """Check that `device` supports `precision` natively, and disable TF32 for fp32.
 
     Matrix products in fp32 stay exact (torch's default): the transport solver divides costs by a small β and would
     amplify the rounding of TF32. Only convolutions default to TF32 in torch, and `fp32` turns that off.
@@ -59,10 +59,10 @@ def check_precision(device: torch.device, precision: Precision) -> None:
 
 
 def explain_emulation(device: torch.device, precision: Precision) -> str:
-    """What to do where `device` only emulates `precision`, as a sentence; empty where it computes in it."""
+    """Return a hint if `device` only emulates `precision`; empty if it supports it natively."""
     if precision == "fp32" or multiplies_bf16(device):
         return ""
-    return "this processor only emulates bf16, which is slow; train.precision: auto takes fp32 here"
+    return "this processor only emulates bf16, which is slow; train.precision: auto uses fp32 here"
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""Which machine and software a training runs on, for its manifest."""
+"""The machine and software of a training, for its manifest."""
 
 from __future__ import annotations
 

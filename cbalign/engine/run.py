@@ -7,7 +7,7 @@ runs/
     resolved.yaml                  every value, defaults and overrides included
     manifest.json                  `Manifest`
     metrics.jsonl                  one JSON object per log line and evaluation
-    assets/                        what using the model needs beside its weights (the tokenizer)
+    assets/                        files that using the model needs besides its weights (the tokenizer)
     tensorboard/  checkpoints/step-N/  evaluation/
 """
 
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def manifest(self) -> Path:
-        """What the run records about itself."""
+        """The manifest of the run."""
         return self.folder / "manifest.json"
 
     @property
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def assets(self) -> Path:
-        """Files beside the weights that using the model needs."""
+        """Files that using the model needs besides its weights."""
         return self.folder / "assets"
 
     @property
@@ -84,13 +84,13 @@ class Run:
         found = latest_checkpoint(self.checkpoints)
         if found is None:
             raise CheckpointError(
-                f"{self.folder} has no checkpoint yet.", remedy=f"Go on training: cbalign train {self.folder}"
+                f"{self.folder} has no checkpoint yet.", remedy=f"Resume the training: cbalign train {self.folder}"
             )
         return found
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep a second training out for as long as the context lasts; a killed one's lock is gone with it.
+        """Lock the run against a second training inside the context; the lock of a killed process is released.
 
         Raises:
             UsageError: another process trains this run.
@@ -126,7 +126,7 @@ def create_run(
     rerun_of: str | None = None,
     fill: Callable[[Run], None] | None = None,
 ) -> Run:
-    """Make a new run directory, complete at once, and point `latest` to it.
+    """Create a run directory atomically and point `latest` to it.
 
     Args:
         runs: the folder of runs; made if it is not there.
@@ -228,8 +228,8 @@ class RunSummary:
     metrics: Mapping[str, float]  # of the last evaluation that ended a training
 
 
-def summarise(run: Run) -> RunSummary:
-    """The state of a run; one that claims to run but whose lock is free was killed.
+def summarise_run(run: Run) -> RunSummary:
+    """Summarise the state of a run; one that is marked as running but not locked was killed.
 
     Raises:
         CheckpointError: its manifest is damaged.

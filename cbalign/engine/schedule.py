@@ -23,7 +23,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Constant:
-    """From `warmup_lr` in a straight line to `peak_lr` at step `warmup_steps`, and on at that."""
+    """Linear warm-up from `warmup_lr` to `peak_lr` at step `warmup_steps`, then constant."""
 
     peak_lr: float
     warmup_lr: float
@@ -43,7 +43,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Cosine:
-    """The same warm-up, then half a cosine that reaches `final_lr` in the last step:
+    """Linear warm-up, then cosine decay that reaches `final_lr` in the last step:
 
     lr(s) = final + (peak − final) · (1 + cos(π (s − warmup) / (total − 1 − warmup))) / 2.
     """
@@ -75,7 +75,7 @@ def _between(first: float, last: float, share: float) -> float:
 
 
 def explain_warmup(schedule: Schedule, total_steps: int) -> str:
-    """That a training of `total_steps` steps ends before the peak, as a sentence; empty where it does not."""
+    """Return a warning if a training of `total_steps` steps ends before the peak, else an empty text."""
     warmup = schedule.warmup_steps
     if not warmup >= total_steps > 0:
         return ""

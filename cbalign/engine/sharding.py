@@ -1,4 +1,4 @@
-"""FSDP2: weights, gradients and AdamW's moments are split over the processes, each holding its rows of every tensor.
+"""FSDP2: weights, gradients and AdamW's moments are sharded over the processes by rows of each tensor.
 
 A module is put together again while its forward and backward pass need it: the blocks of the towers one at a time, the
 rest for the whole step. Outside of the passes every parameter is a `DTensor`; scalars stay whole on every process.
@@ -22,7 +22,7 @@ from cbalign.models.tower import Tower
 
 
 class Sharded:
-    """A module whose parameters are split from now on.
+    """Shards the parameters of a module.
 
     Args:
         root: what one step calls; its parameters are replaced by sharded ones of the same names.
@@ -50,7 +50,7 @@ class Sharded:
         ]
 
     def average_scalars(self) -> None:
-        """Do for gradients of scalars what the sharded ones had done in the backward pass."""
+        """Average the gradients of scalars, as the backward pass does for sharded parameters."""
         for parameter in self._scalars:
             if parameter.grad is not None:
                 dist.all_reduce(parameter.grad)
@@ -71,7 +71,7 @@ class Sharded:
 
 
 def split(tensors: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """Those that are sharded and those that are not, apart: torch's kernels for lists take no mixture."""
+    """Separate sharded from other parameters, because torch's foreach kernels do not accept a mixture."""
     parts: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
     for tensor in tensors:
         parts[0 if isinstance(tensor, DTensor) else 1].append(tensor)

@@ -1,4 +1,4 @@
-"""Being asked to stop: the first signal is heeded when the step is done, the second ends the process at once."""
+"""Signals that stop a training: the first takes effect after the current step, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class StopSignals:
 
     @contextmanager
     def immediate(self) -> Iterator[None]:
-        """Work that changes nothing and may be broken off: a signal raises `StopNow` at once."""
+        """Mark work without side effects as interruptible: a signal raises `StopNow` at once."""
         if self._received is not None:
             raise StopNow
         self._immediate = True

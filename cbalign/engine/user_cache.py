@@ -1,4 +1,4 @@
-"""Where files go that can be made again."""
+"""The user's cache folder."""
 
 from __future__ import annotations
 

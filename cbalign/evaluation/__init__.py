@@ -1,1 +1,1 @@
-"""Protocols and metrics. Models are seen only through `cbalign.encoders.Encoder`; numpy, never torch."""
+"""Evaluation protocols and metrics for any `cbalign.encoders.Encoder`; uses numpy and does not import torch."""

@@ -1,4 +1,4 @@
-"""How right answers are: the official VQA accuracy, and exact match where there is only one right answer."""
+"""The official VQA accuracy, and exact match for questions with a single right answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cbalign.evaluation.answers import clean, normalise_answer
 
 
 def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
-    """Official accuracy of one answer, in [0, 1]: min(1, #{others who said so} / 3), averaged over who is left out.
+    """Official accuracy of one answer, in [0, 1]: min(1, #{others who said so} / 3), averaged over leaving one out.
 
     With ten annotators that is the average over all subsets of nine. Where all annotators wrote the same, the answer is
     compared as it is; else both sides are normalised.
@@ -28,13 +28,13 @@ def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
 
 
 def exact_match(answer: str, right: str) -> float:
-    """1 where an answer is the right one, both normalised as the VQA evaluation does."""
+    """Return 1 if an answer is right, else 0; both are normalised as in the VQA evaluation."""
     return float(normalise_answer(answer) == normalise_answer(right))
 
 
 @dataclass(frozen=True)
 class Share:
-    """A mean accuracy in per cent, and over how many questions."""
+    """A mean accuracy in per cent, with the number of questions."""
 
     accuracy: float
     questions: int

@@ -1,4 +1,4 @@
-"""When two answers count as one: the normalisation of the official VQA evaluation, its quirks included.
+"""Answer normalisation of the official VQA evaluation, including its bugs.
 
 What it does is set by the evaluation code that came with VQA v2 (GT-Vision-Lab/VQA, vqaEval.py); numbers are comparable
 only with the same rules, so nothing here is tidied up.
@@ -44,7 +44,7 @@ def clean(answer: str) -> str:
 
 
 def normalise_answer(answer: str) -> str:
-    """An answer as the official evaluation compares it where annotators differ.
+    """Normalise an answer as the official evaluation does if annotators differ.
 
     Punctuation goes, full stops unless a digit follows; then lower case, digits for the words none to ten, no articles,
     and apostrophes where contractions lack them.
@@ -61,7 +61,7 @@ def answer_type(answer: str) -> str:
 
 
 def _without_punctuation(text: str) -> str:
-    """Each mark becomes a space, or nothing where it stands beside a space anywhere in the text.
+    """Replace each mark by a space, or remove it if it occurs next to a space anywhere in the text.
 
     A comma between digits anywhere makes all marks vanish without a space.
     """

@@ -1,4 +1,4 @@
-"""Evaluation of the codebook itself: how much of it is used, and whether it puts pairs together."""
+"""Evaluation of the codebook: how many codes are used, and whether pairs share a code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cbalign.encoders import CodeAssignment, Encoder, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class CodebookUse:
-    """What I images and T texts make of K codes, by each one's most probable code."""
+    """Usage of K codes by I images and T texts, by the most probable code of each."""
 
     size: int  # K
     used: int  # codes of some image or text

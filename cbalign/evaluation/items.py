@@ -22,8 +22,8 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Measured(Generic[R]):
-    """What was found out about each readable item: its position in the source, and the finding."""
+class ItemResults(Generic[R]):
+    """The results for the readable items: the position of each in the source, and its result."""
 
     positions: tuple[int, ...]
     findings: tuple[R, ...]
@@ -39,14 +39,14 @@ def measure_items(
     corrupt_limit: float,
     report: ProgressCallback,
     process_group: ProcessGroup,
-) -> Measured[R]:
-    """Let a model judge every item whose images can be read.
+) -> ItemResults[R]:
+    """Apply a model to every item whose images can be read.
 
-    Batches are the same for any number of processes, and so is what is found.
+    Batches, and therefore results, are the same for any number of processes.
 
     Args:
         source: the items.
-        judge: from prepared images (B, n, H, W, 3) and B items to a finding for each.
+        judge: returns a result for each of B items from prepared images (B, n, H, W, 3).
         image_size: side of the images in pixels.
         batch_size: items per call.
         corrupt_limit: share of the items that may have unreadable images; they are skipped.
@@ -78,4 +78,4 @@ def measure_items(
     if process_group.rank == 0:
         skipped.log()
     positions = tuple(position for share, _ in shares for position in share)
-    return Measured(positions, tuple(one for _, share in shares for one in share), skipped.count)
+    return ItemResults(positions, tuple(one for _, share in shares for one in share), skipped.count)

@@ -1,4 +1,4 @@
-"""From ranks to recall, with bootstrap intervals."""
+"""Retrieval metrics of ranks, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIDENCE = 95  # per cent
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
-    """Of one direction. `rK`: per cent of the queries that find a right item among the first K."""
+    """The metrics of one direction. `rK`: per cent of queries with a right item among the first K."""
 
     r1: float
     r5: float
@@ -41,7 +41,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Direction:
-    """One direction of retrieval: the rank of every query, what follows from them, and how certain it is."""
+    """One direction of retrieval: the rank of every query, the metrics and their intervals."""
 
     ranks: IntArray  # (Q,)
     metrics: RetrievalMetrics

@@ -1,4 +1,4 @@
-"""Work that several processes share: each item is computed by one of them, and the results are known to all."""
+"""Work shared between processes: each item is computed by one process, and all get the results."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class ProcessGroup(Protocol):
 
     @property
     def rank(self) -> int:
-        """Which of them this is."""
+        """The rank of this process."""
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of processes."""
 
     def collect(self, value: R) -> list[R]:
         """Every process's `value`, by rank, on every process."""

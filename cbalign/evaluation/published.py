@@ -1,4 +1,4 @@
-"""Published figures to compare results with, and every difference between the protocols.
+"""Published results for comparison, with the differences between the protocols.
 
 Only figures that were read in the publication itself are listed.
 """
@@ -23,7 +23,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Beside:
-    """A published number and the measured one."""
+    """A published number compared with the measured one."""
 
     figure: str  # `CODIS, NLVR2 dev, accuracy`
     published: float

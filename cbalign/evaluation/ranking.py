@@ -1,7 +1,7 @@
-"""At which rank a query finds what belongs to it: exact, in chunks, pessimistic about ties.
+"""Exact ranking in chunks; ties count against the model.
 
-An item that is wrong and scores as high as the right one counts as before it, so a model that gives everything the
-same score is last, not first.
+A wrong item with the same score as the right one is ranked before it, so a model that gives all items the same score
+is last, not first.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Relevance:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class GalleryRanking:
     """Result of one direction with Q queries: `ranks` (Q,), counted from 1, and `candidates` (Q, k), in no order."""
 
     ranks: IntArray
     candidates: IntArray
 
 
-def rank(queries: FloatArray, items: FloatArray, relevance: Relevance, candidates: int = 0) -> Ranking:
+def rank(queries: FloatArray, items: FloatArray, relevance: Relevance, candidates: int = 0) -> GalleryRanking:
     """Rank by inner product.
 
     The rank of a query is 1 plus the number of wrong items that score at least as high as its best right item.
@@ -77,7 +77,7 @@ def rank(queries: FloatArray, items: FloatArray, relevance: Relevance, candidate
         ranks[chunk] = 1 + at_least
         if k:
             best[chunk] = _top(scores, row, item, k)
-    return Ranking(ranks, best)
+    return GalleryRanking(ranks, best)
 
 
 def rank_candidates(candidate_scores: FloatArray, right: NDArray[np.bool_], dual_ranks: IntArray) -> IntArray:

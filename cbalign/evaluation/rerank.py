@@ -42,8 +42,8 @@ def score_pairs(
     """Score the union of both directions' candidates.
 
     Pairs are taken image by image, so that a forward pass reads each of its images once for all their texts. Images
-    are encoded anew for it, `batch_size` at a time: tokens of a whole gallery can be larger than memory, and encoding
-    an image costs little beside matching it with k texts.
+    are encoded again for it, `batch_size` at a time: tokens of a whole gallery can be larger than memory, and encoding
+    an image costs little compared with matching it with k texts.
 
     Args:
         encoder: the model.

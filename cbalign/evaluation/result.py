@@ -17,7 +17,7 @@ from cbalign.evaluation.scored import ScoredResult
 from cbalign.runtime.document import json_line
 from cbalign.runtime.table import Block, Table
 
-__all__ = ["Evaluation", "Result", "RetrievalResult", "file_name", "largest_difference", "surest_loss"]
+__all__ = ["EvaluationDocument", "Result", "RetrievalResult", "file_name", "largest_difference", "surest_loss"]
 
 SCHEMA_VERSION = 1
 _DIRECTIONS = {"image_to_text": "image → text", "text_to_image": "text → image"}
@@ -187,7 +187,7 @@ def _cells(direction: Direction) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationDocument:
     """Results of one model: `subject` is its run or bundle, `step` the checkpoint, `backend` the runtime and device."""
 
     subject: str
@@ -208,7 +208,7 @@ class Evaluation:
         return json_line(values)
 
     @classmethod
-    def from_json(cls, text: str, *, name: str = "evaluation") -> Evaluation:
+    def from_json(cls, text: str, *, name: str = "evaluation") -> EvaluationDocument:
         """Read a document that `to_json` wrote.
 
         Raises:

@@ -3,8 +3,8 @@
 - dual: cosine of the joint embeddings.
 - rerank: the top k of `dual` in the order of their match scores; all others keep their order behind them (ALBEF leaves
   them at one score of -100, where the order is an artefact of sorting).
-- code: the Bhattacharyya coefficient Σ_k √(p_k(image) p_k(text)) of the two prototype distributions; it tells whether
-  the codebook itself aligns the modalities.
+- code: the Bhattacharyya coefficient Σ_k √(p_k(image) p_k(text)) of the two prototype distributions; it measures
+  whether the codebook itself aligns the modalities.
 
 An image with several captions is a query whose best-ranked caption counts; each caption is a query for its image.
 """
@@ -26,7 +26,7 @@ from cbalign.evaluation.codes import CodebookUse, assign_all
 from cbalign.evaluation.features import EncodedGallery, encode_gallery
 from cbalign.evaluation.metrics import Direction
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
-from cbalign.evaluation.ranking import Ranking, Relevance, rank, rank_candidates
+from cbalign.evaluation.ranking import GalleryRanking, Relevance, rank, rank_candidates
 from cbalign.evaluation.rerank import score_pairs
 from cbalign.evaluation.result import RetrievalResult
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
@@ -34,8 +34,8 @@ from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 
 @dataclass(frozen=True)
 class _BothWays:
-    image_to_text: Ranking
-    text_to_image: Ranking
+    image_to_text: GalleryRanking
+    text_to_image: GalleryRanking
 
     @classmethod
     def ranked(cls, images: FloatArray, texts: FloatArray, pairs: Gallery, candidates: int = 0) -> _BothWays:
@@ -184,10 +184,10 @@ def _by_code(encoder: Encoder, encoded: EncodedGallery, batch_size: int) -> tupl
 def _check_parts(encoder: Encoder, section: RetrievalEvaluation) -> None:
     if "rerank" in section.protocols and not encoder.has_matcher:
         raise UsageError(
-            "rerank needs a match head, and this model has none", remedy="Leave rerank out of the protocols."
+            "rerank needs a match head, which this model lacks", remedy="Remove rerank from the protocols."
         )
     if "code" in section.protocols and not encoder.has_codebook:
-        raise UsageError("code needs a codebook, and this model has none", remedy="Leave code out of the protocols.")
+        raise UsageError("code needs a codebook, which this model lacks", remedy="Remove code from the protocols.")
 
 
 def _fingerprint(source: Source[Pair], pairs: Gallery) -> str:

@@ -1,1 +1,1 @@
-"""What an experiment is: the typed sections of a spec, and how a file becomes one. No torch."""
+"""Experiments: the typed sections of a spec, and loading a spec from a file. Does not import torch."""

@@ -1,4 +1,4 @@
-"""Sizes of the published towers, by name or from a file: known without building one."""
+"""Sizes of the published towers, by name or from a file, without building a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MINILM = "all-minilm-l6-v2"
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Sizes of a BERT. `layers` counts all of the published model, of which towers take some."""
+    """The sizes of a BERT. `layers` counts all layers of the published model; a tower may use fewer."""
 
     vocabulary: int
     width: int
@@ -34,10 +34,10 @@ BERTS = {
 
 
 def read_bert_config(path: Path) -> BertConfig:
-    """Sizes from a BERT's config.json.
+    """Read sizes from a BERT's config.json.
 
     Raises:
-        CheckpointError: the file is missing or is not of a BERT.
+        CheckpointError: the file is missing or does not describe a BERT.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -53,11 +53,11 @@ def read_bert_config(path: Path) -> BertConfig:
             initializer_range=raw.get("initializer_range", 0.02),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not the configuration of a BERT: {error!r}") from error
+        raise CheckpointError(f"{path} is not a BERT configuration: {error!r}") from error
 
 
 def stem_channels(width: int, patch_size: int) -> tuple[int, ...]:
-    """Channels after each convolution of a stem: one halving of the image each, doubling up to the width of a token.
+    """Return the channels after each stem convolution: each halves the image; channels double up to the token width.
 
     Xiao et al. (2021, "Early convolutions help transformers see better", appendix A), for any patch of 2ⁿ pixels.
     """

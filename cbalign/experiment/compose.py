@@ -1,7 +1,7 @@
-"""From one file to the tree that counts: bases named by `extends`, the file itself, a profile.
+"""Compose a spec from the bases named by `extends`, the file itself and a profile.
 
-Mappings merge, lists and scalars replace. A section whose kind changes (`solver: sinkhorn` over `solver: ipot`)
-replaces the old one: settings of one kind mean nothing to another.
+Mappings merge; lists and scalars replace. A section whose kind changes (`solver: sinkhorn` over `solver: ipot`)
+replaces the old one, because the settings of one kind do not apply to another.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
-from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, child, plain_data, same
+from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode, child, plain_data, same
 from cbalign.experiment.environment import interpolate_text
 from cbalign.experiment.fields import Choice, settings
 from cbalign.experiment.files import DISK, Files
-from cbalign.experiment.recipes import recipes
+from cbalign.experiment.recipes import list_recipes
 from cbalign.experiment.spec_file import EXPECTS, EXTENDS, PROFILES, read_spec
 from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.variants import variant_changes, variant_of, written_by_options
@@ -28,7 +28,7 @@ _SomeNode = TypeVar("_SomeNode", bound=Node)
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a patch was made for: settings that `below`, the tree it changes, is to have."""
+    """The settings that a patch expects in `below`, the tree it changes."""
 
     expects: MapNode
     below: MapNode
@@ -36,9 +36,9 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Composition:
-    """A file with all that it extends.
+    """A spec file merged with everything it extends.
 
-    `tree` lacks the keys of composition; `files` are all that were read, bases first.
+    `tree` has no composition keys; `files` lists all files read, bases first.
     """
 
     tree: MapNode
@@ -60,20 +60,20 @@ def compose(path: Path, root: Choice, environment: Mapping[str, str], files: Fil
     Args:
         path: the file; `-` is standard input.
         root: the shape of a whole spec.
-        environment: for `${env:NAME}` inside `extends`.
-        files: where it is read from.
+        environment: values of `${env:NAME}` inside `extends`.
+        files: the file system to read from.
 
     Raises:
-        InvalidSpec: a file is missing or no YAML, bases form a circle or contradict each other.
+        InvalidSpec: a file is missing or not YAML, or bases extend each other in a cycle or conflict.
     """
     return _Composer(root, environment, files).file(path, ())
 
 
 def with_patch(composition: Composition, path: Path, root: Choice) -> Composition:
-    """A patch on top: a spec file whose `extends` does not count, because something else takes its place.
+    """Apply a patch: a spec file whose `extends` is ignored, because `composition` takes its place.
 
     Raises:
-        InvalidSpec: the file is missing or no patch.
+        InvalidSpec: the file is missing or not a patch.
     """
     node = read_spec(path, DISK, root)
     body = node.without(EXTENDS, EXPECTS, PROFILES)
@@ -86,24 +86,24 @@ def with_patch(composition: Composition, path: Path, root: Choice) -> Compositio
 
 
 def _expectations(node: MapNode, below: MapNode) -> tuple[Expectation, ...]:
-    """What a file's `expects` says of the tree `below` it."""
+    """Return the expectations that a file's `expects` states about the tree `below` it."""
     value = node.get(EXPECTS)
     if value is None:
         return ()
     place = node.entries[EXPECTS].key
     if not isinstance(value, MapNode):
-        raise InvalidSpec([Diagnostic("`expects` is a section of settings as they were", place)])
+        raise InvalidSpec([Diagnostic("`expects` must be a section with the previous settings", place)])
     if not below.entries:
-        hint = "name in `extends` what the patch is for, or apply it: cbalign show SPEC --patch FILE"
+        hint = "set `extends` to the spec that the patch changes, or apply it: cbalign show SPEC --patch FILE"
         raise InvalidSpec([Diagnostic("`expects` in a file that extends nothing", place, hint=hint)])
     return (Expectation(value, below),)
 
 
 def with_profile(composition: Composition, name: str, root: Choice) -> MapNode:
-    """The tree with a named overlay of the file on top.
+    """Apply a named overlay of the spec.
 
     Raises:
-        InvalidSpec: there is no profile of that name.
+        InvalidSpec: no profile has that name.
     """
     profile = composition.profiles.get(name)
     if not isinstance(profile, MapNode):
@@ -114,10 +114,10 @@ def with_profile(composition: Composition, name: str, root: Choice) -> MapNode:
 
 
 def merge(base: MapNode, overlay: MapNode, choice: Choice | None) -> MapNode:
-    """`overlay` on top of `base`.
+    """Merge `overlay` into `base`; values of `overlay` win.
 
     Args:
-        choice: the shape of both, where it is known.
+        choice: the shape of both, if known.
     """
     if choice is not None and variant_changes(base, overlay, choice):
         base = written_by_options(base) if overlay.place.source.kind == "option" else MapNode({}, base.place)
@@ -128,7 +128,7 @@ def merge(base: MapNode, overlay: MapNode, choice: Choice | None) -> MapNode:
         if isinstance(old, MapNode) and isinstance(entry.value, MapNode):
             shape = settings(section)[name].shape if section and name in settings(section) else None
             inner = shape if isinstance(shape, Choice) else None
-            entries[name] = Entry(entry.key, merge(old, entry.value, inner))
+            entries[name] = MapEntry(entry.key, merge(old, entry.value, inner))
         else:
             entries[name] = entry
     return MapNode(entries, overlay.place)
@@ -142,7 +142,7 @@ class _Composer:
     _done: dict[Path, Composition] = field(default_factory=dict)
 
     def file(self, path: Path, inside: tuple[Path, ...]) -> Composition:
-        """A file with all that it extends; what many others extend is composed once."""
+        """Compose a file with everything it extends; shared bases are composed once."""
         node = read_spec(path, self.files, self.root)
         source = node.place.source
         here = source.path.resolve() if source.path else Path("-")
@@ -182,7 +182,7 @@ class _Composer:
         names = []
         for item in items:
             if not isinstance(item, ScalarNode) or not isinstance(item.value, str):
-                raise InvalidSpec([Diagnostic("`extends` names a file, or is a list of files", item.place)])
+                raise InvalidSpec([Diagnostic("`extends` must be a file or a list of files", item.place)])
             text, mistakes = interpolate_text(item.value, item.place, self.environment)
             if mistakes:
                 raise InvalidSpec(mistakes)
@@ -192,8 +192,8 @@ class _Composer:
     def _base(self, reference: str, place: Place, folder: Path, inside: tuple[Path, ...]) -> Composition:
         path = self.files.locate(reference, folder)
         if path is None:
-            known = [recipe.name for recipe in recipes()]
-            message = f"no file `{reference}` beside {place.source.name}, nor a recipe of that name"
+            known = [recipe.name for recipe in list_recipes()]
+            message = f"no file `{reference}` next to {place.source.name}, and no recipe of that name"
             raise InvalidSpec(
                 [
                     Diagnostic(
@@ -203,7 +203,7 @@ class _Composer:
             )
         if path.resolve() in inside:
             circle = " → ".join(self.files.name(each) for each in (*inside[inside.index(path.resolve()) :], path))
-            raise InvalidSpec([Diagnostic(f"`extends` goes in a circle: {circle}", place, "extends")])
+            raise InvalidSpec([Diagnostic(f"`extends` forms a cycle: {circle}", place, "extends")])
         if len(inside) > MAX_EXTENDS:
             raise InvalidSpec([Diagnostic(f"more than {MAX_EXTENDS} files extend each other", place, "extends")])
         return self.file(path, inside)
@@ -213,11 +213,13 @@ class _Composer:
         if value is None:
             return MapNode({}, node.place)
         if not isinstance(value, MapNode):
-            raise InvalidSpec([Diagnostic("`profiles` is a section of named overlays", node.entries[PROFILES].key)])
+            raise InvalidSpec(
+                [Diagnostic("`profiles` must be a section of named overlays", node.entries[PROFILES].key)]
+            )
         wrong = [(name, entry) for name, entry in value.entries.items() if not isinstance(entry.value, MapNode)]
         if wrong:
             raise InvalidSpec(
-                [Diagnostic(f"profile `{name}` holds no settings", entry.key, PROFILES) for name, entry in wrong]
+                [Diagnostic(f"profile `{name}` has no settings", entry.key, PROFILES) for name, entry in wrong]
             )
         return value
 
@@ -230,7 +232,7 @@ class _Composer:
         conflicts: list[_Conflict],
         choice: Choice | None,
     ) -> MapNode:
-        """Two bases side by side. Neither is on top, except where one changed what both inherit."""
+        """Merge two bases. Neither has precedence, unless only one of them changed a value that both inherit."""
         if choice and variant_of(first, choice) and variant_changes(first, second, choice):
             return self._either(first, second, files, path, conflicts)
         entries = dict(first.entries)
@@ -243,9 +245,9 @@ class _Composer:
                 shape = settings(section)[name].shape if section and name in settings(section) else None
                 inner = shape if isinstance(shape, Choice) else None
                 joined = self._join(old, entry.value, files, (*path, name), conflicts, inner)
-                entries[name] = Entry(entry.key, joined)
+                entries[name] = MapEntry(entry.key, joined)
             elif not same(old, entry.value):
-                entries[name] = Entry(entry.key, self._either(old, entry.value, files, (*path, name), conflicts))
+                entries[name] = MapEntry(entry.key, self._either(old, entry.value, files, (*path, name), conflicts))
         return MapNode(entries, second.place)
 
     def _either(
@@ -282,7 +284,7 @@ def _conflict_message(conflict: _Conflict, node: MapNode) -> Diagnostic:
         f"{_short(each)} ({each.place.source.name}:{each.place.line})" for each in (conflict.first, conflict.second)
     ]
     return Diagnostic(
-        f"two bases disagree about `{path}`: {told[0]} or {told[1]}",
+        f"two bases set `{path}` differently: {told[0]} and {told[1]}",
         node.entries[EXTENDS].key if EXTENDS in node.entries else None,
         path,
         hint=f"set `{path}` in this file",

@@ -1,4 +1,4 @@
-"""The `data` section: where items come from and how images are augmented."""
+"""The `data` section: data sources and image augmentation."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ class RandAugmentSection(Section):
         ge=0,
         le=255,
         effect=DATA,
-        help="Grey level of what turning, shearing and shifting bring into view; 255 suits drawings on white.",
+        help="Grey level of the area exposed by rotation, shear and translation; 255 suits drawings on white.",
         paper="128 (ALBEF's code)",
     )
 
 
 class AugmentationSection(Section):
-    """What happens to a training image."""
+    """The augmentation of training images."""
 
     crop_scale: tuple[float, float] = setting(
         (0.2, 1.0),
         effect=DATA,
-        help="Least and greatest share of the area that a random crop keeps.",
+        help="Minimum and maximum fraction of the area that a random crop retains.",
         paper="0.2 to 1 (ALBEF)",
     )
-    flip: bool = setting(True, effect=DATA, help="Mirror every second image.", paper="yes (ALBEF)")
+    flip: bool = setting(
+        True, effect=DATA, help="Flip each image horizontally with probability 0.5.", paper="yes (ALBEF)"
+    )
     randaugment: RandAugmentSection = subsection(RandAugmentSection, help="Colour and geometry operations.")
     two_views: bool = setting(
         True,
         effect=DATA,
-        help="The teacher sees a second, independent augmentation; without it image-image alignment is nearly trivial.",
+        help="Augment images independently for the teacher; otherwise, image-image alignment is nearly trivial.",
         paper="not stated (CODIS), yes (TCL)",
     )
 
@@ -56,22 +58,26 @@ class AugmentationSection(Section):
     def _crop_scale_in_order(self) -> AugmentationSection:
         least, greatest = self.crop_scale
         if not 0 < least <= greatest <= 1:
-            raise RuleError(f"crop_scale [{least}, {greatest}] is not rising within 0 to 1", at=("crop_scale",))
+            raise RuleError(f"crop_scale [{least}, {greatest}] must increase within 0 to 1", at=("crop_scale",))
         return self
 
 
 class DataSection(Section):
-    """Where pairs, questions, statements or premises come from."""
+    """The sources of pairs, questions, statements or premises."""
 
-    train: Source = setting(effect=DATA, help="What to learn from.")
-    validation: Source | None = setting(None, effect=Effect.EVALUATION, help="What to choose settings on.")
-    test: Source | None = setting(None, effect=Effect.EVALUATION, help="What to report on.")
-    augmentation: AugmentationSection = subsection(AugmentationSection, help="What happens to a training image.")
+    train: Source = setting(effect=DATA, help="The training data.")
+    validation: Source | None = setting(
+        None, effect=Effect.EVALUATION, help="The validation data, for choosing settings."
+    )
+    test: Source | None = setting(None, effect=Effect.EVALUATION, help="The test data, for reporting results.")
+    augmentation: AugmentationSection = subsection(AugmentationSection, help="Augmentation of training images.")
     corrupt_limit: float = setting(
         0.01,
         ge=0,
         le=1,
         effect=DATA,
-        help="Share of images that may be missing or corrupt; they are skipped and counted.",
+        help="Fraction of images that may be missing or corrupt; they are skipped and counted.",
     )
-    workers: int = setting(0, ge=0, effect=Effect.RUNTIME, help="Processes that decode and augment; 0 is the main one.")
+    workers: int = setting(
+        0, ge=0, effect=Effect.RUNTIME, help="Worker processes that decode and augment; 0: the main process."
+    )

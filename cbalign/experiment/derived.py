@@ -1,4 +1,4 @@
-"""Quantities that follow from the settings of a spec, and from what is known about its model or run."""
+"""Quantities derived from the settings of a spec and from facts about its model or run."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.tensors import TensorTable
 from cbalign.parts.duration import amount_and_unit
 
-MOMENTS_AND_GRADIENTS = 3  # of AdamW, as many float32 numbers for each trainable parameter
+MOMENTS_AND_GRADIENTS = 3  # AdamW: float32 numbers per trainable parameter
 _FLOAT = 4
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known about an experiment beyond its settings; `None` where it is not known.
+    """Facts about an experiment beyond its settings; `None` if unknown.
 
     Args:
-        vocabulary: number of tokens that the tokenizer knows.
-        processes: how many processes trained together.
+        vocabulary: number of tokens in the tokenizer's vocabulary.
+        processes: number of processes of the training.
         steps_per_epoch, total_steps: as the run counted them.
-        trainable, teacher: numbers of parameters that the run recorded.
-        tensors: the tensors of the model: recorded, read from a checkpoint, or of the model built from the spec.
-        largest_vocabulary: the vocabulary that `tensors` were built for, where the real one is not known.
+        trainable, teacher: parameter counts recorded by the run.
+        tensors: the model's tensors: recorded, read from a checkpoint, or taken from the model built from the spec.
+        largest_vocabulary: the vocabulary size that `tensors` assume, if the actual size is unknown.
         no_tensors: why `tensors` is None.
     """
 
@@ -45,7 +45,7 @@ NOTHING = Known()
 
 @dataclass(frozen=True)
 class Quantity:
-    """A derived number with its formula, or the reason why it is not known."""
+    """A derived number with its formula, or the reason why it is unknown."""
 
     name: str
     value: float | int | None
@@ -55,7 +55,7 @@ class Quantity:
 
 
 def derived_quantities(experiment: Experiment, known: Known = NOTHING) -> list[Quantity]:
-    """Numbers that follow from the settings and from what is known beyond them."""
+    """Return the quantities that follow from the settings and the known facts."""
     train, model = experiment.train, experiment.model
     devices = known.processes or 1
     batch = train.global_batch_size or train.batch_size * devices
@@ -83,7 +83,7 @@ def derived_quantities(experiment: Experiment, known: Known = NOTHING) -> list[Q
 
 
 def _length(experiment: Experiment, known: Known, batch: int) -> Iterator[Quantity]:
-    """Steps and pairs; a duration in epochs needs the size of the data."""
+    """Yield steps and pairs; a duration in epochs requires the size of the data."""
     amount, unit = amount_and_unit(experiment.train.duration)
     steps, formula = known.total_steps, "counted by the run"
     if unit == "steps":
@@ -107,10 +107,10 @@ def _epsilon(experiment: Experiment) -> Quantity:
 
 
 def _sizes(experiment: Experiment, known: Known) -> Iterator[Quantity]:
-    """Parameters, memory and disk, from the sizes of all tensors."""
+    """Yield parameters, memory and disk space, from the sizes of all tensors."""
     table, why = known.tensors, known.no_tensors
     if known.largest_vocabulary is not None:
-        table, why = None, f"the vocabulary comes from the captions, at most {known.largest_vocabulary:,} tokens"
+        table, why = None, f"the vocabulary is trained on the captions, at most {known.largest_vocabulary:,} tokens"
     trainable, teacher, memory, disk = known.trainable, known.teacher, None, None
     if table is not None:
         trainable = table.trainable_parameters if table.trainable_parameters is not None else trainable

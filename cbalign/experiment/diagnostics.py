@@ -1,4 +1,4 @@
-"""Mistakes in a spec, told like a compiler tells them: `file:line:col: what`, the line, a caret, and the way out."""
+"""Compiler-style diagnostics for specs: `file:line:col: message`, the line, a caret and a hint."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ EXCERPT_WIDTH = 96
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One mistake.
+    """A mistake in a spec.
 
     Args:
-        message: what is wrong, in one line.
-        place: where it was written, if it was.
+        message: the problem, in one line.
+        place: its location in the source, if any.
         path: dotted path of the setting.
-        hint: what to write instead.
-        help: the setting's own help.
-        unknown_part: whether a name is wrong that a part of a missing distribution could have.
+        hint: how to fix it.
+        help: the help text of the setting.
+        unknown_part: whether the name may be that of a part of a missing distribution.
     """
 
     message: str
@@ -33,7 +33,7 @@ class Diagnostic:
     unknown_part: bool = False
 
     def as_text(self) -> str:
-        """Message, excerpt with caret, hint and help; several lines."""
+        """Format the message, an excerpt with a caret, the hint and the help as several lines."""
         lines = [self.message] if self.place is None else [f"{self.place}: {self.message}", *excerpt(self.place)]
         return "\n".join([*lines, *self._remarks("  ")])
 
@@ -42,7 +42,7 @@ class Diagnostic:
         return [f"{indent}{name}: {text}" for name, text in told if text]
 
     def as_github(self) -> str:
-        """A workflow command that GitHub shows beside the line."""
+        """Format a GitHub workflow command, which annotates the line."""
         text = "\n".join([self.message, *self._remarks("")])
         text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
         if self.place is None or self.place.source.kind == "option":
@@ -51,7 +51,7 @@ class Diagnostic:
         return f"::error file={name},line={self.place.line},col={self.place.column}::{text}"
 
     def as_data(self) -> dict[str, str | int | None]:
-        """For `--json`."""
+        """Return JSON data for `--json`."""
         place = self.place
         in_file = place is not None and place.source.kind == "file"
         return {
@@ -68,7 +68,7 @@ class Diagnostic:
 
 
 class InvalidSpec(SpecError):
-    """A spec with mistakes; all of those found."""
+    """A spec is invalid; lists every mistake found."""
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         self.diagnostics = tuple(sorted(dict.fromkeys(diagnostics), key=_reading_order))
@@ -86,7 +86,7 @@ def _reading_order(diagnostic: Diagnostic) -> tuple[bool, bool, str, int, int]:
 
 
 def excerpt(place: Place) -> list[str]:
-    """The line of `place` and a caret line under it; long lines are cut around the caret. Nothing for length 0."""
+    """Return the line of `place` and a line of carets; long lines are cut around them. Empty for length 0."""
     lines = place.source.lines
     if place.length == 0 or place.line > len(lines):
         return []
@@ -107,14 +107,14 @@ def excerpt(place: Place) -> list[str]:
 
 
 def _printable(character: str) -> str:
-    """One column for a tab, and nothing that could steer a terminal."""
+    """Replace tabs by one space and control characters by something harmless to terminals."""
     if character == "\t":
         return " "
     return "�" if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
 
 
 def _width(text: str) -> int:
-    """Columns that a terminal gives to `text`."""
+    """Return the number of terminal columns of `text`."""
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1 for c in text
     )

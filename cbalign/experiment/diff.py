@@ -1,7 +1,7 @@
-"""What tells experiments apart: typed, resolved values side by side, each with its effect and its origins.
+"""Compare experiments by their typed, resolved values, each with its effect and origins.
 
-Works on any number of experiments; `patch` and the verdicts are for two. Comments, the order of keys, how a number is
-spelt and which file a value stands in make no difference.
+Works on any number of experiments; `patch` and the verdicts take two. Comments, the order of keys, the notation of
+numbers and the file that sets a value are ignored.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from cbalign.parts.section import Effect, Section
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What one experiment says: plain data, and where it was set or was read."""
+class SettingValue:
+    """The value of a setting in one experiment as plain data, with its origin."""
 
     value: Data
     origin: Origin | str
@@ -29,26 +29,26 @@ class Cell:
 
 @dataclass(frozen=True)
 class Difference:
-    """One setting that is not the same everywhere.
+    """A setting whose value differs between experiments.
 
-    `path` names list items by what they are (`evaluate[retrieval test].top_k`); a cell is `None` where an
-    experiment has no such setting.
+    `path` names list items by identity (`evaluate[retrieval test].top_k`); a cell is `None` if an experiment lacks
+    the setting.
     """
 
     path: str
     effect: Effect
-    cells: tuple[Cell | None, ...]
+    cells: tuple[SettingValue | None, ...]
     help: str = ""
 
     @property
     def delta(self) -> float | None:
-        """Second minus first, of numbers and of durations in one unit."""
+        """Second minus first, for numbers and for durations in the same unit."""
         numbers = self._numbers
         return numbers[1] - numbers[0] if numbers else None
 
     @property
     def ratio(self) -> float | None:
-        """Second over first, where the first is not 0."""
+        """Second divided by first; None if the first is 0."""
         numbers = self._numbers
         return numbers[1] / numbers[0] if numbers and numbers[0] else None
 
@@ -63,7 +63,7 @@ class Difference:
 
 
 def _quantity(value: Data) -> tuple[float, str] | None:
-    """A number with its unit."""
+    """Return a number with its unit."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -76,9 +76,9 @@ def _quantity(value: Data) -> tuple[float, str] | None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Experiments side by side, and what differs, worst first.
+    """The differences between experiments, worst first.
 
-    `same` has the settings that are the same everywhere, where they were asked for.
+    `same` lists the settings that are equal everywhere, if requested.
     """
 
     experiments: tuple[Experiment, ...]
@@ -87,17 +87,17 @@ class Comparison:
 
     @cached_property
     def by_effect(self) -> Mapping[Effect, tuple[Difference, ...]]:
-        """The differences of each class that has any, worst class first."""
+        """The differences by effect class, worst class first; empty classes are left out."""
         classes = {effect: tuple(d for d in self.differences if d.effect is effect) for effect in Effect}
         return {effect: found for effect, found in classes.items() if found}
 
     @property
     def worst(self) -> Effect | None:
-        """The worst class of all differences; `None` when there are none."""
+        """The worst effect class of all differences; `None` if there are none."""
         return next(iter(self.by_effect), None)
 
     def keep(self, wanted: Callable[[Difference], bool]) -> Comparison:
-        """The same comparison with fewer settings."""
+        """Return the comparison with only the wanted settings."""
         return replace(
             self,
             differences=tuple(d for d in self.differences if wanted(d)),
@@ -105,7 +105,7 @@ class Comparison:
         )
 
     def extended(self, others: Iterable[Difference]) -> Comparison:
-        """The same comparison with differences that are not of the specs, each in its class."""
+        """Return the comparison with further differences, outside the specs, each in its class."""
         return replace(self, differences=_worst_first((*self.differences, *others)))
 
 
@@ -113,12 +113,12 @@ def _worst_first(differences: Iterable[Difference]) -> tuple[Difference, ...]:
     return tuple(sorted(differences, key=lambda difference: difference.effect.severity))
 
 
-def compare(loaded: Sequence[LoadedExperiment], *, keep_same: bool = False) -> Comparison:
+def compare_experiments(loaded: Sequence[LoadedExperiment], *, keep_same: bool = False) -> Comparison:
     """Compare two or more experiments.
 
     Args:
         loaded: the experiments.
-        keep_same: whether to list settings that are the same everywhere, too.
+        keep_same: whether to list settings that are equal everywhere, too.
 
     Raises:
         ValueError: fewer than two.
@@ -133,7 +133,7 @@ def compare(loaded: Sequence[LoadedExperiment], *, keep_same: bool = False) -> C
 
 @dataclass(frozen=True)
 class _Walk:
-    """One walk down the sections of all experiments at once; what is the same goes to `same`, if it is there."""
+    """A parallel traversal of the sections of all experiments; equal settings are added to `same`, if given."""
 
     origins: Sequence[Mapping[str, Origin]]
     same: list[Difference] | None
@@ -141,13 +141,13 @@ class _Walk:
     def sections(
         self, sections: Sequence[Section | None], path: str, paths: Sequence[str], effect: Effect | None
     ) -> list[Difference]:
-        """Differences below sections that stand at one place.
+        """Yield the differences below sections at the same path.
 
         Args:
-            sections: one for each experiment; `None` where it has none.
-            path: what the place is called, with a final dot.
-            paths: the same for each experiment, with list positions, as its origins are keyed.
-            effect: what the place's role makes of every setting in it.
+            sections: one per experiment; `None` if it has none.
+            path: the display path, with a final dot.
+            paths: the path in each experiment, with list positions, as used by its origins.
+            effect: the effect that the parent declares for every setting below it.
         """
         fields: dict[str, Setting] = {}
         for section in sections:
@@ -192,7 +192,7 @@ class _Walk:
         paths: Sequence[str],
         effect: Effect,
     ) -> list[Difference]:
-        """Lists of sections, whose items belong together by what they are, not by where they stand."""
+        """Compare lists of sections; items are matched by identity, not by position."""
         named = [_by_name(items) for items in lists]
         found = []
         for name in dict.fromkeys(name for items in named for name in items):
@@ -206,15 +206,15 @@ class _Walk:
                 found.append(Difference(f"{path}[{name}]", effect, cells, setting.help))
         orders = [[name for name in items if all(name in others for others in named)] for items in named]
         if any(order != orders[0] for order in orders):
-            cells = tuple(Cell(list(order), self.origin(i, paths[i])) for i, order in enumerate(orders))
+            cells = tuple(SettingValue(list(order), self.origin(i, paths[i])) for i, order in enumerate(orders))
             found.append(Difference(f"{path} (order)", Effect.LABEL, cells, "The order of the list."))
         return found
 
-    def cell(self, index: int, value: object, path: str) -> Cell | None:
-        return None if value is _ABSENT else Cell(plain(value), self.origin(index, path))
+    def cell(self, index: int, value: object, path: str) -> SettingValue | None:
+        return None if value is _ABSENT else SettingValue(plain(value), self.origin(index, path))
 
     def origin(self, index: int, path: str) -> Origin:
-        """Where a path was set; of a section, where its first setting was."""
+        """Return the origin of a path; for a section, that of its first setting."""
         origins = self.origins[index]
         below = (origin for other, origin in origins.items() if other.startswith(f"{path}."))
         return origins.get(path) or next((o for o in below if o.place), Origin())
@@ -228,7 +228,7 @@ def _all_sections(values: Sequence[object]) -> TypeGuard[Sequence[Section]]:
 
 
 def _by_name(items: Sequence[Section]) -> dict[str, int]:
-    """Position of each item by what it is, numbered where two are the same."""
+    """Return the position of each item by its identity; duplicates are numbered."""
     named: dict[str, int] = {}
     for index, item in enumerate(items):
         words = [str(getattr(item, field)) for field in item.identity] or [str(index)]
@@ -240,28 +240,28 @@ def _by_name(items: Sequence[Section]) -> dict[str, int]:
 
 
 def plain(value: object) -> Data:
-    """A typed value as plain data."""
+    """Convert a typed value to plain data."""
     if isinstance(value, Section):
         data: dict[str, Data] = value.model_dump(mode="json")
         return data
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
-    assert value is None or isinstance(value, str | int | float | bool), f"{type(value)} is no value of a spec"
+    assert value is None or isinstance(value, str | int | float | bool), f"{type(value)} is not a spec value"
     return value
 
 
 def patch(before: Experiment, after: Experiment) -> dict[str, Data]:
-    """The overlay that makes `after` of `before`: only what differs; sections of another kind and lists whole."""
+    """Return the overlay that turns `before` into `after`; sections of another kind and lists are included whole."""
     return _overlay(before, after)
 
 
 def patch_document(before: Experiment, after: Experiment, extends: str | None = None) -> dict[str, Data]:
-    """A patch as a spec file: the overlay, and under `expects` what it replaces, so that it can be refused later.
+    """Return a patch as a spec file: the overlay and, in `expects`, the values it replaces, which are checked later.
 
     Args:
-        before: what the patch is for.
-        after: what it makes of it.
-        extends: the file of `before`, where the patch is to be a whole spec.
+        before: the experiment that the patch applies to.
+        after: the result of applying it.
+        extends: the file of `before`, if the patch is to be a complete spec.
     """
     changed = patch(before, after)
     labels = {name for name, setting in settings(Experiment).items() if setting.effect is Effect.LABEL}

@@ -1,4 +1,4 @@
-"""A spec before it has types: a tree of nodes, each of which knows the line and column it was written at."""
+"""Untyped specs: a tree of nodes with line and column numbers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 @dataclass(frozen=True, eq=False)
 class SourceText:
-    """A text that values are written in.
+    """A source text that contains values.
 
     Args:
-        name: what messages call it: the path as a user would type it, or the option.
+        name: its name in messages: the path as a user would type it, or the option.
         text: the whole text.
         path: the file; `None` for options and for standard input.
-        kind: a file, an option of the command line, or nothing that was written at all.
+        kind: a file, a command-line option, or a default that was not written.
     """
 
     name: str
@@ -33,18 +33,18 @@ class SourceText:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The text line by line, without line ends."""
+        """The lines of the text, without line endings."""
         return _LINE_END.split(self.text)
 
     @property
     def folder(self) -> Path:
-        """What relative paths in this text are relative to."""
+        """The folder that relative paths in this text are resolved against."""
         return self.path.parent if self.path else Path.cwd()
 
 
 @dataclass(frozen=True)
 class Place:
-    """A stretch of one line. Lines and columns count from 1."""
+    """A range within one line. Lines and columns count from 1."""
 
     source: SourceText
     line: int
@@ -57,13 +57,13 @@ class Place:
         return f"{self.source.name}:{self.line}:{self.column}"
 
 
-# Where values stand that nobody wrote.
+# The place of default values.
 DEFAULT = Place(SourceText("default", "", kind="default"), 1, 1, 0)
 
 
 @dataclass(frozen=True)
 class ScalarNode:
-    """One value. `plain`: written without quotes, so that its type was read from its looks."""
+    """A scalar value. `plain`: unquoted, so that its type was inferred from its text."""
 
     value: Value
     place: Place
@@ -79,8 +79,8 @@ class ListNode:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A key of a mapping, by its place, with its value."""
+class MapEntry:
+    """An entry of a mapping: the place of the key, and the value."""
 
     key: Place
     value: Node
@@ -88,22 +88,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class MapNode:
-    """A mapping from names to nodes, in the order of writing."""
+    """A mapping from names to nodes, in source order."""
 
-    entries: dict[str, Entry]
+    entries: dict[str, MapEntry]
     place: Place
 
     def get(self, name: str) -> Node | None:
-        """The value of `name`, or `None` where there is no such key."""
+        """Return the value of `name`, or `None` if there is no such key."""
         entry = self.entries.get(name)
         return entry.value if entry else None
 
-    def with_entry(self, name: str, entry: Entry) -> MapNode:
-        """A copy in which `name` has another value."""
+    def with_entry(self, name: str, entry: MapEntry) -> MapNode:
+        """Return a copy with another value for `name`."""
         return MapNode({**self.entries, name: entry}, self.place)
 
     def without(self, *names: str) -> MapNode:
-        """A copy that lacks `names`."""
+        """Return a copy without `names`."""
         return MapNode({k: v for k, v in self.entries.items() if k not in names}, self.place)
 
 
@@ -112,7 +112,7 @@ Data = Value | list["Data"] | dict[str, "Data"]
 
 
 def plain_data(node: Node) -> Data:
-    """The tree without its places: what JSON would hold."""
+    """Convert the tree to JSON data, without places."""
     match node:
         case ScalarNode():
             return node.value
@@ -123,7 +123,7 @@ def plain_data(node: Node) -> Data:
 
 
 def same(a: Node, b: Node) -> bool:
-    """Whether two nodes say the same; 1 and 1.0 do, 1 and true do not."""
+    """Whether two nodes are equal in value; 1 equals 1.0, but not true."""
     match a, b:
         case ScalarNode(), ScalarNode():
             return isinstance(a.value, bool) == isinstance(b.value, bool) and a.value == b.value
@@ -137,7 +137,7 @@ def same(a: Node, b: Node) -> bool:
 
 
 def child(node: Node, step: str | int) -> Node | None:
-    """What one step of a path leads to, or `None`."""
+    """Return the child node at one step of a path, or `None`."""
     if isinstance(node, MapNode):
         return node.get(str(step))
     if isinstance(node, ListNode) and str(step).isdecimal() and int(step) < len(node.items):
@@ -146,7 +146,7 @@ def child(node: Node, step: str | int) -> Node | None:
 
 
 def walk(node: Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Node]]:
-    """Every node with its path, parents first."""
+    """Yield every node with its path, parents first."""
     yield path, node
     if isinstance(node, MapNode):
         for name, entry in node.entries.items():

@@ -1,4 +1,4 @@
-"""An experiment as YAML that loads to the same experiment, and its fingerprint."""
+"""Write experiments as YAML, and compute their fingerprints."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import leaves
 from cbalign.parts.section import Effect
 
-REMARK_COLUMN = 60  # longer lines do not push everyone's remarks to the right
+REMARK_COLUMN = 60  # longer lines do not move the remarks of the others
 _UNCOUNTED = (Effect.RUNTIME, Effect.LABEL)
 
 
 def as_data(experiment: Experiment) -> dict[str, Data]:
-    """The experiment with every default filled in, as JSON holds it."""
+    """Convert the experiment, with every default filled in, to JSON data."""
     data: dict[str, Data] = experiment.model_dump(mode="json")
     return data
 
 
 def dump_yaml(experiment: Experiment) -> str:
-    """The resolved spec: every value, in the order of the language. Loading it gives an equal experiment."""
+    """Write the resolved spec: every value, in schema order. Loading it returns an equal experiment."""
     return write_yaml(as_data(experiment))
 
 
 def write_yaml(data: Data, remarks: Mapping[str, str] | None = None) -> str:
-    """Plain data as a spec that loads to the same values.
+    """Write plain data as YAML that loads to the same values.
 
     Args:
-        data: the data; lists without names inside stand on one line.
-        remarks: a comment for the line of each dotted path.
+        data: the data; lists that contain no mappings are written on one line.
+        remarks: comments for the lines of dotted paths.
     """
     lines = list(_lines(data, "", remarks or {}))
     width = max((len(text) for text, remark in lines if remark and len(text) < REMARK_COLUMN), default=0)
     return "".join(f"{text:<{width}}  # {remark}\n" if remark else f"{text}\n" for text, remark in lines)
 
 
-def fingerprint(experiment: Experiment) -> str:
-    """SHA-256, in hex, of all values that a result can depend on: names, notes and speed are left out."""
+def experiment_fingerprint(experiment: Experiment) -> str:
+    """Return the SHA-256, in hex, of all values that affect results; names, notes and runtime settings are excluded."""
     values = {path: value for path, value, effect in leaves(experiment) if effect not in _UNCOUNTED}
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
 def _lines(data: Data, path: str, remarks: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
-    """Lines with their remarks."""
+    """Yield lines with their remarks."""
     if isinstance(data, dict) and data:
         for name, value in data.items():
             below = f"{path}.{name}" if path else name
@@ -77,7 +77,7 @@ def _has_names(data: Data) -> bool:
 
 
 def inline(data: Data) -> str:
-    """A value on one line, as a spec writes it."""
+    """Format a value on one line of YAML."""
     text: str = yaml.dump(
         data, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
     )
@@ -85,7 +85,7 @@ def inline(data: Data) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that a reader, of YAML 1.1 or 1.2, could take for something else."""
+    """A dumper that quotes every text that a YAML 1.1 or 1.2 reader could parse as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

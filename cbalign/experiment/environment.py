@@ -1,4 +1,4 @@
-"""`${env:NAME}` in a spec: the one thing that a spec takes from outside its files."""
+"""Environment variables in specs: `${env:NAME}`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cbalign.experiment.diagnostics import Diagnostic
-from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, ScalarNode
+from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode
 from cbalign.experiment.reader import core_value
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}|\$\{[^}]*\}?")
 
 
 def interpolate(node: Node, environment: Mapping[str, str], mistakes: list[Diagnostic]) -> Node:
-    """The tree with every `${env:NAME}` replaced; what cannot be is added to `mistakes`.
+    """Replace every `${env:NAME}` in a tree; append a diagnostic to `mistakes` for each that cannot be replaced.
 
-    A plain scalar that is nothing but a reference gets the type that its text has in YAML.
+    A plain scalar that consists of one reference is typed by the replaced text, as in YAML.
     """
     match node:
         case ScalarNode(value=str(text)) if "${" in text:
@@ -29,7 +29,7 @@ def interpolate(node: Node, environment: Mapping[str, str], mistakes: list[Diagn
             return replace(node, items=tuple(interpolate(item, environment, mistakes) for item in node.items))
         case MapNode():
             entries = {
-                name: Entry(entry.key, interpolate(entry.value, environment, mistakes))
+                name: MapEntry(entry.key, interpolate(entry.value, environment, mistakes))
                 for name, entry in node.entries.items()
             }
             return replace(node, entries=entries)
@@ -38,9 +38,9 @@ def interpolate(node: Node, environment: Mapping[str, str], mistakes: list[Diagn
 
 
 def interpolate_text(text: str, place: Place, environment: Mapping[str, str]) -> tuple[str, list[Diagnostic]]:
-    """`text` with references replaced, and the mistakes found in it.
+    """Replace references in `text`; return it with the mistakes found.
 
-    `$${` stands for `${`; a variable that is not set leaves `$NAME`.
+    `$${` escapes `${`; a variable that is not set leaves `$NAME`.
     """
     mistakes: list[Diagnostic] = []
 
@@ -50,7 +50,7 @@ def interpolate_text(text: str, place: Place, environment: Mapping[str, str]) ->
             return "${"
         if name is None:
             hint = "only ${env:NAME} is replaced; write $${ for a plain ${"
-            mistakes.append(Diagnostic(f"`{match[0]}` is no reference to an environment variable", place, hint=hint))
+            mistakes.append(Diagnostic(f"`{match[0]}` is not a reference to an environment variable", place, hint=hint))
         elif name not in environment:
             hint = f"set it: {name}=… cbalign …"
             mistakes.append(Diagnostic(f"the environment variable {name} is not set", place, hint=hint))
@@ -60,5 +60,5 @@ def interpolate_text(text: str, place: Place, environment: Mapping[str, str]) ->
 
 
 def escape(text: str) -> str:
-    """`text` as a spec writes it so that nothing in it is replaced."""
+    """Escape `text` so that nothing in it is replaced."""
     return text.replace("${", "$${")

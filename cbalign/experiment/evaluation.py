@@ -1,4 +1,4 @@
-"""The `evaluate` section: what is measured on which split."""
+"""The `evaluate` section: evaluations and their splits."""
 
 from __future__ import annotations
 

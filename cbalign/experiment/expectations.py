@@ -1,4 +1,4 @@
-"""Whether a patch still applies: what it replaces has to be what it was when the patch was made."""
+"""Check that a patch still applies: the values it replaces must not have changed since it was made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cbalign.experiment.document import MapNode, Node, Place, child
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Choice, leaves
 
-_HINT = "make the patch anew, or remove this from its `expects` to apply it all the same"
+_HINT = "make the patch again, or remove this from its `expects` to apply it anyway"
 
 
 def unmet(
@@ -19,23 +19,23 @@ def unmet(
     resolve: Callable[[MapNode], Experiment],
     origin: Callable[[MapNode, str], object],
 ) -> list[Diagnostic]:
-    """What is not as the patch expects; nothing when the patch applies.
+    """Return the unmet expectations of a patch; empty if the patch applies.
 
-    Both sides are resolved, so that a default that is now written out, or another spelling, makes no difference.
+    Both sides are resolved first, so that explicit defaults and other notations are equal.
 
     Args:
-        expectation: the settings expected, and the tree that should have them.
+        expectation: the expected settings and the tree to check.
         root: the shape of a whole spec.
-        resolve: makes an experiment of a tree.
-        origin: tells where a dotted path was set in a tree.
+        resolve: converts a tree to an experiment.
+        origin: returns where a dotted path was set in a tree.
 
     Raises:
-        InvalidSpec: what the patch is for is no valid spec, or never could be what it expects.
+        InvalidSpec: the base of the patch is not a valid spec, or the expected settings are invalid.
     """
     there = {path: value for path, value, _ in leaves(resolve(expectation.below))}
     wanted = {path: value for path, value, _ in leaves(resolve(merge(expectation.below, expectation.expects, root)))}
     changed = [path for path in wanted if path not in there or there[path] != wanted[path]]
-    # Where a section is of another kind now, that says it all: what only one kind has follows from it.
+    # If the kind of a section changed, report only that: the missing settings of the old kind follow from it.
     return [
         Diagnostic(
             f"the patch no longer applies: `{path}` was {_shown(wanted[path])} when it was made and now is "
@@ -47,7 +47,7 @@ def unmet(
         for path in changed
         if path in there
     ] or [
-        Diagnostic(f"the patch no longer applies: there is no `{path}`", _place(expectation.expects, path), path)
+        Diagnostic(f"the patch no longer applies: `{path}` does not exist", _place(expectation.expects, path), path)
         for path in changed
     ]
 
@@ -58,7 +58,7 @@ def _shown(value: object) -> str:
 
 
 def _place(expects: MapNode, path: str) -> Place:
-    """Where the patch says what it expects of a path, or of what is around it."""
+    """Return the place of an expected path in the patch, or of its nearest parent."""
     node: Node = expects
     for step in path.split("."):
         inner = child(node, step)

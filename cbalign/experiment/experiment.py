@@ -24,43 +24,43 @@ FORMAT = 1
 
 
 class Experiment(Section):
-    """One experiment, complete: every default filled in."""
+    """A complete experiment, with every default filled in."""
 
     cbalign: Literal[1] = setting(effect=Effect.LABEL, help="Version of the spec format.")
     name: str = setting(
         effect=Effect.LABEL,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         examples=["openmoji-codis"],
-        help="Names runs and bundles: letters, digits, . _ -",
+        help="Name of runs and bundles: letters, digits, . _ -",
     )
-    description: str = setting("", effect=Effect.LABEL, help="What the experiment is for, in a sentence.")
-    task: Task = subsection(usable(TASKS)["pretrain"], help="What is learned.")
+    description: str = setting("", effect=Effect.LABEL, help="Purpose of the experiment, in a sentence.")
+    task: Task = subsection(usable(TASKS)["pretrain"], help="The task to learn.")
     requires: tuple[str, ...] = setting(
         (),
         effect=Effect.LABEL,
         examples=["cbalign-sigmoid>=1.0"],
-        help="Distributions whose parts the spec uses, as pip names them; runs and bundles list theirs.",
+        help="Distributions that provide parts used by the spec, as pip names them; runs and bundles list theirs.",
     )
     init: InitSection | None = setting(
         None,
         effect=Effect.INITIALISATION,
-        help="A trained model to start from; null: what `model.vision.init` and `model.text.init` say.",
+        help="Trained model to start from; null: initialise by `model.vision.init` and `model.text.init`.",
     )
-    model: ModelSection = subsection(ModelSection, help="What is trained.")
+    model: ModelSection = subsection(ModelSection, help="Model architecture.")
     objectives: ObjectivesSection = subsection(
-        ObjectivesSection, help="The terms of the loss of pretraining and retrieval; other tasks have their own."
+        ObjectivesSection, help="Loss terms of pretraining and retrieval; other tasks have their own."
     )
-    data: DataSection = subsection(help="Where the data come from.")
-    train: TrainSection = subsection(TrainSection, help="How the model is trained.")
-    evaluate: tuple[Evaluation, ...] = setting((), effect=Effect.EVALUATION, help="What is measured.")
-    log: LogSection = subsection(LogSection, help="Where metrics are logged.")
-    export: ExportSection = subsection(ExportSection, help="What is exported.")
+    data: DataSection = subsection(help="Data sources and augmentation.")
+    train: TrainSection = subsection(TrainSection, help="Training settings.")
+    evaluate: tuple[Evaluation, ...] = setting((), effect=Effect.EVALUATION, help="Evaluations to run.")
+    log: LogSection = subsection(LogSection, help="Metric trackers.")
+    export: ExportSection = subsection(ExportSection, help="Export settings.")
 
-    legacy: LegacySection = subsection(LegacySection, help="Quirks of the published code, to reproduce its numbers.")
+    legacy: LegacySection = subsection(LegacySection, help="Bugs of the published code, for reproducing its numbers.")
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What the model can do because of its objectives: `codebook`, `matching`, `masked_language`, …"""
+        """Capabilities that the objectives give the model: `codebook`, `matching`, `masked_language`, …"""
         return self.objectives.provides if self.task.aligns else frozenset()
 
     # Transitional: consumers ask `capabilities` and `task.aligns`; these go when the last one does.

@@ -1,4 +1,4 @@
-"""The `export` section: which graphs, in which precisions and opset, and which other layouts."""
+"""The `export` section: graphs, precisions, opset and target layouts."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ else:
 
 
 class ExportSection(Section):
-    """What `cbalign export` writes."""
+    """The output of `cbalign export`."""
 
     graphs: Literal["all"] | tuple[Graph, ...] = setting(
-        "all", effect=Effect.EXPORT, help="`all` that the model has, or a list of graphs."
+        "all", effect=Effect.EXPORT, help="`all` graphs of the model, or a list."
     )
     precisions: tuple[Precision, ...] = setting(
         ("fp32",),
         min_length=1,
         effect=Effect.EXPORT,
-        help="Number formats, one folder each, the first is used by default: fp16 and bf16 for GPUs, int8 for CPUs.",
+        help="Number formats, one folder each; the first is the default: fp16 and bf16 for GPUs, int8 for CPUs.",
     )
     opset: Literal["auto"] | int = setting(
         "auto",
         effect=Effect.EXPORT,
-        help="ONNX operator set; `auto` is the newest that the installed onnxruntime runs well, by trying.",
+        help="ONNX operator set; `auto` tests for the newest that the installed onnxruntime runs well.",
     )
     targets: tuple[Target, ...] = setting(
         (),
         effect=Effect.EXPORT,
-        help="Other layouts made from the bundle, each in a folder `<bundle>-<kind>`.",
+        help="Other layouts built from the bundle, each in a folder `<bundle>-<kind>`.",
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""The spec language as a tree of shapes, read from the pydantic sections: what may stand at a dotted path.
+"""The schema of the spec language as a tree of shapes, derived from the pydantic sections.
 
-One place that understands the sections' annotations; composition, messages, `explain` and `diff` ask it.
+Composition, messages, `explain` and `diff` use it instead of interpreting annotations themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cbalign.parts.section import Effect, PathKind, Section
 
 @dataclass(frozen=True)
 class Leaf:
-    """A value without names inside: a number, a text, a choice, or a list of them."""
+    """The shape of a value without settings inside: a number, a text, a choice, or a list of them."""
 
     kinds: tuple[str, ...] = ()  # "text", "whole number", "number", "true or false"
     choices: tuple[str | int, ...] = ()
@@ -34,17 +34,16 @@ class Leaf:
 
     @property
     def takes_only_text(self) -> bool:
-        """Whether every value is a text (or null)."""
+        """Whether every allowed value is a text (or null)."""
         texts = all(isinstance(choice, str) for choice in self.choices)
         return self.item is None and texts and all(kind == "text" for kind in self.kinds)
 
     def wording(self) -> str:
-        """What the value has to be, in words."""
+        """Describe the allowed values in words."""
         parts = []
         if self.item is not None:
             each = self.item.wording()
-            count = f"{self.length} " if self.length else ""
-            parts.append(f"a list of {count}{_plural(each)}")
+            parts.append(f"a list of {f'{self.length} ' if self.length else ''}{_plural(each)}")
         if self.choices:
             parts.insert(0, _listing([str(choice) for choice in self.choices]))
         if self.kinds:
@@ -78,15 +77,15 @@ def _listing(parts: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """A section, or one of several told apart by a key (`kind: cosine`)."""
+    """The shape of a section, or of one of several sections that a key selects (`kind: cosine`)."""
 
     variants: dict[str, type[Section]]
     discriminator: str | None = None
-    default: str | None = None  # the variant that a silent spec gets
+    default: str | None = None  # the variant if the key is missing
     optional: bool = False
 
     def section(self, variant: str | None = None) -> type[Section] | None:
-        """The section of that variant, of the only one, or of the default one."""
+        """Return the section of that variant, of the only one, or of the default."""
         if len(self.variants) == 1:
             return next(iter(self.variants.values()))
         return self.variants.get(variant or self.default or "")
@@ -94,7 +93,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Items:
-    """A list of sections."""
+    """The shape of a list of sections."""
 
     item: Choice
 
@@ -104,10 +103,10 @@ Shape = Leaf | Choice | Items
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of a section, with everything it declares.
+    """A field of a section with its declarations.
 
-    `effect` is the field's own; a nested section may declare none. `default` is plain data, `None` with
-    `required` when there is none.
+    `effect` is the field's own; nested sections may have none. `default` is plain data; `None`, with `required` set,
+    if there is none.
     """
 
     name: str
@@ -116,20 +115,20 @@ class Setting:
     effect: Effect | None
     paper: str | None
     path_kind: PathKind | None
-    switch: Effect | None  # what going to or from 0 does, where that is worse
+    switch: Effect | None  # the effect of changing it to or from 0, if worse
     required: bool
     default: object
-    absent: bool = False  # a part that most specs do not have: no value at all unless it is named
+    absent: bool = False  # an optional part: absent from specs that do not name it
 
     @property
     def has_sections(self) -> bool:
-        """Whether its value is made of sections."""
+        """Whether its value consists of sections."""
         return isinstance(self.shape, Choice | Items)
 
 
 @cache
 def settings(section: type[Section]) -> dict[str, Setting]:
-    """The fields of a section by name."""
+    """Return the fields of a section by name."""
     return {name: _setting(name, info) for name, info in section.model_fields.items()}
 
 
@@ -141,7 +140,7 @@ def _setting(name: str, info: FieldInfo) -> Setting:
     default = value.model_dump(mode="json") if isinstance(value, BaseModel) else _plain(value)
     shape = _shape(info.annotation, info)
     if isinstance(shape, Choice) and isinstance(value, BaseModel):
-        shape = replace(shape, default=_variant_of(shape, type(value)))
+        shape = replace(shape, default=next((n for n, s in shape.variants.items() if s is type(value)), None))
     return Setting(
         name=name,
         shape=shape,
@@ -162,12 +161,8 @@ def _plain(value: object) -> object:
     return None if value is PydanticUndefined else value
 
 
-def _variant_of(shape: Choice, section: type[BaseModel]) -> str | None:
-    return next((name for name, candidate in shape.variants.items() if candidate is section), None)
-
-
 def _shape(annotation: Any, info: FieldInfo | None) -> Shape:
-    """The shape of an annotation; `info` holds the constraints that pydantic lifted out of it."""
+    """Return the shape of an annotation; `info` has the constraints that pydantic extracted from it."""
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
         declared = next((m for m in metadata if isinstance(m, FieldInfo)), None)
@@ -200,7 +195,8 @@ def _union(members: tuple[Any, ...], info: FieldInfo | None) -> Shape:
     optional = type(None) in members
     rest = [member for member in members if member is not type(None)]
     if len(rest) == 1:
-        return _optional(_shape(rest[0], info), optional)
+        shape = _shape(rest[0], info)
+        return shape if isinstance(shape, Items) else replace(shape, optional=optional)
     shapes = [_shape(member, None) for member in rest]
     sections = [shape for shape in shapes if isinstance(shape, Choice)]
     if sections:
@@ -217,13 +213,9 @@ def _union(members: tuple[Any, ...], info: FieldInfo | None) -> Shape:
 
 
 def _unspoken(variants: dict[str, type[Section]]) -> str | None:
-    """The variant of a spec that names none, by the language's convention: the one whose first field has a default."""
+    """Return the default variant, by convention the one whose first field has a default."""
     firsts = ((name, next(iter(section.model_fields.values()))) for name, section in variants.items())
     return next((name for name, info in firsts if not info.is_required()), None)
-
-
-def _optional(shape: Shape, optional: bool) -> Shape:
-    return shape if isinstance(shape, Items) else replace(shape, optional=optional)
 
 
 def _constrained(leaf: Leaf, info: FieldInfo | None) -> Leaf:
@@ -241,7 +233,7 @@ def _constrained(leaf: Leaf, info: FieldInfo | None) -> Leaf:
 
 
 def _discriminator(section: type[Section]) -> str | None:
-    """The key whose single choice names the section, by the language's convention: its first field."""
+    """Return the key whose single choice names the section, by convention the first field."""
     name, info = next(iter(section.model_fields.items()))
     choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
     return name if len(choices) == 1 and isinstance(choices[0], str) else None
@@ -252,8 +244,8 @@ def _tag(section: type[Section], key: str) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A setting at a dotted path, its section, and the variant of that (`cosine`) where there are several."""
+class FoundSetting:
+    """A setting at a dotted path, its section, and the variant of the section (`cosine`) if there are several."""
 
     path: str
     setting: Setting
@@ -262,26 +254,26 @@ class Found:
     effect: Effect | None
 
 
-def find(root: type[Section], path: str) -> list[Found]:
-    """Every setting that `path` can mean; several where variants of a section share a name, none if unknown.
+def find_settings(root: type[Section], path: str) -> list[FoundSetting]:
+    """Find the settings at `path`: several if variants of a section share a name, none if unknown.
 
-    List positions are left out or written as numbers: `evaluate.top_k`, `evaluate.0.top_k`.
+    List positions may be omitted or written as numbers: `evaluate.top_k`, `evaluate.0.top_k`.
     """
     wanted = [step for step in path.split(".") if not step.isdecimal()]
     return [found for found in every(root) if [s for s in found.path.split(".") if s != "[]"] == wanted]
 
 
-def every(root: type[Section], prefix: str = "", effect: Effect | None = None) -> Iterator[Found]:
-    """All settings below a section, sections and their variants included; `[]` stands for a list position."""
+def every(root: type[Section], prefix: str = "", effect: Effect | None = None) -> Iterator[FoundSetting]:
+    """Yield all settings below a section, including sections and their variants; `[]` marks a list position."""
     yield from _below(Choice({"": root}), prefix, effect)
 
 
-def _below(choice: Choice, prefix: str, effect: Effect | None) -> Iterator[Found]:
+def _below(choice: Choice, prefix: str, effect: Effect | None) -> Iterator[FoundSetting]:
     for variant, section in choice.variants.items():
         for name, setting in settings(section).items():
             path = f"{prefix}{name}"
             own = effect or setting.effect
-            yield Found(path, setting, section, variant if len(choice.variants) > 1 else None, own)
+            yield FoundSetting(path, setting, section, variant if len(choice.variants) > 1 else None, own)
             match setting.shape:
                 case Choice():
                     yield from _below(setting.shape, f"{path}.", effect or setting.effect)
@@ -290,7 +282,7 @@ def _below(choice: Choice, prefix: str, effect: Effect | None) -> Iterator[Found
 
 
 def leaves(section: Section, prefix: str = "", effect: Effect | None = None) -> Iterator[tuple[str, object, Effect]]:
-    """Every value of a validated section with its dotted path and effect class, in the order of the language."""
+    """Yield every value of a validated section with its dotted path and effect class, in schema order."""
     for name, setting in settings(type(section)).items():
         value = getattr(section, name)
         path = f"{prefix}{name}"

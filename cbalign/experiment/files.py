@@ -1,4 +1,4 @@
-"""Where spec files are read from: the disk, unless something stands in for it."""
+"""The file system that specs are read from: the disk, or a substitute for it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cbalign.experiment.recipes import candidates, display_name
 
 
 class Files:
-    """The disk."""
+    """The file system on disk."""
 
     def read(self, path: Path) -> SourceText:
-        """The text of a file.
+        """Read the text of a file.
 
         Raises:
             InvalidSpec: missing, unreadable, too long or not UTF-8.
@@ -21,19 +21,19 @@ class Files:
         return read_file(path, self.name(path))
 
     def locate(self, reference: str, folder: Path) -> Path | None:
-        """The file that `extends: reference` in a file of `folder` means: below the folder, or else a recipe."""
+        """Resolve `extends: reference` in a file of `folder`: a file below the folder, or else a recipe."""
         return next((path for path in candidates(reference, folder) if self.exists(path)), None)
 
     def exists(self, path: Path) -> bool:
-        """Whether a file is there."""
+        """Whether a file exists."""
         return path.is_file()
 
     def specs_below(self, folder: Path) -> list[str]:
-        """Spec files in a folder, by what a file in it would call them; for suggestions."""
+        """List the spec files in a folder, relative to it, for suggestions."""
         return [path.name for path in folder.glob("*.y*ml")]
 
     def name(self, path: Path) -> str:
-        """What messages call a file."""
+        """Return the name of a file for messages."""
         return display_name(path)
 
 

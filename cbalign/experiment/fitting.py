@@ -1,4 +1,4 @@
-"""Which weights of one model have a place in another."""
+"""Compare the tensors of two models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cbalign.experiment.tensors import Shape, TensorTable
 
 @dataclass(frozen=True)
 class Misfit:
-    """A tensor that cannot be loaded from A into B; a shape is `None` for the side that lacks the tensor."""
+    """A tensor that cannot be loaded from A into B; the shape is `None` if a model lacks the tensor."""
 
     name: str
     part: str
@@ -20,7 +20,7 @@ class Misfit:
 
     @property
     def kind(self) -> Literal["reshaped", "only in A", "only in B"]:
-        """Why it cannot be loaded."""
+        """The reason why it cannot be loaded."""
         if self.after is None:
             return "only in A"
         return "only in B" if self.before is None else "reshaped"
@@ -32,14 +32,14 @@ class Misfit:
 
 
 def misfits(before: TensorTable, after: TensorTable) -> list[Misfit]:
-    """The tensors that only one of two models has, or that have another shape, in the order of the models."""
+    """Return the tensors that only one model has or whose shapes differ, in model order."""
     old, new = before.shapes, after.shapes
     names = dict.fromkeys((*new, *old))
     return [Misfit(n, _part(n, before, after), old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
 
 
-def summarise(found: list[Misfit]) -> str:
-    """A few words for each part: `codebook (2 reshaped, first codebook.prototypes 256×256 → 128×256)`."""
+def summarise_misfits(found: list[Misfit]) -> str:
+    """Summarise by part of the model: `codebook (2 reshaped, first codebook.prototypes 256×256 → 128×256)`."""
     parts: dict[str, list[Misfit]] = {}
     for misfit in found:
         parts.setdefault(misfit.part, []).append(misfit)
@@ -47,7 +47,7 @@ def summarise(found: list[Misfit]) -> str:
 
 
 def _part(name: str, before: TensorTable, after: TensorTable) -> str:
-    """The part that a tensor belongs to, from a table that recorded it rather than from a header."""
+    """Return the part that a tensor belongs to, preferably from a table that recorded it."""
     found = [table.tensors[name] for table in (after, before) if name in table.tensors]
     return next((tensor.part for tensor in found if tensor.kind is not None), found[0].part)
 

@@ -1,4 +1,4 @@
-"""From a file to an `Experiment`: read, compose, override, normalise, validate; every value knows where it was set."""
+"""Load an `Experiment`: read, compose, override, normalise and validate; the origin of every value is recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from cbalign.experiment.compose import compose, with_patch, with_profile
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
@@ -21,17 +21,20 @@ from cbalign.experiment.files import DISK, Files
 from cbalign.experiment.mistakes import explain_mistakes
 from cbalign.experiment.normalise import missing_files, normalise
 from cbalign.experiment.overrides import apply_override, parse_override
-from cbalign.experiment.recipes import display_name, find_spec, recipes
+from cbalign.experiment.recipes import display_name, find_spec, list_recipes
 from cbalign.experiment.requirements import unmet_requirements
+from cbalign.experiment.spec_file import read_spec
 from cbalign.experiment.suggestions import did_you_mean
+from cbalign.experiment.task import Task
 from cbalign.experiment.unions import report_unusable_parts
+from cbalign.parts import TaskSection
 
 ROOT = Choice({"": Experiment})
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value was set; `place` is `None` for a default."""
+    """The origin of a value; `place` is `None` for a default."""
 
     place: Place | None = None
 
@@ -45,10 +48,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class LoadedExperiment:
-    """An experiment with its history.
+    """An experiment with the origins of its values.
 
-    `origins` has an entry for each dotted path of a value (`train.optimizer.lr`, `evaluate.0.top_k`); `path` is the
-    file it was asked for by; `files` are all that were read, bases first; `profiles` the names the spec offers.
+    `origins` has an entry for the dotted path of each value (`train.optimizer.lr`, `evaluate.0.top_k`); `path` is the
+    requested file; `files` lists all files read, bases first; `profiles` lists the profiles of the spec.
     """
 
     experiment: Experiment
@@ -68,17 +71,17 @@ def load_experiment(
     environment: Mapping[str, str] | None = None,
     files: Files = DISK,
 ) -> LoadedExperiment:
-    """Load a spec with everything it extends.
+    """Load a spec and everything it extends.
 
     Args:
         path: a file, `-` for standard input, or the name of a recipe.
-        overrides: texts of `--set`: `a.b=value`, `+list=item`, `~a.b`; the last one of a path counts.
+        overrides: `--set` options: `a.b=value`, `+list=item`, `~a.b`; the last one for a path wins.
         profiles: names of overlays in the spec, applied in this order.
         patches: files of `cbalign diff --format patch`, applied after the profiles.
-        check_files: whether files and folders that the spec names have to exist, and the environment variables in
-            their names have to be set.
-        environment: what `${env:NAME}` reads; this process's by default.
-        files: where specs are read from; `path` is a file there unless they are those of the disk.
+        check_files: whether the files and folders that the spec names must exist, and the environment variables in
+            their names must be set.
+        environment: values of `${env:NAME}`; the process environment by default.
+        files: the file system that specs are read from; `path` is a file there unless it is the disk.
 
     Raises:
         SpecError: with every mistake found, each with file, line and column.
@@ -104,21 +107,40 @@ def load_experiment(
     )
 
 
+def read_task(path: Path) -> TaskSection:
+    """The task of a resolved spec, without reading the rest of it.
+
+    Args:
+        path: a spec that extends nothing, such as that of a run or bundle.
+
+    Raises:
+        SpecError: the file is damaged, or the task is that of a plug-in that is not installed.
+    """
+    node = read_spec(path, DISK, ROOT)
+    data = plain_data(node)
+    task = data.get("task") if isinstance(data, dict) else None
+    try:
+        found: TaskSection = TypeAdapter(Task).validate_json(json.dumps(task))
+        return found
+    except ValidationError:
+        return load_experiment(path, check_files=False).experiment.task  # with its message
+
+
 def _file(path: str | Path) -> Path:
     found = find_spec(str(path))
     if found is not None:
         return found
     target = Path(path)
     if target.is_dir():
-        raise InvalidSpec([Diagnostic(f"{display_name(target)} is a folder: name the spec file in it")])
+        raise InvalidSpec([Diagnostic(f"{display_name(target)} is a folder; give the spec file in it")])
     near = [file.name for file in target.parent.glob("*.y*ml")] if target.parent.is_dir() else []
-    hint = did_you_mean(target.name, near) or did_you_mean(str(path), [recipe.name for recipe in recipes()])
+    hint = did_you_mean(target.name, near) or did_you_mean(str(path), [recipe.name for recipe in list_recipes()])
     message = f"no file {path}, and no recipe of that name"
     raise InvalidSpec([Diagnostic(message, hint=hint or "`cbalign ls` lists the recipes")])
 
 
 def _overridden(tree: MapNode, overrides: Sequence[str]) -> tuple[MapNode, list[Diagnostic]]:
-    """The tree with the changes that can be made, and what is wrong with the others."""
+    """Apply the valid overrides; return the tree and the mistakes in the others."""
     mistakes: list[Diagnostic] = []
     for text in overrides:
         try:
@@ -141,7 +163,7 @@ def _validated(
         unset = [mistake.place for mistake in mistakes]
         mistakes.extend(mistake for mistake in missing_files(paths) if mistake.place not in unset)
     else:
-        # Where data lie on some other machine does not matter here.
+        # Data paths of another machine are not checked.
         elsewhere = [named.node.place for named in paths]
         mistakes = [mistake for mistake in mistakes if mistake.place not in elsewhere]
     lacking = list(unmet_requirements(tree))
@@ -161,11 +183,11 @@ def _validated(
 
 
 def _refuse_other_format(tree: MapNode) -> None:
-    """A spec of another format would fail in many places; the format is what is wrong with it."""
+    """Reject a spec of another format version, which would fail with many unrelated messages."""
     node = tree.get("cbalign")
     version = plain_data(node) if node is not None else FORMAT
     if isinstance(version, int) and not isinstance(version, bool) and version != FORMAT and node is not None:
-        message = f"a spec of format {version}; this cbalign reads format {FORMAT}"
+        message = f"the spec has format {version}; this cbalign reads format {FORMAT}"
         hint = "install a newer cbalign" if version > FORMAT else None
         raise InvalidSpec([Diagnostic(message, node.place, "cbalign", hint=hint)])
 

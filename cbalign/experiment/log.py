@@ -1,4 +1,4 @@
-"""The `log` section: where the metrics of a training go besides metrics.jsonl."""
+"""The `log` section: metric trackers in addition to metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _tensorboard() -> tuple[TrackerSection, ...]:
 
 
 class LogSection(Section):
-    """Where metrics are logged."""
+    """The trackers that receive metrics."""
 
     to: tuple[Tracker, ...] = setting(
         default_factory=_tensorboard,

@@ -1,4 +1,4 @@
-"""pydantic's errors in words, each at the node that was written."""
+"""Translate pydantic's errors into diagnostics with source places."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
-from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find, settings
+from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find_settings, settings
 from cbalign.experiment.part_hints import (
     kind_of_choice,
     kind_of_choices,
@@ -28,7 +28,7 @@ Steps = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class _Target:
-    """What an error is about: its path without pydantic's labels, and what the language says of it."""
+    """The target of an error: its path without pydantic's labels, and its schema."""
 
     steps: Steps
     setting: Setting | None
@@ -42,10 +42,10 @@ class _Target:
 
 
 def explain_mistakes(errors: Iterable[ErrorDetails], tree: MapNode, root: Choice) -> list[Diagnostic]:
-    """One diagnostic for each mistake behind pydantic's errors.
+    """Return one diagnostic for each mistake behind pydantic's errors.
 
     Args:
-        errors: of `Experiment.model_validate_json` on `tree`.
+        errors: the errors of `Experiment.model_validate_json` on `tree`.
         tree: the composed and normalised spec.
         root: the shape of a whole spec.
     """
@@ -58,7 +58,7 @@ def explain_mistakes(errors: Iterable[ErrorDetails], tree: MapNode, root: Choice
     told: set[Steps] = set()
     diagnostics = []
     for target, error in found:
-        # A union reports every alternative: the one that got furthest is the one that was meant.
+        # A union reports every alternative: report the one that got furthest.
         shallow = target.leaf is not None and deepest[target.steps] > len(target.steps)
         if shallow or (target.steps in told and target.leaf is not None):
             continue
@@ -151,7 +151,7 @@ class _Explanation:
         if isinstance(name, int):
             whole = self.target.setting.shape if self.target.setting else None
             count = whole.length if isinstance(whole, Leaf) else None
-            return self._say(f"`{owner}` has too few items: it wants {count}", place=place_of(self.tree, tuple(above)))
+            return self._say(f"`{owner}` has too few items: expected {count}", place=place_of(self.tree, tuple(above)))
         hint = None
         if leaf is not None and leaf.choices:
             hint = f"add `{name}: {leaf.choices[0]}`" + (f", or {listed(leaf.choices[1:])}" if leaf.choices[1:] else "")
@@ -170,7 +170,7 @@ class _Explanation:
         steps = (written or [self.target.steps])[0]
         path = ".".join(map(str, steps or (candidates or [()])[0]))
         whole = self.root.section()
-        meant = find(whole, path) if whole is not None else []
+        meant = find_settings(whole, path) if whole is not None else []
         return Diagnostic(message, place_of(self.tree, steps), path, help=meant[0].setting.help if meant else None)
 
     def _kind(self) -> Diagnostic:
@@ -183,12 +183,12 @@ class _Explanation:
         node = _node(self.tree, steps)
         if node is None:
             place = place_of(self.tree, self.target.steps, key=True)
-            return self._say(f"`{self.target.path}` lacks `{key}`: {listed(names)}", place=place)
+            return self._say(f"`{self.target.path}` lacks `{key}`: choose {listed(names)}", place=place)
         given = described(node)
         word = str(node.value) if isinstance(node, ScalarNode) else ""
         kind = kind_of_choice(choice)
         hint = part_hint(kind, word, did_you_mean(word, names))
-        message = f"`{'.'.join(map(str, steps))}` is {listed(names)}, not {given}"
+        message = f"`{'.'.join(map(str, steps))}` must be {listed(names)}, not {given}"
         return self._say(message, place=place_of(self.tree, steps), hint=hint, kind=kind)
 
     def _structure(self) -> Diagnostic:
@@ -197,30 +197,30 @@ class _Explanation:
         is_item = bool(self.target.steps) and isinstance(self.target.steps[-1], int)
         wants = "a list of sections" if isinstance(shape, Items) and not is_item else "a section"
         if self.error["type"] == "too_short":
-            return self._say(f"`{self.target.path}` is an empty list")
+            return self._say(f"`{self.target.path}` must not be an empty list")
         if isinstance(node, ScalarNode) and node.value is None:
-            message = f"`{self.target.path}` is empty, it is {wants} with settings of its own"
-            return self._say(message, hint="remove the line to have its defaults")
+            message = f"`{self.target.path}` must be {wants}, but is empty"
+            return self._say(message, hint="remove the line to use the defaults")
         hint = None
         if wants.startswith("a list") and isinstance(node, MapNode):
-            hint = "put `- ` before each of its items"
+            hint = "put `- ` before each item"
         elif wants.startswith("a list") and isinstance(node, ScalarNode) and isinstance(node.value, str):
             hint = f"write `[{node.value}]`"
-        return self._say(f"`{self.target.path}` is {wants}, not {described(node)}", hint=hint)
+        return self._say(f"`{self.target.path}` must be {wants}, not {described(node)}", hint=hint)
 
     def _value(self, leaf: Leaf) -> Diagnostic:
         node = _node(self.tree, self.target.steps)
         path = self.target.path
         kind = self.error["type"]
         if kind == "too_short" and leaf.item is not None and isinstance(node, ListNode):
-            return self._say(f"`{path}` is an empty list", hint=f"it takes {leaf.item.wording()}")
+            return self._say(f"`{path}` must not be an empty list", hint=f"allowed items: {leaf.item.wording()}")
         if kind == "too_long" and leaf.item is not None:
-            return self._say(f"`{path}` has too many items: it wants {leaf.length}")
+            return self._say(f"`{path}` has too many items: expected {leaf.length}")
         if kind in ("string_too_long", "string_too_short"):
             context = self.error.get("ctx") or {}
             limit = context.get("max_length", context.get("min_length"))
-            return self._say(f"`{path}` is {limit} character{'s' * (limit != 1)} long, not {described(node)}")
-        message = f"`{path}` is {leaf.wording()}, not {described(node)}"
+            return self._say(f"`{path}` must be {limit} character{'s' * (limit != 1)} long, not {described(node)}")
+        message = f"`{path}` must be {leaf.wording()}, not {described(node)}"
         hint, named = self._value_hint(leaf, node), None
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
             named = kind_of_key(self.target.owner, self.target.steps) or kind_of_choices(leaf)
@@ -229,7 +229,7 @@ class _Explanation:
 
     def _value_hint(self, leaf: Leaf, node: Node | None) -> str | None:
         if not isinstance(node, ScalarNode):
-            return "remove the line to have its default" if node is None else None
+            return "remove the line to use the default" if node is None else None
         value = node.value
         if leaf.item is not None and not isinstance(value, bool | None):
             near = did_you_mean(str(value), [str(choice) for choice in leaf.choices])
@@ -238,7 +238,7 @@ class _Explanation:
         if isinstance(value, str):
             return self._text_hint(leaf, value, node.plain)
         if value is None:
-            return "remove the line to have its default" if leaf.kinds != ("text",) else "write '' for no text"
+            return "remove the line to use the default" if leaf.kinds != ("text",) else "write '' for an empty text"
         if leaf.takes_only_text and leaf.kinds and not leaf.pattern:
             return "quote it"
         if leaf.examples and leaf.examples[0].endswith("steps") and isinstance(value, int):
@@ -284,7 +284,7 @@ def _is_written(tree: Node, steps: Steps) -> bool:
 
 
 def place_of(tree: MapNode, steps: Steps, *, key: bool = False) -> Place | None:
-    """Where a path was written: its value if that fits a line, else its key, else that of the nearest section.
+    """Return the place of a path: its value if that is on one line, else its key, else the nearest parent's key.
 
     Args:
         key: prefer the key.

@@ -28,7 +28,7 @@ class FusionSection(Section):
         6,
         ge=1,
         effect=ARCHITECTURE,
-        help="Fusion layers. Pretrained text weights give their last layers; cross-attention starts at random.",
+        help="Fusion layers. Initialised from the last layers of pretrained text weights; cross-attention is random.",
         paper="6 (ALBEF)",
     )
 
@@ -36,18 +36,18 @@ class FusionSection(Section):
 class TemperatureSection(Section):
     """The contrastive temperature γ."""
 
-    initial: float = setting(0.07, gt=0, effect=INITIALISATION, help="Temperature at the start.", paper="0.07 (ALBEF)")
+    initial: float = setting(0.07, gt=0, effect=INITIALISATION, help="Initial temperature.", paper="0.07 (ALBEF)")
     learned: bool = setting(
         True, effect=ARCHITECTURE, help="Whether the temperature is a parameter.", paper="yes (ALBEF)"
     )
-    minimum: float = setting(0.001, gt=0, effect=TRAINING, help="Lower clamp.", paper="0.001 (ALBEF)")
-    maximum: float = setting(0.5, gt=0, effect=TRAINING, help="Upper clamp.", paper="0.5 (ALBEF)")
+    minimum: float = setting(0.001, gt=0, effect=TRAINING, help="Lower bound.", paper="0.001 (ALBEF)")
+    maximum: float = setting(0.5, gt=0, effect=TRAINING, help="Upper bound.", paper="0.5 (ALBEF)")
 
     @model_validator(mode="after")
     def _in_order(self) -> TemperatureSection:
         if not self.minimum <= self.initial <= self.maximum:
             raise RuleError(
-                f"initial {self.initial} is not between minimum {self.minimum} and maximum {self.maximum}",
+                f"initial {self.initial} must be between minimum {self.minimum} and maximum {self.maximum}",
                 at=("initial", "minimum", "maximum"),
             )
         return self
@@ -60,16 +60,16 @@ class CodebookSection(Section):
     temperature: float = setting(0.1, gt=0, effect=TRAINING, help="Temperature τ of the prototype distributions.")
     transport: Transport = subsection(usable(SOLVERS)["ipot"], help="How teacher features are assigned to prototypes.")
     assign_over: Literal["batch", "global_batch", "global_batch+queue"] = setting(
-        "global_batch", effect=TRAINING, help="Which teacher features share one transport plan."
+        "global_batch", effect=TRAINING, help="Scope of the teacher features that share one transport plan."
     )
-    freeze_steps: int = setting(0, ge=0, effect=TRAINING, help="Steps during which the prototypes do not move.")
+    freeze_steps: int = setting(0, ge=0, effect=TRAINING, help="Initial steps during which the prototypes are frozen.")
 
 
 class TeacherSection(Section):
     """The momentum teacher."""
 
     momentum: float = setting(
-        0.995, ge=0, lt=1, effect=TRAINING, help="Weight m of the old teacher.", paper="0.995 (ALBEF)"
+        0.995, ge=0, lt=1, effect=TRAINING, help="EMA momentum m of the teacher.", paper="0.995 (ALBEF)"
     )
     distillation: float = setting(
         0.4, ge=0, le=1, effect=TRAINING, help="Weight α of the teacher's soft targets.", paper="0.4 (ALBEF)"
@@ -92,7 +92,7 @@ class QueueSection(Section):
 
 
 class ModelSection(Section):
-    """What is trained. Parts that only a weight-0 objective would use are not built."""
+    """The model. Parts used only by objectives with weight 0 are not built."""
 
     vision: Vision = subsection(usable(VISION_TOWERS)["timm"], help="The image tower.")
     text: Text = subsection(usable(TEXT_TOWERS)["bert"], help="The text tower.")

@@ -1,4 +1,4 @@
-"""The last steps of the untyped tree: kinds that go without saying, and paths that mean the file that wrote them."""
+"""Normalise untyped specs: fill in default kinds, and resolve paths relative to the file that contains them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cbalign.experiment.diagnostics import Diagnostic
-from cbalign.experiment.document import DEFAULT, Entry, ListNode, MapNode, Node, Place, ScalarNode
+from cbalign.experiment.document import DEFAULT, ListNode, MapEntry, MapNode, Node, Place, ScalarNode
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, settings
 from cbalign.experiment.recipes import expand_home
-from cbalign.experiment.shard_names import expand
+from cbalign.experiment.shard_names import expand_shards
 from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.variants import variant_of
 from cbalign.parts.section import PathKind
@@ -20,7 +20,7 @@ _WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 
 @dataclass(frozen=True)
 class NamedPath:
-    """A setting that names a file or folder, resolved."""
+    """A resolved setting that names a file or folder."""
 
     path: str
     kind: PathKind
@@ -29,14 +29,14 @@ class NamedPath:
 
 
 def normalise(tree: MapNode, root: Choice) -> tuple[MapNode, list[NamedPath]]:
-    """The tree with every kind named and every path absolute, and the paths found in it."""
+    """Fill in kinds and make paths absolute; return the tree and its paths."""
     paths: list[NamedPath] = []
     normal = _section(tree, root, "", paths)
     return normal, paths
 
 
 def missing_files(paths: list[NamedPath]) -> Iterator[Diagnostic]:
-    """What `paths` name and is not there."""
+    """Yield a diagnostic for each of `paths` that does not exist."""
     for named in paths:
         target = Path(str(named.node.value))
         place = None if named.node.place is DEFAULT else named.node.place
@@ -54,7 +54,7 @@ def missing_files(paths: list[NamedPath]) -> Iterator[Diagnostic]:
 
 def _missing_shards(named: NamedPath, place: Place | None) -> Iterator[Diagnostic]:
     try:
-        shards = expand(str(named.node.value))
+        shards = expand_shards(str(named.node.value))
     except ValueError as error:
         yield Diagnostic(str(error).replace(str(named.node.value), named.written), place, named.path)
         return
@@ -80,16 +80,16 @@ def _section(node: MapNode, choice: Choice, path: str, paths: list[NamedPath]) -
     entries = dict(node.entries)
     key = choice.discriminator
     if key and key not in entries and choice.default and len(choice.variants) > 1:
-        entries = {key: Entry(DEFAULT, ScalarNode(choice.default, DEFAULT)), **entries}
+        entries = {key: MapEntry(DEFAULT, ScalarNode(choice.default, DEFAULT)), **entries}
     section = choice.section(variant_of(MapNode(entries, node.place), choice))
     for name, setting in (settings(section) if section else {}).items():
         below = f"{path}{name}"
         if name in entries:
             entry = entries[name]
-            entries[name] = Entry(entry.key, _value(entry.value, setting.shape, setting, below, paths))
+            entries[name] = MapEntry(entry.key, _value(entry.value, setting.shape, setting, below, paths))
         elif setting.path_kind == "folder" and isinstance(setting.default, str):
             folder = (node.place.source.folder / setting.default).resolve()
-            entries[name] = Entry(DEFAULT, ScalarNode(str(folder), DEFAULT))
+            entries[name] = MapEntry(DEFAULT, ScalarNode(str(folder), DEFAULT))
     return replace(node, entries=entries)
 
 

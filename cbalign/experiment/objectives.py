@@ -1,4 +1,4 @@
-"""The `objectives` section: one setting for each installed objective. Weight 0 switches one and its cost off."""
+"""The `objectives` section: one setting per installed objective. Weight 0 disables an objective and its cost."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from cbalign.parts.section import part_setting, subsection
 
 
 class Objectives(Section):
-    """The terms of the loss. Those that a spec does not name and that are not on by default are None."""
+    """The loss terms. Terms that are off by default are None unless the spec names them."""
 
     def named(self) -> Iterator[tuple[str, ObjectiveSection]]:
-        """The objectives that the spec has, whatever their weights, by name."""
+        """Yield the objectives of the spec by name, whatever their weights."""
         for name in type(self).model_fields:
             section = getattr(self, name)
             if section is not None:
                 yield name, section
 
     def active(self) -> dict[str, ObjectiveSection]:
-        """The objectives with a weight above 0."""
+        """Return the objectives with a weight above 0, by name."""
         return {name: section for name, section in self.named() if section.weight > 0}
 
     @property
     def provides(self) -> frozenset[str]:
-        """What a model can do because of the active objectives."""
+        """Capabilities that the active objectives give the model."""
         return frozenset().union(*(section.provides for section in self.active().values()))
 
     @property
@@ -44,7 +44,7 @@ class Objectives(Section):
 
 
 def providers(capability: str) -> tuple[str, ...]:
-    """Names of the installed objectives that make a model able to do something."""
+    """Return the names of the installed objectives that provide a capability."""
     return tuple(name for name, section in usable(OBJECTIVES).items() if capability in _objective(section).provides)
 
 

@@ -1,4 +1,4 @@
-"""What a name on the command line of `diff` or `show` means: a spec, a run, a checkpoint, a bundle, or the defaults."""
+"""Resolve operands of `diff` and `show`: a spec, run, checkpoint, bundle or the defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cbalign.experiment.recipes import find_spec
 
 DEFAULTS = "defaults"
 Kind = Literal["spec", "revision", "run", "checkpoint", "bundle", "defaults"]
-_LATEST = "latest"  # a file in a folder of runs or of checkpoints that names one of them
+_LATEST = "latest"  # a file in a folder of runs or checkpoints that names the newest
 _CHECKPOINT = re.compile(r"step-\d+")
 _WEIGHTS = (".safetensors", ".onnx", ".pt", ".pth", ".bin")
 _REMEDY = "Name a spec file, REV:path, a recipe, a run, checkpoint or bundle folder, or `defaults`."
@@ -25,9 +25,9 @@ _REMEDY = "Name a spec file, REV:path, a recipe, a run, checkpoint or bundle fol
 
 @dataclass(frozen=True)
 class Operand:
-    """An experiment and the thing that it is the experiment of.
+    """An experiment and its source.
 
-    `folder` is that of a run, checkpoint or bundle, and `run` that of the run that a run or checkpoint is of.
+    `folder`: the run, checkpoint or bundle directory. `run`: the run directory, also of a checkpoint.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Operand:
 def open_operand(
     name: str, overrides: Sequence[str] = (), profiles: Sequence[str] = (), patches: Sequence[Path] = ()
 ) -> Operand:
-    """Find out what `name` is, and load its experiment. Data files need not be there.
+    """Resolve `name` and load its experiment. Data files need not exist.
 
     Raises:
-        SpecError: an invalid spec, or nothing of that name.
-        UsageError: a folder that is none of these or lacks its spec, a git revision or a file of it that is not there.
+        SpecError: the spec is invalid, or nothing has that name.
+        UsageError: the folder is none of these or lacks its spec, or the git revision or its file does not exist.
     """
     path = Path(name)
     if name == DEFAULTS and not path.exists():
@@ -73,7 +73,7 @@ def open_operand(
 
 
 def _inside(folder: Path) -> tuple[Kind, Path, Path | None]:
-    """What a folder is, the file with its spec, and the run that it is or is of."""
+    """Return the kind of a folder, its spec file and its run."""
     if (resolved := folder / "resolved.yaml").is_file():
         return "run", resolved, folder
     if _CHECKPOINT.fullmatch(folder.absolute().name):
@@ -81,8 +81,8 @@ def _inside(folder: Path) -> tuple[Kind, Path, Path | None]:
         if (resolved := run / "resolved.yaml").is_file():
             return "checkpoint", resolved, run
         raise UsageError(
-            f"{folder} is a checkpoint without its run: there is no {run / 'resolved.yaml'}.",
-            remedy="Leave checkpoints in the folder checkpoints/ of their run: it holds the spec.",
+            f"{folder} is a checkpoint without its run: {run / 'resolved.yaml'} does not exist.",
+            remedy="Keep checkpoints in the folder checkpoints/ of their run, which has the spec.",
         )
     spec, manifest = folder / "spec.yaml", _manifest(folder)
     if spec.is_file():
@@ -94,7 +94,7 @@ def _inside(folder: Path) -> tuple[Kind, Path, Path | None]:
 
 
 def _manifest(folder: Path) -> dict[str, object] | None:
-    """A folder's manifest; empty where it is damaged, `None` where there is none."""
+    """Return a folder's manifest; empty if it is damaged, `None` if there is none."""
     try:
         found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def _manifest(folder: Path) -> dict[str, object] | None:
 
 
 def _defaults() -> LoadedExperiment:
-    """The experiment that says nothing it need not say; its data are those of the quickstart."""
+    """Load the experiment with all defaults, on the data of the quickstart."""
     data = (
         f'{{"cbalign": {FORMAT}, "name": "defaults", "data": {{"train": {{"source": "openmoji", "split": "train"}}}}}}'
     )

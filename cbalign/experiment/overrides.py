@@ -1,4 +1,4 @@
-"""`--set a.b=value`, `--set +list=item`, `--set ~a.b`: changes from the command line, on the untyped tree."""
+"""Command-line overrides of untyped specs: `--set a.b=value`, `--set +list=item`, `--set ~a.b`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 
 from cbalign.experiment.compose import merge
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
-from cbalign.experiment.document import Data, Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText
-from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, find, settings
+from cbalign.experiment.document import Data, ListNode, MapEntry, MapNode, Node, Place, ScalarNode, SourceText
+from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, find_settings, settings
 from cbalign.experiment.reader import read_node
-from cbalign.experiment.shorthand import expand
+from cbalign.experiment.shorthand import expand_shorthand
 from cbalign.experiment.suggestions import meant_setting
 from cbalign.experiment.variants import variant_changes, written_by_options
 
@@ -21,7 +21,7 @@ PREFIX = "--set "
 
 @dataclass(frozen=True)
 class Override:
-    """One change. `steps` are the names of the path, each with its place in the option."""
+    """An override. `steps` are the names of the path, each with its place in the option."""
 
     operation: Literal["set", "append", "reset"]
     steps: tuple[tuple[str, Place], ...]
@@ -34,10 +34,10 @@ class Override:
 
 
 def parse_override(text: str, root: Choice) -> Override:
-    """Read one `--set`. The value is YAML; where the schema wants text it is taken as it stands.
+    """Parse one `--set` option. The value is YAML, or taken literally if the setting is text.
 
     Raises:
-        InvalidSpec: not of the form `path=value`, `+path=value` or `~path`, or a value that is no YAML.
+        InvalidSpec: not of the form `path=value`, `+path=value` or `~path`, or the value is not YAML.
     """
     source = SourceText("--set", PREFIX + text, kind="option")
     whole = Place(source, 1, len(PREFIX) + 1, max(1, len(text)))
@@ -47,7 +47,7 @@ def parse_override(text: str, root: Choice) -> Override:
     if not path or any(not step for step in path.split(".")):
         raise InvalidSpec([Diagnostic("the path is empty or has an empty part", whole, hint=_FORMS)])
     if (sign == "~") == bool(match["equals"]):
-        what = "`~path` takes no value" if sign == "~" else "there is no `=`"
+        what = "`~path` takes no value" if sign == "~" else "`=` is missing"
         raise InvalidSpec([Diagnostic(what, whole, hint=_FORMS)])
     steps = []
     column = len(PREFIX) + 1 + match.start("path") + len(match["path"]) - len(match["path"].lstrip())
@@ -67,9 +67,9 @@ _FORMS = "write --set path=value, --set +list=item or --set ~path"
 
 
 def _leaf(root: Choice, path: str) -> Leaf | None:
-    """What every setting of that path takes, if it has no names inside and variants agree."""
+    """Return the shape of the setting at a path, if it is a leaf and equal in all variants."""
     section = root.section()
-    shapes = [found.setting.shape for found in find(section, path)] if section else []
+    shapes = [found.setting.shape for found in find_settings(section, path)] if section else []
     if not shapes or not all(isinstance(shape, Leaf) for shape in shapes):
         return None
     leaf = shapes[0]
@@ -98,10 +98,10 @@ def _value(source: SourceText, column: int, leaf: Leaf | None) -> Node:
 
 
 def apply_override(tree: MapNode, override: Override, root: Choice) -> MapNode:
-    """The tree with one change made.
+    """Apply one override to a tree.
 
     Raises:
-        InvalidSpec: a list position that does not exist, an item for what is no list, an unknown path to reset.
+        InvalidSpec: the list position does not exist, the target of `+` is not a list, or the path to reset is unknown.
     """
     section = root.section()
     if override.operation != "set" and section is not None:
@@ -117,11 +117,11 @@ def _refuse_unknown(override: Override, root: Choice) -> None:
     names = [step for step in override.steps if not step[0].isdecimal()]
     for count in range(1, len(names) + 1):
         path = ".".join(name for name, _ in names[:count])
-        if find(section, path):
+        if find_settings(section, path):
             continue
         name, place = names[count - 1]
         above = ".".join(name for name, _ in names[: count - 1])
-        parent = find(section, above)
+        parent = find_settings(section, above)
         shape = parent[0].setting.shape if parent else root
         inner = shape.section() if isinstance(shape, Choice) else None
         hint = meant_setting(section, inner, above, name) if inner else None
@@ -133,10 +133,10 @@ class _Change:
     override: Override
 
     def at(self, node: Node | None, shape: Shape | None, depth: int, setting: Setting | None = None) -> Node | None:
-        """The node at `depth` steps into the path, changed; `None` takes it away."""
+        """Return the changed node at `depth` steps of the path; `None` removes it."""
         steps, value = self.override.steps, self.override.value
         if value is not None and depth == len(steps):
-            value = expand(value, shape)
+            value = expand_shorthand(value, shape)
         if depth == len(steps):
             match self.override.operation:
                 case "set" if isinstance(value, MapNode) and isinstance(node, MapNode):
@@ -163,7 +163,7 @@ class _Change:
         new = self.at(mapping.get(name), inner.shape if inner else None, depth + 1, inner)
         if new is None:
             return mapping.without(name)
-        entry = Entry(place, new)
+        entry = MapEntry(place, new)
         if isinstance(shape, Choice) and variant_changes(mapping, MapNode({name: entry}, place), shape):
             mapping = written_by_options(mapping)
         return mapping.with_entry(name, entry)
@@ -171,13 +171,15 @@ class _Change:
     def _in_list(self, node: ListNode, shape: Shape | None, depth: int) -> Node:
         name, place = self.override.steps[depth]
         if not name.isdecimal():
-            raise InvalidSpec([Diagnostic("a list wants a position: 0 is its first item", place, self.override.path)])
+            raise InvalidSpec(
+                [Diagnostic("a list item is addressed by its position; 0 is the first", place, self.override.path)]
+            )
         index = int(name)
         if index >= len(node.items):
             count = f"{len(node.items)} item{'s' * (len(node.items) != 1)}"
             path = ".".join(step for step, _ in self.override.steps[:depth])
             hint = f"add one with --set '+{path}=…'"
-            message = f"`{path}` has {count}: there is no position {index}"
+            message = f"`{path}` has {count}; position {index} does not exist"
             raise InvalidSpec([Diagnostic(message, place, self.override.path, hint=hint)])
         inner = shape.item if isinstance(shape, Items) else None
         new = self.at(node.items[index], inner, depth + 1)
@@ -188,21 +190,21 @@ class _Change:
         _, place = self.override.steps[-1]
         assert self.override.value is not None, "the form +path=value has a value"
         shape = setting.shape.item if setting is not None and isinstance(setting.shape, Items) else None
-        value = expand(self.override.value, shape)
+        value = expand_shorthand(self.override.value, shape)
         if node is None and setting is not None and isinstance(setting.default, list):
             node = _node_of(setting.default, place)
         if node is None and setting is not None and isinstance(setting.shape, Leaf) and setting.shape.item:
             node = ListNode((), place)
         if not isinstance(node, ListNode):
-            message = f"`{self.override.path}` is no list that could be added to"
+            message = f"`{self.override.path}` is not a list that `+` can append to"
             raise InvalidSpec([Diagnostic(message, place, self.override.path, hint="set it without `+`")])
         return ListNode((*node.items, value), place)
 
 
 def _node_of(data: Data, place: Place) -> Node:
-    """Plain data as nodes that all claim one place."""
+    """Convert plain data to nodes with the same place."""
     if isinstance(data, list):
         return ListNode(tuple(_node_of(item, place) for item in data), place)
     if isinstance(data, dict):
-        return MapNode({name: Entry(place, _node_of(value, place)) for name, value in data.items()}, place)
+        return MapNode({name: MapEntry(place, _node_of(value, place)) for name, value in data.items()}, place)
     return ScalarNode(data, place, plain=False)

@@ -1,4 +1,4 @@
-"""Explain a name in a spec that is not an installed part: of which kind it would be, and why it is missing."""
+"""Hints for names in a spec that are not installed parts."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ Steps = tuple[str | int, ...]
 
 
 def part_hint(kind: Kind | None, name: str, hint: str | None) -> str | None:
-    """What to do about a name that is no part of a kind.
+    """Return a hint for a name that is not a part of a kind.
 
     Args:
-        kind: the kind; None if the name is not that of a part.
-        name: as the spec has it.
-        hint: what else is known.
+        kind: the kind; None if the setting does not name a part.
+        name: the name in the spec.
+        hint: the hint to use or extend.
     """
     if kind is None or not name:
         return hint
     if (part := unusable_part(kind, name)) is not None:
-        return f"{part.origin} has it, but it is not used: {part.reason}"
+        return f"{part.origin} provides it, but it is unusable: {part.reason}"
     if hint is None:
         return f"`cbalign ls --parts` lists the installed {kind.plural}"
     return f"{hint}; `cbalign ls --parts` lists the installed {kind.plural}" if hint.startswith("it has ") else hint
 
 
 def kind_of_choice(choice: Choice | None) -> Kind | None:
-    """The kind of the parts that a setting is one of."""
+    """Return the kind of the parts that a setting selects from."""
     sections = tuple(choice.variants.values()) if choice else ()
     return next((kind for kind in KINDS if kind.key and any(issubclass(s, kind.base) for s in sections)), None)
 
 
 def kind_of_key(owner: type[Section] | None, steps: Steps) -> Kind | None:
-    """The kind of parts that a setting names, where only one part of the kind is installed."""
+    """Return the kind of parts that a setting names, if only one part of the kind is installed."""
     if owner is None:
         return None
     return next((kind for kind in KINDS if kind.key and issubclass(owner, kind.base) and steps[-1] == kind.key), None)
@@ -52,7 +52,7 @@ def kind_of_other_part(owner: type[Section] | None, written: Node | None) -> Kin
 
 
 def kind_of_keys(owner: type[Section] | None) -> Kind | None:
-    """The kind of the parts that are the settings of a section, by their names."""
+    """Return the kind of the parts whose names are the keys of a section."""
     if owner is None:
         return None
     shapes = [setting.shape for setting in settings(owner).values()]
@@ -61,6 +61,6 @@ def kind_of_keys(owner: type[Section] | None) -> Kind | None:
 
 
 def kind_of_choices(leaf: Leaf) -> Kind | None:
-    """The kind of the parts whose names a value is one of."""
+    """Return the kind of the parts whose names are the choices of a value."""
     keyless = (kind for kind in KINDS if not kind.key)
     return next((kind for kind in keyless if leaf.choices and set(leaf.choices) == set(usable(kind))), None)

@@ -1,4 +1,4 @@
-"""Values and lists in words, for messages about specs."""
+"""Format values and lists for messages about specs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_number(text: str) -> bool:
 
 
 def described(node: Node | None) -> str:
-    """What a node is, in words: `a list`, `the text 'x'`, `5`."""
+    """Describe a node: `a list`, `the text 'x'`, `5`."""
     if node is None:
         return "nothing"
     if isinstance(node, ListNode):

@@ -1,7 +1,7 @@
-"""Strict YAML 1.2: a text becomes a tree of nodes that know their places, or a list of mistakes.
+"""A strict YAML 1.2 reader that returns a tree of nodes with source places.
 
-PyYAML scans and parses; what plain scalars mean (`1e-4` is a number, `no` is text), what keys may be and what is too
-much is decided here, on its event stream. Nothing executable, no tags.
+PyYAML scans and parses; this module resolves plain scalars (`1e-4` is a number, `no` is text), checks keys and
+enforces limits on its event stream. Tags are rejected.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from yaml.events import (
 )
 
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
-from cbalign.experiment.document import Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText, Value
+from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode, SourceText, Value
 from cbalign.experiment.yaml_errors import explain_yaml_error
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 40
 MAX_NODES = 20_000
-MAX_DIGITS = 40  # of a whole number; more could cost minutes to read and to print
+MAX_DIGITS = 40  # of a whole number; more could take minutes to parse and print
 
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
 _TRUE = re.compile(r"(?:true|True|TRUE)\Z")
@@ -45,7 +45,7 @@ _NAN = re.compile(r"\.(?:nan|NaN|NAN)\Z")
 
 
 def core_value(text: str) -> Value:
-    """What a plain scalar means in YAML 1.2's core schema.
+    """Resolve a plain scalar by YAML 1.2's core schema.
 
     Raises:
         ValueError: a whole number of more than `MAX_DIGITS` digits.
@@ -67,7 +67,7 @@ def core_value(text: str) -> Value:
 
 
 def read_file(path: Path, name: str) -> SourceText:
-    """The text of a file, `-` for standard input.
+    """Read the text of a file; `-` is standard input.
 
     Raises:
         InvalidSpec: missing, unreadable, too long or not UTF-8.
@@ -81,22 +81,22 @@ def read_file(path: Path, name: str) -> SourceText:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidSpec([Diagnostic(f"cannot read {name}: {reason[:1].lower()}{reason[1:]}")]) from error
-    return decode(raw, name, None if str(path) == "-" else path.absolute())
+    return decode_source(raw, name, None if str(path) == "-" else path.absolute())
 
 
-def decode(raw: bytes, name: str, path: Path | None) -> SourceText:
-    """The text of a file's content.
+def decode_source(raw: bytes, name: str, path: Path | None) -> SourceText:
+    """Decode the content of a file.
 
     Args:
         raw: the content.
-        name: what messages call the file.
-        path: where the file is, if it is one.
+        name: the name of the file in messages.
+        path: the path, if it is a file.
 
     Raises:
         InvalidSpec: too long or not UTF-8.
     """
     if len(raw) > MAX_BYTES:
-        raise InvalidSpec([Diagnostic(f"{name} is longer than {MAX_BYTES // 1024} KiB: this is not a spec")])
+        raise InvalidSpec([Diagnostic(f"{name} is larger than {MAX_BYTES // 1024} KiB and cannot be a spec")])
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -108,20 +108,20 @@ def decode(raw: bytes, name: str, path: Path | None) -> SourceText:
 
 
 def read_node(source: SourceText, *, first_column: int = 1) -> Node | None:
-    """Parse a whole text; `None` when it holds nothing but comments.
+    """Parse a whole text; `None` if it contains only comments.
 
     Args:
         source: the text.
-        first_column: skip what lies before it on the first line (for `--set path=value`).
+        first_column: start here on the first line (for `--set path=value`).
 
     Raises:
-        InvalidSpec: not YAML, or more than the spec language allows of it.
+        InvalidSpec: not YAML, or YAML that the spec language does not allow.
     """
     return _Reader(source, first_column).document()
 
 
 class _Reader:
-    """One pass over the events of one text."""
+    """A single pass over the parser events of a text."""
 
     def __init__(self, source: SourceText, first_column: int) -> None:
         self._source = source
@@ -150,7 +150,7 @@ class _Reader:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._mistake(event, "a second document begins here: one file is one spec")
+                    self._mistake(event, "a second YAML document begins here; a file must contain one spec")
                     return node
             elif isinstance(event, NodeEvent):
                 node = self._node(event, events, depth=0)
@@ -191,9 +191,9 @@ class _Reader:
 
     def _alias(self, event: AliasEvent) -> Node:
         if event.anchor in self._open_anchors:
-            self._stop(event, f"`*{event.anchor}` stands inside what it names")
+            self._stop(event, f"`*{event.anchor}` refers to a value that contains it")
         if event.anchor not in self._anchors:
-            self._mistake(event, f"`*{event.anchor}` names no earlier anchor `&{event.anchor}`")
+            self._mistake(event, f"`*{event.anchor}` has no earlier anchor `&{event.anchor}`")
             return ScalarNode(None, self._place(event))
         node, size = self._anchors[event.anchor]
         self._count(event, size)
@@ -206,18 +206,18 @@ class _Reader:
         try:
             value = core_value(event.value)
         except ValueError:
-            self._mistake(event, "a number of this many digits is no setting")
+            self._mistake(event, f"a number must have at most {MAX_DIGITS} digits")
             return ScalarNode(None, place)
         if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-            self._mistake(event, f"`{event.value}` is not a number that a setting can have")
+            self._mistake(event, f"`{event.value}` is not a finite number")
         return ScalarNode(value, place)
 
     def _whole_characters(self, event: ScalarEvent) -> str:
-        """The text with the two halves of `"\\ud83d\\ude00"` made one character, as JSON writes them."""
+        """Return the text with surrogate pairs (`"\\ud83d\\ude00"`, as in JSON) joined into one character."""
         try:
             return str(event.value).encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
-            self._mistake(event, "an escape that is half a character")
+            self._mistake(event, "the escape is half of a surrogate pair")
             return ""
 
     def _list(self, event: Event, events: Iterator[Event], depth: int) -> ListNode:
@@ -229,32 +229,32 @@ class _Reader:
         return ListNode(tuple(items), self._place(event))
 
     def _mapping(self, event: Event, events: Iterator[Event], depth: int) -> MapNode:
-        entries: dict[str, Entry] = {}
+        entries: dict[str, MapEntry] = {}
         for inner in events:
             if isinstance(inner, MappingEndEvent):
                 break
             key = self._node(inner, events, depth + 1)
             value = self._node(next(events), events, depth + 1)
             if not isinstance(key, ScalarNode):
-                self._mistakes.append(Diagnostic("a key has to be a name", key.place))
+                self._mistakes.append(Diagnostic("a key must be a name", key.place))
                 continue
             name = key.value if isinstance(key.value, str) else str(getattr(inner, "value", key.value))
             if name == "<<" and key.plain:
                 hint = "name the other file in `extends`, or repeat the values"
-                self._mistakes.append(Diagnostic("`<<` merges nothing in YAML 1.2", key.place, hint=hint))
+                self._mistakes.append(Diagnostic("`<<` (merge key) is not supported in YAML 1.2", key.place, hint=hint))
             elif name in entries:
                 first = entries[name].key.line
-                where = f"first on line {first}" if first != key.place.line else "before on this line"
-                message = f"`{name}` is set twice, {where}: which one counts?"
+                where = f"first on line {first}" if first != key.place.line else "first on the same line"
+                message = f"`{name}` is set twice, {where}"
                 self._mistakes.append(Diagnostic(message, key.place, hint="remove one of the two"))
             else:
-                entries[name] = Entry(key.place, value)
+                entries[name] = MapEntry(key.place, value)
         return MapNode(entries, self._place(event))
 
     def _count(self, event: Event, size: int) -> None:
         self._nodes += size
         if self._nodes > MAX_NODES:
-            self._stop(event, f"more than {MAX_NODES} values, aliases written out: this is not a spec")
+            self._stop(event, f"more than {MAX_NODES} values after expanding aliases; this cannot be a spec")
 
     def _mistake(self, event: Event, message: str, hint: str | None = None) -> None:
         self._mistakes.append(Diagnostic(message, self._place(event), hint=hint))
@@ -271,7 +271,7 @@ class _Reader:
         return self._at(start.line, start.column, end.column - start.column if one_line else None)
 
     def _at(self, line: int, column: int, length: int | None = 1) -> Place:
-        """A place from a mark of PyYAML, which counts from 0 and from `first_column`."""
+        """Convert a PyYAML mark, which counts from 0 and from `first_column`, to a place."""
         column += self._offset if line == 0 else 0
         if length is None:
             length = len(self._source.lines[line].split(" #")[0].rstrip()) - column

@@ -1,4 +1,4 @@
-"""The recipes that come with cbalign, and how a word on the command line becomes the file it means."""
+"""The recipes included in cbalign, and the resolution of command-line words to spec files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A spec to start from. `about` is the first sentence of its first comment."""
+    """An included spec. `about` is the first sentence of its first comment."""
 
     name: str
     path: Path
@@ -22,14 +22,14 @@ class Recipe:
 
 
 def recipes_folder() -> Path:
-    """`experiments/` in the wheel, or beside the package in a checkout."""
+    """Return the folder `experiments/` in the wheel, or next to the package in a checkout."""
     package = Path(cbalign.__file__).parent
     shipped = package / "experiments"
     return shipped if shipped.is_dir() else package.parent / "experiments"
 
 
-def recipes() -> list[Recipe]:
-    """All recipes by name (`quickstart`, `base/openmoji`), those of subfolders last."""
+def list_recipes() -> list[Recipe]:
+    """List all recipes by name (`quickstart`, `base/openmoji`), those in subfolders last."""
     folder = recipes_folder()
     paths = (path for path in folder.rglob("*") if path.suffix in SUFFIXES)
     found = [Recipe(path.relative_to(folder).with_suffix("").as_posix(), path, _first_sentence(path)) for path in paths]
@@ -44,14 +44,14 @@ def _first_sentence(path: Path) -> str:
         text = line.removeprefix("#").strip()
         if text.startswith("yaml-language-server:"):
             continue
-        if not text or line.startswith("#   "):  # a command stands indented
+        if not text or line.startswith("#   "):  # an indented command
             break
         words.append(text)
     return re.split(r"(?<=\.)\s", " ".join(words), maxsplit=1)[0].removesuffix(":")
 
 
 def candidates(reference: str, folder: Path) -> Iterator[Path]:
-    """Paths that `reference` can mean, best first: below `folder`, or else a recipe; the suffix may be left out."""
+    """Yield the paths that `reference` may mean: below `folder`, then a recipe; the suffix is optional."""
     if not reference or "\0" in reference:
         return
     for place in (folder, recipes_folder()):
@@ -60,9 +60,9 @@ def candidates(reference: str, folder: Path) -> Iterator[Path]:
 
 
 def find_spec(name: str) -> Path | None:
-    """The spec that a word on the command line means.
+    """Find the spec that a command-line word refers to.
 
-    A path wins, then `experiments/NAME.yaml` here, then a recipe of that name.
+    A path takes precedence, then `experiments/NAME.yaml` in the working directory, then a recipe.
     """
     path = expand_home(name)
     if name == "-" or "\0" in name or (path.exists() and not path.is_dir()):
@@ -71,7 +71,7 @@ def find_spec(name: str) -> Path | None:
 
 
 def expand_home(name: str) -> Path:
-    """A path with `~` or `~user` at its start replaced by that home, or as it is where there is no such user."""
+    """Expand a leading `~` or `~user`; return the path unchanged if there is no such user."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -79,7 +79,7 @@ def expand_home(name: str) -> Path:
 
 
 def display_name(path: Path) -> str:
-    """What messages call a file: relative to the working directory, or to the recipes, or else its whole path."""
+    """Return the name of a file for messages: relative to the working directory or the recipes, else the full path."""
     if str(path) == "-":
         return "<stdin>"
     absolute = path.absolute()

@@ -22,11 +22,11 @@ REQUIRES = "requires"
 
 
 def plugins(experiment: Experiment, more: Sequence[type[Part]] = ()) -> dict[str, str]:
-    """The distributions, besides cbalign, whose parts an experiment uses, with their installed versions.
+    """Return the distributions, besides cbalign, whose parts an experiment uses, with their installed versions.
 
     Args:
         experiment: the experiment.
-        more: other parts that are used, such as targets named on the command line.
+        more: other parts in use, such as targets named on the command line.
     """
     precisions = usable(PRECISIONS)
     parts = [*_parts(experiment), *(precisions[name] for name in experiment.export.precisions), *more]
@@ -36,9 +36,9 @@ def plugins(experiment: Experiment, more: Sequence[type[Part]] = ()) -> dict[str
 
 
 def with_requirements(experiment: Experiment, more: Sequence[type[Part]] = ()) -> Experiment:
-    """The experiment with `requires` naming every distribution that its parts come from.
+    """Return the experiment with every distribution that provides its parts in `requires`.
 
-    Entries that the spec has stay as they are. Others ask for at least the installed version.
+    Existing entries are unchanged; new ones require at least the installed version.
     """
     listed = {_distribution(text) for text in experiment.requires}
     found = plugins(experiment, more)
@@ -47,7 +47,7 @@ def with_requirements(experiment: Experiment, more: Sequence[type[Part]] = ()) -
 
 
 def unmet_requirements(tree: MapNode) -> Iterator[Diagnostic]:
-    """One diagnostic for each entry of a spec's `requires` that the installed distributions do not satisfy."""
+    """Yield a diagnostic for each entry of `requires` that the installed distributions do not satisfy."""
     node = tree.get(REQUIRES)
     for position, item in enumerate(node.items if isinstance(node, ListNode) else ()):
         if not isinstance(item, ScalarNode) or not isinstance(item.value, str):
@@ -58,11 +58,14 @@ def unmet_requirements(tree: MapNode) -> Iterator[Diagnostic]:
 
 
 def _problem(text: str) -> tuple[str, str] | None:
-    """Why a requirement is not satisfied, and what to do."""
+    """Return why a requirement is not satisfied and how to fix it; None if it is."""
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        return f"{text!r} is not a requirement", "write a distribution as pip names it, such as `cbalign-sigmoid>=1.0`"
+        return (
+            f"{text!r} is not a valid requirement",
+            "write a distribution as pip names it, such as `cbalign-sigmoid>=1.0`",
+        )
     if requirement.marker is not None and not requirement.marker.evaluate():
         return None
     install = f"pip install '{text}'"
@@ -76,7 +79,7 @@ def _problem(text: str) -> tuple[str, str] | None:
 
 
 def _parts(section: Section) -> Iterator[type[Part]]:
-    """All parts inside a section, itself included."""
+    """Yield all parts in a section, including itself."""
     if isinstance(section, Part):
         yield type(section)
     for name in type(section).model_fields:
@@ -94,7 +97,7 @@ def _at_least(distribution: str, version: str) -> str:
 
 
 def _distribution(text: str) -> str:
-    """The normalised name of the distribution that a requirement is about."""
+    """Return the normalised distribution name of a requirement."""
     try:
         return canonicalize_name(Requirement(text).name)
     except InvalidRequirement:

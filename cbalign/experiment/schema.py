@@ -1,7 +1,7 @@
 """The JSON Schema of spec files, for editors.
 
-It describes files, not resolved experiments: a file may leave out whatever its bases say, and may name `extends`,
-`expects` and `profiles`, which no resolved experiment has.
+It describes files, not resolved experiments: a file may omit anything that its bases set, and may contain `extends`,
+`expects` and `profiles`, which resolved experiments do not have.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Schema = dict[str, Any]
 _VALUES = ("integer", "number", "boolean")
 
 _EXTENDS: Schema = {
-    "description": "Specs that this one builds on: files relative to this one, or recipes.",
+    "description": "Base specs: files relative to this one, or recipes.",
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
 }
 _REFERENCE: Schema = {
@@ -27,18 +27,18 @@ _REFERENCE: Schema = {
     "pattern": r"^\$\{env:[A-Za-z_][A-Za-z0-9_]*\}$",
 }
 _EXPECTS: Schema = {
-    "description": "Settings as they were when this patch was made; where they are others now, it is refused.",
+    "description": "Settings of the base when this patch was made; the patch is rejected if they have changed.",
     "$ref": "#/$defs/Overlay",
 }
 _PROFILES: Schema = {
-    "description": "Named overlays, chosen by --profile.",
+    "description": "Named overlays, selected by --profile.",
     "type": "object",
     "additionalProperties": {"$ref": "#/$defs/Overlay"},
 }
 
 
 def json_schema() -> Schema:
-    """JSON Schema 2020-12 of a spec file."""
+    """Return the JSON Schema (2020-12) of spec files."""
     schema: Schema = Experiment.model_json_schema(mode="validation")
     kinds = {f"#/$defs/{name}": kind for name, part in schema["$defs"].items() if (kind := _kind(part)) is not None}
     schema = _with_shorthand(schema, kinds)
@@ -62,18 +62,18 @@ def json_schema() -> Schema:
 
 
 def _kind(part: Schema) -> str | None:
-    """The kind that a section has by the language's convention: the only choice of its first setting."""
+    """Return the kind of a section, by convention the only choice of its first setting."""
     first: Schema = next(iter(part.get("properties", {}).values()), {})
     kind = first.get("const")
     return kind if isinstance(kind, str) else None
 
 
 def _with_shorthand(part: Any, kinds: dict[str, str]) -> Any:
-    """The same with the name of a kind allowed in place of a section.
+    """Allow the name of a kind in place of a section.
 
     Args:
         part: a part of a schema.
-        kinds: the kind of each section that has one, by reference.
+        kinds: kinds of sections by reference.
     """
     if isinstance(part, list):
         return [_with_shorthand(item, kinds) for item in part]
@@ -89,7 +89,7 @@ def _with_shorthand(part: Any, kinds: dict[str, str]) -> Any:
 
 
 def _loosened(part: Any) -> Any:
-    """Nothing below the top is required, since a base may say it; what a value does is part of its description."""
+    """Make settings below the top optional, since a base may set them, and add their effects to the descriptions."""
     if isinstance(part, list):
         return [_loosened(item) for item in part]
     if not isinstance(part, dict):
@@ -103,7 +103,7 @@ def _loosened(part: Any) -> Any:
         if key == "discriminator":
             continue
         if key == "prefixItems":
-            # Editors know one kind of item, and all pairs of the language are of one.
+            # Editors support a single item type, and all pairs of the language have one.
             loose["items"] = _loosened(value[0])
         elif key == "properties":
             loose[key] = {name: _property(field) for name, field in value.items()}
@@ -125,7 +125,7 @@ def _property(field: Schema) -> Schema:
 
 
 def _or_reference(field: Schema) -> Schema:
-    """The same where `${env:NAME}` may stand instead of what would not be text, or not any text."""
+    """Allow `${env:NAME}` in place of values that are not arbitrary text."""
     outside: Schema = {key: field[key] for key in ("default", "description", "examples") if key in field}
     inside = {key: value for key, value in field.items() if key not in outside}
     choices = inside["anyOf"] if inside.keys() == {"anyOf"} else [inside]

@@ -1,4 +1,4 @@
-"""Shard patterns: `{00000..00099}` in a name stands for each number of the range."""
+"""Shard patterns: `{00000..00099}` in a name expands to each number of the range."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ MAX_SHARDS = 100_000
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
-def expand(pattern: str) -> list[str]:
-    """The names that a pattern with number ranges stands for; leading zeros are kept.
+def expand_shards(pattern: str) -> list[str]:
+    """Expand a pattern with number ranges; leading zeros are preserved.
 
     Raises:
-        ValueError: a range runs backwards, or there are more than `MAX_SHARDS` names.
+        ValueError: a range is descending, or there are more than `MAX_SHARDS` names.
     """
     count = 1
     for found in _RANGE.finditer(pattern):
         first, last = map(int, found.groups())
         if last < first:
-            raise ValueError(f"{pattern}: the range {found.group()} runs backwards")
+            raise ValueError(f"{pattern}: the range {found.group()} is descending")
         count *= last - first + 1
     if count > MAX_SHARDS:
         raise ValueError(f"{pattern}: {count:,} shards, more than {MAX_SHARDS:,}")

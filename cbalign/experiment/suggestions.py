@@ -1,4 +1,4 @@
-"""What someone probably meant: near names, the same name elsewhere, and what other tools call it."""
+"""Suggestions for unknown names: similar names, the same name elsewhere, and names of other tools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from cbalign.experiment.fields import Leaf, every, settings
 from cbalign.parts.section import Section
 
-# What other tools call our settings.
+# Names of other tools for our settings.
 SYNONYMS = {
     "learning_rate": "train.optimizer.lr",
     "base_lr": "train.optimizer.lr",
@@ -43,13 +43,13 @@ SYNONYMS = {
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """A question that names what of `known` is near to `word`, or `None`."""
+    """Return a question that suggests the closest name of `known`, or `None`."""
     near = closest(word, known)
     return f"did you mean `{near}`?" if near else None
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that is most like `word`, if any is."""
+    """Return the name of `known` that is most similar to `word`, if any is similar."""
     names = list(known)
     by_lower = {name.lower(): name for name in reversed(names)}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
@@ -57,11 +57,11 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def meant_setting(root: type[Section], section: type[Section], path: str, name: str) -> str | None:
-    """What an unknown key `name` in a section was probably meant to be.
+    """Suggest a setting for an unknown key `name` in a section.
 
     Args:
         root: the section of a whole spec.
-        section: the one that has no such key.
+        section: the section with the unknown key.
         path: dotted path of that section.
         name: the key.
     """
@@ -69,7 +69,7 @@ def meant_setting(root: type[Section], section: type[Section], path: str, name: 
     if ":" in name:
         return "a colon needs a space after it: `key: value`"
     if name in ("extends", "profiles"):
-        return f"`{name}` stands at the top of a file, not inside a section"
+        return f"`{name}` belongs at the top of a file, not inside a section"
     near = closest(name, here)
     if near and _likeness(name, near) > 0.8:
         return f"did you mean `{near}`?"
@@ -77,7 +77,7 @@ def meant_setting(root: type[Section], section: type[Section], path: str, name: 
 
 
 def _elsewhere(root: type[Section], path: str, name: str) -> str | None:
-    """Where that very name belongs, or the name that other tools have for it."""
+    """Suggest the section that has this name, or the setting that other tools call so."""
     own = f"{path}.{name}" if path else name
     namesakes = [found for found in every(root) if found.path.rsplit(".", 1)[-1] == name]
     kinds = [found.variant for found in namesakes if found.path.replace(".[]", "") == own and found.variant]

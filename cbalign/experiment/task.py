@@ -1,4 +1,4 @@
-"""The `task` section: what is learned; and `init`: the trained model that it starts from."""
+"""The `task` section, and `init`, the trained model to start from."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ else:
 
 
 class InitSection(Section):
-    """A trained model to start from: a run, or a checkpoint. Its tokenizer is used, heads that it lacks are new."""
+    """A run or checkpoint to start from. Its tokenizer is used; heads that it lacks are initialised at random."""
 
     run: str | None = setting(
         None,
         effect=Effect.INITIALISATION,
         path="file or folder",
-        help="A run's folder, or `runs/latest`; its newest checkpoint is read.",
+        help="Run folder, or `runs/latest`; its newest checkpoint is loaded.",
     )
     checkpoint: str | None = setting(
         None,
         effect=Effect.INITIALISATION,
         path="file or folder",
-        help="A folder `checkpoints/step-N` of a run, or a file of ALBEF's published form.",
+        help="Folder `checkpoints/step-N` of a run, or a checkpoint file in ALBEF's published format.",
     )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> InitSection:
         if (self.run is None) == (self.checkpoint is None):
-            raise RuleError("init names either a run or a checkpoint", at=("checkpoint", "run"))
+            raise RuleError("init must name either a run or a checkpoint", at=("checkpoint", "run"))
         return self

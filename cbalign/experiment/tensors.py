@@ -1,7 +1,7 @@
-"""The tensors of a model as a table that can be recorded: shape, size, part of the model, trained or not.
+"""Tables of the tensors of a model: shape, size, part of the model, trained or not.
 
-The table is made of a built model (`cbalign.models.recorded`) or of the header of a checkpoint. No torch is needed to
-read it.
+A table is built from a model (`cbalign.models.recorded`) or from the header of a checkpoint. Reading it does not
+require torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 TENSORS = "tensors"
-"""Key of the table among the facts in a run's manifest."""
+"""Key of the table in the metadata (`facts`) of a run's manifest."""
 
 Shape = tuple[int, ...]
 TensorKind = Literal["trainable", "frozen", "buffer"]
@@ -22,16 +22,15 @@ _KINDS: tuple[TensorKind, ...] = ("trainable", "frozen", "buffer")
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of a checkpoint.
+    """A tensor of a checkpoint.
 
     Args:
         shape: its shape.
-        itemsize: bytes of one element.
+        itemsize: bytes per element.
         part: the part of the model that it belongs to, in words.
-        kind: a parameter that is trained, another parameter, or a buffer; None where only a checkpoint's header was
-            read.
+        kind: a trained parameter, another parameter, or a buffer; None if only the header of a checkpoint was read.
         teacher: whether it belongs to the momentum teacher.
-        tied: whether an earlier name in the table has the same memory.
+        tied: whether it shares memory with an earlier name in the table.
     """
 
     shape: Shape
@@ -43,13 +42,13 @@ class TensorInfo:
 
     @property
     def elements(self) -> int:
-        """Number of elements; a tied tensor adds none."""
+        """Number of elements; 0 for a tied tensor."""
         return 0 if self.tied else math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class TensorTable:
-    """All tensors of a model by name, in the order of the model."""
+    """All tensors of a model by name, in model order."""
 
     tensors: Mapping[str, TensorInfo]
 
@@ -84,7 +83,7 @@ class TensorTable:
         return counts
 
     def described_by(self, record: TensorTable) -> TensorTable:
-        """This table with the parts and kinds of `record`, for the tensors that have the same name and shape there."""
+        """Return this table with the parts and kinds of `record`, for tensors of equal name and shape."""
 
         def described(name: str, tensor: TensorInfo) -> TensorInfo:
             known = record.tensors.get(name)
@@ -93,7 +92,7 @@ class TensorTable:
         return TensorTable({name: described(name, tensor) for name, tensor in self.tensors.items()})
 
     def to_json(self) -> list[dict[str, object]]:
-        """The table as JSON data: tensors that differ in name and shape only share one entry."""
+        """Return the table as JSON data; tensors that differ only in name and shape share one entry."""
         groups: dict[TensorInfo, dict[str, str]] = {}
         for name, tensor in self.tensors.items():
             group = TensorInfo((), tensor.itemsize, tensor.part, tensor.kind, tensor.teacher, tensor.tied)
@@ -112,10 +111,10 @@ class TensorTable:
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """The table that `to_json` wrote.
+        """Read a table that `to_json` wrote.
 
         Raises:
-            ValueError: it is not one.
+            ValueError: it is malformed.
         """
         try:
             return cls(dict(_tensors(data)))
@@ -128,7 +127,7 @@ class TensorTable:
 
 
 def part_by_name(name: str) -> str:
-    """The part that a tensor belongs to, guessed from its name: the first two modules (`student.vision`)."""
+    """Guess the part that a tensor belongs to from its name: the first two modules (`student.vision`)."""
     return ".".join(name.split(".")[:-1][:2]) or name
 
 

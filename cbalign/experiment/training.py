@@ -23,21 +23,21 @@ else:
 class AdamWSection(Section):
     """AdamW."""
 
-    kind: Literal["adamw"] = setting("adamw", effect=TRAINING, help="Which optimiser.")
+    kind: Literal["adamw"] = setting("adamw", effect=TRAINING, help="Optimiser.")
     lr: float = setting(1e-4, gt=0, effect=TRAINING, help="Peak learning rate.", paper="1e-4 (ALBEF)")
     weight_decay: float = setting(
         0.02,
         ge=0,
         effect=TRAINING,
-        help="Decay of matrices; vectors, scalars and prototypes have none.",
+        help="Weight decay of matrices; vectors, scalars and prototypes are not decayed.",
         paper="0.02 (ALBEF)",
     )
-    vision_lr_scale: float = setting(1.0, gt=0, effect=TRAINING, help="Factor on the learning rate of the image tower.")
+    vision_lr_scale: float = setting(1.0, gt=0, effect=TRAINING, help="Learning-rate factor of the image tower.")
     text_lr_scale: float = setting(
         1.0,
         gt=0,
         effect=TRAINING,
-        help="Factor on the learning rate of the text tower; small where it is pretrained and the rest is not.",
+        help="Learning-rate factor of the text tower; small if only the text tower is pretrained.",
     )
     betas: tuple[float, float] = setting((0.9, 0.999), effect=TRAINING, help="Moment coefficients.")
     eps: float = setting(1e-8, gt=0, effect=TRAINING, help="Term added to the denominator.")
@@ -45,12 +45,12 @@ class AdamWSection(Section):
     @model_validator(mode="after")
     def _betas_below_one(self) -> AdamWSection:
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise RuleError(f"betas {list(self.betas)} are not both at least 0 and below 1", at=("betas",))
+            raise RuleError(f"betas {list(self.betas)} must both be at least 0 and below 1", at=("betas",))
         return self
 
 
 class TrainSection(Section):
-    """How the model is trained."""
+    """The training of the model."""
 
     duration: Duration = setting(
         "30 epochs", effect=TRAINING, help="Length of the training.", paper="30 epochs (ALBEF)"
@@ -62,7 +62,7 @@ class TrainSection(Section):
         None,
         ge=1,
         effect=TRAINING,
-        help="Pairs per optimiser step over all devices; gradients are accumulated to reach it. Null: no accumulation.",
+        help="Pairs per optimiser step over all devices, reached by gradient accumulation; null: no accumulation.",
         paper="512 (ALBEF)",
     )
     optimizer: AdamWSection = subsection(AdamWSection, help="The optimiser.")
@@ -77,30 +77,32 @@ class TrainSection(Section):
     precision: Literal["auto", "fp32", "bf16"] = setting(
         "auto",
         effect=TRAINING,
-        help="Precision of forward and backward (autocast); `auto`: bf16 where the hardware has it, else fp32.",
+        help="Precision of forward and backward (autocast); `auto`: bf16 if the hardware supports it, else fp32.",
     )
     seed: int = setting(
-        0, ge=0, lt=2**31, effect=TRAINING, help="Seed of initial values, order, augmentation and dropout."
+        0, ge=0, lt=2**31, effect=TRAINING, help="Seed of initial values, data order, augmentation and dropout."
     )
     device: str = setting(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         examples=["auto", "cpu", "cuda", "cuda:1"],
         effect=RUNTIME,
-        help="`auto` takes a GPU when there is one; `cuda` fails without.",
+        help="`auto` uses a GPU if available; `cuda` fails without one.",
     )
     parallel: Literal["ddp", "fsdp2"] = setting(
         "ddp",
         effect=RUNTIME,
-        help="How several processes divide the work: each holds the whole model, or (fsdp2) a share of the weights, "
-        "gradients and moments, for models that are too large otherwise.",
+        help="How processes share the work: each has the whole model (ddp), or a shard of the weights, gradients and "
+        "moments (fsdp2), for models that do not fit on one device.",
     )
-    log_every: Duration = setting("10 steps", effect=RUNTIME, help="How often a line of metrics is written.")
+    log_every: Duration = setting("10 steps", effect=RUNTIME, help="Interval between log lines of metrics.")
     evaluate_every: Duration | None = setting(
-        "1 epoch", effect=RUNTIME, help="How often the validation split is evaluated; null: at the end only."
+        "1 epoch", effect=RUNTIME, help="Interval between evaluations on the validation split; null: only at the end."
     )
-    checkpoint_every: Duration = setting("1 epoch", effect=RUNTIME, help="How often a checkpoint is written.")
-    keep_checkpoints: int = setting(2, ge=1, effect=RUNTIME, help="Checkpoints kept; older ones are removed.")
+    checkpoint_every: Duration = setting("1 epoch", effect=RUNTIME, help="Interval between checkpoints.")
+    keep_checkpoints: int = setting(
+        2, ge=1, effect=RUNTIME, help="Number of checkpoints to keep; older ones are removed."
+    )
 
     @model_validator(mode="after")
     def _whole_accumulation(self) -> TrainSection:
@@ -118,15 +120,13 @@ class TrainSection(Section):
         for name in ("duration", "log_every", "evaluate_every", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and amount_and_unit(value)[0] == 0:
-                raise RuleError(f"{name} is {value!r}: nothing would ever happen", at=(name,))
+                raise RuleError(f"{name} must be above 0, not {value!r}", at=(name,))
         (length, unit), (warmup, warmup_unit) = amount_and_unit(self.duration), amount_and_unit(self.schedule.warmup)
         if unit == "%":
-            raise RuleError(
-                f"duration is {self.duration!r}, a share of itself: write steps or epochs", at=("duration",)
-            )
+            raise RuleError(f"duration must be in steps or epochs, not {self.duration!r}", at=("duration",))
         if warmup > (100 if warmup_unit == "%" else length) and warmup_unit in (unit, "%"):
             raise RuleError(
-                f"the warm-up of {self.schedule.warmup} is longer than the training of {self.duration}",
+                f"the warm-up ({self.schedule.warmup}) is longer than the training ({self.duration})",
                 at=("schedule.warmup", "schedule", "duration"),
             )
         return self

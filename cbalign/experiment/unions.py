@@ -1,4 +1,4 @@
-"""Unions of the spec language, put together from the parts that are installed."""
+"""Unions of the spec language, built from the installed parts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _log = logging.getLogger("cbalign.parts")
 
 
 def union(kind: Kind) -> Any:
-    """The type of a setting whose value is one part of a kind, told apart by the kind's key."""
+    """Return the type of a setting whose value is one part of a kind, discriminated by the kind's key."""
     members = tuple(usable(kind).values())
     return Annotated[reduce(or_, members), Field(discriminator=kind.key)] if len(members) > 1 else members[0]
 
 
 @cache
 def usable(kind: Kind) -> dict[str, type[Part]]:
-    """The sections of a kind by name, without those of plug-ins whose settings the language cannot express."""
+    """Return the sections of a kind by name, except plug-in sections that the spec language cannot express."""
     return {
         name: part.section
         for name, part in registry().of(kind).items()
@@ -34,7 +34,7 @@ def usable(kind: Kind) -> dict[str, type[Part]]:
 
 @cache
 def unusable() -> tuple[BrokenPart, ...]:
-    """All parts of installed distributions that are not used, each with its reason."""
+    """Return all unusable parts of installed distributions, each with the reason."""
     inexpressible = [
         BrokenPart(part.kind.name, part.name, part.origin, reason)
         for part in registry().parts
@@ -45,22 +45,22 @@ def unusable() -> tuple[BrokenPart, ...]:
 
 @cache
 def report_unusable_parts() -> None:
-    """Log a warning for each part of an installed distribution that is not used; once in a process."""
+    """Log a warning for each unusable part of an installed distribution, once per process."""
     for part in unusable():
         _log.warning("%s", part)
 
 
 def unusable_part(kind: Kind, name: str) -> BrokenPart | None:
-    """The part of this kind and name that an installed distribution provides and that is not used, if there is one."""
+    """Return the unusable part of this kind and name, if an installed distribution provides one."""
     return next((part for part in unusable() if part.group == kind.name and part.name == name), None)
 
 
 def _inexpressible(section: type[Part]) -> str | None:
-    """Why a section cannot be part of the language, if it cannot."""
+    """Return why a section cannot be part of the spec language; None if it can."""
     try:
         for name, setting in settings(section).items():
             if not setting.help:
-                return f"its setting `{name}` has no help"
+                return f"its setting `{name}` has no help text"
             if setting.effect is None and not setting.has_sections:
                 return f"its setting `{name}` has no effect class"
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Kinds of sections before validation: which kind a node names, and whether a change makes it another."""
+"""Kinds of sections before validation: the kind that a node names, and changes of kind."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from cbalign.experiment.fields import Choice
 
 
 def variant_of(node: MapNode, choice: Choice) -> str | None:
-    """The kind that a section names, if it names one."""
+    """Return the kind that a section names, if any."""
     named = node.get(choice.discriminator) if choice.discriminator else None
     return named.value if isinstance(named, ScalarNode) and isinstance(named.value, str) else None
 
 
 def variant_changes(base: MapNode, overlay: MapNode, choice: Choice) -> bool:
-    """Whether `overlay` turns `base` into a section of another kind."""
+    """Whether `overlay` changes the kind of `base`."""
     new, old = variant_of(overlay, choice), variant_of(base, choice) or choice.default
     return len(choice.variants) > 1 and None not in (new, old) and new != old
 
 
 def written_by_options(node: MapNode) -> MapNode:
-    """The settings of a section that options set; they survive a change of kind, in any order of options."""
+    """Return the settings of a section that options set; they survive a change of kind, in any order of options."""
     kept = {name: entry for name, entry in node.entries.items() if entry.key.source.kind == "option"}
     return MapNode(kept, node.place)

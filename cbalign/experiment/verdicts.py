@@ -1,4 +1,4 @@
-"""What a difference means for the results of the first experiment: its weights, run, metrics and bundle."""
+"""Verdicts on two experiments: whether weights load, a run resumes, metrics compare and a bundle can be replaced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from cbalign.experiment.derived import NOTHING, Known
 from cbalign.experiment.diff import Comparison, Difference
-from cbalign.experiment.fitting import misfits, summarise
+from cbalign.experiment.fitting import misfits, summarise_misfits
 from cbalign.parts.section import Effect
 
 Answer = Literal["yes", "partly", "no"]
@@ -18,7 +18,7 @@ _ANOTHER_TRAINING = (Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.DATA, Ef
 
 @dataclass(frozen=True)
 class Verdict:
-    """A question, its answer and the reason; `details` has one line for each item that the reason summarises."""
+    """A question, its answer and the reason; `details` has one line per item that the reason summarises."""
 
     question: str
     answer: Answer
@@ -29,11 +29,11 @@ class Verdict:
 def verdicts(
     comparison: Comparison, known: Sequence[Known] = (NOTHING, NOTHING), surroundings: Sequence[Difference] = ()
 ) -> list[Verdict]:
-    """The verdicts on two experiments, A and B in the order of the comparison.
+    """Return the verdicts on two experiments, A and B in the order of the comparison.
 
     Args:
         comparison: all differences between the specs.
-        known: what is known about each beyond its spec.
+        known: facts about each experiment beyond its spec.
         surroundings: differences between two runs or bundles beyond their specs.
 
     Raises:
@@ -55,21 +55,21 @@ def _weights(comparison: Comparison, known: Sequence[Known]) -> Verdict:
     if before is None or after is None:
         return _weights_by_setting(comparison, question, [each.no_tensors for each in known])
     assumed = any(each.largest_vocabulary is not None for each in known)
-    caveat = "; assuming that both vocabularies, which come from the captions, have the same size" if assumed else ""
+    caveat = "; assuming that both vocabularies, trained on the captions, have the same size" if assumed else ""
     found, total = misfits(before, after), len(after.tensors)
     if not found:
         return Verdict(question, "yes", f"the same {total:,} tensors{caveat}")
     fitting = total - sum(misfit.after is not None for misfit in found)
-    reason = f"{fitting:,} of B's {total:,} tensors; not loaded: {summarise(found)}{caveat}"
+    reason = f"{fitting:,} of B's {total:,} tensors; not loaded: {summarise_misfits(found)}{caveat}"
     details = tuple(f"{misfit.kind}: {misfit}" for misfit in found)
     return Verdict(question, "partly" if fitting else "no", reason, details)
 
 
 def _weights_by_setting(comparison: Comparison, question: str, reasons: Sequence[str]) -> Verdict:
-    """The verdict from the settings that changed, where the tensors cannot be listed."""
+    """Return the verdict from the changed settings, if the tensors cannot be listed."""
     changed = comparison.by_effect.get(Effect.ARCHITECTURE, ())
     if not changed:
-        return Verdict(question, "yes", "no setting of the architecture differs")
+        return Verdict(question, "yes", "no architecture setting differs")
     why = next((reason for reason in reasons if reason), "they are not recorded")
     reason = f"cannot list tensors: {why}; changed: {_named(changed)}"
     return Verdict(question, "partly", reason, _paths(changed))
@@ -88,7 +88,7 @@ def _resumable(comparison: Comparison) -> Verdict:
 
 
 def _comparable(comparison: Comparison, surroundings: Sequence[Difference]) -> Verdict:
-    """Metrics are comparable if both measure the same on the same data; what only one side measures does not matter."""
+    """Metrics are comparable if both measure the same on the same data; metrics of only one side are ignored."""
     question = "numbers of A and B compare"
     first, second = ({(e.kind, e.on): e for e in x.evaluate} for x in comparison.experiments)
     common = [key for key in first if key in second]
@@ -111,7 +111,7 @@ def _comparable(comparison: Comparison, surroundings: Sequence[Difference]) -> V
     if spoiled:
         return Verdict(question, "no", f"measured differently: {_named(spoiled)}", _paths(spoiled))
     if partly or len(common) < max(len(first), len(second)):
-        return Verdict(question, "partly", "those that both measure; one measures more")
+        return Verdict(question, "partly", "only the metrics that both measure")
     return Verdict(question, "yes", "the same protocols on the same data")
 
 

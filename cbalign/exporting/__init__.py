@@ -1,1 +1,1 @@
-"""From a run to a bundle: ONNX graphs, proven to compute what the trained model computes."""
+"""Export a run to a bundle of ONNX graphs and verify that they compute what the trained model computes."""

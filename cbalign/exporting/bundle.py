@@ -1,7 +1,7 @@
-"""Export a run to a bundle that is either complete and compared with PyTorch, or does not exist.
+"""Export a run to a bundle. A bundle is complete and verified against PyTorch, or it does not exist.
 
-If a graph does not compute what the model computes, the files are renamed to `<name>.failed`, with `parity.json` and
-without a manifest: they can be inspected, but not used by mistake.
+If a parity check fails, the files are renamed to `<name>.failed`, with `parity.json` and without a manifest, so that
+they can be inspected, but not used by mistake.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from cbalign.engine.lineage import seen, to_facts
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run, open_run
 from cbalign.errors import ParityError, UsageError
-from cbalign.experiment.dump import dump_yaml, fingerprint
+from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.export import ExportSection
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.requirements import plugins, with_requirements
 from cbalign.exporting.card import model_card
+from cbalign.exporting.exportable import Exportable
 from cbalign.exporting.graph import write_graph
 from cbalign.exporting.opset import resolve_opset
 from cbalign.exporting.parity import ParityReport, PrecisionReport
 from cbalign.exporting.precision import require_precision, write_precision
-from cbalign.exporting.proof import prove
-from cbalign.exporting.subject import Exportable
-from cbalign.exporting.targets import TargetRequest, merged, require_free, require_graphs, write_target
+from cbalign.exporting.targets import TargetRequest, merge_requests, require_free, require_graphs, write_target
+from cbalign.exporting.verification import verify_precision
 from cbalign.runtime.bundle import (
     CARD,
     GOLDEN,
@@ -64,12 +64,12 @@ _PACKAGES = (
 )
 
 _TRACED = ".traced"
-"""Folder of the graphs as PyTorch exports them, while a bundle is written: all precisions are made from them."""
+"""Temporary folder of the graphs that PyTorch exports; all precisions are converted from them."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, how closely it computes what PyTorch computes, and the targets that were made from it."""
+    """An exported bundle, its parity report, and the targets made from it."""
 
     folder: Path
     manifest: BundleManifest
@@ -90,14 +90,14 @@ def export_run(
 
     Args:
         run_folder: the run directory.
-        output: folder of the bundle; `exports/<name of the experiment>` when left out.
-        precisions: instead of the spec's.
-        targets: in addition to the spec's.
-        force: replace an existing bundle and existing targets.
+        output: folder of the bundle; defaults to `exports/<name of the experiment>`.
+        precisions: replace the spec's precisions.
+        targets: targets in addition to the spec's.
+        force: whether to replace an existing bundle and existing targets.
         report: progress callback.
 
     Raises:
-        UsageError: `output` or the folder of a target exists and `force` is not given, or it is something else.
+        UsageError: `output` or the folder of a target exists, and `force` is not given or cbalign did not write it.
         CheckpointError: the run has no checkpoint, or it is damaged.
         DeviceError: this machine cannot run a precision.
         ParityError: a graph does not compute what PyTorch computes.
@@ -110,7 +110,7 @@ def export_run(
         raise UsageError(f"{target} already exists", remedy="Add --force to replace it, or choose another --output.")
     if target.exists() and not is_bundle(target) and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"{target} is not a bundle; --force replaces only bundles", remedy="Choose another --output.")
-    requests = merged(loaded.export.targets, targets)
+    requests = merge_requests(loaded.export.targets, targets)
     for request in requests:
         require_free(request.output(target), force=force)
     wanted = tuple(dict.fromkeys(precisions)) or loaded.export.precisions
@@ -120,8 +120,8 @@ def export_run(
     opset = resolve_opset(loaded.export.opset)
     checkpoint = run.latest_checkpoint()
     report(f"loading {checkpoint}")
-    subject = _open_exportable(run, loaded, checkpoint, report)
-    graphs = chosen_graphs(loaded.export, subject.graphs)
+    exportable = _open_exportable(run, loaded, checkpoint, report)
+    graphs = chosen_graphs(loaded.export, exportable.graphs)
     for request in requests:
         require_graphs(request.section, graphs, str(run_folder))
     step = int(checkpoint.name.rpartition("-")[2])
@@ -131,7 +131,7 @@ def export_run(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=run.folder.name,
         step=step,
-        spec_fingerprint=fingerprint(loaded),
+        spec_fingerprint=experiment_fingerprint(loaded),
         graphs=graphs,
         precisions=wanted,
         opset=opset.version,
@@ -141,7 +141,7 @@ def export_run(
         lineage=tuple(to_facts(seen(Manifest.read(run.manifest).facts, step, run.folder.name))),
         plugins=plugins(loaded, parts),
     )
-    exported = write_bundle(subject, with_requirements(loaded, parts), manifest, target, report=report)
+    exported = write_bundle(exportable, with_requirements(loaded, parts), manifest, target, report=report)
     written = {}
     for request in requests:
         report(f"writing the target {request.section.kind}")
@@ -150,7 +150,7 @@ def export_run(
 
 
 def _open_exportable(run: Run, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]) -> Exportable:
-    """Load the model of a checkpoint, and compute with PyTorch what its graphs are compared with.
+    """Load the model of a checkpoint and compute PyTorch's outputs for the parity checks.
 
     Raises:
         CheckpointError: the checkpoint is damaged.
@@ -167,19 +167,19 @@ def _open_exportable(run: Run, experiment: Experiment, checkpoint: Path, report:
 
 
 def write_bundle(
-    subject: Exportable,
+    exportable: Exportable,
     experiment: Experiment,
     manifest: BundleManifest,
     target: Path,
     *,
     report: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
-    """Write a bundle under a temporary name, compare it with PyTorch, and rename it over what exists.
+    """Write a bundle under a temporary name, verify it, and rename it, replacing an existing bundle.
 
     Args:
-        subject: the trained model.
-        experiment: what it was trained by.
-        manifest: of the bundle, without its files.
+        exportable: the trained model.
+        experiment: the trained experiment.
+        manifest: manifest of the bundle, without its files.
         target: folder of the bundle.
         report: progress callback.
 
@@ -192,17 +192,17 @@ def write_bundle(
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
     with new_folder(fresh) as folder:
-        # The other precisions are made from the reference and compared with it, whether or not it is kept.
+        # The other precisions are converted from the reference and compared with it, even if it is not kept.
         reduced = [precision for precision in manifest.precisions if precision != REFERENCE]
         made = replace(manifest, precisions=(REFERENCE, *reduced))
-        _write_graphs(subject, made, folder, report)
-        subject.tokenizer.save(folder)
-        subject.write_assets(folder)
-        (folder / PREPROCESSING).write_text(subject.preprocessing.to_json(), encoding="utf-8")
+        _write_graphs(exportable, made, folder, report)
+        exportable.tokenizer.save(folder)
+        exportable.write_assets(folder)
+        (folder / PREPROCESSING).write_text(exportable.preprocessing.to_json(), encoding="utf-8")
         (folder / SPEC).write_text(dump_yaml(experiment), encoding="utf-8")
         _write_manifest(folder, made)
-        parity = _prove(subject, folder, made, target, report)
-        subject.write_golden({each: Session.open(folder, precision=each) for each in reduced}, folder / GOLDEN)
+        parity = _verify(exportable, folder, made, target, report)
+        exportable.write_golden({each: Session.open(folder, precision=each) for each in reduced}, folder / GOLDEN)
         if REFERENCE not in manifest.precisions:
             shutil.rmtree(folder / REFERENCE)
         listed = replace(manifest, files=list_files(folder))
@@ -215,44 +215,46 @@ def write_bundle(
 
 
 def chosen_graphs(section: ExportSection, available: Mapping[str, nn.Module]) -> tuple[str, ...]:
-    """The graphs that a spec asks for, of those that the model has; without image and text nothing would be left."""
+    """Return the model's graphs that a spec selects, and the graphs that every bundle needs."""
     wanted = set(available) if section.graphs == "all" else {*required(available), *section.graphs}
     return tuple(graph for graph in SIGNATURES if graph in wanted and graph in available)
 
 
-def _write_graphs(subject: Exportable, manifest: BundleManifest, folder: Path, report: Callable[[str], None]) -> None:
-    facts = {
+def _write_graphs(
+    exportable: Exportable, manifest: BundleManifest, folder: Path, report: Callable[[str], None]
+) -> None:
+    metadata = {
         "cbalign.name": manifest.name,
         "cbalign.run": manifest.run,
         "cbalign.spec_fingerprint": manifest.spec_fingerprint,
     }
-    examples = subject.examples()
+    examples = exportable.examples()
     for precision in manifest.precisions:
         (folder / precision).mkdir()
     traced = folder / _TRACED
     traced.mkdir()
     for graph in manifest.graphs:
-        facts["cbalign.graph"] = graph
+        metadata["cbalign.graph"] = graph
         original = traced / f"{graph}.onnx"
         report(f"exporting the {graph} graph")
         write_graph(
-            subject.graphs[graph],
+            exportable.graphs[graph],
             SIGNATURES[graph],
             examples[graph],
             original,
             opset=manifest.opset,
-            facts=facts,
+            metadata=metadata,
         )
         for precision in manifest.precisions:
             if precision != REFERENCE:
                 report(f"exporting the {graph} graph in {precision}")
             path = folder / precision / original.name
-            write_precision(precision_section(precision), original, path, {**facts, "cbalign.precision": precision})
+            write_precision(precision_section(precision), original, path, {**metadata, "cbalign.precision": precision})
     shutil.rmtree(traced)
 
 
-def _prove(
-    subject: Exportable,
+def _verify(
+    exportable: Exportable,
     folder: Path,
     manifest: BundleManifest,
     target: Path,
@@ -261,11 +263,11 @@ def _prove(
     reports: list[PrecisionReport] = []
     for precision in manifest.precisions:
         reports.append(
-            prove(subject, folder, manifest, precision, lambda part, p=precision: report(f"{p}: {part}"))  # type: ignore[misc]
+            verify_precision(exportable, folder, manifest, precision, lambda part, p=precision: report(f"{p}: {part}"))  # type: ignore[misc]
         )
         if not reports[-1].passed:
-            break  # what is made from a wrong float32 graph is wrong too
-    parity = ParityReport(subject.source, subject.results, tuple(reports))
+            break  # the other precisions are converted from the float32 graph
+    parity = ParityReport(exportable.source, exportable.results, tuple(reports))
     (folder / PARITY).write_text(parity.to_json(), encoding="utf-8")
     try:
         parity.require()

@@ -1,4 +1,4 @@
-"""The model card: what the bundle is, how good it is and how that was measured, and how to use it."""
+"""Write the model card: what the bundle does, its results and how they were measured, and how to use it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LICENCES = {
 
 
 def model_card(manifest: BundleManifest, experiment: Experiment, data: str, report: ParityReport) -> str:
-    """The bundle's README.md.
+    """Return the bundle's README.md.
 
     Args:
-        manifest: of the bundle, with the graphs' files.
-        experiment: what was trained.
-        data: one line about the training pairs.
+        manifest: manifest of the bundle, with the graphs' files.
+        experiment: the trained experiment.
+        data: one line about the training data.
         report: the comparison with PyTorch.
     """
     reports = [each for each in report.precisions if each.precision in manifest.precisions]
@@ -35,26 +35,26 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
         f"# {manifest.name}",
         experiment.description
         or "A vision-language model, aligned through a representation codebook and exported by cbalign.",
-        f"Exported from the run `{manifest.run}` at step {manifest.step}; `spec.yaml` is the whole experiment.",
+        f"Exported from the run `{manifest.run}` at step {manifest.step}; `spec.yaml` is the complete experiment.",
         "## What it does",
         "\n".join(_graph_line(graph) for graph in manifest.graphs),
-        f"Images are resized to {experiment.model.vision.image_size} px squares (`preprocessing.json`), texts cut "
-        f"at {experiment.model.text.max_tokens} tokens (`tokenizer.json`, `text.json`). Pixels are uint8: scaling and "
-        "normalisation are inside, as is all else that the model does to pixels and words. All precisions take and "
-        "give the same types.",
+        f"Images are resized to {experiment.model.vision.image_size} px squares (`preprocessing.json`), texts are "
+        f"truncated to {experiment.model.text.max_tokens} tokens (`tokenizer.json`, `text.json`). Pixels are uint8; "
+        "the graphs include scaling, normalisation and all other processing of pixels and tokens. All precisions have "
+        "the same input and output types.",
         "## Data and licence",
         f"Trained on {data}.",
         _licences(experiment),
-        "## How good it is",
+        "## Results",
         *_results(reports),
-        "Measured with these files.",
-        "## Is it the trained model?",
+        "Measured with the files of this bundle.",
+        "## Parity with the trained model",
         _parity_table(manifest, reports),
-        f"Comparisons with PyTorch on {report.source}, from single tensors to the task itself; `parity.json` has every "
-        f"one. Operator set {manifest.opset}: {manifest.opset_reason}.",
-        "## Limits",
+        f"Comparisons with PyTorch on {report.source}, from single tensors to task metrics; `parity.json` lists all of "
+        f"them. Operator set {manifest.opset}: {manifest.opset_reason}.",
+        "## Limitations",
         "\n".join(f"- {limit}" for limit in _limits(manifest, experiment)),
-        "## How to use it",
+        "## Usage",
         "```\npip install cbalign\ncbalign verify .\n```",
         f"```python\n{task_runtime(experiment.task).usage()}```",
     ]
@@ -65,8 +65,10 @@ def _licences(experiment: Experiment) -> str:
     weights = (experiment.model.text.weights_source, experiment.model.vision.weights_source)
     origins = [experiment.data.train.source, *(source.model for source in weights if source and source.model)]
     known = [f"- {_LICENCES[name]}" for name in origins if name in _LICENCES]
-    unknown = [f"- {name}: not known here, look where it came from" for name in origins if name not in _LICENCES]
-    return "\n".join(["The licences of what it was made from apply to the model too:", "", *known, *unknown])
+    unknown = [f"- {name}: unknown to cbalign, check its source" for name in origins if name not in _LICENCES]
+    return "\n".join(
+        ["The licences of the training data and initial weights also apply to the model:", "", *known, *unknown]
+    )
 
 
 def _results(reports: Sequence[PrecisionReport]) -> list[str]:
@@ -89,11 +91,9 @@ def _parity_table(manifest: BundleManifest, reports: Sequence[PrecisionReport]) 
 
 def _limits(manifest: BundleManifest, experiment: Experiment) -> list[str]:
     limits = [
-        "The numbers above hold for pictures and words like those they were measured on, and say nothing about others.",
-        f"Texts longer than {experiment.model.text.max_tokens} tokens lose their end; pictures lose their aspect "
-        "ratio.",
-        "What the training data show too rarely, or wrongly, the model has learned so. It is not made for decisions "
-        "about people.",
+        "The results above apply only to images and texts similar to the evaluation data.",
+        f"Texts are truncated to {experiment.model.text.max_tokens} tokens; images lose their aspect ratio.",
+        "The model reproduces gaps and errors of its training data. It is not intended for decisions about people.",
     ]
     caveats = (precision_section(name).caveat for name in manifest.precisions)
     return [*limits, *filter(None, caveats)]

@@ -1,7 +1,7 @@
-"""Where a graph begins to compute something else: its inner tensors beside those of what it was made from.
+"""Find the first tensor where an exported graph differs from its source.
 
-A float32 graph is compared with the modules of the PyTorch model, whose outputs its nodes are marked with; a graph of
-another precision with the float32 graph, tensor by tensor.
+A float32 graph is compared with the PyTorch model, module by module: its nodes are marked with the module that they
+are the output of. A graph of another precision is compared with the float32 graph, tensor by tensor.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from cbalign.runtime.signatures import Signature
 def diverges_from_torch(
     module: nn.Module, path: Path, signature: Signature, feed: Feed, measure: Measure, limit: float
 ) -> str | None:
-    """The first tensor of a float32 graph that is not what its module gives, in words; None if there is none.
+    """Describe the first tensor of a float32 graph that differs from its module's output; None if none differs.
 
-    None can also mean that only the whole graph is wrong: with its inner tensors as outputs, onnxruntime fuses less.
+    None may also mean that only the unmodified graph is wrong: onnxruntime fuses fewer nodes when inner tensors are
+    outputs.
     """
     modules = _modules(path)
     found = _onnx_tensors(path, signature, feed, list(modules))
@@ -40,7 +41,7 @@ def diverges_from_torch(
 def diverges_from_float(
     original: Path, path: Path, signature: Signature, feed: Feed, measure: Measure, limit: float
 ) -> str | None:
-    """The first tensor of a graph that is not what the float32 graph `original` gives, in words; None as above."""
+    """Describe the first tensor of a graph that differs from the float32 graph `original`; None if none differs."""
     modules = _modules(original)
     names = [name for node in onnx.load(original, load_external_data=False).graph.node for name in node.output]
     present = {name for node in onnx.load(path, load_external_data=False).graph.node for name in node.output}
@@ -56,7 +57,7 @@ def diverges_from_float(
 
 
 def _modules(path: Path) -> dict[str, str]:
-    """Tensors of a graph with the modules that they are the output of, in the order of computation."""
+    """Map tensors of a graph to the modules that output them, in the order of computation."""
     return {
         node.output[0]: entry.value
         for node in onnx.load(path, load_external_data=False).graph.node
@@ -66,13 +67,13 @@ def _modules(path: Path) -> dict[str, str]:
 
 
 def _onnx_tensors(path: Path, signature: Signature, feed: Feed, names: Sequence[str]) -> dict[str, FloatArray]:
-    """Inner tensors of a graph that hold floats, by name; empty where it cannot run."""
+    """Compute the floating-point tensors of a graph, by name; empty if the graph cannot run."""
     if not names:
         return {}
     model = onnx.load(path, load_external_data=False)
     given = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in given)
-    opened = path.with_name(f".opened-{path.name}")  # beside it, where its weights may lie
+    opened = path.with_name(f".opened-{path.name}")  # in the same folder, which may hold its weights
     try:
         onnx.save(model, opened)
         options = onnxruntime.SessionOptions()
@@ -90,7 +91,7 @@ def _onnx_tensors(path: Path, signature: Signature, feed: Feed, names: Sequence[
 
 @torch.inference_mode()
 def _torch_tensors(module: nn.Module, feed: Feed) -> Mapping[str, FloatArray]:
-    """What each module gave when it was first called, by name."""
+    """Record the output of each module at its first call, by name."""
     seen: dict[str, FloatArray] = {}
 
     def watch(name: str, output: object) -> None:

@@ -1,4 +1,4 @@
-"""One `nn.Module` as one ONNX file: dynamic where its signature says so, without traces of the machine that made it."""
+"""Export one `nn.Module` to one ONNX file: with its signature's dynamic dimensions, without build-machine details."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from cbalign.exporting.heads import fold_heads
 from cbalign.runtime.signatures import Signature
 
 INLINE_LIMIT = 1_500_000_000
-"""Weights of more bytes go to one file beside the graph: a protobuf message cannot exceed 2 GiB."""
+"""Larger weights (in bytes) are stored in one file next to the graph: a protobuf message cannot exceed 2 GiB."""
 
 MODULE = "cbalign.module"
-"""Metadata of a node whose first output is what the module of this name gives (`towers.text.layers.1.attention`)."""
-
+"""Metadata key of a node; the value names the module whose output is the node's first output, such as
+`towers.text.layers.1.attention`."""
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -37,19 +37,19 @@ def write_graph(
     path: Path,
     *,
     opset: int,
-    facts: Mapping[str, str],
+    metadata: Mapping[str, str],
     inline_limit: int = INLINE_LIMIT,
 ) -> None:
-    """Export a module to `path`; weights too large for it go to `<path>.data`.
+    """Export a module to `path`; weights larger than `inline_limit` go to `<path>.data`.
 
     Args:
-        module: on the CPU, in evaluation mode.
-        signature: names, and which dimensions vary.
-        example: inputs; each varying dimension at least 2, so that none is taken for a constant.
-        path: of the `.onnx` file.
+        module: module to export, on the CPU and in evaluation mode.
+        signature: names and varying dimensions of inputs and outputs.
+        example: inputs; each varying dimension is at least 2, or the exporter would treat it as a constant.
+        path: the `.onnx` file.
         opset: ONNX operator set.
-        facts: metadata of the file.
-        inline_limit: most bytes of weights within the file.
+        metadata: metadata of the file.
+        inline_limit: maximum bytes of weights within the file.
 
     Raises:
         CbalignError: the module cannot be exported with this opset.
@@ -79,15 +79,15 @@ def write_graph(
     _clean(model, {name for name, _ in module.named_modules()})
     _name_ports(model, signature)
     model.graph.name = path.stem
-    save_graph(model, path, facts, inline_limit)
+    save_graph(model, path, metadata, inline_limit)
 
 
-def save_graph(model: ir.Model, path: Path, facts: Mapping[str, str], inline_limit: int = INLINE_LIMIT) -> None:
-    """Write a graph with its facts, its weights in one file beside it where they are more than `inline_limit` bytes."""
+def save_graph(model: ir.Model, path: Path, metadata: Mapping[str, str], inline_limit: int = INLINE_LIMIT) -> None:
+    """Write a graph with metadata; weights of more than `inline_limit` bytes go to one file next to it."""
     model.producer_name = "cbalign"
     model.producer_version = __version__
     model.metadata_props.clear()
-    model.metadata_props.update(facts)
+    model.metadata_props.update(metadata)
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     ir.save(model, path, external_data=f"{path.name}.data" if weights > inline_limit else None)
 
@@ -105,12 +105,12 @@ def _check_dynamic(model: ir.Model, signature: Signature, graph: str) -> None:
             if name is not None and isinstance(value.shape[axis], int):
                 raise ParityError(
                     f"the {graph} graph fixes the dimension {name} of {port.name} at {value.shape[axis]}",
-                    remedy="The model's code depends on the size of its input; that is a bug to report.",
+                    remedy="The model's code depends on the size of its input. Please report this bug.",
                 )
 
 
 def _name_ports(model: ir.Model, signature: Signature) -> None:
-    """Give inputs and outputs their names; torch's own option does not mind that a value inside has the same."""
+    """Rename inputs and outputs; torch's own option does not check whether an inner value has the same name."""
     ports = (*model.graph.inputs, *model.graph.outputs)
     taken = {*signature.input_names, *signature.output_names}
     inner = (value for node in model.graph.all_nodes() for value in node.outputs)
@@ -122,7 +122,7 @@ def _name_ports(model: ir.Model, signature: Signature) -> None:
 
 
 def _clean(model: ir.Model, modules: Set[str]) -> None:
-    """Drop stack traces, source paths and doubled weights; keep which nodes give what modules give."""
+    """Remove stack traces, source paths and duplicate weights; keep which nodes output which modules' outputs."""
     outputs = _module_outputs(model, modules)
     ClearMetadataAndDocStringPass()(model)
     for module, node in outputs.items():
@@ -135,9 +135,9 @@ def _clean(model: ir.Model, modules: Set[str]) -> None:
 
 
 def _module_outputs(model: ir.Model, modules: Set[str]) -> dict[str, ir.Node]:
-    """The last node of each module, by the exporter's record of scopes: `['', 'towers', 'towers.text', 'linear']`.
+    """Return the last node of each module, from the exporter's scopes: `['', 'towers', 'towers.text', 'linear']`.
 
-    Modules that end in one another's last node share it, and the innermost gives it its name.
+    If nested modules end in the same node, the node is named after the innermost module.
     """
     last: dict[str, ir.Node] = {}
     for node in model.graph:
@@ -149,7 +149,7 @@ def _module_outputs(model: ir.Model, modules: Set[str]) -> dict[str, ir.Node]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the exporter's progress and its warnings about its own parts away from the user."""
+    """Suppress the exporter's progress messages and internal warnings."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,9 +1,10 @@
-"""Convert a float32 graph to half precision, with islands of float32 where that would overflow.
+"""Convert a float32 graph to half precision, keeping float32 for operators that would overflow.
 
-Products, sums and whatever only moves numbers are computed in half; softmax, norms, pooling and all other operators
-stay in float32, with casts between. Inputs and outputs keep their types, so one runtime serves all precisions.
+Products, sums and operators that only move data are computed in half precision; softmax, norms, pooling and all other
+operators stay in float32, with casts between them. Inputs and outputs keep their types, so all precisions share one
+runtime.
 
-(onnxruntime's own converter gives two casts the same name where two islands read one value; such a graph is refused.)
+onnxruntime's own converter names two casts the same if two float32 operators read one value; such a graph is invalid.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import onnx_ir as ir
 _PRODUCTS = {"MatMul", "Gemm", "Conv", "Attention"}
 _MOVES = {"Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Concat", "Gather", "Expand", "Identity", "Split"}
 HALF_OPERATORS = frozenset({*_PRODUCTS, *_MOVES, "Add", "Mul", "Gelu", "Erf", "Tanh"})
-"""Everything else is an island."""
+"""All other operators stay in float32."""
 
 _DTYPE = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 _NUMPY = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
@@ -25,14 +26,14 @@ def to_half(model: ir.Model, precision: str) -> None:
     """Convert a float32 graph in place.
 
     Args:
-        model: float32, its value types known, without subgraphs.
+        model: float32 graph with known value types and no subgraphs.
         precision: fp16 or bf16.
     """
     _Converter(model.graph, precision).run()
 
 
 class _Converter:
-    """Walks a graph once; remembers each value's other version, so that it is cast at most once each way."""
+    """Converts a graph in one pass. Caches casts, so that each value is cast at most once in each direction."""
 
     def __init__(self, graph: ir.Graph, precision: str) -> None:
         self.graph = graph

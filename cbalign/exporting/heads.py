@@ -1,8 +1,8 @@
-"""Opset 23's Attention on tokens as they are: it splits them into heads by itself, and no graph need transpose them.
+"""Remove the transposes around opset 23's Attention, which splits tokens into heads by itself.
 
-PyTorch's exporter writes what PyTorch's attention wants, (B, heads, L, d), with a transpose before each input and after
-the output. At ViT-B size these are a tenth of an int8 graph's time on a CPU, and cutting what one map gives into
-queries, keys and values is another 3 %.
+PyTorch's exporter writes attention over (B, heads, L, d), with a transpose before each input and after the output. At
+ViT-B size, the transposes take a tenth of an int8 graph's time on a CPU; splitting the output of one linear map into
+queries, keys and values takes another 3 %.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _PARTS = 3  # queries, keys and values of one linear map
 
 
 def fold_heads(model: ir.Model) -> None:
-    """Give every Attention of a graph (B, L, D) instead of (B, heads, L, d), where that is what its inputs come from.
+    """Rewrite each Attention node to read (B, L, D) instead of (B, heads, L, d), if its inputs are reshaped from it.
 
-    The transposes that are left without a use go; other attentions stay as they are. Shapes and numbers are the same.
+    Unused transposes are removed; other Attention nodes are unchanged. The graph's outputs are the same.
     """
     for node in list(model.graph):
         if node.op_type == "Attention" and node.domain == "":
@@ -30,7 +30,7 @@ def fold_heads(model: ir.Model) -> None:
 
 
 def _fold(graph: ir.Graph, attention: ir.Node) -> None:
-    merged, heads = _merged(attention.outputs[0]), _heads(attention)
+    merged, heads = _merge_output(attention.outputs[0]), _head_count(attention)
     if merged is None or heads is None:
         return
     tokens = _of_one_map(graph, attention) or _of_own_maps(attention)
@@ -52,8 +52,8 @@ def _fold(graph: ir.Graph, attention: ir.Node) -> None:
     remove_unused(graph, _producer(merged))
 
 
-def _merged(value: ir.Value) -> ir.Value | None:
-    """The one tensor (B, L, D) that heads (B, heads, L, d) are made into."""
+def _merge_output(value: ir.Value) -> ir.Value | None:
+    """Return the tensor (B, L, D) that heads (B, heads, L, d) are merged into."""
     transposed = only_user(value, "Transpose")
     if transposed is None or _perm(transposed) != _TO_HEADS:
         return None
@@ -62,7 +62,7 @@ def _merged(value: ir.Value) -> ir.Value | None:
 
 
 def _of_own_maps(attention: ir.Node) -> list[ir.Value] | None:
-    """(B, L, D) of queries, keys and values that are each reshaped and transposed."""
+    """Return queries, keys and values (B, L, D), if each is reshaped and transposed separately."""
     found = []
     for value in attention.inputs[:_PARTS]:
         transposed = made_by(value, "Transpose")
@@ -77,7 +77,7 @@ def _of_own_maps(attention: ir.Node) -> list[ir.Value] | None:
 
 
 def _of_one_map(graph: ir.Graph, attention: ir.Node) -> list[ir.Value] | None:
-    """The three parts of one linear map (B, L, 3 D), where timm unbinds them behind a transpose."""
+    """Return queries, keys and values from one linear map (B, L, 3 D), which timm transposes and unbinds."""
     sources: list[ir.Value] = []
     for part, value in enumerate(attention.inputs[:_PARTS]):
         squeezed = made_by(value, "Squeeze")
@@ -95,11 +95,11 @@ def _of_one_map(graph: ir.Graph, attention: ir.Node) -> list[ir.Value] | None:
     tokens, *others = sources
     if any(other is not tokens for other in others):
         return None
-    return _cut_map(graph, attention, tokens) or _split(graph, attention, tokens)
+    return _cut_map(graph, attention, tokens) or _add_split(graph, attention, tokens)
 
 
 def _cut_map(graph: ir.Graph, attention: ir.Node, tokens: ir.Value) -> list[ir.Value] | None:
-    """A map for each part instead of one for all: a CPU computes the same and copies nothing."""
+    """Replace the shared linear map by one for each part: on a CPU, this saves copying the parts."""
     found = linear_map(tokens)
     if found is None:
         return None
@@ -119,7 +119,7 @@ def _cut_map(graph: ir.Graph, attention: ir.Node, tokens: ir.Value) -> list[ir.V
     return parts
 
 
-def _split(graph: ir.Graph, attention: ir.Node, tokens: ir.Value) -> list[ir.Value]:
+def _add_split(graph: ir.Graph, attention: ir.Node, tokens: ir.Value) -> list[ir.Value]:
     split = ir.Node(
         "", "Split", [tokens], [ir.AttrInt64("axis", -1), ir.AttrInt64("num_outputs", _PARTS)], num_outputs=_PARTS
     )
@@ -129,7 +129,7 @@ def _split(graph: ir.Graph, attention: ir.Node, tokens: ir.Value) -> list[ir.Val
     return list(split.outputs)
 
 
-def _heads(attention: ir.Node) -> int | None:
+def _head_count(attention: ir.Node) -> int | None:
     value = attention.inputs[0]
     heads = value.shape[1] if value is not None and value.shape is not None and len(value.shape) == 4 else None
     return heads if isinstance(heads, int) else None

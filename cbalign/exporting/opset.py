@@ -1,7 +1,7 @@
-"""Which ONNX operator set `export.opset: auto` means, tried with the onnxruntime that is installed.
+"""Choose the ONNX operator set for `export.opset: auto` by testing the installed onnxruntime.
 
-Opset 23 has one Attention node where older ones have products, a softmax and two dozen nodes around them. Not every
-onnxruntime runs it everywhere (1.24 puts it on the CPU under CUDA), and not with every mask, so it is asked.
+Opset 23 has a single Attention node; older opsets need products, a softmax and two dozen other nodes. Some versions of
+onnxruntime do not run it on every device (1.24 runs it on the CPU under CUDA) or with every mask, so it is tested.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from cbalign.runtime.placement import CPU, Device, Placement, find_device, quiet
+from cbalign.runtime.placement import CPU, Device, GraphPlacement, find_device, quiet
 
 ATTENTION_OPSET, PLAIN_OPSET = 23, 20
-"""On a CPU at ViT-B size the two are equally fast (`benchmarks/opset.py`); the fused one has a third fewer nodes, and
-on GPUs it is what has flash and memory-efficient kernels."""
+"""On a CPU at ViT-B size both are equally fast (`benchmarks/opset.py`). The fused one has a third fewer nodes, and only
+it has flash and memory-efficient kernels on GPUs."""
 
 _PROBE = """<ir_version: 10, opset_import: ["" : 23]>
 attention (float[b,h,l,d] q, float[b,h,n,d] k, float[b,h,n,d] v, bool[b,one,l,n] mask)
@@ -43,7 +43,7 @@ class Opset:
 
 
 def resolve_opset(setting: str | int) -> Opset:
-    """The operator set that `export.opset` means on this machine."""
+    """Resolve `export.opset` on this machine."""
     if not isinstance(setting, str):
         return Opset(setting, "set in the spec")
     found = find_device("auto")
@@ -53,12 +53,12 @@ def resolve_opset(setting: str | int) -> Opset:
         if (problem := attention_problem(device)) is not None:
             return Opset(PLAIN_OPSET, f"{runtime} does not run opset {ATTENTION_OPSET}'s Attention well: {problem}")
     places = " and ".join(device.provider for device in devices)
-    untried = "" if len(devices) > 1 else "; no GPU was there to try"
-    return Opset(ATTENTION_OPSET, f"{runtime} runs its Attention as one node on {places}, with equal numbers{untried}")
+    untried = "" if len(devices) > 1 else "; not tested on a GPU"
+    return Opset(ATTENTION_OPSET, f"{runtime} runs its Attention as one node on {places}, with equal outputs{untried}")
 
 
 def attention_problem(device: Device) -> str | None:
-    """What is wrong with opset 23's Attention on a device; None if it runs there and computes what it should."""
+    """Describe the problem of opset 23's Attention on a device; None if it runs there and computes correct outputs."""
     quiet()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -70,18 +70,18 @@ def attention_problem(device: Device) -> str | None:
         masked, free, merged = session.run(["masked", "free", "merged"], {"q": q, "k": k, "v": v, "mask": mask})
     except Exception as error:  # onnxruntime's exceptions share no base class
         return " ".join(str(error).split())[:200]
-    if misplaced := Placement.of("attention", session).misplaced(device):
+    if misplaced := GraphPlacement.of("attention", session).misplaced(device):
         return f"{sum(misplaced.values())} of 3 nodes run on {CPU} instead of {device.provider}"
     split = merged.reshape(*merged.shape[:2], q.shape[1], -1).swapaxes(1, 2)
     for found, allowed in ((masked, mask), (free, np.ones_like(mask)), (split, mask)):
         error_found = float(np.abs(found - _attention(q, k, v, allowed)).max())
         if not error_found <= 1e-4:
-            return f"its numbers are off by {error_found:.2g} on {device.provider}"
+            return f"its outputs are off by {error_found:.2g} on {device.provider}"
     return None
 
 
 def _example() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Queries (2, 2, 5, 8), keys and values (2, 2, 7, 8), and a mask (2, 1, 5, 7) over padding."""
+    """Return queries (2, 2, 5, 8), keys and values (2, 2, 7, 8), and a padding mask (2, 1, 5, 7)."""
     generator = np.random.default_rng(0)
     q, k, v = (generator.standard_normal((2, 2, length, 8), np.float32) for length in (5, 7, 7))
     mask = np.broadcast_to(np.arange(7) < np.array([7, 3])[:, None, None, None], (2, 1, 5, 7))
@@ -89,7 +89,7 @@ def _example() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """softmax(QKᵀ/√d) V, by its definition."""
+    """Compute softmax(QKᵀ/√d) V."""
     scores = np.where(mask, q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1]), -np.inf)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return weights / weights.sum(axis=-1, keepdims=True) @ v

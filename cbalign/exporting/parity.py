@@ -1,10 +1,10 @@
-"""What the comparison of a bundle with PyTorch says: every check with its limit, precision by precision."""
+"""Report of the comparison of a bundle with PyTorch: every check with its limit, by precision."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,20 @@ from cbalign.parts.kinds import ParityLimits
 from cbalign.runtime.document import json_document
 from cbalign.runtime.precisions import REFERENCE
 
-Rung = Literal["checker", "torch", "independence", "inputs", "codes", "task"]
-RUNGS: tuple[Rung, ...] = get_args(Rung)
-"""From the lowest up."""
+CheckKind = Literal["checker", "torch", "independence", "inputs", "codes", "task"]
+CHECK_KINDS: tuple[CheckKind, ...] = get_args(CheckKind)
+"""All kinds, in the order in which checks are reported."""
 
 Measure: TypeAlias = Callable[[FloatArray, FloatArray], float]
 Feed: TypeAlias = tuple[NDArray[np.generic], ...]
 """The inputs of a graph, in order."""
 
 WHOLE = "whole"
-"""In the place of a graph's name: the bundle as a whole."""
+"""Graph name of checks that concern the whole bundle."""
 
 
 def difference(found: FloatArray, expected: FloatArray) -> float:
-    """Largest absolute difference, relative to the largest expected value where that is above 1; infinite if unlike."""
+    """Return max |found − expected| / max(1, max |expected|); infinite if shapes differ or a value is not finite."""
     if found.shape != expected.shape or not np.isfinite(found).all():
         return float("inf")
     if not expected.size:
@@ -38,9 +38,10 @@ def difference(found: FloatArray, expected: FloatArray) -> float:
 
 
 def distance(found: FloatArray, expected: FloatArray) -> float:
-    """‖found − expected‖ / ‖expected‖ of the worst item, the first dimension being the batch; infinite if unlike.
+    """Return ‖found − expected‖ / ‖expected‖ of the worst item; infinite if shapes differ or a value is not finite.
 
-    For unit vectors it is √(2 − 2 cos): 0.045 at a cosine of 0.999, 0.14 at 0.99.
+    The first dimension is the batch. For unit vectors, the distance is √(2 − 2 cos): 0.045 at a cosine of 0.999, 0.14
+    at 0.99.
     """
     if found.shape != expected.shape or not np.isfinite(found).all():
         return float("inf")
@@ -53,37 +54,40 @@ def distance(found: FloatArray, expected: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Limits:
-    """The `ParityLimits` of a precision with the measure as a function; `difference` always applies to scores.
+    """The `ParityLimits` of a precision, with the measure as a function. Scores are always measured by `difference`.
 
-    The codebook graph is float32 in every precision and has the limit `CODEBOOK`.
+    The codebook graph is float32 in every precision; its limit is `CODEBOOK`.
     """
 
     measure: Measure
     tokens: float
     embedding: float
     scores: float
-    codes: float  # share of vectors with another code, computed from pixels and texts
+    codes: float  # share of vectors, computed from pixels and texts, that get a different code
     recall: float  # points
 
     @classmethod
     def of(cls, declared: ParityLimits) -> Limits:
-        """The limits that a precision declares."""
+        """Build the limits that a precision declares."""
         measure = {"difference": difference, "distance": distance}[declared.measure]
         return cls(measure, declared.tokens, declared.embedding, declared.scores, declared.codes, declared.recall)
 
 
 CODEBOOK = 1e-4
-"""Greatest `difference` of probabilities and prototypes."""
+"""Largest `difference` allowed for probabilities and prototypes."""
 
 SAME_VECTORS = 0.005
-"""Share of vectors that the codebook graph may give another code than PyTorch does, in any precision."""
+"""Share of vectors to which the codebook graph may assign a different code than PyTorch, in any precision."""
 
 
 @dataclass(frozen=True)
-class Check:
-    """One comparison. `error` is to be at most `limit`; what it measures stands in `quantity`, `note` says more."""
+class ParityCheck:
+    """One comparison, which passes if `error` is at most `limit`.
 
-    rung: Rung
+    `quantity` describes the measured value; `note` gives details of a failure.
+    """
+
+    kind: CheckKind
     graph: str
     quantity: str
     error: float
@@ -98,37 +102,37 @@ class Check:
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """All comparisons of one precision, from the lowest rung up, where they were made, and what it retrieves.
+    """All checks of one precision in the order of `CHECK_KINDS`, with the device that ran them and the task results.
 
-    `divergence` names the first tensor that differs, where a comparison failed and one was found.
+    `divergence` names the first tensor that differs, if a check failed and such a tensor was found.
     """
 
     precision: str
-    checks: tuple[Check, ...]
+    checks: tuple[ParityCheck, ...]
     results: tuple[Result, ...] = ()
     device: str = "cpu"
     divergence: str | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether every comparison holds."""
+        """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
     @property
-    def failed(self) -> tuple[Check, ...]:
-        """The comparisons that do not hold, lowest rung first."""
+    def failed(self) -> tuple[ParityCheck, ...]:
+        """The failed checks, in order."""
         return tuple(check for check in self.checks if not check.passed)
 
     @property
-    def tightest(self) -> Check:
-        """The comparison of tensors with PyTorch's that comes nearest to its limit."""
-        return max((c for c in self.checks if c.rung == "torch"), key=lambda check: check.error / check.limit)
+    def tightest(self) -> ParityCheck:
+        """The check of kind "torch" that is closest to its limit."""
+        return max((c for c in self.checks if c.kind == "torch"), key=lambda check: check.error / check.limit)
 
     def require(self) -> None:
-        """Refuse a precision that failed.
+        """Require that every check passed.
 
         Raises:
-            ParityError: names the lowest rung that failed, its graph and quantity, and the first tensor that differs.
+            ParityError: a check failed; the message names its graph, its quantity and the first tensor that differs.
         """
         if self.passed:
             return
@@ -150,7 +154,7 @@ _REMEDY_REDUCED = (
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The comparison of a bundle with PyTorch: what that retrieves on `source`, and a report per precision."""
+    """Comparison of a bundle with PyTorch: PyTorch's results on `source`, and a report for each precision."""
 
     source: str
     torch_results: tuple[Result, ...]
@@ -158,16 +162,16 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every comparison of every precision holds."""
+        """Whether every check of every precision passed."""
         return all(report.passed for report in self.precisions)
 
     @property
     def count(self) -> int:
-        """How many comparisons there are."""
+        """Number of checks."""
         return sum(len(report.checks) for report in self.precisions)
 
     def to_json(self) -> str:
-        """One JSON document."""
+        """Return the report as a JSON document. A check stores its kind under `rung`, the key of earlier versions."""
         values = {
             "schema_version": 2,
             "passed": self.passed,
@@ -179,9 +183,7 @@ class ParityReport:
                     "device": report.device,
                     "first_divergence": report.divergence,
                     "metrics": _metrics(report.results),
-                    "checks": [
-                        {**asdict(c), "error": _json_number(c.error), "passed": c.passed} for c in report.checks
-                    ],
+                    "checks": [_check_json(check) for check in report.checks],
                 }
                 for report in self.precisions
             },
@@ -189,10 +191,10 @@ class ParityReport:
         return json_document(values)
 
     def require(self) -> None:
-        """Refuse a bundle of which a precision failed.
+        """Require that every precision passed.
 
         Raises:
-            ParityError: as `PrecisionReport.require` says it, of the first that failed.
+            ParityError: see `PrecisionReport.require`; raised for the first precision that failed.
         """
         for report in self.precisions:
             report.require()
@@ -200,6 +202,11 @@ class ParityReport:
 
 def _metrics(results: tuple[Result, ...]) -> dict[str, float]:
     return {name: value for result in results for name, value in result.flat().items()}
+
+
+def _check_json(check: ParityCheck) -> dict[str, Any]:
+    values = asdict(check)
+    return {"rung": values.pop("kind"), **values, "error": _json_number(check.error), "passed": check.passed}
 
 
 def _json_number(value: float) -> float | str:

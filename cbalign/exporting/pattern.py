@@ -1,4 +1,4 @@
-"""Steps from a node of a graph to its neighbours, and weights of a node's own, for changes to exported graphs."""
+"""Helpers to match and rewrite patterns of nodes in exported graphs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class LinearMap:
-    """y = x W + b: the MatMul with W as its second input, the Add with b as its second, W (in, out) and b (out,)."""
+    """Nodes of y = x W + b: the MatMul with W (in, out) as its second input, the Add with b (out,) as its second."""
 
     product: ir.Node
     add: ir.Node
@@ -20,23 +20,23 @@ class LinearMap:
 
 
 def made_by(value: ir.Value | None, operator: str) -> ir.Node | None:
-    """The node that gives a value, if it is of this operator."""
+    """Return the node that outputs a value, if it has this operator."""
     producer = None if value is None else value.producer()
     return producer if producer is not None and producer.op_type == operator else None
 
 
 def only_user(value: ir.Value, operator: str) -> ir.Node | None:
-    """The one node that reads a value, if there is just one and it is of this operator."""
+    """Return the only node that reads a value, if there is exactly one and it has this operator."""
     users = [use.node for use in value.uses()]
     return users[0] if len(users) == 1 and users[0].op_type == operator and not value.is_graph_output() else None
 
 
 def linear_map(value: ir.Value | None) -> LinearMap | None:
-    """The linear map with a bias that gives a value, if its product is read nowhere else."""
+    """Return the linear map with bias that outputs a value, if its product has no other reader."""
     add = made_by(value, "Add")
     if add is None:
         return None
-    if made_by(add.inputs[0], "MatMul") is None:  # a sum may be written either way
+    if made_by(add.inputs[0], "MatMul") is None:  # either operand may be the product
         for position, given in enumerate(reversed(add.inputs)):
             add.replace_input_with(position, given)
     product = made_by(add.inputs[0], "MatMul")
@@ -49,7 +49,7 @@ def linear_map(value: ir.Value | None) -> LinearMap | None:
 
 
 def weights(value: ir.Value | None) -> NDArray[np.float32] | None:
-    """The float32 numbers of an initializer."""
+    """Return the values of a float32 initializer."""
     if value is None or not value.is_initializer() or value.const_value is None or value.dtype != ir.DataType.FLOAT:
         return None
     return value.const_value.numpy()
@@ -64,13 +64,13 @@ def new_weights(graph: ir.Graph, name: str, numbers: NDArray[np.float32]) -> ir.
 
 
 def integers(value: ir.Value | None) -> list[int] | None:
-    """Numbers of a constant, flat."""
+    """Return the values of a constant as a flat list."""
     constant = None if value is None else ir.convenience.get_const_tensor(value)
     return None if constant is None else np.asarray(constant.numpy()).ravel().tolist()
 
 
 def remove_unused(graph: ir.Graph, last: ir.Node) -> None:
-    """Take out a node and, from there backwards, all nodes and weights that nothing else uses."""
+    """Remove a node and, going backwards, all nodes and weights that nothing else uses."""
     waiting = [last]
     while waiting:
         node = waiting.pop()
@@ -83,7 +83,7 @@ def remove_unused(graph: ir.Graph, last: ir.Node) -> None:
 
 
 def drop_unused(graph: ir.Graph, values: list[ir.Value]) -> None:
-    """Take out those of some initializers that nothing uses."""
+    """Remove the unused initializers among `values`."""
     for value in values:
         if value.is_initializer() and not value.uses() and value.name is not None:
             del graph.initializers[value.name]

@@ -20,18 +20,18 @@ from cbalign.parts import PrecisionSection
 from cbalign.parts.part import call_part, describe
 from cbalign.runtime.placement import find_device, quiet
 
-KEPT = frozenset({"codebook"})
-"""Graphs that stay float32 in every precision: rounding would flip near ties between codes, and they are small."""
+FLOAT32_GRAPHS = frozenset({"codebook"})
+"""Small graphs that stay float32 in every precision: rounding would change codes that are nearly tied."""
 
 _BF16_PROBE = """<ir_version: 10, opset_import: ["" : 20]>
 product (bfloat16[m,n] a, bfloat16[n,k] b) => (bfloat16[m,k] c) { c = MatMul (a, b) }"""
 
 
 def require_precision(precision: PrecisionSection) -> None:
-    """Refuse a precision that this machine cannot run, because its graphs could not be checked.
+    """Require that this machine can run a precision; otherwise its graphs could not be checked.
 
     Raises:
-        DeviceError: as the precision's `requires` raises it.
+        DeviceError: raised by the precision's `requires`.
     """
     if precision.requires is not None:
         call_part(type(precision), precision.requires, precision)
@@ -41,22 +41,22 @@ def write_precision(
     precision: PrecisionSection,
     original: Path,
     path: Path,
-    facts: Mapping[str, str],
+    metadata: Mapping[str, str],
     inline_limit: int = INLINE_LIMIT,
 ) -> None:
     """Convert an exported float32 graph to a precision and save it.
 
     Args:
         precision: the target precision.
-        original: the float32 graph; another file than `path`.
-        path: of the new file; weights too large for it go to `<path>.data`.
-        facts: metadata of the file.
-        inline_limit: most bytes of weights within the file.
+        original: the float32 graph; must differ from `path`.
+        path: the new file; weights larger than `inline_limit` go to `<path>.data`.
+        metadata: metadata of the file.
+        inline_limit: maximum bytes of weights within the file.
 
     Raises:
-        PartError: the precision's builder returns something else than a graph.
+        PartError: the precision's builder does not return a graph.
     """
-    if original.stem in KEPT:
+    if original.stem in FLOAT32_GRAPHS:
         shutil.copyfile(original, path)
         weights = original.with_name(f"{original.name}.data")
         if weights.exists():
@@ -68,11 +68,11 @@ def write_precision(
             f"{describe(type(precision))} builds {precision.builds}, which returned {type(model).__name__} instead of "
             "an onnx_ir.Model",
         )
-    save_graph(model, path, facts, inline_limit)
+    save_graph(model, path, metadata, inline_limit)
 
 
 def write_float32(section: PrecisionSection, original: Path) -> ir.Model:
-    """Load the float32 graph and pad its hidden layers for the caches of CPUs."""
+    """Load the float32 graph and pad its hidden layers for CPU caches."""
     model = ir.load(original)
     widen_hidden(model)
     return model
@@ -88,12 +88,12 @@ def write_half(section: PrecisionSection, original: Path) -> ir.Model:
 def write_int8(section: PrecisionSection, original: Path) -> ir.Model:
     """Quantise the weights of matrix products to int8 with a scale per column; activations are quantised dynamically.
 
-    Products of activations, and the small maps onto the joint space and the match score, stay in float32.
+    Products of activations, and the small projections to the joint space and the match score, stay in float32.
     """
     model = onnx.load(original)
-    # Shapes from the exporter break the quantiser's own inference, which computes all that it needs.
+    # The exporter's shapes break the quantiser's shape inference, which does not need them.
     del model.graph.value_info[:]
-    # The quantiser replaces each Gemm by a product and a sum before it looks for products.
+    # The quantiser replaces each Gemm by a product and a sum before it searches for products.
     maps = [f"{node.name}_MatMul" for node in model.graph.node if node.op_type == "Gemm"]
     entry = model.metadata_props.add()
     entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"  # silences a hint to preprocess
@@ -115,10 +115,10 @@ def write_int8(section: PrecisionSection, original: Path) -> ir.Model:
 
 
 def require_bfloat16(section: PrecisionSection) -> None:
-    """Refuse bfloat16 where onnxruntime has no bfloat16 matrix product.
+    """Require a bfloat16 matrix product in onnxruntime.
 
     Raises:
-        DeviceError: no provider of the installed onnxruntime multiplies in bfloat16 on this machine.
+        DeviceError: the installed onnxruntime has no bfloat16 matrix product on this machine.
     """
     quiet()
     device = find_device("auto")
@@ -129,7 +129,7 @@ def require_bfloat16(section: PrecisionSection) -> None:
         onnxruntime.InferenceSession(model, options, providers=device.providers())
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise DeviceError(
-            f"{section.name} graphs cannot run here: onnxruntime {onnxruntime.__version__} has no bfloat16 product on "
-            f"{device.provider}, so they could not be compared with PyTorch",
-            remedy="Use fp16 in export.precisions, or export on a machine with a GPU that computes in bfloat16.",
+            f"{section.name} graphs cannot run on this machine: onnxruntime {onnxruntime.__version__} has no bfloat16 "
+            f"matrix product on {device.provider}, so they could not be compared with PyTorch",
+            remedy="Use fp16 in export.precisions, or export on a machine with a GPU that supports bfloat16.",
         ) from error

@@ -1,4 +1,4 @@
-"""Real inputs to compare with: prepared pictures, and raw texts of all lengths."""
+"""Real inputs for the parity checks: prepared images, and raw texts of all lengths."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BATCHES = (1, 2, 7, 32)
 
 
 def batch_sizes(available: int) -> list[int]:
-    """How many of the inputs to take at once: the sizes of `BATCHES`, as far as there are as many."""
+    """Return the sizes in `BATCHES`, each limited to the number of available inputs."""
     return sorted({min(size, available) for size in BATCHES})
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Real inputs: prepared images (B, H, W, 3) with the `entries` they are of, and raw texts.
+    """Real inputs: prepared images (B, H, W, 3), their `entries` in the source, and raw texts.
 
     The first text is the shortest, the second the longest.
     """
@@ -34,7 +34,7 @@ class Sample:
 
     @classmethod
     def of(cls, source: Source[Pair], encoder: Encoder) -> Sample:
-        """The first readable images of a source, and texts of all lengths that it has.
+        """Sample the first readable images of a source, and texts of all its lengths.
 
         Raises:
             DataError: no image can be read.
@@ -58,10 +58,10 @@ class Sample:
 
 
 def readable_items(source: Source[Item], size: int) -> tuple[tuple[int, ...], PixelArray]:
-    """The first items whose images can be read, with these (B, n, H, W, 3), at most the largest batch.
+    """Return the first items with readable images, at most the largest batch, and these images (B, n, H, W, 3).
 
     Raises:
-        DataError: there are none.
+        DataError: no image can be read.
     """
     positions, pixels = [], []
     for position in range(len(source)):
@@ -78,7 +78,7 @@ def readable_items(source: Source[Item], size: int) -> tuple[tuple[int, ...], Pi
 
 
 def texts_of_all_lengths(source: Source[Item], parts: int) -> tuple[str, ...]:
-    """Texts that the items have, the first the shortest; the second is `parts` of them in one, too long for a model."""
+    """Return texts of the items: first the shortest, then `parts` texts joined into one too long for a model."""
     by_length = sorted({source.item(i).text for i in range(len(source))}, key=lambda text: (len(text), text))
     chosen = [by_length[i] for i in np.linspace(0, len(by_length) - 1, max(BATCHES) - 2).astype(int)]
     return (by_length[0], " ".join(by_length[:parts]), *chosen)

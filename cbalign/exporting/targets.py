@@ -1,4 +1,4 @@
-"""Build export targets from a finished bundle: other layouts and formats, each in a folder of its own. No torch."""
+"""Build export targets from a finished bundle: other layouts and formats, each in its own folder. Without torch."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ MARK = ".cbalign-target"
 
 @dataclass(frozen=True)
 class TargetRequest:
-    """A target to build, and where: `<bundle>-<kind>` unless `folder` is given."""
+    """A target to build and its output folder, by default `<bundle>-<kind>`."""
 
     section: TargetSection
     folder: Path | None = None
 
     def output(self, bundle: Path) -> Path:
-        """The folder to write for a bundle."""
+        """Return the output folder for a bundle."""
         return self.folder or bundle.with_name(f"{bundle.name}-{self.section.kind}")
 
 
 def target_section(name: str, **settings: object) -> TargetSection:
-    """The section of an installed target with its default settings and `settings`.
+    """Create the section of an installed target from `settings` and its defaults.
 
     Raises:
-        UsageError: there is no such target, or it has settings without a default.
+        UsageError: the target does not exist, or a setting has no default.
     """
     known = usable(TARGETS)
     if name not in known:
@@ -54,8 +54,8 @@ def target_section(name: str, **settings: object) -> TargetSection:
     return section
 
 
-def merged(written: Iterable[TargetSection], asked: Sequence[TargetRequest]) -> tuple[TargetRequest, ...]:
-    """The targets of a spec and those asked for besides, each kind once; a spec's settings count."""
+def merge_requests(written: Iterable[TargetSection], asked: Sequence[TargetRequest]) -> tuple[TargetRequest, ...]:
+    """Merge a spec's targets with requested ones, each kind once; the settings of the spec take precedence."""
     requests = {section.kind: TargetRequest(section) for section in written}
     for request in asked:
         section = requests.get(request.section.kind, request).section
@@ -64,7 +64,7 @@ def merged(written: Iterable[TargetSection], asked: Sequence[TargetRequest]) -> 
 
 
 def require_free(output: Path, *, force: bool) -> None:
-    """Refuse to overwrite a folder.
+    """Require that `output` does not exist or may be replaced.
 
     Raises:
         UsageError: `output` exists, and `force` is not given or it was not written by an export target.
@@ -76,15 +76,15 @@ def require_free(output: Path, *, force: bool) -> None:
     if not (output / MARK).is_file() and not (output.is_dir() and not any(output.iterdir())):
         raise UsageError(
             f"{output} was not written by an export target; --force replaces only folders that were",
-            remedy="Remove it, or choose another folder.",
+            remedy="Remove it, or choose a different folder.",
         )
 
 
 def require_graphs(section: TargetSection, graphs: Iterable[str], owner: str) -> None:
-    """Refuse a target that needs graphs that are not exported.
+    """Require that the graphs a target needs are exported.
 
     Raises:
-        UsageError: names the missing graphs.
+        UsageError: a graph is missing.
     """
     available = tuple(graphs)
     missing = [graph for graph in section.needs_graphs if graph not in available]
@@ -102,7 +102,7 @@ def write_target(request: TargetRequest, bundle: Path, *, force: bool = False) -
     Args:
         request: what to build.
         bundle: folder of a complete bundle.
-        force: replace a folder that an export target wrote.
+        force: whether to replace a folder that an export target wrote.
 
     Returns:
         The folder.

@@ -6,8 +6,8 @@
   <name>_codebook/ config.pbtxt  1/model.onnx
   <name>_match/    config.pbtxt  1/model.onnx
 
-Triton joins requests along the first dimension. So the match graph, whose `image_index` counts within one request, is
-served as it is, without batching; every other graph is batched dynamically.
+Triton concatenates requests along the first dimension. The `image_index` of the match graph refers to images of one
+request, so that graph is served without batching; all other graphs use dynamic batching.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _TYPES = {"uint8": "TYPE_UINT8", "int64": "TYPE_INT64", "float32": "TYPE_FP32"}
 _BESIDE = {"image": (PREPROCESSING,), "text": (TOKENIZER_FILE, SETTINGS_FILE)}
 _UNBATCHED = "match"
 _FASTEST = ("FP16", "FP32")
-"""TensorRT's precisions, the one to serve first."""
+"""TensorRT's precisions, fastest first."""
 _MAX_BATCH, _PREFERRED, _MAX_PAIRS = 64, (8, 16, 32), 256
 _DELAY_MICROSECONDS = 2000
 _QUEUE = 256
 _WORKSPACE = 4 << 30  # bytes of GPU memory that TensorRT may use while it runs
 
 
-def write_target(section: TritonTarget, bundle: Path, repository: Path) -> None:
-    """Fill an empty folder with a model repository of a bundle.
+def write_model_repository(section: TritonTarget, bundle: Path, repository: Path) -> None:
+    """Write a bundle's model repository to an empty folder.
 
     Args:
-        section: the target; its `precision` chooses the graphs.
+        section: the target; its `precision` selects the graphs.
         bundle: folder of the bundle; its files are verified.
-        repository: the folder.
+        repository: the empty folder.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -61,7 +61,7 @@ def write_target(section: TritonTarget, bundle: Path, repository: Path) -> None:
 
 
 def _fastest(precisions: Sequence[str]) -> str:
-    """The precision that TensorRT runs fastest; the first where it runs none."""
+    """Return the precision that TensorRT runs fastest, or the first if it runs none."""
     return next((name for mode in _FASTEST for name in precisions if _tensorrt_mode(name) == mode), precisions[0])
 
 
@@ -90,15 +90,15 @@ def _write_model(bundle: Bundle, precision: str, graph: str, folder: Path) -> No
 def model_config(
     name: str, graph: str, precision: str, shapes: dict[str, list[int | str]], longest_text: int, content: str
 ) -> str:
-    """The `config.pbtxt` of one graph (Triton's ModelConfig as protobuf text).
+    """Return the `config.pbtxt` of one graph (Triton's ModelConfig as protobuf text).
 
     Args:
-        name: of the model; Triton requires it to be its folder's.
-        graph: which graph it is.
-        precision: of its weights.
-        shapes: of every input and output as the ONNX file has them; a varying dimension is a string.
-        longest_text: in tokens.
-        content: another one for other weights, in letters and digits.
+        name: name of the model; Triton requires the name of its folder.
+        graph: name of the graph.
+        precision: precision of the weights.
+        shapes: shapes of all inputs and outputs in the ONNX file; a varying dimension is a string.
+        longest_text: maximum text length in tokens.
+        content: hash of the weights, in letters and digits.
     """
     signature = SIGNATURES[graph]
     batched = graph != _UNBATCHED
@@ -128,15 +128,16 @@ def model_config(
 
 def _tensor(kind: str, port: Port, shape: Sequence[int | str], batched: bool) -> str:
     dims = [size if isinstance(size, int) else -1 for size in (shape[1:] if batched else shape)]
-    reshape = "" if dims else "\n  reshape { shape: [ ] }"  # Triton wants a dimension beside the batch
+    reshape = "" if dims else "\n  reshape { shape: [ ] }"  # Triton requires a dimension besides the batch
     listed = ", ".join(map(str, dims or [1]))
     return f'{kind} {{\n  name: "{port.name}"\n  data_type: {_TYPES[port.dtype]}\n  dims: [ {listed} ]{reshape}\n}}'
 
 
 def _accelerator(cache: str, mode: str, profiles: dict[str, str]) -> str:
-    """Run TensorRT through onnxruntime, with engines cached so that a restart does not build them again.
+    """Configure TensorRT in onnxruntime, with cached engines, so that a restart does not rebuild them.
 
-    onnxruntime identifies an engine by the form of its graph, not by its weights: `cache` must differ between weights.
+    onnxruntime identifies an engine by the structure of its graph, not by its weights, so each set of weights needs its
+    own `cache`.
     """
     parameters = {
         "precision_mode": mode,
@@ -154,7 +155,7 @@ def _accelerator(cache: str, mode: str, profiles: dict[str, str]) -> str:
 
 
 def _profiles(inputs: Sequence[Port], shapes: dict[str, list[int | str]], longest_text: int) -> dict[str, str]:
-    """The sizes that TensorRT builds engines for: all inputs together, or it builds one at every new size."""
+    """Return the size ranges of TensorRT engines; without them, TensorRT builds a new engine for every new size."""
     longest = {"batch": _MAX_BATCH, "images": _MAX_BATCH, "texts": _MAX_PAIRS, "length": longest_text}
     usual = {"batch": _PREFERRED[0], "images": _PREFERRED[0], "texts": _PREFERRED[0], "length": min(16, longest_text)}
 

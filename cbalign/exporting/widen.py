@@ -1,9 +1,9 @@
-"""Hidden layers wider by a few idle units, so that a CPU's cache holds more than a few of their rows at once.
+"""Pad hidden layers with a few unused units, to avoid cache-set conflicts on CPUs.
 
-A row of 3,072 float32 numbers is a multiple of 4 KiB, and so is the distance between rows: one column of a block of
-rows falls into one set of an L1 cache, which holds eight of them, and onnxruntime's product reads twelve. At ViT-B size
-the second map of each MLP takes a quarter less time without that. (Goto and van de Geijn, Anatomy of High-Performance
-Matrix Multiplication, 2008, copy such blocks; onnxruntime copies the weights only.)
+A row of 3,072 float32 values is a multiple of 4 KiB, so the same column of successive rows maps to the same set of the
+L1 cache. A set holds eight lines, and onnxruntime's matrix product reads twelve rows at a time. At ViT-B size, padding
+makes the second linear map of each MLP a quarter faster. (Goto and van de Geijn, Anatomy of High-Performance Matrix
+Multiplication, 2008, copy such blocks; onnxruntime copies the weights only.)
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import onnx_ir as ir
 from cbalign.exporting.pattern import drop_unused, linear_map, new_weights, only_user, weights
 
 _APART = 4096
-"""Bytes from one address to the next of the same set: caches of 32 KiB in 8 ways, or of 48 KiB in 12."""
+"""Distance in bytes between addresses of the same cache set, for caches of 32 KiB with 8 ways or 48 KiB with 12."""
 
 _IDLE = 16
-"""Units that are added: one cache line of float32."""
+"""Number of added units: one cache line of float32."""
 
 _MARK = "_widened"
 
 
 def widen_hidden(model: ir.Model) -> None:
-    """Widen the hidden layer of every map, GELU, map of a float32 graph whose rows fall on each other in the cache.
+    """Widen the hidden layer of each MLP (linear map, GELU, linear map) of a float32 graph with cache-set conflicts.
 
-    What is added is 0 and stays 0. Inputs, outputs and their numbers are the same.
+    The added weights and activations are 0, so the graph's inputs and outputs do not change.
     """
     for node in list(model.graph):
         if node.op_type == "Gelu" and node.domain == "":
@@ -34,7 +34,7 @@ def widen_hidden(model: ir.Model) -> None:
 
 
 def idle_bytes(model: onnx.ModelProto) -> int:
-    """How many bytes of a float32 graph's weights `widen_hidden` added."""
+    """Return the bytes that `widen_hidden` added to a float32 graph's weights."""
     total = 0
     for tensor in model.graph.initializer:
         if tensor.name.endswith(_MARK):
@@ -50,20 +50,20 @@ def _widen(graph: ir.Graph, gelu: ir.Node) -> None:
     out_of = weights(second.inputs[1])
     if out_of is None or first.bias.nbytes % _APART:
         return
-    _give(graph, first.product, np.pad(first.matrix, ((0, 0), (0, _IDLE))))
-    _give(graph, first.add, np.pad(first.bias, (0, _IDLE)))
-    _give(graph, second, np.pad(out_of, ((0, _IDLE), (0, 0))))
+    _set_weights(graph, first.product, np.pad(first.matrix, ((0, 0), (0, _IDLE))))
+    _set_weights(graph, first.add, np.pad(first.bias, (0, _IDLE)))
+    _set_weights(graph, second, np.pad(out_of, ((0, _IDLE), (0, 0))))
     for node in (first.product, first.add, gelu):
         value = node.outputs[0]
-        # It is no longer what the module gives, nor the tensor of that name in another precision.
+        # The tensor no longer equals the module's output, nor the tensor of that name in another precision.
         node.metadata_props.clear()
         value.name = f"{value.name}{_MARK}"
         if value.shape is not None:
             value.shape = ir.Shape([*value.shape[:-1], len(first.bias) + _IDLE])
 
 
-def _give(graph: ir.Graph, node: ir.Node, numbers: np.ndarray) -> None:
-    """Give a node wider weights: those that it has may be read elsewhere as well."""
+def _set_weights(graph: ir.Graph, node: ir.Node, numbers: np.ndarray) -> None:
+    """Replace a node's weights by wider ones, without changing weights that other nodes read."""
     old = node.inputs[1]
     assert old is not None
     name = f"{old.name}{_MARK}"

@@ -20,7 +20,7 @@ from cbalign.engine.run import Run, create_run
 from cbalign.engine.task import no_decay_for_vectors
 from cbalign.errors import CheckpointError, DataError, MissingExtraError, UsageError
 from cbalign.experiment.architectures import BERTS, MINILM, BertConfig
-from cbalign.experiment.dump import dump_yaml, fingerprint
+from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment
 from cbalign.experiment.tensors import TENSORS, TensorTable
@@ -114,7 +114,7 @@ def import_albef(
         experiment.name,
         spec=loaded.path.read_text(encoding="utf-8") if loaded is not None and loaded.path.is_file() else resolved,
         resolved=resolved,
-        fingerprint=fingerprint(experiment),
+        fingerprint=experiment_fingerprint(experiment),
         facts=_facts(file, tensors, words),
         fill=fill,
     )

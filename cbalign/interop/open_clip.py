@@ -6,7 +6,7 @@ import ast
 import re
 import shlex
 
-from cbalign.experiment.document import Data, Entry, ListNode, MapNode, Node, Place, ScalarNode, SourceText
+from cbalign.experiment.document import Data, ListNode, MapEntry, MapNode, Node, Place, ScalarNode, SourceText
 from cbalign.interop.albef import adamw, epochs
 from cbalign.interop.rules import Migration, Rule, Unfit
 
@@ -32,7 +32,7 @@ _LAUNCHING = (
 
 def read_params(source: SourceText) -> MapNode | None:
     """The lines `name: value` of a params.txt; None where the text is none."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, MapEntry] = {}
     for number, line in enumerate(source.lines, 1):
         if not line.strip():
             continue
@@ -40,14 +40,14 @@ def read_params(source: SourceText) -> MapNode | None:
         if match is None:
             return None
         value = Place(source, number, match.start("value") + 1, max(1, len(match["value"])))
-        entries[match["name"]] = Entry(Place(source, number, 1, len(match["name"])), _node(match["value"], value))
+        entries[match["name"]] = MapEntry(Place(source, number, 1, len(match["name"])), _node(match["value"], value))
     known = {"lr", "wd", "warmup", "train_data", "model", "batch_size"}
     return MapNode(entries, Place(source, 1, 1, 0)) if len(known & entries.keys()) >= 4 else None
 
 
 def read_flags(source: SourceText) -> MapNode | None:
     """The flags of a command line, which may be spread over lines; None where the text is none."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, MapEntry] = {}
     name: str | None = None
     for number, line in enumerate(source.lines, 1):
         try:
@@ -59,9 +59,9 @@ def read_flags(source: SourceText) -> MapNode | None:
             if word.startswith("--"):
                 flag, equals, value = word[2:].partition("=")
                 name = flag.replace("-", "_")
-                entries[name] = Entry(place, _node(value, place) if equals else ScalarNode(True, place))
+                entries[name] = MapEntry(place, _node(value, place) if equals else ScalarNode(True, place))
             elif name is not None:
-                entries[name] = Entry(entries[name].key, _node(word, place))
+                entries[name] = MapEntry(entries[name].key, _node(word, place))
                 name = None
     known = {"lr", "wd", "warmup", "train_data", "model", "batch_size", "precision", "epochs"}
     return MapNode(entries, Place(source, 1, 1, 0)) if len(known & entries.keys()) >= 2 else None
@@ -84,7 +84,7 @@ def _node(text: str, place: Place) -> Node:
 def _tree(value: object, place: Place) -> Node:
     match value:
         case dict():
-            entries = {str(name): Entry(place, _tree(inner, place)) for name, inner in value.items()}
+            entries = {str(name): MapEntry(place, _tree(inner, place)) for name, inner in value.items()}
             return MapNode(entries, place)
         case list() | tuple():
             return ListNode(tuple(_tree(item, place) for item in value), place)

@@ -1,7 +1,7 @@
-"""ALBEF's (and TCL's) checkpoints under our names.
+"""Name mapping of ALBEF's (and TCL's) checkpoints.
 
 Every function takes a state dict by ALBEF's names, with or without `bert.`, the teacher (`…_m`) and queues, and
-returns only what it found; whoever loads it compares with the model and reports.
+returns only the tensors it found; the caller compares them with the model and reports.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def from_albef(weights: Mapping[str, Tensor], text_layers: int) -> dict[str, Ten
 
 
 def answering_from_albef(weights: Mapping[str, Tensor], text_layers: int) -> dict[str, Tensor]:
-    """Tensors of a `Distilled[AnsweringNetwork]` from ALBEF's VQA model; arguments as of `from_albef`."""
+    """Tensors of a `Distilled[AnsweringNetwork]` from ALBEF's VQA model; see `from_albef`."""
     named: dict[str, Tensor] = {}
     for suffix, ours in NETWORKS.items():
         named |= _prefixed(f"{ours}.", _towers(weights, suffix, text_layers))
@@ -59,7 +59,7 @@ def answering_from_albef(weights: Mapping[str, Tensor], text_layers: int) -> dic
 
 
 def entailment_from_albef(weights: Mapping[str, Tensor], text_layers: int) -> dict[str, Tensor]:
-    """Tensors of a `Distilled[EntailmentNetwork]` from ALBEF's SNLI-VE model; arguments as of `from_albef`."""
+    """Tensors of a `Distilled[EntailmentNetwork]` from ALBEF's SNLI-VE model; see `from_albef`."""
     named: dict[str, Tensor] = {}
     for suffix, ours in NETWORKS.items():
         named |= _prefixed(f"{ours}.", _towers(weights, suffix, text_layers))
@@ -68,7 +68,7 @@ def entailment_from_albef(weights: Mapping[str, Tensor], text_layers: int) -> di
 
 
 def image_pairs_from_albef(weights: Mapping[str, Tensor], text_layers: int) -> dict[str, Tensor]:
-    """Tensors of a `Distilled[ImagePairNetwork]` from ALBEF's NLVR2 model; arguments as of `from_albef`.
+    """Tensors of a `Distilled[ImagePairNetwork]` from ALBEF's NLVR2 model; see `from_albef`.
 
     The layers after the text tower alternate between the images. Their shared keys and values stand twice in the
     file; the later copy counts, as it does when ALBEF loads it.

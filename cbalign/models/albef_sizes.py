@@ -1,4 +1,4 @@
-"""What the names and shapes of an ALBEF checkpoint tell about the model that it is of."""
+"""Infer the sizes of an ALBEF model from the tensor names and shapes of its checkpoint."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def infer_sizes(
     Args:
         weights: the state dict.
         file: for messages.
-        image_heads, text_heads: attention heads, which no shape tells; None assumes `HEAD_WIDTH` channels each.
+        image_heads, text_heads: attention heads, which cannot be inferred; None assumes `HEAD_WIDTH` channels each.
 
     Raises:
-        CheckpointError: it is of another model.
+        CheckpointError: it belongs to another model.
     """
     _refuse_others(weights, file)
     found = _Shapes(weights, file)
@@ -107,12 +107,12 @@ def _refuse_others(weights: Mapping[str, Tensor], file: Path) -> None:
         if not any(name.startswith(prefix) for name in weights):
             held = ", ".join(sorted(weights)[:3]) or "no tensors"
             raise CheckpointError(
-                f"{file} is not of ALBEF: nothing in it is named {prefix}… (it has {held}, …)", remedy=REMEDY
+                f"{file} is not an ALBEF checkpoint: it has no tensor named {prefix}… (it has {held}, …)", remedy=REMEDY
             )
 
 
 class _Shapes:
-    """Shapes of tensors by name, missing ones told."""
+    """Shapes of tensors by name; missing tensors raise an error."""
 
     def __init__(self, weights: Mapping[str, Tensor], file: Path) -> None:
         self._weights = weights
@@ -120,7 +120,7 @@ class _Shapes:
 
     def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         if name not in self._weights:
-            raise CheckpointError(f"{self._file} is not of ALBEF: it has no {name}", remedy=REMEDY)
+            raise CheckpointError(f"{self._file} is not an ALBEF checkpoint: it has no {name}", remedy=REMEDY)
         shape = tuple(self._weights[name].shape)
         if len(shape) != dimensions or 0 in shape:
             raise CheckpointError(f"{self._file}: {name} has shape {shape}, not {dimensions} dimensions")
@@ -133,7 +133,7 @@ class _Shapes:
 def _heads(width: int, tower: str, file: Path) -> int:
     if width % HEAD_WIDTH:
         raise CheckpointError(
-            f"{file}: the {tower} tower is {width} wide, no multiple of {HEAD_WIDTH}: how many attention heads?",
-            remedy=f"Say so with --{tower}-heads N.",
+            f"{file}: unknown attention heads of the {tower} tower: width {width} is no multiple of {HEAD_WIDTH}",
+            remedy=f"Set them with --{tower}-heads N.",
         )
     return width // HEAD_WIDTH

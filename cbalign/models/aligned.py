@@ -1,4 +1,4 @@
-"""What training steps, encoders and graphs need of a model that aligns images and texts."""
+"""The interface of models that align images and texts, as used by training steps, encoders and graphs."""
 
 from __future__ import annotations
 

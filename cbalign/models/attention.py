@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, computed the way that is fast where it runs."""
+"""Scaled dot-product attention with the fastest implementation for the device."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cbalign.experiment.architectures import BertConfig as BertConfig
 from cbalign.models.attention import attend
-from cbalign.models.padding import PADDED, Layout, Packed
+from cbalign.models.padding import PADDED, Layout, PackedLayout
 from cbalign.models.pretrained import PublishedBert, text_config
 from cbalign.models.sections.towers import TextSection
 from cbalign.models.tower import TextTower as TextTower
@@ -128,7 +128,7 @@ class BertLayer(nn.Module):
         return self.feed_forward(hidden)
 
 
-class Embeddings(nn.Module):
+class BertEmbeddings(nn.Module):
     """Word, position and type embeddings."""
 
     def __init__(self, config: BertConfig, dropout: float) -> None:
@@ -169,7 +169,7 @@ class BertTextTower(TextTower):
         self.config = config
         self.pooling = pooling
         self.published = published
-        self.embeddings = Embeddings(config, dropout)
+        self.embeddings = BertEmbeddings(config, dropout)
         self.layers = nn.ModuleList(BertLayer(config, dropout) for _ in range(layers))
         initialise(self, config.initializer_range)
 
@@ -210,7 +210,7 @@ class BertTextTower(TextTower):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask (B, L) to tokens (B, L, D); in training those of padding are zero."""
-        layout = Packed.of(attention_mask) if self.training else PADDED
+        layout = PackedLayout.of(attention_mask) if self.training else PADDED
         hidden = layout.pack(self.embeddings(input_ids))
         mask = key_mask(attention_mask)
         for layer in self.layers:
@@ -231,7 +231,7 @@ class BertTextTower(TextTower):
         if self.published is not None:
             self.published.load_head(head)
 
-    def initialise_embeddings(self, embeddings: Embeddings) -> None:
+    def initialise_embeddings(self, embeddings: BertEmbeddings) -> None:
         """Copy the tower's embeddings."""
         embeddings.load_state_dict(self.embeddings.state_dict())
 
@@ -261,7 +261,7 @@ class FusionEncoder(nn.Module):
 
         T = G·B for G = `texts_per_image`; text g·B + i meets image i.
         """
-        layout = Packed.of(attention_mask) if self.training else PADDED
+        layout = PackedLayout.of(attention_mask) if self.training else PADDED
         hidden, mask = layout.pack(text_tokens), key_mask(attention_mask)
         for layer, image in zip(self.layers, images, strict=True):
             hidden = layer(hidden, mask, image, texts_per_image, layout=layout)

@@ -1,4 +1,4 @@
-"""From the sections of a spec to a model: the one place that turns sections into modules."""
+"""Build the towers of pretraining and retrieval from a spec."""
 
 from __future__ import annotations
 

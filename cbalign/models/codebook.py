@@ -46,10 +46,10 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def note_use(self, image_codes: Tensor, text_codes: Tensor, step: int) -> None:
-        """Remember that these codes (B,) were nearest at `step`."""
+        """Record `step` as the last use of these nearest codes (B,)."""
         self.last_used[0, image_codes] = step
         self.last_used[1, text_codes] = step
 
     def used_since(self, step: int) -> Tensor:
-        """How many codes (scalar) were some image's or text's nearest after `step`."""
+        """Count the codes (scalar) that were nearest to an image or text after `step`."""
         return (self.last_used.amax(dim=0) > max(step, -1)).sum()

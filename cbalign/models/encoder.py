@@ -1,4 +1,4 @@
-"""A PyTorch model as evaluation sees it."""
+"""A PyTorch model as an encoder for evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The computations of a trained model, as evaluation runs them and as export writes them."""
+"""The graphs of a trained model, used by evaluation and export."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TextGraph(nn.Module):
 
 
 class CodebookGraph(nn.Module):
-    """Joint embeddings to their place in the codebook."""
+    """Joint embeddings to codebook assignments."""
 
     def __init__(self, codebook: Codebook) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class MatchGraph(nn.Module):
 
     def forward(self, image_tokens: Tensor, text_tokens: Tensor, attention_mask: Tensor, image_index: Tensor) -> Tensor:
         """Scores (T,) of texts (T, L, D) with images `image_index` (T,) of tokens (I, N, D)."""
-        # Layer by layer: the selected keys and values of all layers at once would be most of the memory.
+        # Layer by layer, because the selected keys and values of all layers would dominate memory.
         images = (layer.select(image_index) for layer in self.fusion.read_layers(image_tokens))
         fused = self.fusion(text_tokens, attention_mask, images)
         return self.head(fused[:, 0])[:, 1]

@@ -1,4 +1,4 @@
-"""What fine-tuned models share: an image and a text about it become fused tokens."""
+"""Common modules of fine-tuned models: the image-text encoder and the classification head."""
 
 from __future__ import annotations
 

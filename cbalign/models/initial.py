@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cbalign.models.weights import STUDENT, TEACHER, Alias, LoadRules, WeightReport, load_weights
 
-_OF_OTHER_DATA = frozenset({"image_queue", "text_queue", "last_used"})  # numbers that mean nothing in other data
+_OF_OTHER_DATA = frozenset({"image_queue", "text_queue", "last_used"})  # specific to the data of the trained model
 _TOWERS = ("vision.", "text.")
 _WHOLE = (*_TOWERS, "fusion.layers.")  # all their layers are loaded or none
 
@@ -25,7 +25,7 @@ def start_from(
     Args:
         model: `AlignmentModel` or `Distilled`.
         weights: of a model of either kind, by our names.
-        origin: what messages call it.
+        origin: its name in messages.
         aliases: other names of parts of student and teacher in the trained model, such as
             `("fusion.first.", "fusion.layers.")`; a tensor's own name is tried first.
 

@@ -31,7 +31,7 @@ class MomentumTeacher(nn.Module, Generic[M]):
 
 
 class Distilled(nn.Module, Generic[M]):
-    """A student and the teacher that follows it: a model that is fine-tuned, or a head with a teacher of its own."""
+    """A student and its momentum teacher: a fine-tuned model, or a head with its own teacher."""
 
     def __init__(self, student: M, momentum: float) -> None:
         super().__init__()

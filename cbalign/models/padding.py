@@ -1,4 +1,4 @@
-"""How a batch of texts of different lengths is laid out while it passes through the layers."""
+"""Layouts of batches of texts with different lengths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Layout(Protocol):
-    """Two forms of token vectors: as the layers' matrices see them, and as attention does."""
+    """A layout of token vectors, with conversion between the forms for linear layers and for attention."""
 
     def pad(self, tokens: Tensor) -> Tensor:
         """To (B, L, D), a text per row."""
@@ -18,8 +18,8 @@ class Layout(Protocol):
         """From (B, L, D) to the form that matrices work on."""
 
 
-class Padded:
-    """Matrices work on padding too: nothing to do. Shapes are static, as export needs them."""
+class PaddedLayout:
+    """Linear layers also process padding. Shapes are static, as export requires."""
 
     def pad(self, tokens: Tensor) -> Tensor:
         """The same."""
@@ -31,15 +31,15 @@ class Padded:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Matrices see the P real tokens only: (P, D). In training half of a batch or more may be padding."""
+class PackedLayout:
+    """Linear layers process only the P real tokens, (P, D). Half of a training batch or more may be padding."""
 
     index: Tensor  # (P,) place of each token in the flattened batch
     texts: int
     length: int
 
     @classmethod
-    def of(cls, attention_mask: Tensor) -> Packed:
+    def of(cls, attention_mask: Tensor) -> PackedLayout:
         """The layout of a batch with mask (B, L)."""
         return cls(attention_mask.flatten().nonzero().squeeze(1), *attention_mask.shape)
 
@@ -53,4 +53,4 @@ class Packed:
         return tokens.flatten(0, 1)[self.index]
 
 
-PADDED = Padded()
+PADDED = PaddedLayout()

@@ -23,7 +23,7 @@ def bert_config(architecture: str) -> BertConfig:
     """Sizes of a BERT by built-in name, or from its config.json.
 
     Raises:
-        CheckpointError: config.json is missing or is not of a BERT.
+        CheckpointError: config.json is missing or does not describe a BERT.
     """
     return BERTS[architecture] if architecture in BERTS else read_bert_config(bert_folder(architecture) / "config.json")
 
@@ -132,7 +132,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         names = ("model.safetensors", "pytorch_model.bin")
         found = [path / name for name in names if (path / name).is_file()]
         if not found:
-            raise CheckpointError(f"{path} holds no weights", remedy=f"Expected one of {', '.join(names)}.")
+            raise CheckpointError(f"{path} contains no weights", remedy=f"Expected one of {', '.join(names)}.")
         path = found[0]
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
@@ -141,12 +141,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or not a file of weights: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{path} is damaged or not a weights file: {str(error).splitlines()[0]}") from error
     except Exception as error:  # torch raises pickle's own classes for refused content
-        raise CheckpointError(f"{path} is refused: it holds more than tensors ({type(error).__name__})") from error
+        raise CheckpointError(
+            f"{path} is rejected: it contains objects other than tensors ({type(error).__name__})"
+        ) from error
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not tensors by name")
+        raise CheckpointError(f"{path} contains a {type(content).__name__}, not a dict of tensors")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}

@@ -16,7 +16,7 @@ from cbalign.data.image import Preprocessing
 from cbalign.experiment.architectures import BertConfig
 
 if TYPE_CHECKING:
-    from cbalign.models.bert import Embeddings, FusionEncoder, MaskedLanguageHead
+    from cbalign.models.bert import BertEmbeddings, FusionEncoder, MaskedLanguageHead
 
 HEAD_WIDTH = 64  # of BERT's attention heads
 
@@ -135,5 +135,5 @@ class TextTower(Tower):
     def initialise_head(self, head: MaskedLanguageHead) -> None:
         """Load the published weights of a masked-language head; by default it stays at random."""
 
-    def initialise_embeddings(self, embeddings: Embeddings) -> None:
+    def initialise_embeddings(self, embeddings: BertEmbeddings) -> None:
         """Copy the tower's embeddings to those of a BERT decoder; by default they stay at random."""

@@ -26,7 +26,7 @@ Both follow `student.` or `teacher.network.`, which `{owner}` stands for where i
 
 @dataclass(frozen=True)
 class WeightReport:
-    """What happened to each tensor. Names are the model's, those of `unexpected` and `redundant` the weights'."""
+    """The outcome for each tensor. Names are those of the model; for `unexpected` and `redundant`, of the weights."""
 
     loaded: tuple[str, ...] = ()
     reshaped: tuple[str, ...] = ()  # each with both shapes, as in `name: (…) in the weights, (…) in the model`
@@ -76,8 +76,8 @@ class LoadRules:
         skipped: are never loaded and not reported.
         complete: of the weights; none of these may be left over.
         aliases: other names of a tensor in the weights; its own name is tried first.
-        place: the setting that messages name.
-        remedy: what messages recommend.
+        place: the setting named in messages.
+        remedy: the remedy given in messages.
     """
 
     required: Callable[[str], bool] = everything
@@ -100,7 +100,7 @@ def load_weights(
     Args:
         model: any module, with or without student and teacher.
         weights: tensors by the model's names.
-        origin: what messages call the weights.
+        origin: the name of the weights in messages.
         rules: what is allowed to be missing; None requires every tensor of the model.
 
     Raises:

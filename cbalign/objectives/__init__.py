@@ -1,1 +1,1 @@
-"""Losses: functions of features, one per module. Weights and switches are the task's business."""
+"""Objectives: one loss term per module. Tasks weight and combine them."""

@@ -1,4 +1,4 @@
-"""How a codebook is used: numbers to watch while it trains."""
+"""Metrics of codebook usage during training."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from cbalign.parts import ObjectiveSection
 
 @dataclass(frozen=True)
 class ObjectiveContext:
-    """What an objective may know of the rest of the experiment when it is built."""
+    """The context in which an objective is built."""
 
     joint_dim: int  # d of embeddings
     text: TextTower  # of the student; its width D is that of text tokens and of fused tokens
@@ -44,7 +44,7 @@ class Objective(nn.Module):
 
     Args:
         section: the objective's settings.
-        context: what it may know of the rest of the experiment.
+        context: the rest of the experiment.
     """
 
     def __init__(self, section: ObjectiveSection, context: ObjectiveContext) -> None:
@@ -52,7 +52,7 @@ class Objective(nn.Module):
 
     @property
     def provided(self) -> Mapping[str, nn.Module]:
-        """What the trained model can do because of this objective, as `provides` of the section lists it.
+        """The modules by capability that this objective gives the model, as listed in `provides` of the section.
 
         See `cbalign.models.aligned.Aligned.capability` for what each of these modules computes.
         """

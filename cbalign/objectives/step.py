@@ -1,4 +1,4 @@
-"""One micro-batch in training: what objectives ask for, computed once and only if one of them asks."""
+"""One training micro-batch, whose features are computed once, on the first request of an objective."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Step:
-    """One micro-batch, as objectives see it.
+    """One micro-batch, from which objectives request features.
 
     The order in which a learner runs a step:
 
@@ -144,7 +144,7 @@ class Step:
         return self._negatives[hardness]
 
     def expect(self, requests: Iterable[TextRequest | FusionRequest]) -> None:
-        """Announce what objectives will ask for, so that it shares a pass."""
+        """Register requests in advance, so that they share a pass."""
         for request in requests:
             self._view(request).expect(request)
 

@@ -1,4 +1,4 @@
-"""A batch as one set of towers reads it: each network runs once, when its output is first asked for."""
+"""Lazy forward passes over a batch: each network runs once, when its output is first requested."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class View:
         return self.towers.embed_texts(self.text_tokens, self.captions.attention_mask)
 
     def expect(self, request: TextRequest | FusionRequest) -> None:
-        """Announce that something will be asked for."""
+        """Register a request in advance."""
         if isinstance(request, TextRequest):
             self._texts.setdefault(request, None)
         else:
@@ -162,7 +162,7 @@ class View:
     def _fuse(self, request: FusionRequest) -> dict[FusionRequest, Tensor]:
         """Fuse all that is announced: a pass for texts that meet the images in order, a pass for all others."""
         if self.towers.fusion is None:
-            raise RuntimeError("An objective requests fused tokens, but its section does not say `fuses = True`.")
+            raise RuntimeError("An objective requests fused tokens, but its section does not set `fuses = True`.")
         waiting = sorted(_waiting(self._fusions, request), key=lambda r: r.text is not self.captions)
         in_order = [r for r in waiting if r.images is None]
         images = self.towers.fusion.read_images(self.image_tokens)

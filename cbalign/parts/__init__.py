@@ -1,6 +1,6 @@
-"""What a distribution needs to add to cbalign: base classes of parts, settings, and the registry that finds them.
+"""The plug-in interface of cbalign: base classes of parts, settings, and the registry that finds parts.
 
-A part is a torch-free section of the spec language that names what it builds. See docs/how-to/extend.md.
+A part is a torch-free section of the spec language that refers to what it builds. See docs/how-to/extend.md.
 """
 
 from cbalign.parts.kinds import (

@@ -1,4 +1,4 @@
-"""Lengths of training in steps, epochs or per cent of the whole: `2000 steps`, `0.5 epochs`, `5 %`."""
+"""Durations in steps, epochs or per cent of the training: `2000 steps`, `0.5 epochs`, `5 %`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Duration = Annotated[str, Field(pattern=PATTERN, examples=["2000 steps", "1 epoc
 
 
 def amount_and_unit(duration: str) -> tuple[float, str]:
-    """A duration taken apart: `("2000 steps")` is `(2000.0, "steps")`; the unit is `steps`, `epochs` or `%`.
+    """Parse a duration: `"2000 steps"` gives `(2000.0, "steps")`; the unit is `steps`, `epochs` or `%`.
 
     Raises:
-        ValueError: not of the form.
+        ValueError: the text is not a duration.
     """
     match = re.match(PATTERN, duration)
     if match is None:
@@ -26,7 +26,7 @@ def amount_and_unit(duration: str) -> tuple[float, str]:
 
 
 def in_steps(duration: str, steps_per_epoch: int, total_steps: int | None = None) -> int:
-    """The whole number of optimiser steps that `duration` names.
+    """Convert a duration to a whole number of optimiser steps.
 
     Args:
         duration: a string of the `Duration` form.
@@ -34,7 +34,7 @@ def in_steps(duration: str, steps_per_epoch: int, total_steps: int | None = None
         total_steps: length of the training, needed for per cent.
 
     Raises:
-        ValueError: not of the form, or per cent without a total.
+        ValueError: the text is not a duration, or is in per cent without a total.
     """
     amount, unit = amount_and_unit(duration)
     if unit == "steps":
@@ -42,5 +42,5 @@ def in_steps(duration: str, steps_per_epoch: int, total_steps: int | None = None
     if unit == "epochs":
         return round(amount * steps_per_epoch)
     if total_steps is None:
-        raise ValueError(f"{duration!r} is a share of the training, whose length is not known here")
+        raise ValueError(f"{duration!r} is relative to the length of the training, which is unknown here")
     return round(amount / 100 * total_steps)

@@ -1,4 +1,4 @@
-"""The kinds of parts: what a spec can vary, and what everybody may know of any part of a kind.
+"""Base classes of the kinds of parts, with the interface of each kind.
 
 Each base class documents how `builds` is called for its kind.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ItemKind = Literal["pairs", "questions", "statements", "premises"]
-"""What a task learns from: captions of images, questions, statements about two images, or premises and hypotheses."""
+"""Kinds of training items: image-text pairs, questions, statements about two images, premises with hypotheses."""
 
 Split = Literal["train", "validation", "test"]
 
@@ -25,9 +25,9 @@ class ObjectiveSection(Part):
     """A term of the loss, under its `name` in `objectives`.
 
     `builds` is called with (section, `cbalign.objectives.objective.ObjectiveContext`) and returns a
-    `cbalign.objectives.objective.Objective`. `provides` lists what the model can do because of it (`codebook`,
-    `matching`, `masked_language`), `fuses` whether it reads fused tokens, for which the model then has fusion layers.
-    Terms with `by_default` are part of a spec that does not name them.
+    `cbalign.objectives.objective.Objective`. `provides` lists the capabilities it gives the model (`codebook`,
+    `matching`, `masked_language`); `fuses` states whether it reads fused tokens, which require fusion layers.
+    Terms with `by_default` are included in specs that do not name them.
     """
 
     name: ClassVar[str]
@@ -40,12 +40,12 @@ class ObjectiveSection(Part):
         ge=0,
         effect=Effect.TRAINING,
         switch=Effect.ARCHITECTURE,
-        help="Factor of the term in the loss; 0 switches it off.",
+        help="Weight of the loss term; 0 disables it.",
     )
 
     @property
     def masked_share(self) -> float:
-        """Share of the tokens of a caption whose words are predicted."""
+        """Fraction of caption tokens that are masked and predicted."""
         return 0.0
 
     @classmethod
@@ -58,7 +58,7 @@ class SourceSection(Part):
     """A source of data.
 
     `builds` is called with (section, kind of items) and returns a `cbalign.data.source.Source` of these items.
-    `items` lists the kinds of items it has, `more_splits` the splits it has beyond train, validation and test.
+    `items` lists the kinds of items it provides, `more_splits` its splits beyond train, validation and test.
     """
 
     if TYPE_CHECKING:
@@ -68,12 +68,12 @@ class SourceSection(Part):
     more_splits: ClassVar[tuple[str, ...]] = ()
 
     def data_sets(self) -> tuple[str, ...]:
-        """Names of the data sets that the source is made of, such as `coco`; splits of one data set share a name."""
+        """Names of the data sets in the source, such as `coco`; all splits of a data set share a name."""
         return (self.part_name(),)
 
     @classmethod
     def of_file(cls, path: Path, items: ItemKind) -> Self | None:
-        """The source for one file of such items with the images in its folder, or None if it reads no such files."""
+        """Return the source for a file of such items with images in its folder, or None if it cannot read the file."""
         return None
 
 
@@ -88,7 +88,7 @@ class SolverSection(Part):
 
     @property
     def entropic_epsilon(self) -> tuple[float, str] | None:
-        """The entropic regularisation that it amounts to, with its formula; None if it has none."""
+        """Return the equivalent entropic regularisation with its formula; None if there is none."""
         return None
 
 
@@ -106,7 +106,7 @@ class ScheduleSection(Part):
 
 
 class EvaluationSection(Part):
-    """A kind of evaluation; a task says which kind measures it.
+    """A kind of evaluation; each task names the kind that evaluates it.
 
     `builds` is called with (section) and returns a `cbalign.evaluation.evaluator.Evaluator`.
     """
@@ -121,30 +121,30 @@ class EvaluationSection(Part):
 
     @property
     def measured(self) -> frozenset[str]:
-        """Names of the numbers it gives: those of two specs are comparable where both give them."""
+        """Names of the measured groups of metrics; two specs are comparable in those that both measure."""
         return frozenset({type(self).__name__})
 
     def counts(self, name: str, measured: frozenset[str]) -> bool:
-        """Whether another value of the setting `name` gives other numbers, of those in `measured`."""
+        """Whether changing the setting `name` changes any of the metrics in `measured`."""
         return name != "bootstrap"
 
     @property
     def needs(self) -> dict[str, str]:
-        """What the model has to be able to do, by the setting value that asks for it (`rerank`: `matching`)."""
+        """Return the required capability of the model by setting value (`rerank`: `matching`)."""
         return {}
 
     @property
     def claims_zero_shot(self) -> bool:
-        """Whether results are reported as zero-shot, so that the model must not be trained on the data set."""
+        """Whether results are reported as zero-shot, so that the model must not have been trained on the data set."""
         return False
 
 
 class TaskSection(Part):
-    """A task: what is learned.
+    """A task.
 
     `builds` is called with (section) and returns a `cbalign.tasks.kit.TaskKit`; `runtime`, in the same form, is called
-    with (section) and returns the torch-free half, a `cbalign.runtime.task.TaskRuntime`. `items` says what it learns
-    from, `evaluation` which kind of evaluation measures it (`none`: no kind does).
+    with (section) and returns the torch-free half, a `cbalign.runtime.task.TaskRuntime`. `items` is the kind of
+    training items, `evaluation` the kind of evaluation (`none`: the task cannot be evaluated).
     """
 
     if TYPE_CHECKING:
@@ -160,13 +160,13 @@ class TaskSection(Part):
 
     runtime: ClassVar[str]
     aligns: ClassVar[bool] = False
-    """Whether the task learns by `objectives`."""
+    """Whether the task is trained with `objectives`."""
 
     pretrains: ClassVar[bool] = False
-    """Whether it trains a model that is not fine-tuned for one use."""
+    """Whether it pretrains a model, rather than fine-tuning one."""
 
     graph_needs: ClassVar[dict[str, str]] = {}
-    """What the model has to be able to do for a graph to exist, by the name of the graph."""
+    """Required capabilities of the model, by the name of the graph that requires them."""
 
     @property
     def is_evaluated(self) -> bool:
@@ -175,10 +175,10 @@ class TaskSection(Part):
 
 
 class TargetSection(Part):
-    """What else an export writes: another layout or format made from the finished bundle.
+    """Another layout or format that an export builds from the finished bundle.
 
-    `builds` is called with (section, folder of the bundle, empty folder to fill) and returns nothing. The folder gets
-    its name when the call returns; when it raises, nothing remains.
+    `builds` is called with (section, folder of the bundle, empty folder to fill) and returns nothing. The folder is
+    renamed to its final name when the call returns, and removed when it raises.
     """
 
     if TYPE_CHECKING:
@@ -186,14 +186,14 @@ class TargetSection(Part):
 
     identity: ClassVar[tuple[str, ...]] = ("kind",)
     needs_graphs: ClassVar[tuple[str, ...]] = ()
-    """Graphs without which it cannot be made."""
+    """Graphs that it requires."""
 
     next_step: ClassVar[str | None] = None
     """A command for the user to run next, with `{folder}` for the folder that was written."""
 
 
 class TrackerSection(Part):
-    """A place where metrics are logged.
+    """A metric tracker.
 
     `builds` is called with (section, `cbalign.engine.tracker.RunInfo`) and returns a `cbalign.engine.tracker.Tracker`.
     """
@@ -208,7 +208,7 @@ class TrackerSection(Part):
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """How far the graphs of a precision may be off from PyTorch.
+    """Tolerances of the graphs of a precision relative to PyTorch.
 
     `measure` applies to tokens and embeddings: `difference`, the largest absolute difference relative to the largest
     expected value where that is above 1, or `distance`, the relative distance of the worst item. Scores are always
@@ -219,7 +219,7 @@ class ParityLimits:
     tokens: float
     embedding: float
     scores: float
-    codes: float  # share of vectors whose code differs, computed from pixels and texts
+    codes: float  # fraction of vectors whose code differs, computed from pixels and texts
     recall: float  # points of the task's metric
 
 
@@ -228,13 +228,13 @@ class PrecisionSection(Part):
 
     `builds` is called with (section, path of the float32 graph as PyTorch exported it) and returns the graph in this
     format as an `onnx_ir.Model`, with the same inputs and outputs. `requires`, in the same form, is called with
-    (section) before an export and raises `cbalign.errors.DeviceError` where this machine cannot run such graphs.
+    (section) before an export and raises `cbalign.errors.DeviceError` if this machine cannot run such graphs.
     """
 
     name: ClassVar[str]
     requires: ClassVar[str | None] = None
     device: ClassVar[Literal["auto", "cpu"]] = "auto"
-    """Where its graphs run unless the user chooses a device: `auto`, a GPU if one works, or `cpu`."""
+    """Default device of its graphs: `auto` (a GPU if available) or `cpu`."""
 
     tensorrt: ClassVar[str | None] = None
     """TensorRT's name of this precision (`FP16`); None if TensorRT cannot run its graphs."""
@@ -243,10 +243,10 @@ class PrecisionSection(Part):
     """A limitation of its graphs, as a sentence for the model card."""
 
     purpose: ClassVar[str]
-    """What it is for, in a few words, for the model card."""
+    """Its purpose in a few words, for the model card."""
 
     tolerance: ClassVar[float]
-    """Greatest relative difference of a recorded computation that is repeated on another machine."""
+    """Maximum relative difference when a recorded computation is repeated on another machine."""
 
     limits: ClassVar[ParityLimits]
     """Limits of the parity checks."""

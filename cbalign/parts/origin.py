@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 OWN = "cbalign"
 
-_origins: dict[type, Origin] = {}
+_origins: dict[type, PartOrigin] = {}
 
 
 @dataclass(frozen=True)
-class Origin:
+class PartOrigin:
     """The distribution that a part comes from."""
 
     distribution: str
@@ -25,11 +25,11 @@ class Origin:
         return f"{self.distribution} {self.version}"
 
 
-def record_origin(section: type, origin: Origin) -> None:
+def record_origin(section: type, origin: PartOrigin) -> None:
     """Record where a part comes from; the registry does it for every part that it finds."""
     _origins[section] = origin
 
 
-def origin_of(section: type) -> Origin | None:
+def origin_of(section: type) -> PartOrigin | None:
     """The distribution that a part comes from; None if no distribution registered it."""
     return _origins.get(section)

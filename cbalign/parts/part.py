@@ -1,4 +1,4 @@
-"""A part: a section of the spec language that names what it builds, which is imported when it is built."""
+"""Parts: sections of the spec language that import their implementation when they are built."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cbalign.parts.section import Section
 
 
 class Part(Section):
-    """A section that an installed distribution can add to the spec language.
+    """A section that an installed distribution adds to the spec language.
 
-    `builds` names what the section describes as `module:attribute`, so that reading a spec imports no torch. The
-    attribute is called with the section first; what follows depends on the kind of part.
+    `builds` refers to the implementation as `module:attribute`, so that reading a spec does not import torch. The
+    attribute is called with the section as the first argument; further arguments depend on the kind of part.
     """
 
     builds: ClassVar[str]
 
     @classmethod
     def part_name(cls) -> str:
-        """The name that a spec uses: the single choice of the first setting (`kind: Literal["cosine"]`)."""
+        """Return the name in specs: the single choice of the first setting (`kind: Literal["cosine"]`)."""
         name, info = next(iter(cls.model_fields.items()), ("", None))
         choices = get_args(info.annotation) if info and get_origin(info.annotation) is Literal else ()
         if len(choices) != 1 or not isinstance(choices[0], str):
@@ -30,24 +30,24 @@ class Part(Section):
         return choices[0]
 
     def build(self, *arguments: Any) -> Any:
-        """What the section describes.
+        """Build what the section describes.
 
         Raises:
-            PartError: `builds` cannot be imported, does not take what this kind of part is built with, or fails.
+            PartError: `builds` cannot be imported, does not accept the arguments of this kind of part, or fails.
         """
         return call_part(type(self), self.builds, self, *arguments)
 
 
 def call_part(part: type[Part], reference: str, *arguments: Any) -> Any:
-    """Call what a part names.
+    """Call an attribute that a part refers to.
 
     Args:
         part: the part, for messages.
         reference: `module:attribute`.
-        arguments: passed on.
+        arguments: its arguments.
 
     Raises:
-        PartError: it cannot be imported or does not take these arguments, or the code of another distribution raises
+        PartError: it cannot be imported or does not accept these arguments, or the code of another distribution raises
             an exception that is not one of `cbalign.errors`.
     """
     target = import_reference(part, reference)
@@ -74,7 +74,7 @@ def call_part(part: type[Part], reference: str, *arguments: Any) -> Any:
 
 
 def import_reference(part: type[Part], reference: str) -> Any:
-    """What `module:attribute` names.
+    """Import `module:attribute`.
 
     Raises:
         PartError: it cannot be imported.
@@ -84,7 +84,7 @@ def import_reference(part: type[Part], reference: str) -> Any:
         found: Any = import_module(module)
         for name in attribute.split("."):
             found = getattr(found, name)
-    except Exception as error:  # a module of somebody else can raise anything
+    except Exception as error:  # third-party modules can raise anything
         if not _is_foreign(part):
             raise
         raise PartError(
@@ -95,7 +95,7 @@ def import_reference(part: type[Part], reference: str) -> Any:
 
 
 def describe(part: type[Part]) -> str:
-    """A part with the distribution that it comes from, for messages."""
+    """Return the name of a part with its distribution, for messages."""
     origin = origin_of(part)
     return f"{part.part_name()} ({origin})" if origin is not None else part.part_name()
 

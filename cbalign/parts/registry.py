@@ -1,8 +1,8 @@
-"""Which parts there are: those of cbalign itself and those of installed distributions.
+"""The registry of parts: those of cbalign itself and of installed distributions.
 
 cbalign's own parts are in the modules of the `sections` packages and in the `section` modules of subpackages. Others
-are found by entry points (`cbalign.objectives`, `cbalign.sources`, …), whose name is that of the part. A part that
-cannot be used is left out and reported; the others work.
+are found by entry points (`cbalign.objectives`, `cbalign.sources`, …), named like the part. Unusable parts are skipped
+with a warning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from cbalign import __version__
 from cbalign.parts import kinds, towers
-from cbalign.parts.origin import OWN, Origin, record_origin
+from cbalign.parts.origin import OWN, PartOrigin, record_origin
 from cbalign.parts.part import Part
 
 _RESERVED = ("active", "named")  # attributes of the `objectives` section
@@ -29,15 +29,15 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of parts.
+    """A kind of part.
 
     Args:
-        name: of the entry points' group, behind `cbalign.`, and for messages.
-        base: the class that its sections derive from.
-        package: where cbalign's own are.
-        noun: what messages call one; `plural` is its plural.
-        key: the setting that tells the parts of the kind apart; empty where the name of a part is a key or an item.
-        required: settings that every part of the kind has.
+        name: the entry-point group after `cbalign.`, also used in messages.
+        base: the base class of its sections.
+        package: the package of cbalign's own parts.
+        noun: the name of one part in messages; `plural` is its plural.
+        key: the discriminating setting; empty if the name of a part is a key or an item.
+        required: settings that every part of the kind must have.
         more_packages: further packages with parts of cbalign's own.
     """
 
@@ -51,7 +51,7 @@ class Kind:
 
     @property
     def plural(self) -> str:
-        """What messages call several."""
+        """The plural of `noun`, for messages."""
         return f"{self.noun}s"
 
 
@@ -88,12 +88,12 @@ KINDS = (
 
 @dataclass(frozen=True)
 class InstalledPart:
-    """A part that can be used."""
+    """A usable part."""
 
     kind: Kind
     name: str
     section: type[Part]
-    origin: Origin
+    origin: PartOrigin
 
     @property
     def about(self) -> str:
@@ -103,15 +103,15 @@ class InstalledPart:
 
 @dataclass(frozen=True)
 class BrokenPart:
-    """A part of an installed distribution that cannot be used, with the reason."""
+    """An unusable part of an installed distribution, with the reason."""
 
     group: str
     name: str
-    origin: Origin
+    origin: PartOrigin
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.origin}: its part `{self.name}` in cbalign.{self.group} is not used: {self.reason}"
+        return f"{self.origin}: its part `{self.name}` in cbalign.{self.group} is unusable: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,16 @@ class Registry:
     broken: tuple[BrokenPart, ...]
 
     def of(self, kind: Kind) -> dict[str, InstalledPart]:
-        """The parts of a kind by name."""
+        """Return the parts of a kind by name."""
         return {part.name: part for part in self.parts if part.kind == kind}
 
 
 @cache
 def registry() -> Registry:
-    """Find all parts; done once in a process."""
-    own = tuple(InstalledPart(kind, s.part_name(), s, Origin(OWN, __version__)) for kind in KINDS for s in _own(kind))
+    """Find all parts; cached per process."""
+    own = tuple(
+        InstalledPart(kind, s.part_name(), s, PartOrigin(OWN, __version__)) for kind in KINDS for s in _own(kind)
+    )
     parts: list[InstalledPart] = list(own)
     broken: list[BrokenPart] = []
     found = [_load(*each) for each in _entry_points()]
@@ -151,12 +153,12 @@ def registry() -> Registry:
 
 
 def sections(kind: Kind) -> tuple[type[Part], ...]:
-    """The sections of a kind, cbalign's first, in a fixed order."""
+    """Return the sections of a kind, cbalign's first, in a fixed order."""
     return tuple(part.section for part in registry().of(kind).values())
 
 
 def broken_part(kind: Kind, name: str) -> BrokenPart | None:
-    """A part of this name that is installed and cannot be used."""
+    """Return the unusable part of this name, if one is installed."""
     return next((part for part in registry().broken if part.group == kind.name and part.name == name), None)
 
 
@@ -165,7 +167,7 @@ def _group(part: InstalledPart | BrokenPart) -> str:
 
 
 def _own(kind: Kind) -> Iterator[type[Part]]:
-    """cbalign's own parts of a kind: modules of `sections`, and `section` of each subpackage."""
+    """Yield cbalign's own parts of a kind, from modules of `sections` and from `section` of each subpackage."""
     declared = [
         section
         for package in (kind.package, *kind.more_packages)
@@ -202,13 +204,13 @@ def _entry_points() -> Iterator[tuple[metadata.EntryPoint, tuple[Kind, ...]]]:
 
 def _load(point: metadata.EntryPoint, of_group: tuple[Kind, ...]) -> InstalledPart | BrokenPart:
     group = of_group[0].name
-    origin = Origin(point.dist.name, point.dist.version) if point.dist else Origin("unknown distribution", "")
+    origin = PartOrigin(point.dist.name, point.dist.version) if point.dist else PartOrigin("unknown distribution", "")
 
     def broken(reason: str) -> BrokenPart:
         return BrokenPart(group, point.name, origin, reason)
 
     if (wanted := _other_version(point.dist)) is not None:
-        return broken(f"it requires {wanted}, and this is cbalign {__version__}; install a version of it that fits")
+        return broken(f"it requires {wanted}, but this is cbalign {__version__}; install a compatible version of it")
     try:
         section = point.load()
     except Exception as error:  # a module of somebody else can raise anything
@@ -223,16 +225,16 @@ def _load(point: metadata.EntryPoint, of_group: tuple[Kind, ...]) -> InstalledPa
 
 
 def _flaw(name: str, value: str, kind: Kind, section: type[Part]) -> str | None:
-    """What is wrong with a section that an entry point names."""
+    """Return the problem of a section that an entry point names; None if there is none."""
     try:
         own_name = section.part_name()
     except (TypeError, AttributeError, StopIteration) as error:
         return f"{value} has no name: {error}"
     if own_name != name:
-        return f"{value} is called `{own_name}`, but its entry point `{name}`; both must agree"
+        return f"{value} is named `{own_name}`, but its entry point `{name}`; they must be equal"
     reserved = kind == OBJECTIVES and (name in _RESERVED or hasattr(kinds.ObjectiveSection, name))
     if not _NAME.fullmatch(name) or reserved or (kind == OBJECTIVES and not name.isidentifier()):
-        return f"`{name}` cannot be the name of a part: use other words, of lower-case letters, digits and _"
+        return f"`{name}` is not a valid name of a part: use lower-case letters, digits and _, and no reserved name"
     if not isinstance(getattr(section, "builds", None), str) or ":" not in section.builds:
         return f"{value} does not define what it builds: set `builds` to 'module:attribute'"
     if missing := [each for each in (kind.key, *kind.required) if each and each not in section.model_fields]:
@@ -241,7 +243,7 @@ def _flaw(name: str, value: str, kind: Kind, section: type[Part]) -> str | None:
 
 
 def _other_version(distribution: metadata.Distribution | None) -> str | None:
-    """The versions of cbalign that a distribution requires, if this is none of them."""
+    """Return the versions of cbalign that a distribution requires, unless this version satisfies them."""
     for text in (distribution.requires or []) if distribution else []:
         try:
             requirement = Requirement(text)

@@ -1,4 +1,4 @@
-"""The base of every spec section, and what each field declares about itself."""
+"""The base class of spec sections, and the declaration of settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 
 class Effect(StrEnum):
-    """What changing a value does to an experiment, worst first."""
+    """The effect of changing a setting on an experiment, worst first."""
 
     ARCHITECTURE = "architecture"  # other tensors: weights no longer fit
     INITIALISATION = "initialisation"  # same tensors, other starting values
@@ -23,12 +23,12 @@ class Effect(StrEnum):
 
     @property
     def severity(self) -> int:
-        """0 for the worst."""
+        """The rank of the effect; 0 is the worst."""
         return list(Effect).index(self)
 
     @property
     def meaning(self) -> str:
-        """What a change of this class does, in a few words."""
+        """The effect in a few words."""
         return _MEANING[self]
 
 
@@ -45,9 +45,9 @@ _MEANING = {
 
 
 class Section(BaseModel):
-    """A part of a spec: frozen, no unknown keys, no silent conversions.
+    """A section of a spec: frozen, without unknown keys or implicit conversions.
 
-    `identity` names the fields that tell one item of a list of such sections from another.
+    `identity` names the fields that identify an item in a list of such sections.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -59,8 +59,8 @@ class RuleError(ValueError):
 
     Args:
         message: the rule with its arithmetic.
-        at: dotted paths, relative to the section that raises, most telling first; the message points at the first
-            of them that the user wrote.
+        at: dotted paths, relative to the section that raises, most specific first; the message points at the first
+            that the user wrote.
     """
 
     def __init__(self, message: str, *, at: tuple[str, ...]) -> None:
@@ -81,16 +81,16 @@ def setting(
     switch: Effect | None = None,
     **constraints: Any,
 ) -> Any:
-    """A field of a section.
+    """Declare a setting of a section.
 
     Args:
-        default: the value when a spec is silent; left out, the field is required.
-        effect: what changing it does. On a nested section it holds for everything inside, whatever that declares.
+        default: the default value; without it, the setting is required.
+        effect: the effect of changing it. On a nested section it overrides the effects declared inside.
         help: one sentence for `explain`, the JSON Schema and error messages.
-        paper: the published value and its source, where there is one.
-        path: the text names a file or folder relative to the spec that wrote it; `shards`: files, by a pattern;
-            `maybe`: when there is one of that name, and else it is a name of another kind.
-        switch: what going to or from 0 does, where that does more than another value.
+        paper: the published value and its source, if any.
+        path: the text is a file or folder relative to the spec that sets it; `shards`: a pattern of files; `maybe`:
+            a path if it exists, else another kind of name.
+        switch: the effect of changing it to or from 0, if it differs.
         constraints: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, `discriminator`, …
     """
     extra: dict[str, Any] = {"effect": effect.value}
@@ -106,7 +106,7 @@ def setting(
 
 
 def subsection(factory: Any = None, *, help: str, effect: Effect | None = None, **constraints: Any) -> Any:
-    """A nested section whose leaves declare their own effects; required when there is no `factory` for its default."""
+    """Declare a nested section, whose settings declare their own effects; required unless `factory` makes a default."""
     extra: dict[str, Any] | None = {"effect": effect.value} if effect else None
     if factory is None:
         return Field(description=help, json_schema_extra=extra, **constraints)
@@ -114,5 +114,5 @@ def subsection(factory: Any = None, *, help: str, effect: Effect | None = None, 
 
 
 def part_setting(*, help: str) -> Any:
-    """A nested section of a part that most specs do not have: None, and left out of what is written, unless named."""
+    """Declare the section of an optional part: None, and omitted from output, unless a spec names it."""
     return Field(default=None, description=help, json_schema_extra={"absent": True})

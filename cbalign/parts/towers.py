@@ -1,4 +1,4 @@
-"""Sections of image towers and text towers: what everybody may know of a tower without building it."""
+"""Base classes for sections of image and text towers: facts that are known without building a tower."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cbalign.parts.part import Part
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Where the initial weights of a tower come from.
+    """The source of the initial weights of a tower.
 
     Args:
-        label: what messages call it.
-        model: name of the published model, whose licence applies; None for a file of the user's own.
-        path: the local file or folder, which may be missing; None if the weights can only be fetched.
+        label: its name in messages.
+        model: name of the published model, whose licence applies; None for the user's own file.
+        path: the local file or folder, which may be missing; None if the weights must be downloaded.
     """
 
     label: str
@@ -24,19 +24,19 @@ class WeightsSource:
 
 
 class TowerSection(Part):
-    """What image towers and text towers share."""
+    """The common base of image and text towers."""
 
     if TYPE_CHECKING:
         kind: str
 
     @property
     def weights_source(self) -> WeightsSource | None:
-        """The weights that the tower starts from; None if it starts at random."""
+        """Return the source of the initial weights; None for random initialisation."""
         return None
 
     @property
     def starts_from_weights(self) -> bool:
-        """Whether the section names weights to start from."""
+        """Whether the section names initial weights."""
         return self.weights_source is not None
 
 
@@ -51,24 +51,24 @@ class VisionTowerSection(TowerSection):
         image_size: int
 
     def token_count(self) -> int | None:
-        """Number of tokens of an image, prefix tokens included; None if only the built tower knows it."""
+        """Return the number of tokens per image, prefix tokens included; None if it is known only after building."""
         return None
 
     def without_weights(self) -> Self:
-        """The same tower with random initial values."""
+        """Return the same tower with random initialisation."""
         return self
 
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """Which tokenizer a text tower reads with, and how it truncates and frames texts.
+    """The tokenizer of a text tower, with its truncation and special tokens.
 
     Args:
-        max_tokens, max_words: longest text.
-        pretrained: folder or name of the published model whose tokenizer is used; None trains a WordPiece vocabulary
-            on the training texts.
-        vocabulary: largest size of a trained vocabulary.
-        closing_sep: end a text in [SEP].
+        max_tokens, max_words: maximum length of a text.
+        pretrained: folder or name of the published model that provides the tokenizer; None trains a WordPiece
+            vocabulary on the training texts.
+        vocabulary: maximum size of a trained vocabulary.
+        closing_sep: whether to end a text with [SEP].
     """
 
     max_tokens: int
@@ -81,7 +81,7 @@ class TokenizerSettings:
 class TextTowerSection(TowerSection):
     """A text tower with its tokenizer.
 
-    `builds` is called with (section, number of tokens that the tokenizer knows, `initialise`) and returns a
+    `builds` is called with (section, size of the tokenizer's vocabulary, `initialise`) and returns a
     `cbalign.models.tower.TextTower`.
     """
 
@@ -90,7 +90,7 @@ class TextTowerSection(TowerSection):
         max_words: int
 
     def tokenizer_settings(self) -> TokenizerSettings:
-        """The tokenizer that the tower reads with."""
+        """Return the settings of the tower's tokenizer."""
         return TokenizerSettings(self.max_tokens, self.max_words)
 
     @property
@@ -100,5 +100,5 @@ class TextTowerSection(TowerSection):
 
     @property
     def largest_vocabulary(self) -> int | None:
-        """Largest number of tokens, if the vocabulary is trained on the captions; None if it is known beforehand."""
+        """Maximum vocabulary size if it is trained on the captions; None otherwise."""
         return self.tokenizer_settings().vocabulary if self.trains_vocabulary else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cbalign.experiment.diff import Difference
-from cbalign.experiment.dump import fingerprint
+from cbalign.experiment.dump import experiment_fingerprint
 from cbalign.lab.comparison.findings import Findings, Pairing
 
 
@@ -16,7 +16,12 @@ def diff_document(findings: Findings) -> dict[str, Any]:
     comparison = findings.comparison
     return {
         "operands": [
-            {"name": o.name, "kind": o.kind, "path": str(o.loaded.path), "fingerprint": fingerprint(o.experiment)}
+            {
+                "name": o.name,
+                "kind": o.kind,
+                "path": str(o.loaded.path),
+                "fingerprint": experiment_fingerprint(o.experiment),
+            }
             for o in findings.operands
         ],
         "same": not comparison.differences,

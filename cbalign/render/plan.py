@@ -137,9 +137,9 @@ def _length(plan: Plan) -> Iterator[Block]:
     rows.append(("disk", in_bytes(plan.disk.peak), checkpoint))
     yield _block("length", rows)
     if plan.schedule is not None and length.total_steps:
-        from cbalign.lab.plan.curve import draw
+        from cbalign.lab.plan.curve import draw_schedule
 
-        yield "\n".join([click.style("learning rate", bold=True), *draw(plan.schedule, length.total_steps)])
+        yield "\n".join([click.style("learning rate", bold=True), *draw_schedule(plan.schedule, length.total_steps)])
 
 
 def _gpus(plan: Plan) -> Table:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cbalign.experiment.diff import Cell
+    from cbalign.experiment.diff import SettingValue
     from cbalign.experiment.document import Data
 
 ABSENT = "–"
@@ -35,7 +35,7 @@ def number(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.4g}"
 
 
-def shown(cell: Cell | None) -> str:
+def shown(cell: SettingValue | None) -> str:
     """The value of a setting, or a dash if it is missing."""
     return ABSENT if cell is None else setting_value(cell.value)
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cbalign.experiment.dump import inline
-from cbalign.lab.runs.comparison import Entry, RunComparison
+from cbalign.lab.runs.comparison import ComparedRun, RunComparison
 from cbalign.lab.runs.lookup import identity
 from cbalign.lab.runs.metrics import is_better
 from cbalign.render.quantities import number, shown
@@ -41,11 +41,11 @@ def _rows(compared: RunComparison) -> Iterator[list[str]]:
         yield from ([f"  {name}", *_metric_cells(name, entries)] for name in compared.metrics)
 
 
-def _heading(title: str, entries: Sequence[Entry]) -> list[str]:
+def _heading(title: str, entries: Sequence[ComparedRun]) -> list[str]:
     return [click.style(title, bold=True), *("" for _ in entries)]
 
 
-def _metric_cells(metric: str, entries: Sequence[Entry]) -> list[str]:
+def _metric_cells(metric: str, entries: Sequence[ComparedRun]) -> list[str]:
     """The values of all runs, the best one bold."""
     values = [entry.metrics.get(metric) for entry in entries]
     present = [value for value in values if value is not None]

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from cbalign.lab.sweep.matrix import Cell
-from cbalign.lab.sweep.results import Average, Row
+from cbalign.lab.sweep.matrix import SweepCell
+from cbalign.lab.sweep.results import Average, SweepRow
 from cbalign.lab.sweep.space import SEED
 from cbalign.render.quantities import ABSENT, STATE_COLOURS, number
 from cbalign.render.text import comma_separated
@@ -18,7 +18,7 @@ from cbalign.runtime.table import Block, Column, Table, unstyled
 BASE = "unchanged spec"
 
 
-def matrix_table(cells: Sequence[Cell]) -> Table:
+def matrix_table(cells: Sequence[SweepCell]) -> Table:
     """List the trainings, one per row."""
     paths = _paths([cell.changes for cell in cells])
     rows = []
@@ -32,14 +32,14 @@ def matrix_table(cells: Sequence[Cell]) -> Table:
     return Table.of(["", *paths, "state", "run"], rows, right=(0,), notes=(count,))
 
 
-def matrix_csv(cells: Sequence[Cell]) -> str:
+def matrix_csv(cells: Sequence[SweepCell]) -> str:
     """The list as comma-separated values."""
     table = matrix_table(cells)
     rows = [[unstyled(cell) for cell in row] for row in table.rows]
     return comma_separated([column.label for column in table.columns], rows)
 
 
-def matrix_document(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def matrix_document(cells: Sequence[SweepCell]) -> list[dict[str, Any]]:
     """The list as JSON values."""
     return [
         {
@@ -54,7 +54,7 @@ def matrix_document(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     ]
 
 
-def results_blocks(rows: Sequence[Row], metrics: Sequence[str]) -> list[Block]:
+def results_blocks(rows: Sequence[SweepRow], metrics: Sequence[str]) -> list[Block]:
     """Report metrics, a row for each setting.
 
     The parts of a metric's name form the lines of its header; parts that all names share are given once, above.
@@ -66,19 +66,19 @@ def results_blocks(rows: Sequence[Row], metrics: Sequence[str]) -> list[Block]:
     return [f"{'/'.join(shared)}, mean ± standard deviation", table] if shared else [table]
 
 
-def results_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+def results_markdown(rows: Sequence[SweepRow], metrics: Sequence[str]) -> str:
     """The same as a Markdown table."""
     return _results_table(rows, metrics, labels=metrics, code="`{}`").markdown()
 
 
-def _results_table(rows: Sequence[Row], metrics: Sequence[str], *, labels: Sequence[str], code: str) -> Table:
+def _results_table(rows: Sequence[SweepRow], metrics: Sequence[str], *, labels: Sequence[str], code: str) -> Table:
     paths = _paths([row.setting for row in rows])
     settings = [code.format(path) for path in paths] or ["setting"]
     body = [[*_setting(row, paths), _count(row), *(_spread(row.metrics.get(name)) for name in metrics)] for row in rows]
     return Table.of([*settings, "runs", *(Column(label, right=True) for label in labels)], body)
 
 
-def results_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+def results_csv(rows: Sequence[SweepRow], metrics: Sequence[str]) -> str:
     """Means and standard deviations as comma-separated values."""
     paths = _paths([row.setting for row in rows])
     columns = [f"{name} {what}" for name in metrics for what in ("mean", "sd")]
@@ -91,7 +91,7 @@ def results_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     return comma_separated([*paths, "runs", *columns], body)
 
 
-def results_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def results_document(rows: Sequence[SweepRow]) -> list[dict[str, Any]]:
     """All metrics as JSON values."""
     return [
         {
@@ -110,12 +110,12 @@ def _paths(changes: Sequence[Sequence[tuple[str, str]]]) -> list[str]:
     return sorted(paths, key=lambda path: path == SEED)
 
 
-def _setting(row: Row, paths: Sequence[str]) -> list[str]:
+def _setting(row: SweepRow, paths: Sequence[str]) -> list[str]:
     values = dict(row.setting)
     return [values.get(path, "") for path in paths] or [BASE]
 
 
-def _count(row: Row) -> str:
+def _count(row: SweepRow) -> str:
     return str(row.finished) if row.finished == len(row.cells) else f"{row.finished} of {len(row.cells)}"
 
 

@@ -1,16 +1,16 @@
-"""A bundle on disk: its manifest, and the proof that its files are the ones that were exported.
+"""Read a bundle from disk and verify its files against its manifest.
 
 exports/<name>/
   manifest.json        `BundleManifest`
   spec.yaml            the resolved experiment
   README.md            model card
-  parity.json          how closely the graphs compute what PyTorch computes
-  preprocessing.json   from image files to pixels
+  parity.json          comparison of the graphs with PyTorch
+  preprocessing.json   how images become pixels
   tokenizer.json  text.json
-  golden.npz           inputs and outputs to check an installation with
+  golden.npz           example inputs and outputs, to verify an installation
   fp32/{image,text,codebook,match}.onnx, and a folder for every other precision
 
-The manifest holds the SHA-256 of every file and its own, so that no byte of a bundle changes unnoticed.
+The manifest contains the SHA-256 of every file and of itself, which detects any change of the bundle.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError, UsageError
-from cbalign.experiment.load import load_experiment
+from cbalign.experiment.load import read_task
 from cbalign.parts import TaskSection
 from cbalign.runtime.signatures import SIGNATURES
 
@@ -39,22 +39,22 @@ GOLDEN = "golden.npz"
 CARD = "README.md"
 
 _REQUIRED = (SPEC, PREPROCESSING, TOKENIZER_FILE, SETTINGS_FILE)
-_ANEW = "Make it anew with `cbalign export`."
-_AGAIN = "Copy the bundle again, or make it anew with `cbalign export`."
+_EXPORT_AGAIN = "Export it again with `cbalign export`."
+_COPY_AGAIN = "Copy the bundle again, or export it again with `cbalign export`."
 _BLOCK = 1 << 20
 _PRECISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # also a folder of the bundle
 
 
 @dataclass(frozen=True)
 class BundleFile:
-    """What a file must be: its SHA-256 in hexadecimal and its size in bytes."""
+    """Expected content of a file: its SHA-256 in hexadecimal and its size in bytes."""
 
     sha256: str
     size: int
 
     @classmethod
     def of(cls, path: Path) -> BundleFile:
-        """The file as it is now, read in blocks."""
+        """Compute the hash and size of a file."""
         digest = hashlib.sha256()
         with open(path, "rb") as file:
             while block := file.read(_BLOCK):
@@ -68,45 +68,46 @@ class BundleManifest:
 
     name: str
     created: str  # UTC, ISO 8601
-    run: str  # name of the run that it was exported from
-    step: int | None  # of the checkpoint
+    run: str  # name of the exported run
+    step: int | None  # step of the exported checkpoint
     spec_fingerprint: str
     graphs: tuple[str, ...]
-    precisions: tuple[str, ...]  # the first is used unless another is asked for
+    precisions: tuple[str, ...]  # the first is the default
     opset: int
     opset_reason: str
     versions: Mapping[str, str]
-    files: Mapping[str, BundleFile]  # by path in the bundle, with `/`; all but the manifest
-    # The run and the models that it started from, with the data sets that each was trained on; None where a bundle of
-    # an earlier version does not say.
+    files: Mapping[str, BundleFile]  # by path in the bundle, with `/`; all except the manifest
+    # The run, the models it was initialised from, and the data sets each was trained on; None in bundles of earlier
+    # versions.
     lineage: tuple[Mapping[str, Any], ...] | None = None
-    # Distributions whose parts the run or the export used, by version; without cbalign itself.
+    # Versions of the distributions, other than cbalign, whose parts the run or the export used.
     plugins: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The manifest as an indented JSON object, sealed."""
+        """Return the manifest as an indented JSON object that contains its own SHA-256."""
         return sealed({"kind": KIND, "format": FORMAT, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str, *, name: str) -> BundleManifest:
-        """Read what `to_json` wrote.
+        """Parse a manifest written by `to_json`.
 
         Raises:
-            BundleError: not a manifest, a changed one, one of another format, or one that names files outside of the
+            BundleError: the text is not a manifest, was changed, has an unsupported format, or lists files outside the
                 bundle.
         """
         try:
             values: dict[str, Any] = json.loads(text)
             if values.pop("kind") != KIND:
-                raise ValueError("it is no bundle's")
+                raise ValueError("its kind is not a bundle")
             if (found := values.pop("format")) != FORMAT:
-                remedy = "Update cbalign." if type(found) is int and found > FORMAT else _ANEW
+                remedy = "Update cbalign." if type(found) is int and found > FORMAT else _EXPORT_AGAIN
                 raise BundleError(
-                    f"{name}: format {found} of the bundle, this cbalign reads format {FORMAT}", remedy=remedy
+                    f"{name}: the bundle has format {found}; this version of cbalign reads format {FORMAT}",
+                    remedy=remedy,
                 )
             seal = str(values.pop("sha256"))
             if _digest(text.replace(seal, "", 1)) != seal:
-                raise BundleError(f"{name} is damaged or was changed: it does not fit its own SHA-256", remedy=_AGAIN)
+                raise BundleError(f"{name} is damaged or was changed: its SHA-256 does not match", remedy=_COPY_AGAIN)
             for key, is_known in (("graphs", SIGNATURES.__contains__), ("precisions", _PRECISION.fullmatch)):
                 values[key] = tuple(map(str, values[key]))
                 if unknown := [name for name in values[key] if not is_known(name)]:
@@ -121,41 +122,41 @@ class BundleManifest:
                 raise ValueError(f"it does not list {lacking[0]}")
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise BundleError(f"{name}: not a bundle's manifest ({error})", remedy=_AGAIN) from error
+            raise BundleError(f"{name}: not a bundle's manifest ({error})", remedy=_COPY_AGAIN) from error
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder with a manifest."""
+    """A bundle's folder and its manifest."""
 
     folder: Path
     manifest: BundleManifest
 
     @classmethod
     def open(cls, folder: str | Path) -> Bundle:
-        """Read the manifest; no other file is looked at.
+        """Read the manifest of a bundle, and no other file.
 
         Raises:
-            BundleError: there is none, or it is damaged or of a newer format.
+            BundleError: the manifest is missing or damaged, or has an unsupported format.
         """
         folder = Path(folder)
         path = folder / MANIFEST
         try:
-            text = path.read_bytes().decode("utf-8")  # every byte counts, line ends too
+            text = path.read_bytes().decode("utf-8")  # bytes, since the hash covers line ends
         except FileNotFoundError:
             raise BundleError(
-                f"{folder} is not a bundle: it has no {MANIFEST}", remedy="Name a folder that `cbalign export` made."
+                f"{folder} is not a bundle: it has no {MANIFEST}", remedy="Give a folder written by `cbalign export`."
             ) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f"{path}: cannot be read ({error})", remedy=_AGAIN) from error
+            raise BundleError(f"{path}: cannot be read ({error})", remedy=_COPY_AGAIN) from error
         return cls(folder, BundleManifest.from_json(text, name=str(path)))
 
     def graph_path(self, precision: str, graph: str) -> Path:
-        """Where a graph lies.
+        """Return the path of a graph.
 
         Raises:
-            UsageError: the bundle has no such precision.
-            BundleError: it has no such graph.
+            UsageError: the bundle lacks the precision.
+            BundleError: the bundle lacks the graph.
         """
         if precision not in self.manifest.precisions:
             has = ", ".join(self.manifest.precisions)
@@ -169,21 +170,24 @@ class Bundle:
     def task(self) -> TaskSection:
         """The task that the model was trained for.
 
+        Only the task is read: parts of plug-ins that trained the model are not needed to run its graphs.
+
         Raises:
-            SpecError: the bundle's spec is damaged, or needs a plug-in that is not installed.
+            BundleError: the bundle's spec is damaged.
+            SpecError: the task is that of a plug-in that is not installed.
         """
-        return load_experiment(self.folder / SPEC, check_files=False).experiment.task
+        return read_task(self.folder / SPEC)
 
     def require_alignment(self) -> Bundle:
-        """The bundle itself, where its model embeds images and texts.
+        """Require that the model embeds images and texts, and return the bundle.
 
         Raises:
-            UsageError: it answers questions or classifies instead.
+            UsageError: the model answers questions or classifies.
         """
         if "image" not in self.manifest.graphs:
             raise UsageError(
-                f"{self.folder} embeds no images and texts: it has the graphs {', '.join(self.manifest.graphs)}",
-                remedy="This works on bundles of pretraining and retrieval; evaluate, verify and diff work on all.",
+                f"{self.folder} does not embed images and texts: it has the graphs {', '.join(self.manifest.graphs)}",
+                remedy="Use a bundle of pretraining or retrieval; evaluate, verify and diff accept all bundles.",
             )
         return self
 
@@ -191,42 +195,44 @@ class Bundle:
         """Compare files with the manifest.
 
         Args:
-            names: paths in the bundle; all of the manifest's when left out.
+            names: paths in the bundle; defaults to all files of the manifest.
 
         Raises:
-            BundleError: a file is missing, unreadable, of another size or of another SHA-256.
+            BundleError: a file is missing or unreadable, or its size or SHA-256 differs.
         """
         for name in self.manifest.files if names is None else names:
             path, expected = self.folder / name, self.manifest.files[name]
             try:
                 size = path.stat().st_size
                 if size != expected.size:
-                    raise BundleError(f"{path} is damaged: {size:,} bytes instead of {expected.size:,}", remedy=_AGAIN)
+                    raise BundleError(
+                        f"{path} is damaged: {size:,} bytes instead of {expected.size:,}", remedy=_COPY_AGAIN
+                    )
                 found = BundleFile.of(path)
             except FileNotFoundError:
-                raise BundleError(f"{path} is missing; {MANIFEST} lists it", remedy=_AGAIN) from None
+                raise BundleError(f"{path} is missing; {MANIFEST} lists it", remedy=_COPY_AGAIN) from None
             except OSError as error:
-                raise BundleError(f"{path}: cannot be read ({error.strerror})", remedy=_AGAIN) from error
+                raise BundleError(f"{path}: cannot be read ({error.strerror})", remedy=_COPY_AGAIN) from error
             if found != expected:
                 raise BundleError(
                     f"{path} is damaged or was changed: SHA-256 {found.sha256[:12]}…, "
-                    f"{MANIFEST} says {expected.sha256[:12]}…",
-                    remedy=_AGAIN,
+                    f"{MANIFEST} lists {expected.sha256[:12]}…",
+                    remedy=_COPY_AGAIN,
                 )
 
     def unlisted(self) -> list[str]:
-        """Files in the folder that the manifest does not know; nothing reads them."""
+        """Return the files in the folder that the manifest does not list; they are not used."""
         present = (path for path in self.folder.rglob("*") if path.is_file())
         names = sorted(path.relative_to(self.folder).as_posix() for path in present)
         return [name for name in names if name != MANIFEST and name not in self.manifest.files]
 
     def names_of(self, precision: str) -> list[str]:
-        """The files that running one precision needs: its folder, and everything that is in no folder."""
+        """Return the files needed to run one precision: those in its folder and those at the top level."""
         return [name for name in self.manifest.files if "/" not in name or name.startswith(f"{precision}/")]
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a folder's manifest says that it is a bundle, damaged or not."""
+    """Return whether a folder has the manifest of a bundle, even a damaged one."""
     try:
         values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -235,14 +241,14 @@ def is_bundle(path: Path) -> bool:
 
 
 def list_files(folder: Path) -> dict[str, BundleFile]:
-    """Every file below `folder` but the manifest, as a manifest lists them."""
+    """List all files below `folder` except the manifest, in the form of a manifest."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in found}
     return {name: BundleFile.of(path) for name, path in names.items() if name != MANIFEST}
 
 
 def sealed(values: Mapping[str, Any]) -> str:
-    """A JSON object that tells when a byte of it changes: its `sha256` is that of the text with this value empty."""
+    """Return a JSON object with its own hash: `sha256` is that of the text with this value empty."""
     text = json.dumps({"sha256": "", **values}, indent=2, ensure_ascii=False) + "\n"
     return text.replace('""', f'"{_digest(text)}"', 1)
 
@@ -254,17 +260,21 @@ def _digest(text: str) -> str:
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not name.isprintable():
-        raise ValueError(f"{name!r} leads outside of the bundle")
+        raise ValueError(f"{name!r} is outside the bundle")
     return name
 
 
 def _check_types(values: Mapping[str, Any]) -> None:
-    """Refuse what a manifest from elsewhere may hold in the place of a text, a number or a digest."""
+    """Check the types of untrusted values.
+
+    Raises:
+        ValueError: a value has the wrong type.
+    """
     for key in ("name", "created", "run", "spec_fingerprint", "opset_reason"):
         if not isinstance(values[key], str):
-            raise ValueError(f"its {key} is no text")
+            raise ValueError(f"its {key} is not a string")
     if type(values["opset"]) is not int or (values["step"] is not None and type(values["step"]) is not int):
-        raise ValueError("its opset or step is no whole number")
+        raise ValueError("its opset or step is not an integer")
     for name, file in values["files"].items():
         if type(file.size) is not int or file.size < 0 or not re.fullmatch("[0-9a-f]{64}", str(file.sha256)):
             raise ValueError(f"it has no size and SHA-256 for {name}")

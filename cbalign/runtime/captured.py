@@ -1,8 +1,8 @@
-"""One graph on a GPU with fixed buffers: bound once per shape bucket, captured as a CUDA graph, replayed from then on.
+"""Run a graph on a GPU by CUDA graph capture and replay, with fixed buffers for each bucket of shapes.
 
-Launching a small graph's kernels one by one takes longer than running them. A captured graph is launched at once, but
-reads and writes the addresses, in the shapes, of its capture. So inputs are padded up to the next bucket and copied
-into the bucket's buffers, and outputs are cut back.
+Launching the kernels of a small graph one by one takes longer than running them. A captured graph launches them
+together, but always uses the addresses and shapes of its capture. Therefore, inputs are padded to the next bucket and
+copied to the bucket's buffers, and outputs are truncated.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from cbalign.runtime.signatures import Port, Signature
 
 LARGEST_BATCH = 32
-"""Larger batches keep a GPU busy without capture."""
+"""Larger batches run without capture: they keep the GPU busy anyway."""
 
 MOST_BUCKETS = 16
-"""Buckets whose buffers are kept, per graph; the one that was used longest ago makes room."""
+"""Maximum number of buckets per graph; the least recently used one is evicted."""
 
 _LENGTH, _LENGTH_STEP = "length", 8
 _UNCAPTURED = "-1"  # as `gpu_graph_id`: run without capture
@@ -39,12 +39,12 @@ class _Bound:
 
 
 class CapturedGraph:
-    """Runs a session by bucket; several threads may call it, one at a time runs.
+    """Runs a session by bucket. Thread-safe; calls run one at a time.
 
     Args:
-        session: created with the provider's `enable_cuda_graph`; on a provider without capture it runs just so.
-        signature: of the graph; a named dimension varies.
-        device_type, device_id: where the buffers are, in onnxruntime's words.
+        session: created with the provider option `enable_cuda_graph`; a provider without capture runs it normally.
+        signature: signature of the graph; named dimensions vary.
+        device_type, device_id: onnxruntime's device of the buffers.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class CapturedGraph:
         self._lock = threading.Lock()
 
     def run(self, inputs: Sequence[NDArray[np.generic]], wanted: Sequence[str]) -> list[NDArray[np.generic]]:
-        """The outputs of these names for inputs in the signature's order; others are not copied from the device."""
+        """Run the graph on inputs in the signature's order and copy only the wanted outputs from the device."""
         sizes = _sizes(self._signature.inputs, inputs)
         bucket = {name: bucket_of(name, size) for name, size in sizes.items()}
         with self._lock:
@@ -104,10 +104,10 @@ class CapturedGraph:
 
 
 def can_be_captured(session: onnxruntime.InferenceSession, signature: Signature) -> bool:
-    """Whether the inputs tell the sizes of all buffers.
+    """Return whether the inputs determine the sizes of all buffers.
 
-    Every dimension that the signature leaves to the model must be a number in the graph, every other one of an output
-    be one of an input, too.
+    Unnamed dimensions of the signature must be fixed in the graph; named dimensions of outputs must also be dimensions
+    of inputs.
     """
     shapes = {port.name: port.shape for port in (*session.get_inputs(), *session.get_outputs())}
     given = {None, *(name for port in signature.inputs for name in port.shape)}
@@ -120,14 +120,14 @@ def can_be_captured(session: onnxruntime.InferenceSession, signature: Signature)
 
 
 def bucket_of(name: str, size: int) -> int:
-    """The size that a dimension is padded to: the next multiple of 8 for lengths, the next power of two for batches."""
+    """Return the padded size of a dimension: the next multiple of 8 for lengths, the next power of two for batches."""
     if name == _LENGTH:
         return -(-size // _LENGTH_STEP) * _LENGTH_STEP
     return 1 << max(0, size - 1).bit_length()
 
 
 def _sizes(ports: Sequence[Port], values: Sequence[NDArray[np.generic]]) -> dict[str, int]:
-    """The size of each named dimension; onnxruntime's own checks do not see what is copied into a buffer."""
+    """Return the size of each named dimension. onnxruntime does not check values that are copied to a buffer."""
     sizes: dict[str, int] = {}
     for port, value in zip(ports, values, strict=True):
         if value.ndim != len(port.shape):
@@ -145,7 +145,7 @@ def _fitting(value: NDArray[np.generic], port: Port, buffer: onnxruntime.OrtValu
 
 
 def _pad(value: NDArray[np.generic], port: Port, bucket: Mapping[str, int]) -> NDArray[np.generic]:
-    """Fill up batches with their last row, which is never masked out whole, and lengths with zeros, which are."""
+    """Pad batches with copies of the last row, which is never fully masked, and lengths with masked zeros."""
     for axis, name in enumerate(port.shape):
         missing = 0 if name is None else bucket[name] - value.shape[axis]
         if missing:
@@ -155,8 +155,8 @@ def _pad(value: NDArray[np.generic], port: Port, bucket: Mapping[str, int]) -> N
 
 
 def _taken(value: onnxruntime.OrtValue) -> NDArray[np.generic]:
-    """A copy of a buffer, which the next call writes again."""
-    found: NDArray[np.generic] = value.numpy()  # of a CPU's buffer, the buffer itself
+    """Copy a buffer, because the next call overwrites it."""
+    found: NDArray[np.generic] = value.numpy()  # not a copy on the CPU
     return found.copy() if value.device_name() == "cpu" else found
 
 

@@ -1,4 +1,4 @@
-"""ONNX's own checker over a bundle's graphs, where the package `onnx` is installed."""
+"""Check a bundle's graphs with the ONNX checker, if the package `onnx` is installed."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from cbalign.errors import BundleError
 
 
 def has_checker() -> bool:
-    """Whether graphs can be checked here: running a bundle does not need the package."""
+    """Return whether the ONNX checker is installed; running a bundle does not need it."""
     return find_spec("onnx") is not None
 
 
 def check_graph(path: Path) -> None:
-    """Check one graph against the operator specification, its shapes included.
+    """Check one graph, including its shapes, against the operator specification.
 
     Raises:
-        BundleError: it breaks it.
+        BundleError: the graph is invalid.
     """
     import onnx
 
     try:
         onnx.checker.check_model(str(path), full_check=True)
-    except Exception as error:  # its own, protobuf's, and those of shape inference
+    except Exception as error:  # of the checker, protobuf or shape inference
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
-            f"{path}: not a valid ONNX graph ({reason})", remedy="Make it anew with `cbalign export`."
+            f"{path}: not a valid ONNX graph ({reason})", remedy="Export it again with `cbalign export`."
         ) from error

@@ -1,4 +1,4 @@
-"""JSON that people and other programs read: one format for every document and result file."""
+"""Write JSON documents: one format for all results and output files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def json_document(data: Any) -> str:
 
 
 def json_line(data: Any) -> str:
-    """Write the same on one line, for data with an entry per item."""
+    """Write data as JSON on one line, for data with an entry per item."""
     return _dumps(data, indent=None) + "\n"
 
 
 def _dumps(data: Any, indent: int | None) -> str:
     try:
         return json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False)
-    except ValueError:  # NaN or infinity; looking for them first would cost a pass over every rank
+    except ValueError:  # NaN or infinity, which are too expensive to search for in advance
         return json.dumps(_finite(data), ensure_ascii=False, indent=indent, allow_nan=False)
 
 

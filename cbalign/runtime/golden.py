@@ -1,7 +1,7 @@
-"""A few real inputs with what the model made of them, to check a bundle wherever it is installed.
+"""Record and check the outputs for a few real inputs, to verify a bundle on any machine.
 
-`golden.npz` holds `pixels`, `texts`, and for each precision its outputs, named `int8.score`: those of fp32 are the
-trained model's own, those of the other precisions what onnxruntime computed where the bundle was made.
+`golden.npz` contains `pixels`, `texts`, and the outputs of each precision under names such as `int8.score`. The fp32
+outputs come from the trained model, those of other precisions from onnxruntime on the machine of the export.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from cbalign.runtime.task import task_runtime
 def write_golden(
     outputs: Mapping[str, Mapping[str, FloatArray]], pixels: PixelArray, texts: Sequence[str], path: Path
 ) -> None:
-    """Record what models made of prepared images (B, …, H, W, 3) and as many texts, by the name of the precision."""
+    """Record the outputs by precision, and their inputs: prepared images (B, …, H, W, 3) and as many texts."""
     named = {f"{precision}.{name}": values for precision, each in outputs.items() for name, values in each.items()}
     np.savez_compressed(path, pixels=pixels, texts=np.array(texts), **named)  # type: ignore[arg-type]
 
 
 def check_golden(session: Session) -> dict[str, float]:
-    """Repeat the recorded computation; the relative difference of each output.
+    """Repeat the recorded computation and return the relative difference of each output.
 
     Raises:
-        BundleError: the recording is missing or damaged or lacks the session's precision, or no installed distribution
-            provides that precision.
-        ParityError: an output differs by more than the tolerance of the precision.
+        BundleError: the recording is missing or damaged, or lacks the session's precision, or that precision is not
+            installed.
+        ParityError: an output differs by more than the precision's tolerance.
     """
     if GOLDEN not in session.bundle.manifest.files:
         raise BundleError(f"{session.bundle.folder} has no {GOLDEN}", remedy="Export it again with `cbalign export`.")
+    allowed = precision_section(session.precision, session.bundle.manifest.plugins).tolerance
     pixels, texts, recorded = read_golden(session.bundle.folder / GOLDEN, session.precision)
     runtime = task_runtime(session.bundle.task)
     found = runtime.golden_outputs(runtime.open(session), pixels, texts)
@@ -46,19 +47,18 @@ def check_golden(session: Session) -> dict[str, float]:
         same_shape = name in found and found[name].shape == expected.shape
         scale = max(1.0, float(np.abs(expected).max()))
         differences[name] = float(np.abs(found[name] - expected).max()) / scale if same_shape else float("inf")
-    allowed = precision_section(session.precision, session.bundle.manifest.plugins).tolerance
     wrong = [name for name, difference in differences.items() if not difference <= allowed]
     if wrong:
         raise ParityError(
-            f"{session.bundle.folder} computes {', '.join(wrong)} in {session.precision} differently here than where "
-            f"it was exported: {differences[wrong[0]]:.2g} instead of at most {allowed:g}",
-            remedy="Try --device cpu, or another version of onnxruntime.",
+            f"{session.bundle.folder}: outputs of {session.precision} differ from the recorded ones: "
+            f"{', '.join(wrong)} (off by {differences[wrong[0]]:.2g}, at most {allowed:g} is allowed)",
+            remedy="Try --device cpu, or a different version of onnxruntime.",
         )
     return differences
 
 
 def read_golden(path: Path, precision: str) -> tuple[PixelArray, list[str], dict[str, FloatArray]]:
-    """Pixels, texts and one precision's outputs. Nothing pickled is loaded.
+    """Read pixels, texts and one precision's outputs, without loading pickled data.
 
     Raises:
         BundleError: the file is damaged or lacks the precision.

@@ -1,4 +1,4 @@
-"""From image files, Pillow images or arrays to the pixels that a bundle's image graph takes."""
+"""Convert image files, Pillow images and arrays to pixels for a bundle's image graph."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ FORMATS = {
     "AVIF": (".avif",),
     "PPM": (".ppm", ".pgm"),
 }
-"""Pillow's name of each format that is read from strangers, and the endings of its files: none starts a program."""
+"""Formats accepted from untrusted sources and their file extensions; decoding them starts no external program."""
 
 
 def load_pixels(pictures: Iterable[Picture], size: int) -> PixelArray:
-    """Prepared pixels (B, size, size, 3).
+    """Prepare images as pixels (B, size, size, 3).
 
     Raises:
-        DataError: a picture cannot be decoded, or is an array of another shape, type or range.
+        DataError: an image cannot be decoded, or is an array of the wrong shape, type or range.
     """
     prepared = [prepare(open_image(picture), size) for picture in pictures]
     return np.stack(prepared) if prepared else np.empty((0, size, size, 3), np.uint8)
 
 
 def decode_untrusted(data: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Like `cbalign.data.image.decode`, but of the common formats only: some others make Pillow start a program.
+    """Decode an image in one of the common formats only; for some others, Pillow starts an external program.
 
     Raises:
-        DataError: as `decode`.
+        DataError: see `cbalign.data.image.decode`.
     """
     Image.init()
     return decode(data, name=name, max_pixels=max_pixels, formats=tuple(kind for kind in FORMATS if kind in Image.OPEN))
 
 
 def from_array(array: NDArray[Any]) -> Image.Image:
-    """An RGB array (H, W, 3) as an image: uint8 as it is, floats in [0, 1] brought to 8 bits.
+    """Convert an RGB array (H, W, 3) to an image; floats in [0, 1] are rounded to 8 bits.
 
     Raises:
-        DataError: another shape or type, pixels that are not numbers, or outside of [0, 1].
+        DataError: the array has the wrong shape or type, or values that are not finite or outside [0, 1].
     """
     if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise DataError(f"an image array must be (H, W, 3), not {array.shape}")
@@ -65,26 +65,26 @@ def from_array(array: NDArray[Any]) -> Image.Image:
         raise DataError(f"an image array must be uint8, or float in [0, 1], not {array.dtype}")
     broken = int((~np.isfinite(array)).sum())
     if broken:
-        raise DataError(f"{broken:,} of {array.size:,} values of the image array are not numbers (NaN or infinite)")
+        raise DataError(f"{broken:,} of {array.size:,} values of the image array are not finite (NaN or infinite)")
     if array.min() < 0 or array.max() > 1:
         raise DataError(
             f"a float image array must lie in [0, 1], not in [{array.min():g}, {array.max():g}]",
-            remedy="Divide by 255, or give uint8.",
+            remedy="Divide by 255, or pass uint8.",
         )
     return Image.fromarray(np.rint(array * 255).astype(np.uint8))
 
 
 def open_image(picture: Picture) -> Image.Image:
-    """One picture as a Pillow image, RGB.
+    """Open an image as an RGB Pillow image.
 
     Raises:
-        DataError: it cannot be decoded.
+        DataError: the image cannot be decoded.
     """
     if isinstance(picture, np.ndarray):
         return from_array(picture)
     if isinstance(picture, Image.Image):
         try:
             return to_rgb(picture)
-        except Exception as error:  # Pillow decodes an opened file when its pixels are asked for
+        except Exception as error:  # Pillow decodes an opened file only when its pixels are read
             raise DataError(f"image: cannot be decoded ({error})") from error
     return decode_untrusted(picture)

@@ -1,4 +1,4 @@
-"""Which machine and software this is, in words that mean something to others: no names, no addresses."""
+"""Describe this machine and its software, without host names or addresses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def processor() -> str:
-    """The model of the CPU."""
+    """Return the model name of the CPU."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -22,18 +22,18 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def ask_gpus(*fields: str, gpu: int | None = None) -> list[list[str]]:
-    """What `nvidia-smi` says of each NVIDIA GPU, or of one; empty where there is none.
+    """Query `nvidia-smi` for each NVIDIA GPU, or for one; empty if there is none.
 
     Args:
-        fields: of its --query-gpu, such as `name` or `memory.used` (in MiB).
-        gpu: number of the GPU among those that this process may use.
+        fields: fields of its --query-gpu, such as `name` or `memory.used` (in MiB).
+        gpu: index of the GPU among those visible to this process.
     """
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     if gpu is not None:
@@ -48,7 +48,7 @@ def ask_gpus(*fields: str, gpu: int | None = None) -> list[list[str]]:
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
-    """The versions of those packages that are installed."""
+    """Return the versions of the packages that are installed."""
     found = {}
     for package in packages:
         try:

@@ -1,8 +1,8 @@
-"""On which device onnxruntime runs: asked for, found, and proven node by node.
+"""Choose the device for onnxruntime and check that every node of a graph runs on it.
 
-onnxruntime falls back to the CPU without an exception. So a device that is asked for by name is checked three times:
-that a GPU and its libraries are there, that the session has the provider, and that no node with real work was put
-elsewhere. TensorRT is held to the same: what it leaves to CUDA is work elsewhere.
+onnxruntime falls back to the CPU without an exception. Therefore, a device requested by name is checked three times:
+the GPU and its libraries are available, the session has the provider, and all compute nodes are assigned to it. This
+also applies to TensorRT: compute nodes that it leaves to CUDA are an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 Provider: TypeAlias = str | tuple[str, dict[str, str]]
 
-# onnxruntime computes shapes on the CPU on purpose; these operators are the work that must be where it was asked for.
+# onnxruntime computes shapes on the CPU by design; these are the compute operators that must run on the device.
 _WORK = frozenset(
     {
         *("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv"),
@@ -42,22 +42,22 @@ _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 @dataclass(frozen=True)
 class Device:
-    """Where to run: `cpu`, or `cuda` or `tensorrt` with the number of a GPU, and why it is this one."""
+    """Device to run on: `cpu`, or `cuda` or `tensorrt` with the index of a GPU; and why it was chosen."""
 
     kind: str
     index: int = 0
-    reason: str = field(default="as asked", compare=False)
+    reason: str = field(default="as requested", compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.index}" if self.index else self.kind
 
     @property
     def provider(self) -> str:
-        """The execution provider that must be there."""
+        """The execution provider of the device."""
         return {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}[self.kind]
 
     def providers(self) -> list[Provider]:
-        """What a session is created with. TF32 is off: float32 means float32."""
+        """Return the providers of a session. TF32 is off, so that float32 has full precision."""
         number = {"device_id": str(self.index)}
         cuda = (CUDA, {**number, "use_tf32": "0"})
         if self.kind == "tensorrt":
@@ -66,7 +66,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Placement:
+class GraphPlacement:
     """Operators of one graph by the provider that runs them, with counts."""
 
     graph: str
@@ -78,24 +78,24 @@ class Placement:
         return {provider: sum(counts.values()) for provider, counts in self.operators.items()}
 
     def work(self, provider: str) -> dict[str, int]:
-        """The operators with real work that a provider runs, most frequent first."""
+        """Return the compute operators that a provider runs, most frequent first."""
         counts = self.operators.get(provider, {})
         return {name: count for name, count in sorted(counts.items(), key=lambda item: -item[1]) if name in _WORK}
 
     def reasons(self, device: Device) -> dict[str, str]:
-        """Why each provider runs what it runs."""
-        told = {}
+        """Explain why each provider runs its nodes."""
+        reasons = {}
         for provider in self.operators:
             if provider == device.provider:
-                told[provider] = device.reason
+                reasons[provider] = device.reason
             elif work := sum(self.work(provider).values()):
-                told[provider] = f"{work} nodes with real work that {device.provider} has no kernel for"
+                reasons[provider] = f"{work} compute nodes without a kernel in {device.provider}"
             else:
-                told[provider] = "shapes and indices, which onnxruntime computes there on purpose"
-        return told
+                reasons[provider] = "shapes and indices, which onnxruntime computes there by design"
+        return reasons
 
     def misplaced(self, device: Device) -> dict[str, int]:
-        """Operators with real work that do not run on `device`."""
+        """Return the compute operators that do not run on `device`."""
         found: Counter[str] = Counter()
         for provider in self.operators:
             if provider != device.provider:
@@ -103,8 +103,8 @@ class Placement:
         return dict(found)
 
     @classmethod
-    def of(cls, graph: str, session: onnxruntime.InferenceSession) -> Placement:
-        """Read it from a session that was told to record it."""
+    def of(cls, graph: str, session: onnxruntime.InferenceSession) -> GraphPlacement:
+        """Read the placement from a session that records it."""
         operators: dict[str, Counter[str]] = {}
         for part in session.get_provider_graph_assignment_info():
             counts = operators.setdefault(part.ep_name, Counter())
@@ -113,13 +113,13 @@ class Placement:
 
 
 def find_device(asked: str, precision: str = REFERENCE) -> Device:
-    """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `tensorrt` names on this machine.
+    """Resolve `auto`, `cpu`, `cuda`, `cuda:1` or `tensorrt` to a device of this machine.
 
-    `auto` is a GPU if one works, unless the precision is made for CPUs.
+    `auto` is a GPU if one works, unless the precision is intended for CPUs.
 
     Raises:
-        UsageError: it is none of these.
-        DeviceError: a GPU was asked for and is not there, or its libraries are not.
+        UsageError: `asked` is not a device.
+        DeviceError: a GPU was requested, but it or its libraries are missing.
     """
     kind, _, number = asked.partition(":")
     if kind not in ("auto", *_KINDS) or (number and (kind in ("auto", "cpu") or not number.isdecimal())):
@@ -128,33 +128,33 @@ def find_device(asked: str, precision: str = REFERENCE) -> Device:
         return Device("cpu")
     section = find_precision(precision)
     if kind == "auto" and section is not None and section.device == "cpu":
-        return Device("cpu", reason=f"{precision} is made for CPUs")
+        return Device("cpu", reason=f"{precision} is intended for CPUs")
     device = Device("tensorrt" if kind == "tensorrt" else "cuda", int(number or 0))
     problem = _gpu_problem(device)
     if problem is None:
-        return device if kind != "auto" else replace(device, reason="a GPU that works")
+        return device if kind != "auto" else replace(device, reason="a working GPU")
     if kind == "auto":
         return Device("cpu", reason=problem.message)
-    raise DeviceError(f"{asked} was asked for, but {problem.message}", remedy=problem.remedy)
+    raise DeviceError(f"{asked} was requested, but {problem.message}", remedy=problem.remedy)
 
 
 def package_conflict() -> str | None:
-    """What to say where onnxruntime and onnxruntime-gpu are both installed: the later one overwrote the other."""
+    """Describe the conflict if onnxruntime and onnxruntime-gpu are both installed; one overwrites the other."""
     found = installed(_PACKAGES)
     if len(found) < len(_PACKAGES):
         return None
     listed = " and ".join(f"{package} {version}" for package, version in found.items())
     return (
-        f"{listed} are both installed and overwrite each other's files, so that a GPU may go unused. Keep one: "
+        f"{listed} are both installed and overwrite each other's files, so a GPU may be unused. Keep one: "
         "pip uninstall onnxruntime onnxruntime-gpu, then pip install --force-reinstall onnxruntime-gpu"
     )
 
 
-def check_placement(placement: Placement, providers: list[str], device: Device) -> None:
-    """Refuse a session that does not run where it was asked to.
+def check_placement(placement: GraphPlacement, providers: list[str], device: Device) -> None:
+    """Require that a session runs on the requested device.
 
     Raises:
-        DeviceError: with the operators that would run elsewhere.
+        DeviceError: a compute operator would run elsewhere.
     """
     if device.provider not in providers:
         raise DeviceError(
@@ -171,7 +171,7 @@ def check_placement(placement: Placement, providers: list[str], device: Device) 
 
 
 def quiet() -> None:
-    """Keep onnxruntime's own log off stderr: what matters of it becomes an exception with a remedy."""
+    """Silence onnxruntime's log on stderr; its errors are raised as exceptions with a remedy."""
     onnxruntime.set_default_logger_severity(4)
 
 
@@ -185,7 +185,7 @@ def _gpu_problem(device: Device) -> _Problem | None:
     if device.provider not in onnxruntime.get_available_providers():
         return _Problem(
             f"the installed onnxruntime has no {device.provider}",
-            "Replace the package onnxruntime by onnxruntime-gpu: both together overwrite each other's files.",
+            "Replace the package onnxruntime with onnxruntime-gpu: both together overwrite each other's files.",
         )
     count = _nvidia_gpus()
     if device.index >= count:
@@ -211,7 +211,7 @@ def _loads(library: str) -> bool:
 
 
 def _nvidia_gpus() -> int:
-    """How many GPUs the driver has; asking it is much faster than letting onnxruntime try."""
+    """Return the number of GPUs. Asking the driver is much faster than starting onnxruntime."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         count = ctypes.c_int(0)

@@ -1,4 +1,4 @@
-"""Look up precisions by name, and explain which distribution is missing if one is unknown."""
+"""Look up precisions by name, and report which distribution is missing if one is unknown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cbalign.parts import PrecisionSection
 from cbalign.parts.registry import PRECISIONS, broken_part, registry
 
 REFERENCE = "fp32"
-"""The precision that PyTorch exports: all others are made from it and compared with it."""
+"""The precision that PyTorch exports; all others are converted from it and compared with it."""
 
 
 def find_precision(name: str) -> PrecisionSection | None:
-    """The installed precision of this name, or None."""
+    """Return the installed precision of this name, or None."""
     part = registry().of(PRECISIONS).get(name)
     if part is None:
         return None
@@ -24,11 +24,11 @@ def find_precision(name: str) -> PrecisionSection | None:
 
 
 def precision_section(name: str, plugins: Mapping[str, str] | None = None) -> PrecisionSection:
-    """The precision of this name.
+    """Return the installed precision of this name.
 
     Args:
-        name: as in `export.precisions`.
-        plugins: the distributions that a bundle was made with, by version.
+        name: name, as in `export.precisions`.
+        plugins: versions of the distributions that a bundle was exported with.
 
     Raises:
         BundleError: no installed distribution provides it.

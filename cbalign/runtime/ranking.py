@@ -1,4 +1,4 @@
-"""The vectors nearest to a query, among any number that need not fit into memory."""
+"""Find the vectors nearest to a query, among more vectors than fit into memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cbalign.encoders import FloatArray, IntArray
 
-_BLOCK_BYTES = 1 << 24  # of vectors read at a time
+_BLOCK_BYTES = 1 << 24  # vectors read at a time
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Nearest:
 
 
 def nearest(query: FloatArray, vectors: FloatArray, count: int, among: NDArray[np.bool_] | None = None) -> Nearest:
-    """Find the vectors with the largest inner product; of equal ones the first.
+    """Find the vectors with the largest inner product; ties are broken by position.
 
     Args:
         query: (d,), unit length.
         vectors: (N, d), unit length; may be a memory map, which is read block by block.
-        count: how many to find; fewer where there are fewer.
-        among: (N,) which vectors take part; all when left out.
+        count: maximum number of vectors to return.
+        among: (N,) mask of the vectors to search; defaults to all.
     """
     scores = np.empty(len(vectors), np.float32)
     block = max(1, _BLOCK_BYTES // max(1, 4 * vectors.shape[1]))

@@ -1,4 +1,4 @@
-"""A bundle, opened: keeps `cbalign.encoders.Encoder` with numpy in and out."""
+"""Run a bundle with onnxruntime; a session implements `cbalign.encoders.Encoder` on numpy arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cbalign.errors import BundleError, DataError, UsageError
 from cbalign.runtime.bundle import PREPROCESSING, Bundle
 from cbalign.runtime.captured import CapturedGraph, can_be_captured
 from cbalign.runtime.images import Picture, load_pixels
-from cbalign.runtime.placement import CUDA, Device, Placement, Provider, check_placement, find_device, quiet
+from cbalign.runtime.placement import CUDA, Device, GraphPlacement, Provider, check_placement, find_device, quiet
 from cbalign.runtime.ranking import Nearest, nearest
 from cbalign.runtime.signatures import SIGNATURES, required
 
@@ -27,16 +27,16 @@ _ELEMENT = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tens
 
 
 class Session:
-    """The graphs of one precision of a bundle, ready to run. Make it with `Session.open`.
+    """The graphs of one precision of a bundle, ready to run. Created by `Session.open`.
 
     Args:
         bundle: the verified bundle.
-        precision: of the graphs.
-        graphs: its sessions by graph name.
-        tokenizer, preprocessing: the bundle's.
-        device: where the graphs run.
-        placement: which node runs where, per graph.
-        batch_size: items per run; longer inputs are cut into batches of it.
+        precision: precision of the graphs.
+        graphs: onnxruntime sessions by graph name.
+        tokenizer, preprocessing: those of the bundle.
+        device: device that runs the graphs.
+        placement: execution provider of each node, per graph.
+        batch_size: items per run; longer inputs are split into batches.
         captured: graphs that run with fixed buffers and CUDA graphs, by name.
     """
 
@@ -48,7 +48,7 @@ class Session:
         tokenizer: Tokenizer,
         preprocessing: Preprocessing,
         device: Device,
-        placement: tuple[Placement, ...],
+        placement: tuple[GraphPlacement, ...],
         *,
         batch_size: int = 64,
         captured: Mapping[str, CapturedGraph] | None = None,
@@ -78,15 +78,15 @@ class Session:
 
         Args:
             bundle: folder of the bundle.
-            device: `auto` (a GPU if there is one that works), `cpu`, `cuda`, `cuda:N` or `tensorrt`.
-            precision: which graphs to run; the first that the bundle lists when left out.
-            threads: of onnxruntime within one graph on the CPU; None lets it choose.
-            batch_size: items per run; longer inputs are cut into batches of it.
-            cuda_graphs: on a GPU, capture what runs for small batches and replay it, where onnxruntime can.
+            device: `auto` (a working GPU, or else the CPU), `cpu`, `cuda`, `cuda:N` or `tensorrt`.
+            precision: precision to run; defaults to the first of the bundle.
+            threads: onnxruntime threads per graph on the CPU; None lets onnxruntime choose.
+            batch_size: items per run; longer inputs are split into batches.
+            cuda_graphs: whether to capture and replay CUDA graphs for small batches, if onnxruntime supports it.
 
         Raises:
             BundleError: a file is missing or damaged, or onnxruntime cannot load a graph.
-            DeviceError: the device that was asked for is not there, or would not do the work.
+            DeviceError: the requested device is missing or cannot run the whole model.
         """
         quiet()
         opened = Bundle.open(bundle)
@@ -107,7 +107,7 @@ class Session:
             _check_signature(graph, graphs[graph], opened.graph_path(precision, graph))
             if _captures(graphs[graph]) and can_be_captured(graphs[graph], SIGNATURES[graph]):
                 captured[graph] = CapturedGraph(graphs[graph], SIGNATURES[graph], "cuda", found.index)
-            placement.append(Placement.of(graph, graphs[graph]))
+            placement.append(GraphPlacement.of(graph, graphs[graph]))
             if found.kind != "cpu":
                 check_placement(placement[-1], graphs[graph].get_providers(), found)
         return cls(
@@ -124,57 +124,57 @@ class Session:
 
     @property
     def image_size(self) -> int:
-        """Side of the images in pixels."""
+        """Side length of the images in pixels."""
         return self.preprocessing.size
 
     @property
     def has_codebook(self) -> bool:
-        """Whether `assign` works."""
+        """Whether the bundle has a codebook graph, so that `assign` works."""
         return "codebook" in self._graphs
 
     @property
     def has_matcher(self) -> bool:
-        """Whether `match` works."""
+        """Whether the bundle has a match graph, so that `match` works."""
         return "match" in self._graphs
 
     def encode_images(self, images: PixelArray | Iterable[Picture]) -> ImageFeatures:
-        """Encode pictures: paths, bytes of files, Pillow images and RGB arrays, mixed as they come.
+        """Encode images: any mix of paths, bytes of files, Pillow images and RGB arrays.
 
-        An array (B, H, W, 3) is taken for prepared pixels, uint8 RGB of side `image_size`, and not resized.
+        An array (B, H, W, 3) must contain prepared pixels, uint8 RGB of side `image_size`, and is not resized.
 
         Raises:
-            UsageError: prepared pixels have another shape or type.
-            DataError: a picture cannot be decoded.
+            UsageError: prepared pixels have the wrong shape or type.
+            DataError: an image cannot be decoded.
         """
         parts = [self.run("image", pixels) for pixels in self._pixel_batches(images)]
         tokens, embedding = (np.concatenate(part) for part in zip(*parts))
         return ImageFeatures(tokens, embedding)
 
     def encode_texts(self, texts: Sequence[str]) -> TextFeatures:
-        """Tokenize and encode raw texts, padded to the longest of them."""
+        """Tokenize and encode raw texts, padded to the longest one."""
         return self.encode_tokens(self._tokens(texts))
 
     def encode_tokens(self, tokens: Tokens) -> TextFeatures:
-        """Encode texts that are already tokenized."""
+        """Encode tokenized texts."""
         ids, mask = tokens.input_ids, tokens.attention_mask
         parts = [self.run("text", ids[batch], mask[batch]) for batch in self._batches(len(ids))]
         features, embedding = (np.concatenate(part) for part in zip(*parts))
         return TextFeatures(features, mask, embedding)
 
     def embed_images(self, images: PixelArray | Iterable[Picture]) -> FloatArray:
-        """Unit vectors (B, d) of pictures as `encode_images` takes them; on a GPU their tokens stay there."""
+        """Embed images as unit vectors (B, d), without copying their tokens from the GPU (see `encode_images`)."""
         batches = self._pixel_batches(images)
         return np.concatenate([self.run("image", pixels, outputs=["embedding"])[0] for pixels in batches])
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Unit vectors (B, d) of raw texts."""
+        """Embed raw texts as unit vectors (B, d)."""
         tokens = self._tokens(texts)
         ids, mask = tokens.input_ids, tokens.attention_mask
         batches = self._batches(len(ids))
         return np.concatenate([self.run("text", ids[each], mask[each], outputs=["embedding"])[0] for each in batches])
 
     def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
-        """Match scores (T,) of text t with image `image_index[t]`; each batch reads its own images only."""
+        """Score text t with image `image_index[t]`: (T,). Each batch reads only its own images."""
         if len(image_index) <= self.batch_size:
             return self.run("match", images.tokens, texts.tokens, texts.attention_mask, image_index)[0]
         scores = []
@@ -191,31 +191,31 @@ class Session:
         return CodeAssignment(probabilities, code, prototype)
 
     def search(self, query: str | Picture, embeddings: FloatArray, count: int = 10) -> Nearest:
-        """The images nearest to a text, or to an example image.
+        """Find the images nearest to a text or an example image.
 
         Args:
-            query: a text; or a `Path`, bytes, Pillow image or array for an example.
-            embeddings: (N, d) of the images that are searched; may be a memory map.
-            count: how many to find.
+            query: a text; or a `Path`, bytes, Pillow image or array as an example image.
+            embeddings: (N, d) embeddings of the images to search; may be a memory map.
+            count: maximum number of images to return.
         """
         found = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
         return nearest(found[0], embeddings, count)
 
     def _tokens(self, texts: Sequence[str]) -> Tokens:
         if isinstance(texts, str):
-            raise UsageError("texts are many, and this is one", remedy="Put it into a list: [text]")
+            raise UsageError("texts must be a list, not a single text", remedy="Pass [text].")
         return self.tokenizer.encode(texts)
 
     def _pixel_batches(self, images: PixelArray | Iterable[Picture]) -> Iterator[PixelArray]:
-        """Prepared pixels, at most `batch_size` at a time, an empty batch where there are none."""
+        """Yield prepared pixels, at most `batch_size` at a time; without images, yield one empty batch."""
         if isinstance(images, str | bytes | Path | Image.Image):
-            raise UsageError("images are many pictures, and this is one", remedy="Put it into a list: [picture]")
+            raise UsageError("images must be a list, not a single image", remedy="Pass [image].")
         size = self.image_size
         if isinstance(images, np.ndarray):
             if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
                 raise UsageError(
                     f"images must be uint8 of shape (B, {size}, {size}, 3), not {images.dtype} of {images.shape}",
-                    remedy="Give a list of arrays (H, W, 3), or prepare them with cbalign.runtime.images.load_pixels.",
+                    remedy="Pass a list of arrays (H, W, 3), or prepare them with cbalign.runtime.images.load_pixels.",
                 )
             yield from (images[batch] for batch in self._batches(len(images)))
             return
@@ -228,18 +228,18 @@ class Session:
     def _batches(self, items: int) -> list[slice]:
         return [slice(start, start + self.batch_size) for start in range(0, max(1, items), self.batch_size)]
 
-    # The outputs of a graph have several dtypes; the signature of the graph says which.
+    # The outputs of a graph have several dtypes, which its signature lists.
     def run(self, graph: str, *inputs: NDArray[np.generic], outputs: Sequence[str] | None = None) -> list[NDArray]:  # type: ignore[type-arg]
-        """Run one graph on inputs in the order of its signature; `outputs` names those that are wanted, not all.
+        """Run one graph on inputs in the order of its signature; `outputs` selects outputs by name (default: all).
 
         Raises:
-            UsageError: the bundle has no such graph.
-            BundleError: onnxruntime cannot run it on these inputs.
+            UsageError: the bundle lacks the graph.
+            BundleError: onnxruntime cannot run the graph on these inputs.
         """
         if graph not in self._graphs:
             raise UsageError(
                 f"the bundle {self.bundle.folder} has no {graph} graph",
-                remedy="Train with its objective, and export all graphs.",
+                remedy="Train with the objective that needs it, and export all graphs.",
             )
         signature = SIGNATURES[graph]
         feed = dict(zip(signature.input_names, inputs, strict=True))
@@ -265,19 +265,19 @@ def _load(path: Path, device: Device, threads: int | None, cuda_graphs: bool) ->
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    # Each graph has threads of its own; those of one would spin on while another computes.
+    # Each graph has its own threads, which would otherwise keep spinning while another graph runs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     if cuda_graphs and device.kind == "cuda":
-        # onnxruntime refuses to capture a graph of which a node with real work would run on the CPU.
+        # onnxruntime does not capture a graph with a compute node on the CPU.
         with contextlib.suppress(Exception):
             return onnxruntime.InferenceSession(str(path), options, providers=_capturing(device.providers()))
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=device.providers())
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise BundleError(
-            f"{path}: onnxruntime {onnxruntime.__version__} cannot load it ({_reason(error)})",
+            f"{path}: onnxruntime {onnxruntime.__version__} cannot load the graph ({_reason(error)})",
             remedy="Update onnxruntime, or export with a lower `export.opset`.",
         ) from error
 
@@ -298,6 +298,6 @@ def _check_signature(graph: str, session: onnxruntime.InferenceSession, path: Pa
     found = [(port.name, port.type) for port in (*session.get_inputs(), *session.get_outputs())]
     if found != expected:
         raise BundleError(
-            f"{path} is no {graph} graph: it has {found} instead of {expected}",
+            f"{path} is not a {graph} graph: it has {found} instead of {expected}",
             remedy="Do not rename or replace the files of a bundle.",
         )

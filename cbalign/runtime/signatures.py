@@ -1,4 +1,4 @@
-"""What the graphs of a bundle take and give: written by export, checked by the runtime."""
+"""Inputs and outputs of a bundle's graphs, as exported and as checked by the runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DType: TypeAlias = Literal["uint8", "int64", "float32"]
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output; dimensions with a name vary from call to call, None is fixed by the model."""
+    """One input or output. Named dimensions vary between calls; the model fixes those that are None."""
 
     name: str
     dtype: DType
@@ -92,7 +92,7 @@ SIGNATURES: Mapping[str, Signature] = {
             Port("question_index", "int64", ("answers",)),
         ),
         (
-            # Log-probabilities: of each token after the first, and of every token that may follow the last.
+            # Log-probabilities of each token after the first, and of every token as the next one after the last.
             Port("token", "float32", ("answers", "answer_length - 1")),
             Port("following", "float32", ("answers", None)),  # (A, V)
         ),
@@ -111,9 +111,9 @@ SIGNATURES: Mapping[str, Signature] = {
 ALIGNMENT: tuple[str, ...] = ("image", "text")
 ANSWERING: tuple[str, ...] = ("vision", "question", "answer")
 CLASSIFYING: tuple[str, ...] = ("classify",)
-"""The graphs that a bundle of a model that aligns, answers questions or classifies has at the least."""
+"""Required graphs of bundles that align, answer questions, or classify."""
 
 
 def required(graphs: Container[str]) -> tuple[str, ...]:
-    """The graphs that a bundle cannot do without, by what kind of model its graphs are of."""
+    """Return the graphs that a bundle with these graphs must have, depending on its kind of model."""
     return next((kind for kind in (ANSWERING, CLASSIFYING) if kind[-1] in graphs), ALIGNMENT)

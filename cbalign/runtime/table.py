@@ -1,6 +1,6 @@
-"""Tables of text as values: the same table is written as aligned columns or as Markdown.
+"""Text tables that can be written as aligned columns or as Markdown.
 
-The command line renders them for a terminal too (`cbalign.render.text`), which needs rich.
+`cbalign.render.text` renders them for terminals with rich.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def unstyled(text: str) -> str:
-    """Remove ANSI styles, which take no space on a terminal and have no place in a file."""
+    """Remove ANSI styles, for files and for measuring widths."""
     return _STYLE.sub("", text)
 
 
@@ -84,11 +84,11 @@ class Table:
 
     @property
     def indent(self) -> str:
-        """What stands before each line below the title."""
+        """Prefix of each line below the title."""
         return INDENT if self.title else ""
 
     def header_lines(self) -> list[tuple[str, ...]]:
-        """The lines of the header, aligned at the bottom; none when no column has a header."""
+        """Return the lines of the header, aligned at the bottom; empty if no column has a header."""
         if not self.has_header:
             return []
         labels = [column.label.split("\n") for column in self.columns]
@@ -96,13 +96,13 @@ class Table:
         return list(zip(*([""] * (height - len(label)) + label for label in labels)))
 
     def plain(self) -> str:
-        """Aligned columns, as wide as their text."""
+        """Return the table as aligned columns."""
         lines = [self.title] if self.title else []
         lines += [f"{self.indent}{line}" for line in self._aligned()]
         return "\n".join([*lines, *(f"{self.indent}{note}" for note in self.notes)])
 
     def markdown(self) -> str:
-        """GitHub's Markdown: title and notes as paragraphs around the table."""
+        """Return the table as GitHub Markdown, with title and notes as paragraphs."""
         parts = [f"**{unstyled(self.title)}**"] if self.title else []
         if self.rows:
             header = [column.label for column in self.columns]

@@ -1,4 +1,4 @@
-"""The interface of a task to the runtime of bundles; without torch."""
+"""The interface between a task and the runtime of bundles; without torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TaskRuntime(Protocol[ModelT]):
     """Runs bundles of one kind of task; `TaskSection.runtime` names it."""
 
     def open(self, session: Session) -> ModelT:
-        """Open the model of a bundle, as the task's evaluator measures it.
+        """Open the model of a bundle for the task's evaluator.
 
         Raises:
             BundleError: the bundle lacks what the task needs.
@@ -26,10 +26,10 @@ class TaskRuntime(Protocol[ModelT]):
         """
 
     def default_evaluation(self, model: ModelT, split: Split) -> EvaluationSection:
-        """Return the evaluation of a model, of a run or a bundle, whose spec lists none."""
+        """Return the evaluation to use for a run or bundle whose spec lists none."""
 
     def golden_outputs(self, model: ModelT, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:
-        """Run all graphs of a model, of a run or a bundle, on prepared images and as many texts."""
+        """Run all graphs of a run's or bundle's model on prepared images and as many texts."""
 
     def usage(self) -> str:
         """Return example code for the model card: a script in the folder of the bundle."""
@@ -39,7 +39,7 @@ def task_runtime(section: TaskSection) -> TaskRuntime[Any]:
     """Return the runtime of a task.
 
     Raises:
-        PartError: it cannot be imported.
+        PartError: the runtime cannot be imported.
     """
     runtime: TaskRuntime[Any] = call_part(type(section), section.runtime, section)
     return runtime

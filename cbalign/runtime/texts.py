@@ -1,4 +1,4 @@
-"""Texts that people type: what is no text for a model, and what it will not read to the end."""
+"""Check texts from users: empty and overlong texts are rejected, and truncation is reported."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from cbalign.data.text import Tokenizer, normalise_caption
 from cbalign.errors import UsageError
 
 MAX_CHARACTERS = 2_000
-"""Longer texts are refused: a model reads a caption, not a page."""
+"""Longer texts are rejected: the model expects captions."""
 
 
 def check_text(text: str, tokenizer: Tokenizer) -> str | None:
-    """What to tell the author of a text: None, or which part of it the model reads.
+    """Return a note if the model truncates the text, or None.
 
     Raises:
-        UsageError: it has no words, or is far too long to be what a caption is.
+        UsageError: the text has no words, or is far too long for a caption.
     """
     limit = tokenizer.settings.max_tokens
     if len(text) > MAX_CHARACTERS:
@@ -25,7 +25,7 @@ def check_text(text: str, tokenizer: Tokenizer) -> str | None:
     read = tokenizer.encode([text]).input_ids[0]
     whole = tokenizer.encode([words], max_tokens=MAX_CHARACTERS).input_ids[0]
     if len(whole) == len(tokenizer.encode([""]).input_ids[0]):
-        raise UsageError("the text has no words", remedy="Write what the picture shows: a red car")
+        raise UsageError("the text has no words", remedy="Describe the image: a red car")
     if len(read) == len(whole) and len(words.split(" ")) <= tokenizer.settings.max_words:
         return None
     return f"the model reads only the beginning of the text: {tokenizer.decode(read.tolist())!r}"

@@ -1,1 +1,1 @@
-"""Tasks: each puts a model, its losses and its evaluation behind what the engine trains."""
+"""Tasks: each connects a model, its losses and its evaluation to the engine."""

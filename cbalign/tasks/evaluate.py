@@ -1,4 +1,4 @@
-"""Which evaluations of a model to run, and on which data."""
+"""Select and run evaluations of a model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Measurement:
     results: tuple[Result, ...]
 
 
-def evaluate(
+def evaluate_opened(
     opened: OpenedModel,
     on: str | None = None,
     changes: Mapping[str, Any] | None = None,

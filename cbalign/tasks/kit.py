@@ -14,7 +14,7 @@ from cbalign.engine.distribution import World
 from cbalign.engine.run import Run
 from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
-from cbalign.exporting.subject import Exportable
+from cbalign.exporting.exportable import Exportable
 from cbalign.tasks.initialisation import Initialisation
 
 

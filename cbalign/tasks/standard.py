@@ -1,4 +1,4 @@
-"""What the kits of cbalign's own tasks share."""
+"""The common base of the kits of cbalign's own tasks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import nn
 from cbalign.data.batch import Collation, TensorBatch
 from cbalign.data.source import texts_of
 from cbalign.data.text import Tokenizer, VocabularyInfo
-from cbalign.engine.checkpoint import load_model as load_weights
+from cbalign.engine.checkpoint import load_model_weights as load_weights
 from cbalign.engine.distribution import World
 from cbalign.engine.run import Run
 from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
-from cbalign.exporting.subject import Exportable
+from cbalign.exporting.exportable import Exportable
 from cbalign.models.weights import Alias
 from cbalign.tasks.initialisation import Initialisation
 from cbalign.tasks.kit import TorchModel

@@ -19,8 +19,8 @@ from cbalign.engine.reporter import Reporter, Silent
 from cbalign.engine.run import Run, create_run, latest_checkpoint
 from cbalign.engine.task import Training
 from cbalign.errors import UsageError
-from cbalign.experiment.diff import compare
-from cbalign.experiment.dump import dump_yaml, fingerprint, inline
+from cbalign.experiment.diff import compare_experiments
+from cbalign.experiment.dump import dump_yaml, experiment_fingerprint, inline
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.experiment.requirements import plugins
@@ -91,7 +91,7 @@ def train_experiment(
                 experiment.name,
                 spec=loaded.path.read_text(encoding="utf-8") if loaded.path.is_file() else resolved,
                 resolved=resolved,
-                fingerprint=fingerprint(experiment),
+                fingerprint=experiment_fingerprint(experiment),
                 facts={
                     **training.describe(),
                     TENSORS: tensor_table(training.learner.model).to_json(),
@@ -118,7 +118,7 @@ def train_experiment(
 
 
 def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: Sequence[str] = ()) -> Trained:
-    """Go on training a run from its newest checkpoint; a finished one is returned as it is.
+    """Resume a run from its newest checkpoint; a finished run is returned unchanged.
 
     Args:
         run: the run.
@@ -131,7 +131,7 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
         CbalignError: whatever `fit` and `open_training` raise.
     """
     started = latest_checkpoint(run.checkpoints) is not None
-    # What a run started from may be gone once it has a checkpoint of its own.
+    # The initial model may no longer exist once the run has its own checkpoint.
     begun = load_experiment(run.resolved, check_files=not started)
     changed = load_experiment(run.resolved, overrides, check_files=not started) if overrides else begun
     _refuse_other_training(run, begun, changed)
@@ -159,7 +159,7 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
 
 
 def resume_command(run: Run, overrides: Sequence[str] = (), *, processes: int = 1) -> str:
-    """What to type to go on with a run."""
+    """Return the command that resumes a run."""
     words = ["cbalign", "train", str(_shown(run.folder)), *(f"--set={o}" for o in overrides)]
     return shlex.join(words if processes == 1 else [*words, f"--nproc={processes}"])
 
@@ -170,16 +170,15 @@ def _plugin_facts(experiment: Experiment) -> dict[str, object]:
 
 
 def _refuse_other_training(run: Run, before: LoadedExperiment, after: LoadedExperiment) -> None:
-    refused = compare([before, after]).keep(lambda difference: difference.effect is not Effect.RUNTIME)
+    refused = compare_experiments([before, after]).keep(lambda difference: difference.effect is not Effect.RUNTIME)
     if refused.differences:
         lines = [
             f"  {d.path} ({d.effect.value}): {' → '.join('–' if c is None else inline(c.value) for c in d.cells)}"
             for d in refused.differences
         ]
         raise UsageError(
-            f"{_shown(run.folder)} cannot go on with other settings: it would be another training.\n"
-            + "\n".join(lines),
-            remedy="Only settings of effect runtime can change while a run goes on (device, workers, log_every, …); "
+            f"{_shown(run.folder)} cannot resume with other training settings.\n" + "\n".join(lines),
+            remedy="Only settings of effect runtime can change on resume (device, workers, log_every, …); "
             f"for others start a new run: cbalign runs rerun {shlex.quote(str(_shown(run.folder)))} --set …",
         )
 
@@ -205,7 +204,7 @@ def _notices(reporter: Reporter, world: World) -> Iterator[Reporter]:
 
 
 class _ToReporter(logging.Handler):
-    """Prints log messages where they do not tear the progress bar apart."""
+    """Shows log messages through the reporter, so that they do not break up the progress bar."""
 
     def __init__(self, reporter: Reporter) -> None:
         super().__init__(logging.WARNING)

@@ -1,4 +1,4 @@
-"""A learner with its data: what `fit` trains."""
+"""The training of a learner on its data, as used by `fit`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from cbalign.cli.explain import facts
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Choice, Found, Items, Leaf, Setting, settings
+from cbalign.experiment.fields import Choice, FoundSetting, Items, Leaf, Setting, settings
 from cbalign.parts.section import Effect, Section
 
 FOLDER = "reference/spec"
@@ -65,7 +65,7 @@ class _Page:
     def __init__(self) -> None:
         self._described: dict[tuple[type[Section], ...], str] = {}
 
-    def section(self, found: Found, level: int) -> Iterator[str]:
+    def section(self, found: FoundSetting, level: int) -> Iterator[str]:
         """Yield a section: its own settings, then its nested sections."""
         shape = found.setting.shape
         choice = shape.item if isinstance(shape, Items) else shape
@@ -99,7 +99,7 @@ class _Page:
         self, prefix: str, variant: str | None, section: type[Section], effect: Effect | None, choice: Choice
     ) -> Iterator[str]:
         inside = [
-            Found(f"{prefix}{name}", each, section, variant, effect or each.effect)
+            FoundSetting(f"{prefix}{name}", each, section, variant, effect or each.effect)
             for name, each in settings(section).items()
             if not (variant and name == choice.discriminator)  # the heading says it
         ]
@@ -118,7 +118,7 @@ def _kinds(choice: Choice, path: str) -> str:
     return f"`{choice.discriminator}` selects the kind: {links}{default}."
 
 
-def _setting(found: Found, anchor: str) -> list[str]:
+def _setting(found: FoundSetting, anchor: str) -> list[str]:
     """Return the name, help and facts of a setting."""
     rows = (f"<dt>{name}</dt><dd>{_value(name, text)}</dd>" for name, text in facts(found))
     return [
@@ -145,5 +145,5 @@ def _plain(path: str) -> str:
     return path.replace(".[]", "")
 
 
-def _found(name: str, setting: Setting, owner: type[Section]) -> Found:
-    return Found(name, setting, owner, None, setting.effect)
+def _found(name: str, setting: Setting, owner: type[Section]) -> FoundSetting:
+    return FoundSetting(name, setting, owner, None, setting.effect)

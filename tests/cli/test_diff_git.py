@@ -68,16 +68,16 @@ def test_a_revision_is_shown_like_any_spec(repository):
 @pytest.mark.parametrize(
     ("operand", "said"),
     [
-        ("nowhere:specs/a.yaml", "git knows no revision `nowhere`"),
+        ("nowhere:specs/a.yaml", "git has no revision `nowhere`"),
         ("--output=x:specs/a.yaml", "No such option"),
         ("HAED:specs/a.yaml", "Did you mean `HEAD`?"),
         ("HEAD:specs/b.yaml", "revision HEAD has no file specs/b.yaml. Did you mean `specs/a.yaml`?"),
         ("HEAD:a.yaml", "revision HEAD has no file a.yaml"),
         ("HEAD:specs", "specs is a folder in revision HEAD"),
         ("HEAD:", "names no file"),
-        ("HEAD:../outside.yaml", "leads out of the working tree"),
+        ("HEAD:../outside.yaml", "is outside the working tree"),
         ("HEAD:quickstart", "revision HEAD has no file quickstart"),
-        ("HEAD:specs/lost.yaml", "HEAD:specs/lost.yaml:1:10: no file `gone.yaml` beside HEAD:specs/lost.yaml"),
+        ("HEAD:specs/lost.yaml", "HEAD:specs/lost.yaml:1:10: no file `gone.yaml` next to HEAD:specs/lost.yaml"),
         ("HEAD:specs/typo.yaml", "did you mean `base.yaml`?"),
     ],
 )
@@ -101,7 +101,7 @@ def test_outside_of_a_repository_there_are_no_revisions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = cbalign("diff", "HEAD:a.yaml", "defaults")
     assert result.exit_code == 2
-    assert "no file of that name, and no git revision: not a git repository" in result.stderr
+    assert "is neither a file nor a git revision: not a git repository" in result.stderr
 
 
 def test_the_driver_installs_once_and_says_what_is_left_to_do(repository):

@@ -16,8 +16,8 @@ from cbalign.cli import main
 from cbalign.engine.manifest import Attempt, Manifest
 from cbalign.engine.run import create_run
 from cbalign.evaluation.metrics import Direction
-from cbalign.evaluation.result import Evaluation, RetrievalResult, file_name
-from cbalign.experiment.dump import dump_yaml, fingerprint
+from cbalign.evaluation.result import EvaluationDocument, RetrievalResult, file_name
+from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.load import load_experiment
 from cbalign.runtime.bundle import BundleManifest, list_files
 
@@ -73,7 +73,11 @@ def paths(document):
 def make_run(*, facts=FACTS, attempts=(ATTEMPT,), step=4, weights=None, metrics=None):
     experiment = load_experiment("spec.yaml").experiment
     run = create_run(
-        Path("runs"), experiment.name, spec=SPEC, resolved=dump_yaml(experiment), fingerprint=fingerprint(experiment),
+        Path("runs"),
+        experiment.name,
+        spec=SPEC,
+        resolved=dump_yaml(experiment),
+        fingerprint=experiment_fingerprint(experiment),
         facts=facts,
     )  # fmt: skip
     manifest = Manifest.read(run.manifest)
@@ -96,7 +100,7 @@ def keep_ranks(run, ranks, *, gallery="g", step=4):
         protocol="dual", split="validation", source="openmoji", gallery=gallery, images=len(ranks), texts=len(ranks),
         skipped_images=0, image_size=32, top_k=None, image_to_text=direction, text_to_image=direction, codebook=None,
     )  # fmt: skip
-    document = Evaluation(str(run), step, "torch", (result,), {}, "").to_json()
+    document = EvaluationDocument(str(run), step, "torch", (result,), {}, "").to_json()
     (run / "evaluation" / file_name(result, step)).write_text(document)
 
 

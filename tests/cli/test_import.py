@@ -152,7 +152,7 @@ def test_with_a_spec_positions_are_interpolated_and_the_codebook_is_new(weights,
         "pos_embed: (1, 17, 32) in the weights, (1, 37, 32) in the model" in each for each in document["reshaped"]
     )
     assert any(each.startswith("image_queue.features: 16 in the file") for each in document["reshaped"])
-    assert "codebook.prototypes" in document["missing"]
+    assert "objectives.codebook.codebook.prototypes" in document["missing"]
     model = load_model(Path(document["run"])).model
     assert model.student.vision.image_size == 96
     assert int(model.image_queue.filled) == 0

@@ -70,7 +70,7 @@ def test_a_section_of_another_kind_is_told_once():
     ("text", "said"),
     [
         ("expects: {train: {seed: 0}}\ncbalign: 1\n", "`expects` in a file that extends nothing"),
-        ("extends: a.yaml\nexpects: 3\n", "`expects` is a section"),
+        ("extends: a.yaml\nexpects: 3\n", "`expects` must be a section"),
         ("extends: a.yaml\nexpects: {trian: {seed: 0}}\n", "trian"),
         ("extends: gone.yaml\n", "no file `gone.yaml`"),
     ],

@@ -46,7 +46,7 @@ def test_validate_json_is_one_document_with_places():
 def test_validate_marks_the_lines_of_a_pull_request():
     Path("bad.yaml").write_text(HEAD + "train: {schedule: {warmup: 5%%}}\n")
     told = cbalign("validate", "bad.yaml", "--format", "github").stdout
-    assert told.startswith("::error file=bad.yaml,line=5,col=28::`train.schedule.warmup` is text such as")
+    assert told.startswith("::error file=bad.yaml,line=5,col=28::`train.schedule.warmup` must be text such as")
     assert "5%25%25" in told
     assert told.endswith("%0Ahelp: Length of the warm-up.\n")
 
@@ -55,7 +55,7 @@ def test_validate_checks_the_profiles_too():
     Path("spec.yaml").write_text(HEAD + "profiles: {good: {train: {seed: 1}}, bad: {train: {seed: x}}}\n")
     result = cbalign("validate", "spec.yaml")
     assert result.exit_code == 2
-    assert "`train.seed` is a whole number" in result.stderr
+    assert "`train.seed` must be a whole number" in result.stderr
     assert cbalign("validate", "spec.yaml", "--profile", "good").exit_code == 0
 
 

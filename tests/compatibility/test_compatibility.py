@@ -26,7 +26,12 @@ HERE = Path(__file__).parent
 EXPECTED = HERE / "expected"
 
 # Beginnings of the names of tensors in checkpoints that were called something else in 0.1.0: old beginning -> new.
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+    "codebook.": "objectives.codebook.codebook.",
+    "match_head.": "objectives.matching.head.",
+    "student.masked_language_head.": "objectives.masked_language.head.student.",
+    "teacher.network.masked_language_head.": "objectives.masked_language.head.teacher.network.",
+}
 
 NAMES = (
     "pretrain",

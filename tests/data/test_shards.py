@@ -32,7 +32,7 @@ def shard(path: Path, members: dict[str, bytes | str], mode: str = "w") -> Path:
 
 
 def test_a_range_that_runs_backwards_is_a_data_error():
-    with pytest.raises(DataError, match=r"\{3\.\.1\} runs backwards"):
+    with pytest.raises(DataError, match=r"\{3\.\.1\} is descending"):
         Shards(["{3..1}.tar"])
 
 

@@ -15,7 +15,7 @@ from cbalign.engine import files
 from cbalign.engine.checkpoint import (
     TrainingState,
     load_checkpoint,
-    load_model,
+    load_model_weights,
     read_model,
     read_state,
     save_checkpoint,
@@ -77,7 +77,7 @@ def test_tensors_that_share_memory_are_stored_whole_and_once(tmp_path):
     saved, loaded = Sharing(), Sharing()
     save_model(saved, tmp_path / "m.safetensors")
     loaded.tied.zero_()
-    load_model(loaded, tmp_path / "m.safetensors")
+    load_model_weights(loaded, tmp_path / "m.safetensors")
     assert torch.equal(loaded.same, torch.arange(12.0))
     tensors = read_model(tmp_path / "m.safetensors")
     assert torch.equal(tensors["part"], torch.tensor([3.0, 4.0, 5.0]))
@@ -170,7 +170,7 @@ def test_weights_of_another_model_are_refused_with_every_difference(tmp_path):
     other = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4, bias=False))
     before = [p.clone() for p in other.parameters()]
     with pytest.raises(CheckpointError) as caught:
-        load_model(other, tmp_path / "m.safetensors")
+        load_model_weights(other, tmp_path / "m.safetensors")
     message = str(caught.value)
     assert "missing    2.weight (4, 4)" in message
     assert "unexpected 1.bias (3,)" in message

@@ -116,5 +116,5 @@ def test_a_gpu_that_is_not_there_is_a_device_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("auto", local_rank=1) == torch.device("cuda", 1)
     assert choose_device("cuda:0", local_rank=1) == torch.device("cuda", 0)
-    with pytest.raises(DeviceError, match="GPU 2 was asked for, but this machine has 2"):
+    with pytest.raises(DeviceError, match="GPU 2 was requested, but this machine has 2"):
         choose_device("cuda:2")

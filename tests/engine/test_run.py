@@ -12,7 +12,7 @@ from rich.console import Console
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import MetricsFile
 from cbalign.engine.reporter import Bar, Lines, console_reporter
-from cbalign.engine.run import find_runs, is_run, open_run, summarise
+from cbalign.engine.run import find_runs, is_run, open_run, summarise_run
 from cbalign.engine.tracker import Record
 from cbalign.errors import CheckpointError, StorageError
 
@@ -141,12 +141,12 @@ def test_runs_are_listed_with_what_became_of_them(tmp_path, new_run):
     tiny_task.train(killed)
     manifest = Manifest.read(killed.manifest)
     replace(manifest, status="running").write(killed.manifest)
-    summaries = {run.folder: summarise(run) for run in find_runs(tmp_path / "runs")}
+    summaries = {run.folder: summarise_run(run) for run in find_runs(tmp_path / "runs")}
     assert summaries.keys() == {finished.folder, killed.folder}
     assert summaries[finished.folder].status == "finished"
     assert summaries[finished.folder].step == 24
     assert summaries[finished.folder].metrics == manifest.metrics
     assert summaries[killed.folder].status == "killed"
     with killed.lock():
-        assert summarise(killed).status == "running"
+        assert summarise_run(killed).status == "running"
     assert find_runs(tmp_path / "nowhere") == []

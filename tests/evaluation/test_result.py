@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cbalign.errors import DataError
-from cbalign.evaluation.result import Evaluation, RetrievalResult, file_name, largest_difference
+from cbalign.evaluation.result import EvaluationDocument, RetrievalResult, file_name, largest_difference
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.evaluation.table import format_table, markdown_table
@@ -37,9 +37,9 @@ def test_the_protocol_stands_beside_the_numbers(results: tuple[RetrievalResult, 
 
 
 def test_an_evaluation_survives_its_document(results: tuple[RetrievalResult, ...]) -> None:
-    evaluation = Evaluation("runs/a", 12, "torch cpu", results, {"numpy": "2"}, "2026-01-01T00:00:00+00:00")
+    evaluation = EvaluationDocument("runs/a", 12, "torch cpu", results, {"numpy": "2"}, "2026-01-01T00:00:00+00:00")
     text = evaluation.to_json()
-    assert Evaluation.from_json(text).to_json() == text
+    assert EvaluationDocument.from_json(text).to_json() == text
     document = json.loads(text)
     assert document["schema_version"] == 1
     assert document["results"][0]["text_to_image"]["ranks"] == [1, 1, 1, 2]
@@ -49,7 +49,7 @@ def test_an_evaluation_survives_its_document(results: tuple[RetrievalResult, ...
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 1}', '{"schema_version": 99, "results": []}'])
 def test_another_document_is_refused(text: str) -> None:
     with pytest.raises(DataError, match=r"old\.json"):
-        Evaluation.from_json(text, name="old.json")
+        EvaluationDocument.from_json(text, name="old.json")
 
 
 def test_results_of_other_protocols_and_checkpoints_get_other_files(results: tuple[RetrievalResult, ...]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Choice, Found, Leaf, every, leaves, settings
+from cbalign.experiment.fields import Choice, FoundSetting, Leaf, every, leaves, settings
 from cbalign.experiment.load import LoadedExperiment, Origin
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -60,7 +60,7 @@ def experiments(draw) -> Experiment:
     return Experiment.model_validate_json(json.dumps(evaluated if _is_valid(evaluated) else data))
 
 
-def _put(data: dict, found: Found, value: object) -> None:
+def _put(data: dict, found: FoundSetting, value: object) -> None:
     """Set one value; where it belongs to another kind of its section, make the section of that kind."""
     *above, name = found.path.split(".")
     section = data

@@ -43,7 +43,7 @@ def test_another_source_leaves_nothing_of_the_old_one(load, folder):
 
 def test_bases_that_disagree_are_fine_once_the_file_decides(load):
     bases = {"a": HEAD + "train: {seed: 1}\n", "b": HEAD + "train: {seed: 2}\n"}
-    with pytest.raises(InvalidSpec, match=r"two bases disagree about `train.seed`: 1 .*a.yaml:5.* or 2 .*b.yaml:5"):
+    with pytest.raises(InvalidSpec, match=r"two bases set `train.seed` differently: 1 .*a.yaml:5.* and 2 .*b.yaml:5"):
         load("extends: [a.yaml, b.yaml]\n", **bases)
     assert load("extends: [a.yaml, b.yaml]\ntrain: {seed: 3}\n", **bases).experiment.train.seed == 3
 
@@ -58,7 +58,7 @@ def test_what_one_base_changed_and_the_other_inherits_is_no_disagreement(load, o
 
 def test_bases_of_different_kinds_disagree(load):
     a, b = (HEAD + f"train: {{schedule: {{kind: {kind}}}}}\n" for kind in ("cosine", "constant"))
-    with pytest.raises(InvalidSpec, match=r"two bases disagree about `train.schedule`"):
+    with pytest.raises(InvalidSpec, match=r"two bases set `train.schedule` differently"):
         load("extends: [a.yaml, b.yaml]\n", a=a, b=b)
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbalign.experiment.derived import Known, derived_quantities
-from cbalign.experiment.diff import compare, patch, patch_document
-from cbalign.experiment.dump import as_data, dump_yaml, fingerprint, write_yaml
+from cbalign.experiment.diff import compare_experiments, patch, patch_document
+from cbalign.experiment.dump import as_data, dump_yaml, experiment_fingerprint, write_yaml
 from cbalign.experiment.environment import escape
 from cbalign.experiment.fields import leaves
 from cbalign.experiment.load import load_experiment
@@ -24,13 +24,13 @@ VALIDATED = "  validation: {source: openmoji, split: validation}\n"
 
 @given(experiment=experiments())
 def test_an_experiment_does_not_differ_from_itself(experiment):
-    assert compare([loaded(experiment), loaded(experiment)]).differences == ()
+    assert compare_experiments([loaded(experiment), loaded(experiment)]).differences == ()
     assert patch(experiment, experiment) == {}
 
 
 @given(a=experiments(), b=experiments())
 def test_no_difference_means_equal(a, b):
-    assert (compare([loaded(a), loaded(b)]).differences == ()) == (a == b)
+    assert (compare_experiments([loaded(a), loaded(b)]).differences == ()) == (a == b)
 
 
 @given(a=experiments(), b=experiments())
@@ -45,8 +45,8 @@ def test_a_with_the_patch_is_b(a, b, tmp_path_factory):
 
 @given(a=experiments(), b=experiments())
 def test_the_diff_of_b_and_a_mirrors_that_of_a_and_b(a, b):
-    there = compare([loaded(a), loaded(b)]).differences
-    back = compare([loaded(b), loaded(a)]).differences
+    there = compare_experiments([loaded(a), loaded(b)]).differences
+    back = compare_experiments([loaded(b), loaded(a)]).differences
     assert {d.path: (d.effect, d.cells) for d in there} == {d.path: (d.effect, d.cells[::-1]) for d in back}
 
 
@@ -55,7 +55,7 @@ def test_each_changed_value_is_in_some_difference(a, b):
     """Checked against the flattened values, which know nothing of sections, kinds or named items."""
     first, second = ({path: value for path, value, _ in leaves(e) if "evaluate" not in path} for e in (a, b))
     changed = {path for path in first | second if first.get(path, "-") != second.get(path, "-")}
-    told = {d.path for d in compare([loaded(a), loaded(b)]).differences}
+    told = {d.path for d in compare_experiments([loaded(a), loaded(b)]).differences}
     assert all(any(path == each or path.startswith(f"{each}.") for each in told) for path in changed)
 
 
@@ -73,8 +73,8 @@ def test_another_way_to_write_an_experiment_is_no_difference(experiment, seed, t
         "# a comment\n" + "".join(f"{e}  # another\n" for e in entries), encoding="utf-8"
     )
     other = load_experiment(folder / "other.yaml", check_files=False)
-    assert compare([loaded(experiment), other]).differences == ()
-    assert fingerprint(experiment) == fingerprint(other.experiment)
+    assert compare_experiments([loaded(experiment), other]).differences == ()
+    assert experiment_fingerprint(experiment) == experiment_fingerprint(other.experiment)
 
 
 class Respelt:
@@ -105,18 +105,18 @@ class Respelt:
 def test_comments_key_order_quotes_and_number_spelling_change_nothing(load):
     one = load("train:\n  optimizer: {lr: 1e-4, eps: 1e-8}\n  seed: 12\n")
     other = load("# a comment\ntrain: {'seed': 0xC, optimizer: {eps: 0.00000001, lr: 0.00010}}  # another\n")
-    assert compare([one, other]).differences == ()
+    assert compare_experiments([one, other]).differences == ()
 
 
 def test_a_default_written_out_is_no_difference(load):
-    assert compare([load(), load("train: {seed: 0}\n")]).differences == ()
+    assert compare_experiments([load(), load("train: {seed: 0}\n")]).differences == ()
 
 
 def test_differences_come_worst_first_with_both_origins_delta_and_ratio(load):
     a = load("train: {batch_size: 64}\nmodel: {codebook: {size: 100}}\n")
     b = load("extends: base.yaml\nmodel: {codebook: {size: 300}}\ntrain: {duration: 3 epochs}\n",
              base="cbalign: 1\nname: small\ndata: {train: {source: openmoji, split: train}}\n")  # fmt: skip
-    size, duration = compare([a, b]).differences
+    size, duration = compare_experiments([a, b]).differences
     assert (size.path, size.effect, size.delta, size.ratio) == ("model.codebook.size", Effect.ARCHITECTURE, 200, 3)
     assert [str(cell.origin) for cell in size.cells] == ["spec.yaml:6", "spec.yaml:2"]
     assert (duration.path, duration.effect, duration.delta, duration.ratio) == (
@@ -131,7 +131,7 @@ def test_differences_come_worst_first_with_both_origins_delta_and_ratio(load):
 def test_list_items_are_told_apart_by_what_they_are_and_not_by_where_they_stand(load):
     a = load(VALIDATED + "evaluate: [{on: train}, {on: validation, top_k: 5}]\n")
     b = load(VALIDATED + "evaluate: [{on: validation, top_k: 7}]\n")
-    assert {d.path: d.cells[1] is None for d in compare([a, b]).differences} == {
+    assert {d.path: d.cells[1] is None for d in compare_experiments([a, b]).differences} == {
         "evaluate[retrieval validation].top_k": False,
         "evaluate[retrieval train]": True,
     }
@@ -140,28 +140,28 @@ def test_list_items_are_told_apart_by_what_they_are_and_not_by_where_they_stand(
 def test_the_order_of_evaluations_is_a_label(load):
     a = load(VALIDATED + "evaluate: [{on: train}, {on: validation}]\n")
     b = load(VALIDATED + "evaluate: [{on: validation}, {on: train}]\n")
-    assert [(d.path, d.effect) for d in compare([a, b]).differences] == [("evaluate (order)", Effect.LABEL)]
+    assert [(d.path, d.effect) for d in compare_experiments([a, b]).differences] == [("evaluate (order)", Effect.LABEL)]
 
 
 def test_another_kind_is_told_with_what_only_one_kind_has(load):
     a, b = load(), load("train: {schedule: {kind: constant, warmup: 2000 steps, warmup_lr: 1e-5}}\n")
-    told = {d.path: [cell and cell.value for cell in d.cells] for d in compare([a, b]).differences}
+    told = {d.path: [cell and cell.value for cell in d.cells] for d in compare_experiments([a, b]).differences}
     assert told == {"train.schedule.kind": ["cosine", "constant"], "train.schedule.final_lr": [1e-5, None]}
 
 
 def test_switching_a_term_off_is_architecture_and_weighing_it_is_training(load):
     normal, half, off = (load(f"objectives: {{codebook: {{weight: {w}}}}}\n") for w in (1, 0.5, 0))
-    assert compare([normal, half]).worst is Effect.TRAINING
-    assert compare([normal, off]).worst is Effect.ARCHITECTURE
+    assert compare_experiments([normal, half]).worst is Effect.TRAINING
+    assert compare_experiments([normal, off]).worst is Effect.ARCHITECTURE
 
 
 def test_the_role_of_data_decides_what_a_change_of_it_does(load):
     sizes = [load(f"  test: {{source: openmoji, split: test, render_size: {size}}}\n") for size in (64, 96)]
-    assert compare(sizes).worst is Effect.EVALUATION
+    assert compare_experiments(sizes).worst is Effect.EVALUATION
 
 
 def test_three_experiments_make_three_cells(load):
-    comparison = compare([load(f"train: {{seed: {seed}}}\n") for seed in (1, 1, 2)])
+    comparison = compare_experiments([load(f"train: {{seed: {seed}}}\n") for seed in (1, 1, 2)])
     assert [cell.value for cell in comparison.differences[0].cells] == [1, 1, 2]
 
 
@@ -178,7 +178,7 @@ def test_three_experiments_make_three_cells(load):
 )
 def test_verdicts_follow_from_what_changed(load, a, b, answers):
     evaluated = VALIDATED + "evaluate: [{on: validation}]\n"
-    found = verdicts(compare([load(evaluated + a), load(evaluated + b)]))
+    found = verdicts(compare_experiments([load(evaluated + a), load(evaluated + b)]))
     assert tuple(verdict.answer for verdict in found) == answers
 
 
@@ -195,7 +195,7 @@ def test_verdicts_follow_from_what_changed(load, a, b, answers):
     ],
 )
 def test_numbers_compare_where_the_same_is_measured(load, a, b, answer):
-    comparison = compare([load(f"{VALIDATED}evaluate: [{text}]\n") for text in (a, b)])
+    comparison = compare_experiments([load(f"{VALIDATED}evaluate: [{text}]\n") for text in (a, b)])
     assert verdicts(comparison)[2].answer == answer
 
 
@@ -207,7 +207,7 @@ def table(**shapes):
 
 def weights_of(load, *tables, **more):
     known = [Known(tensors=each, **more) for each in tables]
-    return verdicts(compare([load(), load("model: {codebook: {size: 10}}\n")]), known)[0]
+    return verdicts(compare_experiments([load(), load("model: {codebook: {size: 10}}\n")]), known)[0]
 
 
 def test_the_verdict_on_weights_names_the_tensors_that_do_not_load(load):
@@ -238,7 +238,7 @@ def test_the_recorded_name_of_a_part_is_preferred_to_that_from_a_header(load):
 
 
 def test_where_tensors_cannot_be_listed_the_verdict_on_weights_names_settings_and_says_why(load):
-    comparison = compare([load(), load("model: {joint_dim: 8}\n")])
+    comparison = compare_experiments([load(), load("model: {joint_dim: 8}\n")])
     verdict = verdicts(comparison, [Known(), Known(no_tensors="nobody knows")])[0]
     assert verdict.answer == "partly"
     assert verdict.reason == "cannot list tensors: nobody knows; changed: model.joint_dim"
@@ -288,8 +288,8 @@ def test_solvers_say_which_entropic_regularisation_they_have(load, solver, value
 
 def test_settings_that_are_the_same_are_listed_on_request(load):
     a, b = load(), load("train: {seed: 1}\n")
-    assert compare([a, b]).same == ()
-    comparison = compare([a, b], keep_same=True)
+    assert compare_experiments([a, b]).same == ()
+    comparison = compare_experiments([a, b], keep_same=True)
     paths = {d.path for d in comparison.same}
     assert "train.batch_size" in paths
     assert {d.path for d in comparison.differences} == {"train.seed"}

@@ -3,7 +3,7 @@
 import yaml
 from hypothesis import given
 
-from cbalign.experiment.dump import as_data, dump_yaml, fingerprint
+from cbalign.experiment.dump import as_data, dump_yaml, experiment_fingerprint
 from cbalign.experiment.load import load_experiment
 from tests.experiment.strategies import experiments
 
@@ -14,7 +14,7 @@ def test_a_resolved_spec_loads_to_the_same_experiment(experiment, tmp_path_facto
     file.write_text(dump_yaml(absolute(experiment, file.parent)), encoding="utf-8")
     loaded = load_experiment(file, check_files=False).experiment
     assert loaded == absolute(experiment, file.parent)
-    assert fingerprint(loaded) == fingerprint(absolute(experiment, file.parent))
+    assert experiment_fingerprint(loaded) == experiment_fingerprint(absolute(experiment, file.parent))
 
 
 @given(experiment=experiments())
@@ -23,16 +23,16 @@ def test_readers_of_yaml_1_1_see_the_same_values_but_for_the_key_on(experiment):
 
 
 def test_names_notes_and_speed_leave_the_fingerprint_alone(load):
-    base = fingerprint(load().experiment)
+    base = experiment_fingerprint(load().experiment)
     same = load("description: other\ntrain: {device: cpu, log_every: 5 steps}\n", "name=other", "data.workers=3")
-    assert fingerprint(same.experiment) == base
-    assert fingerprint(load("train: {seed: 1}\n").experiment) != base
+    assert experiment_fingerprint(same.experiment) == base
+    assert experiment_fingerprint(load("train: {seed: 1}\n").experiment) != base
 
 
 def test_a_default_written_out_leaves_the_fingerprint_alone(load):
-    assert fingerprint(load("train: {seed: 0, optimizer: {lr: 0.00010}}\n").experiment) == fingerprint(
-        load().experiment
-    )
+    assert experiment_fingerprint(
+        load("train: {seed: 0, optimizer: {lr: 0.00010}}\n").experiment
+    ) == experiment_fingerprint(load().experiment)
 
 
 def absolute(experiment, folder):

@@ -3,7 +3,7 @@
 import pytest
 
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Leaf, every, find, leaves
+from cbalign.experiment.fields import Leaf, every, find_settings, leaves
 from cbalign.experiment.suggestions import SYNONYMS
 from cbalign.parts.section import Effect
 
@@ -21,12 +21,12 @@ def test_each_setting_has_help_and_each_value_an_effect_class(name):
 def test_every_value_of_an_experiment_is_a_setting_that_can_be_explained(load):
     experiment = load("evaluate: [{on: train}]\n").experiment
     for path, _, effect in leaves(experiment):
-        assert effect in {found.effect for found in find(Experiment, path)}
+        assert effect in {found.effect for found in find_settings(Experiment, path)}
 
 
 @pytest.mark.parametrize("path", sorted(set(SYNONYMS.values())))
 def test_what_other_tools_call_it_names_a_setting_of_ours(path):
-    assert find(Experiment, path)
+    assert find_settings(Experiment, path)
 
 
 def test_effects_are_ordered_worst_first():

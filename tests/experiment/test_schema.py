@@ -11,7 +11,7 @@ from cbalign.experiment.document import plain_data
 from cbalign.experiment.dump import as_data
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.reader import read_file, read_node
-from cbalign.experiment.recipes import recipes
+from cbalign.experiment.recipes import list_recipes
 from cbalign.experiment.schema import json_schema
 
 SCHEMA = json_schema()
@@ -66,7 +66,7 @@ def _description(setting):
     return setting.get("description") or referred.get("description")
 
 
-@pytest.mark.parametrize("recipe", recipes(), ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", list_recipes(), ids=lambda recipe: recipe.name)
 def test_recipes_are_valid(recipe):
     VALIDATOR.validate(plain_data(read_node(read_file(recipe.path, recipe.name))))
     VALIDATOR.validate(as_data(load_experiment(recipe.path, check_files=False).experiment))

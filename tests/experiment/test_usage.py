@@ -1,34 +1,29 @@
-"""Which modules read which setting."""
+"""Every setting of the spec language is used by the package."""
 
-import pytest
+import re
+from pathlib import Path
 
+import cbalign
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Leaf, every, find
-from tests.experiment.usage import readers
+from cbalign.experiment.fields import every
 
-VALUES = {
-    f"{found.path}:{found.variant}": found
-    for found in every(Experiment)
-    if isinstance(found.setting.shape, Leaf) and len(found.setting.shape.choices) != 1
-}
+PACKAGE = Path(cbalign.__file__).parent
+DECLARATION = re.compile(r"^    \w+: [^=\n]+ = (?:setting|subsection|part_setting)\(", re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", VALUES)
-def test_each_setting_that_can_be_chosen_is_read_by_something(name):
-    assert readers(VALUES[name])
+def _code() -> str:
+    """Return the code of the package without the declarations of settings."""
+    return "\n".join(DECLARATION.sub("", path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py")))
 
 
-@pytest.mark.parametrize(
-    ("path", "modules"),
-    [
-        ("model.codebook.transport.beta", ["cbalign.models.build"]),  # a member of a union
-        ("data.train.delimiter", ["cbalign.data.csv_pairs"]),  # where the source is opened
-        ("evaluate.0.top_k", ["cbalign.evaluation.retrieval"]),  # an item of a list
-        ("train.optimizer.betas", ["cbalign.engine.optimizer"]),  # handed over as an argument
-        ("model.teacher.ramp_epochs", ["cbalign.tasks.align.learner"]),  # kept in an attribute of an object
-        ("cbalign", []),
-    ],
-)
-def test_readers_are_found_however_the_section_gets_there(path, modules):
-    assert set(modules) <= set(readers(find(Experiment, path)[0]))
-    assert modules or not readers(find(Experiment, path)[0])
+def test_each_setting_is_used_outside_of_its_declaration():
+    code = _code()
+    used = set(re.findall(r"\.(\w+)\b", code)) | set(re.findall(r"[\"'](\w+)[\"']", code))
+    names = {found.setting.name for found in every(Experiment)}
+    assert not names - used, f"declared, but never used: {', '.join(sorted(names - used))}"
+
+
+def test_an_unused_setting_is_found():
+    assert "nowhere_used" not in _code()
+    declared = '    nowhere_used: int = setting(1, help="A number.")'
+    assert "nowhere_used" not in DECLARATION.sub("", declared)

@@ -18,7 +18,7 @@ from cbalign.experiment.load import load_experiment
 from cbalign.exporting import bundle as bundle_module
 from cbalign.exporting.bundle import Exported
 from cbalign.exporting.parity import PrecisionReport
-from cbalign.exporting.proof import prove
+from cbalign.exporting.verification import verify_precision
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.bundle import Bundle
 from cbalign.tasks.align.exportable import AlignmentExportable
@@ -28,7 +28,7 @@ from cbalign.tasks.load import load_model
 @dataclass(frozen=True)
 class Side:
     encoder: TorchEncoder
-    subject: AlignmentExportable
+    exportable: AlignmentExportable
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +113,10 @@ BREAKS: dict[str, tuple[Callable[[onnx.ModelProto], None], str, str, str]] = {
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_broken_graph_is_caught_and_located(exported: Exported, side: Side, tmp_path: Path, name: str) -> None:
-    break_it, graph, rung, module = BREAKS[name]
-    report = prove_broken(exported, side, tmp_path / "copy", "fp32", graph, break_it)
+    break_it, graph, kind, module = BREAKS[name]
+    report = verify_broken(exported, side, tmp_path / "copy", "fp32", graph, break_it)
     assert not report.passed
-    assert (graph, rung) in {(check.graph, check.rung) for check in report.failed}
+    assert (graph, kind) in {(check.graph, check.kind) for check in report.failed}
     assert {check.graph for check in report.failed} <= {graph, "whole"}
     with pytest.raises(ParityError, match=f"fp32: the {graph} graph does not compute what PyTorch computes") as caught:
         report.require()
@@ -128,7 +128,7 @@ def test_a_broken_graph_is_caught_and_located(exported: Exported, side: Side, tm
 
 
 def test_an_untouched_copy_passes(exported: Exported, side: Side, tmp_path: Path) -> None:
-    report = prove_broken(exported, side, tmp_path / "copy", "fp32", "text", lambda model: None)
+    report = verify_broken(exported, side, tmp_path / "copy", "fp32", "text", lambda model: None)
     assert report.passed
     report.require()
     assert report.divergence is None
@@ -142,13 +142,13 @@ def test_a_wrong_tensor_of_another_precision_is_located_beside_float32(
         (tensor,) = (t for t in model.graph.initializer if t.name == name)
         tensor.CopyFrom(numpy_helper.from_array(np.full(tensor.dims, np.inf, np.float16), name))
 
-    report = prove_broken(exported, side, tmp_path / "copy", "fp16", "text", overflow)
+    report = verify_broken(exported, side, tmp_path / "copy", "fp16", "text", overflow)
     with pytest.raises(ParityError, match="Leave this precision out") as caught:
         report.require()
     assert "towers.text.layers.0.feed_forward.contract" in caught.value.message
 
 
-def prove_broken(
+def verify_broken(
     exported: Exported,
     side: Side,
     folder: Path,
@@ -162,4 +162,4 @@ def prove_broken(
     break_it(model)
     path.write_bytes(model.SerializeToString())
     manifest = bundle_module._write_manifest(folder, Bundle.open(folder).manifest)
-    return prove(side.subject, folder, manifest, precision, lambda part: None)
+    return verify_precision(side.exportable, folder, manifest, precision, lambda part: None)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cbalign.cli import main
-from cbalign.evaluation.result import Evaluation, largest_difference
+from cbalign.evaluation.result import EvaluationDocument, largest_difference
 from cbalign.exporting.bundle import Exported
 
 
@@ -28,8 +28,8 @@ def document(*words: object) -> dict:
     return json.loads(result.stdout)
 
 
-def evaluation(*words: object) -> Evaluation:
-    return Evaluation.from_json(json.dumps(document("evaluate", *words)))
+def evaluation(*words: object) -> EvaluationDocument:
+    return EvaluationDocument.from_json(json.dumps(document("evaluate", *words)))
 
 
 def test_run_and_bundle_get_the_same_table(run: Path, exported: Exported) -> None:
@@ -45,7 +45,7 @@ def test_run_and_bundle_get_the_same_table(run: Path, exported: Exported) -> Non
 
 def test_results_of_a_run_are_kept_with_the_rank_of_every_query(run: Path) -> None:
     cbalign("evaluate", run, "--on", "test", "--protocol", "rerank", "--top-k", 3, "--bootstrap", 0)
-    kept = Evaluation.from_json((run / "evaluation" / "test-rerank3-step4.json").read_text())
+    kept = EvaluationDocument.from_json((run / "evaluation" / "test-rerank3-step4.json").read_text())
     assert len(kept.results[0].text_to_image.ranks) == 40
     assert kept.results[0].top_k == 3
     assert kept.results[0].image_to_text.interval is None
@@ -92,8 +92,8 @@ def test_pairs_of_a_file_can_be_measured(run: Path, exported: Exported, tmp_path
     ("words", "code", "message"),
     [
         (["--on", "nowhere"], 2, "neither a split nor a file"),
-        (["--device", "cuda:99"], 4, "cuda:99 was asked for"),
-        (["--require", "tensorrt"], 4, "tensorrt was asked for"),
+        (["--device", "cuda:99"], 4, "cuda:99 was requested"),
+        (["--require", "tensorrt"], 4, "tensorrt was requested"),
         (["--device", "tpu"], 2, "no device 'tpu'"),
         (["--precision", "bf16"], 2, "no bf16 graphs, only fp32, fp16, int8"),
     ],

@@ -46,7 +46,7 @@ EXAMPLE = (torch.arange(15).view(3, 5), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0,
 def write(path: Path, module: nn.Module | None = None, opset: int = 20, limit: int = INLINE_LIMIT) -> Path:
     module = (module or Texts()).eval()
     facts = {"cbalign.name": "stand-in"}
-    write_graph(module, SIGNATURES["text"], EXAMPLE, path, opset=opset, facts=facts, inline_limit=limit)
+    write_graph(module, SIGNATURES["text"], EXAMPLE, path, opset=opset, metadata=facts, inline_limit=limit)
     return path
 
 

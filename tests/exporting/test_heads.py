@@ -80,7 +80,7 @@ CASES = {"image": (Images, images), "text": (Texts, texts)}
 def written(graph: str, module: nn.Module, folder: Path, opset: int) -> onnx.ModelProto:
     example = images(3) if graph == "image" else (IDS, MASK)
     path = folder / f"{graph}.onnx"
-    write_graph(module, SIGNATURES[graph], example, path, opset=opset, facts={})
+    write_graph(module, SIGNATURES[graph], example, path, opset=opset, metadata={})
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -66,7 +66,7 @@ def expected(run: Path, encoder: TorchEncoder) -> Expected:
 
 
 def compare(expected: Expected, broken: Broken) -> PrecisionReport:
-    return AlignmentChecks(expected, broken).climb()
+    return AlignmentChecks(expected, broken).run()
 
 
 def test_a_model_is_at_par_with_itself(encoder: TorchEncoder, expected: Expected) -> None:
@@ -143,8 +143,8 @@ def test_another_tokenizer_is_found(encoder: TorchEncoder, expected: Expected, r
 def test_the_limit_of_a_precision_is_its_own(encoder: TorchEncoder, expected: Expected) -> None:
     broken = Broken(encoder)
     broken.images = lambda f: replace(f, tokens=noisy(f.tokens))
-    assert not AlignmentChecks(expected, broken, "fp32").climb().passed
-    assert AlignmentChecks(expected, broken, "fp16").climb().passed
+    assert not AlignmentChecks(expected, broken, "fp32").run().passed
+    assert AlignmentChecks(expected, broken, "fp16").run().passed
 
 
 def test_distances_are_of_the_worst_item_and_relative_to_its_length() -> None:

@@ -58,7 +58,7 @@ EXAMPLE = (torch.arange(15).view(3, 5), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0,
 def written(module: nn.Module, folder: Path, precision: Precision = "fp32") -> onnx.ModelProto:
     traced = folder / "traced" / "text.onnx"
     traced.parent.mkdir()
-    write_graph(module, SIGNATURES["text"], EXAMPLE, traced, opset=20, facts={})
+    write_graph(module, SIGNATURES["text"], EXAMPLE, traced, opset=20, metadata={})
     path = folder / "text.onnx"
     write_precision(precision_section(precision), traced, path, {})
     model = onnx.load(path)

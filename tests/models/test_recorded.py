@@ -11,6 +11,7 @@ from cbalign.experiment.load import load_experiment
 from cbalign.experiment.tensors import TensorTable
 from cbalign.lab.plan.memory import checkpoint_bytes, size_of
 from cbalign.lab.plan.training import on_meta
+from cbalign.models.momentum import teacher_parameters
 from cbalign.models.recorded import tensor_table
 
 SPECS = {
@@ -40,7 +41,7 @@ def test_the_table_has_the_tensors_of_a_checkpoint_and_adds_up_to_the_model(name
     assert table.shapes == {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert table.trainable_parameters == sum(p.numel() for p in trained) == sum(table.trainable_by_part().values())
-    assert table.teacher_parameters == sum(p.numel() for p in model.teacher.parameters())
+    assert table.teacher_parameters == sum(p.numel() for p in teacher_parameters(model))
     state = size_of(model.state_dict().values())
     assert table.bytes == state
     found = {q.name: q.value for q in derived_quantities(experiment, Known(tensors=table))}
@@ -67,10 +68,10 @@ def test_modules_name_the_part_that_their_tensors_belong_to(monkeypatch):
         "student.vision.transformer.cls_token": "image tower",
         "student.text.layers.0.attention.query.weight": "text tower",
         "student.fusion.layers.0.feed_forward.expand.bias": "fusion layers",
-        "student.masked_language_head.bias": "masked-language head",
+        "objectives.masked_language.head.student.bias": "masked-language head",
         "student.text_projection.weight": "projections",
-        "match_head.weight": "match head",
-        "codebook.prototypes": "codebook",
+        "objectives.matching.head.weight": "match head",
+        "objectives.codebook.codebook.prototypes": "codebook",
         "temperature.value": "temperature",
         "text_queue.features": "queues, which refill by themselves",
     }.items():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from cbalign.engine.optimizer import build_adamw
+from cbalign.engine.optimizer import build_adamw, set_learning_rate
 from cbalign.errors import PartError
 from cbalign.objectives.objective import Objective, Term
 from cbalign.parts import Effect, ObjectiveSection, setting
@@ -76,7 +76,9 @@ def make_step(trained, optimizer, seed=0):
 def opened():
     spec = experiment()
     trained = learner(spec, {"sigmoid": Sigmoid(weight=0.5)})
-    return trained, build_adamw(trained.parameter_groups(), spec.train.optimizer)
+    optimizer = build_adamw(trained.parameter_groups(), spec.train.optimizer)
+    set_learning_rate(optimizer, 1e-4)
+    return trained, optimizer
 
 
 def test_its_parameters_are_trained_and_its_metrics_are_logged():

@@ -97,9 +97,9 @@ OTHER_NAME = SECTIONS.replace('name = "sigmoid"', 'name = "sigma"')
         ("import nowhere_to_be_found\n", (), "fake:Sigmoid cannot be imported: ModuleNotFoundError"),
         ("raise SystemError('broken')\n", (), "fake:Sigmoid cannot be imported: SystemError: broken"),
         ("Sigmoid = dict\n", (), "fake:Sigmoid is not a class derived from ObjectiveSection"),
-        (OTHER_NAME, (), "is called `sigma`, but its entry point `sigmoid`"),
-        (NO_HELP, (), "its setting `bias` has no help"),
-        (SECTIONS, ("cbalign>=99",), f"it requires cbalign>=99, and this is cbalign {__version__}"),
+        (OTHER_NAME, (), "is named `sigma`, but its entry point `sigmoid`"),
+        (NO_HELP, (), "its setting `bias` has no help text"),
+        (SECTIONS, ("cbalign>=99",), f"it requires cbalign>=99, but this is cbalign {__version__}"),
     ],
 )
 def test_a_part_that_cannot_be_used_is_reported_and_the_others_work(
@@ -111,13 +111,13 @@ def test_a_part_that_cannot_be_used_is_reported_and_the_others_work(
     works = site.run("validate", "spec.yaml")
     assert works.returncode == 0, works.stderr
     (warning,) = (line for line in works.stderr.splitlines() if line.startswith("warning:"))
-    assert warning.startswith("warning: cbalign-fake 1.2: its part `sigmoid` in cbalign.objectives is not used: ")
+    assert warning.startswith("warning: cbalign-fake 1.2: its part `sigmoid` in cbalign.objectives is unusable: ")
     assert reason in warning
     site.write(HEAD + "objectives: {sigmoid: {weight: 1.0}}\n")
     fails = site.run("validate", "spec.yaml")
     assert fails.returncode == 2
     assert "`objectives` has no setting `sigmoid`" in fails.stderr + fails.stdout
-    assert "hint: cbalign-fake 1.2 has it, but it is not used: " in fails.stderr + fails.stdout
+    assert "hint: cbalign-fake 1.2 provides it, but it is unusable: " in fails.stderr + fails.stdout
     assert site.run("ls", "--parts").stderr.count("warning:") == 1
     checks = json.loads(site.run("doctor", "--json").stdout)["checks"]
     assert {"plug-in cbalign-fake": "problem", "plug-in cbalign-other": "ok"}.items() <= {
@@ -132,7 +132,10 @@ def test_two_plugins_with_one_name_are_both_left_out(site: Site) -> None:
     found = site.run("validate", "spec.yaml")
     assert found.returncode == 2
     assert "cbalign-twin 1.2 has a part of the same name; uninstall one of them" in found.stderr
-    assert "`model.codebook.transport.solver` is ipot or sinkhorn, not the text 'greedy'" in found.stderr + found.stdout
+    assert (
+        "`model.codebook.transport.solver` must be ipot or sinkhorn, not the text 'greedy'"
+        in found.stderr + found.stdout
+    )
 
 
 def test_a_plugin_cannot_replace_a_part_of_cbalign(site: Site) -> None:

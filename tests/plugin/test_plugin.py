@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.docs.excerpts import fences
-
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WORDS = ["red", "blue", "green", "dark", "light", "small", "large", "round", "square", "striped"]
@@ -239,20 +237,6 @@ def test_an_exception_in_its_code_names_the_distribution(place: Place) -> None:
     assert "patchify (cbalign-example 1.0.0): cbalign_example.patchify:Patchify.from_section failed with" in tower.err
     assert "cbalign-example 1.0.0: ValueError: not enough values to unpack" in loss.err
     assert "This is a bug in cbalign-example 1.0.0." in loss.err
-
-
-GUIDE = ROOT / "docs/how-to/extend.md"
-
-
-def test_the_guide_shows_the_files_of_the_plugin() -> None:
-    titled = [fence for fence in fences(GUIDE) if fence.title]
-    assert {fence.title for fence in titled} >= {
-        path.relative_to(HERE).as_posix()
-        for path in (*(HERE / "cbalign_example").rglob("*.py"), HERE / "pyproject.toml")
-        if path.name != "__init__.py"
-    }
-    for fence in titled:
-        assert fence.text == (HERE / fence.title).read_text("utf-8"), fence.title
 
 
 @pytest.mark.slow

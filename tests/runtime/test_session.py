@@ -14,7 +14,7 @@ from cbalign.errors import BundleError, DataError, DeviceError, UsageError
 from cbalign.runtime import placement
 from cbalign.runtime.images import load_pixels
 from cbalign.runtime.machine import installed
-from cbalign.runtime.placement import Device, Placement, check_placement, find_device
+from cbalign.runtime.placement import Device, GraphPlacement, check_placement, find_device
 from cbalign.runtime.session import Session
 
 from .conftest import GRAPHS, SIZE, write_graph, write_manifest
@@ -50,7 +50,7 @@ def test_where_every_node_runs_is_recorded(bundle: Path) -> None:
 
 @pytest.mark.skipif(has_gpu, reason="this machine has a GPU")
 def test_a_gpu_that_is_asked_for_and_not_there_is_an_error_and_auto_takes_the_cpu(bundle: Path) -> None:
-    with pytest.raises(DeviceError, match="cuda was asked for, but") as caught:
+    with pytest.raises(DeviceError, match="cuda was requested, but") as caught:
         Session.open(bundle, "cuda")
     assert caught.value.exit_code == 4
     assert "cpu" in str(caught.value.remedy)
@@ -62,24 +62,24 @@ def test_a_session_that_fell_back_is_refused(bundle: Path) -> None:
     (found, *_) = Session.open(bundle, "cpu").placement
     with pytest.raises(DeviceError, match="would run it on the CPU"):
         check_placement(found, ["CPUExecutionProvider"], Device("cuda"))
-    work = Placement(
+    work = GraphPlacement(
         "image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Attention": 2, "Shape": 9}}
     )
     with pytest.raises(DeviceError, match="2 Attention would run elsewhere"):
         check_placement(work, ["CUDAExecutionProvider", "CPUExecutionProvider"], Device("cuda"))
-    shapes = Placement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Shape": 9}})
+    shapes = GraphPlacement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Shape": 9}})
     check_placement(shapes, ["CUDAExecutionProvider", "CPUExecutionProvider"], Device("cuda"))
 
 
 def test_why_nodes_are_where_they_are_is_told(bundle: Path) -> None:
     asked, found = Session.open(bundle, "cpu"), find_device("auto", "int8")
-    assert asked.placement[0].reasons(asked.device) == {"CPUExecutionProvider": "as asked"}
-    assert (found, found.reason) == (Device("cpu"), "int8 is made for CPUs")
-    split = Placement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Shape": 9}})
-    assert "on purpose" in split.reasons(Device("cuda"))["CPUExecutionProvider"]
-    fallen = Placement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Attention": 2}})
-    assert "2 nodes with real work" in fallen.reasons(Device("cuda"))["CPUExecutionProvider"]
-    left = Placement("image", {"TensorrtExecutionProvider": {"X": 1}, "CUDAExecutionProvider": {"MatMul": 3}})
+    assert asked.placement[0].reasons(asked.device) == {"CPUExecutionProvider": "as requested"}
+    assert (found, found.reason) == (Device("cpu"), "int8 is intended for CPUs")
+    split = GraphPlacement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Shape": 9}})
+    assert "by design" in split.reasons(Device("cuda"))["CPUExecutionProvider"]
+    fallen = GraphPlacement("image", {"CUDAExecutionProvider": {"MatMul": 3}, "CPUExecutionProvider": {"Attention": 2}})
+    assert "2 compute nodes" in fallen.reasons(Device("cuda"))["CPUExecutionProvider"]
+    left = GraphPlacement("image", {"TensorrtExecutionProvider": {"X": 1}, "CUDAExecutionProvider": {"MatMul": 3}})
     with pytest.raises(DeviceError, match="3 MatMul would run elsewhere"):
         check_placement(left, ["TensorrtExecutionProvider", "CUDAExecutionProvider"], Device("tensorrt"))
 
@@ -87,7 +87,7 @@ def test_why_nodes_are_where_they_are_is_told(bundle: Path) -> None:
 @pytest.mark.skipif(has_gpu, reason="this machine has a GPU")
 def test_why_auto_takes_the_cpu_is_told() -> None:
     assert "no NVIDIA GPU" in find_device("auto").reason
-    with pytest.raises(DeviceError, match="tensorrt was asked for, but"):
+    with pytest.raises(DeviceError, match="tensorrt was requested, but"):
         find_device("tensorrt")
 
 
@@ -130,7 +130,7 @@ def test_parts_that_were_not_exported_are_refused(bundle: Path, pixels: np.ndarr
 def test_a_graph_with_other_inputs_is_refused(bundle: Path) -> None:
     write_graph(bundle / "fp32" / "match.onnx", GRAPHS["codebook"])
     write_manifest(bundle)
-    with pytest.raises(BundleError, match=r"match\.onnx is no match graph"):
+    with pytest.raises(BundleError, match=r"match\.onnx is not a match graph"):
         Session.open(bundle, "cpu")
 
 
@@ -173,7 +173,7 @@ def test_paths_bytes_pillow_images_and_arrays_are_the_same_picture(tmp_path: Pat
     ("array", "message"),
     [
         (np.full((4, 4, 3), 7.0), "must lie in \\[0, 1\\], not in \\[7, 7\\]"),
-        (np.full((4, 4, 3), np.nan, np.float32), "48 of 48 values of the image array are not numbers"),
+        (np.full((4, 4, 3), np.nan, np.float32), "48 of 48 values of the image array are not finite"),
         (np.zeros((4, 4, 3), np.int64), "must be uint8, or float"),
         (np.zeros((4, 4), np.uint8), "must be \\(H, W, 3\\)"),
         (np.zeros((0, 4, 3), np.uint8), "must be \\(H, W, 3\\)"),
@@ -192,7 +192,7 @@ def test_a_session_takes_pictures_as_they_come(bundle: Path, pixels: np.ndarray,
     assert found.embedding == pytest.approx(session.encode_images(pixels[:3]).embedding)
     assert session.embed_images([path, pixels[1]]) == pytest.approx(session.encode_images(pixels[:2]).embedding)
     assert session.encode_images([]).embedding.shape == session.embed_images([]).shape == (0, 3)
-    with pytest.raises(UsageError, match="Put it into a list"):
+    with pytest.raises(UsageError, match="must be a list"):
         session.encode_images(path)  # type: ignore[arg-type]
 
 
@@ -225,7 +225,7 @@ def test_a_session_searches_by_text_and_by_example(bundle: Path) -> None:
 def test_one_text_is_not_taken_for_its_letters(bundle: Path) -> None:
     session = Session.open(bundle, "cpu")
     for method in (session.embed_texts, session.encode_texts):
-        with pytest.raises(UsageError, match="Put it into a list"):
+        with pytest.raises(UsageError, match="must be a list"):
             method("a red fox")
 
 

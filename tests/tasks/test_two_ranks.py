@@ -93,7 +93,7 @@ def test_sharded_weights_evaluate_as_the_checkpoint_does(trained):
 def test_resume_after_a_killed_process_gives_identical_weights(trained, way):
     kind, message = json.loads((trained / "error-0.json").read_text())
     assert kind == "ProcessLostError"
-    assert "Go on from the newest checkpoint with: cbalign train" in message
+    assert "Resume from the newest checkpoint with: cbalign train" in message
     ours, theirs = weights(trained / f"{way}-killed"), weights(trained / way)
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
     assert lines(trained / f"{way}-killed", "train") == lines(trained / way, "train")

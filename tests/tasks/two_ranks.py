@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from cbalign.data.batch import Batch
-from cbalign.engine.checkpoint import load_model
+from cbalign.engine.checkpoint import load_model_weights
 from cbalign.engine.distribution import World, open_world
 from cbalign.engine.loop import fit
 from cbalign.engine.reporter import Silent
@@ -216,7 +216,7 @@ def evaluate(world: World, name: str, settings: Experiment) -> None:
     """The newest checkpoint, evaluated by all together and by each process alone."""
     run = only_run(name)
     training = open_training(settings, world, assets=run.assets)
-    load_model(training.learner.model, run.latest_checkpoint())
+    load_model_weights(training.learner.model, run.latest_checkpoint())
     encoder = TorchEncoder(training.learner.model, training.assets.tokenizer, world.device)
     source, (section,) = training.sources["validation"], settings.evaluate
     found = {}

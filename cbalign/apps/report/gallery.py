@@ -1,4 +1,4 @@
-"""A contact sheet: captions a model never saw, and the images it finds for them."""
+"""Draw retrieval results: held-out captions and the images that a model finds for them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ class Finding:
     rank: int  # of the caption's own image, from 1
 
 
-def find(encoder: Encoder, source: Source[Pair], queries: int, top: int) -> list[Finding]:
-    """Retrieve images by the cosine of embeddings for captions spread evenly over the source.
+def find_images(encoder: Encoder, source: Source[Pair], queries: int, top: int) -> list[Finding]:
+    """Retrieve images for captions spread evenly over the source, by cosine similarity.
 
     Args:
-        queries: how many captions.
-        top: how many images for each.
+        encoder: the model.
+        source: the image-text pairs.
+        queries: number of captions.
+        top: number of images per caption.
     """
     shown = gallery(source)
     pixels = np.stack([prepare(source.images(i)[0], encoder.image_size) for i in shown.image_entries])
@@ -47,8 +49,8 @@ def find(encoder: Encoder, source: Source[Pair], queries: int, top: int) -> list
     return findings
 
 
-def draw(findings: Sequence[Finding], source: Source[Pair]) -> Image.Image:
-    """The findings as a picture: a row each, the caption's own image framed."""
+def draw_gallery(findings: Sequence[Finding], source: Source[Pair]) -> Image.Image:
+    """Draw one row per caption, with the correct image framed."""
     shown = gallery(source)
     width = TEXT_WIDTH + len(findings[0].images) * (TILE + GAP) + GAP
     sheet = Image.new("RGB", (width, len(findings) * (TILE + GAP) + GAP), PAPER)
@@ -57,7 +59,7 @@ def draw(findings: Sequence[Finding], source: Source[Pair]) -> Image.Image:
     for number, finding in enumerate(findings):
         y = GAP + number * (TILE + GAP)
         pen.text((GAP, y + TILE // 2 - 18), _fit(finding.caption, font, pen), INK, font)
-        pen.text((GAP, y + TILE // 2 + 4), f"its own picture: rank {finding.rank}", (120, 120, 120), small)
+        pen.text((GAP, y + TILE // 2 + 4), f"correct image: rank {finding.rank}", (120, 120, 120), small)
         for place, image in enumerate(finding.images):
             x = TEXT_WIDTH + place * (TILE + GAP)
             sheet.paste(source.images(int(shown.image_entries[image]))[0].resize((TILE, TILE)), (x, y))

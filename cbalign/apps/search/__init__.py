@@ -1,1 +1,1 @@
-"""Searching a folder of images with a bundle: an index on disk, kept up to date, and what is found in it. No torch."""
+"""Search a folder of images with a bundle, through an index on disk that is updated automatically. Without torch."""

@@ -1,4 +1,4 @@
-"""What a text or an example finds in an index: nearest vectors first, then the best of them by the matcher."""
+"""Search an index for a text or an example image: nearest vectors, optionally reranked by the matcher."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cbalign.apps.search.index import Index
+from cbalign.apps.search.index import SearchIndex
 from cbalign.data.image import prepare
 from cbalign.encoders import FloatArray, ImageFeatures, TextFeatures
 from cbalign.errors import DataError, DivergenceError
@@ -19,8 +19,8 @@ _BATCH = 16  # images whose tokens are held at a time
 
 
 @dataclass(frozen=True)
-class Hit:
-    """A picture that was found: its file, other files with the same content, its cosine, its match score if any."""
+class SearchHit:
+    """A search result: the image's file, its duplicates, its cosine, and its match score if it was reranked."""
 
     path: str
     copies: tuple[str, ...]
@@ -28,27 +28,27 @@ class Hit:
     match: float | None = None
 
 
-def find(index: Index, vector: FloatArray, count: int) -> list[Hit]:
-    """The pictures nearest to a unit vector (d,), best first."""
+def find_nearest(index: SearchIndex, vector: FloatArray, count: int) -> list[SearchHit]:
+    """Return the images nearest to a unit vector (d,), best first."""
     contents = index.contents
     if not contents.paths:
         return []
     found = nearest(vector, contents.vectors, count, contents.shown)
     return [
-        Hit(contents.paths[row][0], contents.paths[row][1:], score)
+        SearchHit(contents.paths[row][0], contents.paths[row][1:], score)
         for row, score in zip(found.position.tolist(), found.score.tolist())
     ]
 
 
-def rerank(session: Session, folder: Path, hits: list[Hit], text: TextFeatures, count: int) -> list[Hit]:
-    """Order the first `count` hits by how well the matcher thinks that they fit one text; the others stay behind them.
+def rerank(session: Session, folder: Path, hits: list[SearchHit], text: TextFeatures, count: int) -> list[SearchHit]:
+    """Rerank the first `count` hits by their match score with one text; the other hits follow unchanged.
 
-    Hits whose file is gone or damaged since it was indexed are dropped.
+    Drops hits whose file was removed or damaged after indexing.
 
     Raises:
         DivergenceError: a score is not a number.
     """
-    scored: list[Hit] = []
+    scored: list[SearchHit] = []
     for start in range(0, min(count, len(hits)), _BATCH):
         readable, pictures = [], []
         for hit in hits[start : min(start + _BATCH, count)]:
@@ -61,12 +61,12 @@ def rerank(session: Session, folder: Path, hits: list[Hit], text: TextFeatures, 
             scores = match_one_text(session, session.encode_images(np.stack(pictures)), text)
             scored.extend(replace(hit, match=float(score)) for hit, score in zip(readable, scores))
     if not all(np.isfinite(hit.match or 0.0) for hit in scored):
-        raise DivergenceError("match scores are not numbers", remedy="Use another precision of the bundle.")
+        raise DivergenceError("match scores are NaN or infinite", remedy="Use a different precision of the bundle.")
     return sorted(scored, key=lambda hit: -(hit.match or 0.0)) + hits[count:]
 
 
 def match_one_text(session: Session, images: ImageFeatures, text: TextFeatures) -> FloatArray:
-    """Match scores (I,) of images with one text."""
+    """Score images with one text: (I,)."""
     count = len(images.tokens)
     repeated = TextFeatures(
         np.repeat(text.tokens, count, axis=0),

@@ -1,4 +1,4 @@
-"""A folder's index, brought up to date: only files that are new or changed are read, only new pictures are encoded."""
+"""Update and open the index of a folder: only new or changed files are read, and only new images are encoded."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from cbalign.runtime.session import Session
 MAX_BYTES = 256 << 20
 """Larger files are not read."""
 
-_KEEP_EVERY = 256  # files between two commits: what a killed process has to do again at most
+_KEEP_EVERY = 256  # files between commits; a killed process repeats at most this many
 _BATCH = 32
 
 Report = Callable[[int, int], None]
-"""Told of files done and files to do."""
+"""Progress callback: `(done, total)` files."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What an update found: `files` in all, of which `read`; `encoded` pictures; `removed` files; `links` passed over.
+    """Result of an update: number of `files`, files `read`, images `encoded`, files `removed`, and skipped `links`.
 
-    `problems` says by path what is wrong with files and folders that could not be used.
+    `problems` maps unusable files and folders to the reason.
     """
 
     files: int
@@ -49,8 +49,8 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Index:
-    """A folder as it can be searched."""
+class SearchIndex:
+    """The searchable index of a folder."""
 
     folder: Path
     cache: Path
@@ -59,14 +59,14 @@ class Index:
 
 
 class ImageEmbedder(Protocol):
-    """What an index needs of a model; a `Session` is one."""
+    """Interface of a model for indexing, implemented by `Session`."""
 
     @property
     def image_size(self) -> int:
-        """Side of the square images that it takes, in pixels."""
+        """Side length of the square input images, in pixels."""
 
     def embed_images(self, pixels: PixelArray) -> FloatArray:
-        """Unit vectors (B, d) of prepared images (B, H, W, 3)."""
+        """Embed prepared images (B, H, W, 3) as unit vectors (B, d)."""
 
 
 def index_folder(
@@ -75,20 +75,20 @@ def index_folder(
     folder: Path,
     cache: Path | None = None,
     report: Report = lambda done, total: None,
-) -> Index:
-    """Bring the index of a folder up to date and open it.
+) -> SearchIndex:
+    """Update the index of a folder and open it.
 
-    An interrupted update keeps what it has done.
+    An interrupted update keeps its progress.
 
     Args:
-        model: encodes the images.
-        identity: equal for models that give the same vectors; each has an index of its own.
-        folder: of the images.
-        cache: where the indexes are; the user's cache folder when left out.
-        report: told of progress.
+        model: model that encodes the images.
+        identity: key of the index; equal for models that compute the same vectors.
+        folder: folder of the images.
+        cache: folder of the indexes; defaults to the user's cache folder.
+        report: progress callback.
 
     Raises:
-        DataError: there is no such folder, or it has no images.
+        DataError: the folder does not exist or has no images.
         StorageError: the index cannot be written.
     """
     found = scan(folder)
@@ -96,18 +96,18 @@ def index_folder(
     with Store.open(place) as store:
         store.forget_problems(f"Pillow {PIL.__version__}")
         changes = _update(store, model, found, report)
-        return Index(found.folder, place, store.contents(), changes)
+        return SearchIndex(found.folder, place, store.contents(), changes)
 
 
 def open_index(
     session: Session, folder: Path, cache: Path | None = None, report: Report = lambda done, total: None
-) -> Index:
-    """Bring the index of a folder for a bundle up to date and open it; see `index_folder`."""
+) -> SearchIndex:
+    """Update the index of a folder for a bundle and open it; see `index_folder`."""
     return index_folder(session, identity_of(session), folder, cache, report)
 
 
 def identity_of(session: Session) -> str:
-    """What decides the vectors of a bundle: the files of its image graph and its preprocessing."""
+    """Return a key of everything that affects a bundle's vectors: the files of its image graph and preprocessing."""
     files = session.bundle.manifest.files
     used = [
         name for name in files if name.startswith(f"{session.precision}/image.onnx") or name == "preprocessing.json"
@@ -143,7 +143,7 @@ def _update(store: Store, model: ImageEmbedder, found: Scan, report: Report) -> 
 
 @dataclass(frozen=True)
 class _Picture:
-    """A file that was read: `pixels` (H, W, 3) where its content is new and a picture."""
+    """A file that was read, with its `pixels` (H, W, 3) if it is a new image."""
 
     path: str
     stamp: Stamp
@@ -155,7 +155,7 @@ class _Picture:
 def _read_all(
     folder: Path, changed: dict[str, Stamp], known: set[bytes], unread: dict[str, str], size: int
 ) -> Iterator[_Picture]:
-    """Read files in their order, some ahead in threads: decoding takes longer than a GPU's part."""
+    """Read files in order, prefetching in threads: decoding takes longer than encoding on a GPU."""
     workers = min(8, os.cpu_count() or 1)
     ahead: deque[tuple[str, Future[_Picture]]] = deque()
     files = iter(changed.items())
@@ -185,7 +185,7 @@ def _read_all(
 def _read(folder: Path, path: str, stamp: Stamp, known: set[bytes], size: int) -> _Picture:
     file = folder / path
     if stamp.size > MAX_BYTES:
-        raise OSError(0, f"{stamp.size / 1e6:,.0f} MB, more than {MAX_BYTES >> 20} MiB are not read")
+        raise OSError(0, f"{stamp.size / 1e6:,.0f} MB exceed the limit of {MAX_BYTES >> 20} MiB")
     data = file.read_bytes()
     digest = hashlib.sha256(data).digest()
     if digest in known:
@@ -195,7 +195,7 @@ def _read(folder: Path, path: str, stamp: Stamp, known: set[bytes], size: int) -
     except DataError as error:
         return _Picture(path, stamp, digest, problem=error.message.removeprefix(f"{path}: "))
     except MemoryError:
-        return _Picture(path, stamp, digest, problem="too large for the memory of this machine")
+        return _Picture(path, stamp, digest, problem="too large for this machine's memory")
 
 
 def _encode(model: ImageEmbedder, pictures: Iterable[_Picture]) -> Iterator[Content]:
@@ -215,5 +215,5 @@ def _encode_batch(model: ImageEmbedder, batch: list[_Picture]) -> Iterator[Conte
         vector = None if picture.pixels is None else next(vectors)
         problem = picture.problem
         if vector is not None and not np.isfinite(vector).all():
-            vector, problem = None, "its embedding is not a number"
+            vector, problem = None, "its embedding is NaN or infinite"
         yield Content(picture.path, picture.stamp, picture.sha256, vector, problem)

@@ -1,4 +1,4 @@
-"""Which files of a folder are images to search, by their names; nothing is opened."""
+"""Find the images in a folder by file name, without opening them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
 
 @dataclass(frozen=True)
 class Stamp:
-    """What changes when a file is written: size in bytes, times of modification and of the last change in ns."""
+    """Identifies a version of a file: size in bytes, and modification and change times in ns."""
 
     size: int
     modified: int
@@ -24,19 +24,19 @@ class Stamp:
 
 @dataclass
 class Scan:
-    """The images below a folder by their path from it, sorted, and what was passed over."""
+    """The images below a folder by relative path, sorted, and skipped entries."""
 
     folder: Path
     images: dict[str, Stamp] = field(default_factory=dict)
-    links: int = 0  # never followed: they lead out of the folder, or to what is in it already
-    closed: list[str] = field(default_factory=list)  # folders that may not be read
+    links: int = 0  # not followed: they point outside the folder, or to its own files
+    closed: list[str] = field(default_factory=list)  # unreadable folders
 
 
 def scan(folder: Path) -> Scan:
-    """Look through a folder and the folders in it; names that begin with a dot are passed over.
+    """Scan a folder recursively; names that begin with a dot are skipped.
 
     Raises:
-        DataError: it is no folder, cannot be read, or has no images.
+        DataError: the path is not a folder, cannot be read, or has no images.
     """
     if not folder.exists():
         raise DataError(f"{folder}: no such folder")
@@ -51,7 +51,7 @@ def scan(folder: Path) -> Scan:
     found.images.update((path, images[path]) for path in sorted(images))
     if not found.images:
         links = f" ({found.links:,} links are not followed)" if found.links else ""
-        raise DataError(f"{folder} has no images{links}", remedy=f"Images end in {', '.join(_ENDINGS)}.")
+        raise DataError(f"{folder} has no images{links}", remedy=f"Supported extensions are {', '.join(_ENDINGS)}.")
     return found
 
 
@@ -72,6 +72,6 @@ def _walk(found: Scan, below: str) -> Iterator[tuple[str, Stamp]]:
         elif entry.is_file(follow_symlinks=False) and entry.name.lower().endswith(_ENDINGS):
             try:
                 status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:  # removed since
+            except FileNotFoundError:  # removed meanwhile
                 continue
             yield path, Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)

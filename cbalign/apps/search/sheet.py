@@ -1,4 +1,4 @@
-"""A contact sheet: what was found, as one HTML file that needs nothing else."""
+"""Write search results as a contact sheet, a self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from cbalign.apps.search.find import Hit
+from cbalign.apps.search.find import SearchHit
 from cbalign.errors import DataError
 from cbalign.runtime.images import decode_untrusted
 
@@ -24,14 +24,14 @@ figcaption { overflow-wrap: anywhere; font-size: .85rem; } small { color: #666; 
 """.strip()
 
 
-def contact_sheet(title: str, about: str, folder: Path, hits: Sequence[Hit]) -> str:
-    """The page.
+def contact_sheet(title: str, about: str, folder: Path, hits: Sequence[SearchHit]) -> str:
+    """Return the HTML page.
 
     Args:
         title: the query.
         about: one line about bundle and index.
-        folder: that the hits' paths start from.
-        hits: best first.
+        folder: folder that the hits' paths are relative to.
+        hits: search results, best first.
     """
     figures = "\n".join(_figure(number, folder, hit) for number, hit in enumerate(hits, 1))
     return (
@@ -42,10 +42,10 @@ def contact_sheet(title: str, about: str, folder: Path, hits: Sequence[Hit]) -> 
 
 
 def thumbnail(path: Path, size: int = THUMBNAIL) -> bytes:
-    """A JPEG that fits into a square.
+    """Return a JPEG thumbnail that fits into a square.
 
     Raises:
-        DataError: the image is gone or damaged.
+        DataError: the image is missing or damaged.
     """
     image = decode_untrusted(path)
     image.thumbnail((size, size))
@@ -54,12 +54,12 @@ def thumbnail(path: Path, size: int = THUMBNAIL) -> bytes:
     return file.getvalue()
 
 
-def _figure(number: int, folder: Path, hit: Hit) -> str:
+def _figure(number: int, folder: Path, hit: SearchHit) -> str:
     path = folder / hit.path
     try:
         picture = f'<img src="data:image/jpeg;base64,{base64.b64encode(thumbnail(path)).decode()}" alt="">'
     except DataError:
-        picture = "<p>gone since it was indexed</p>"
+        picture = "<p>removed or damaged after indexing</p>"
     scores = f"cosine {hit.score:.3f}" + ("" if hit.match is None else f", match {hit.match:.2f}")
     copies = f"<br><small>also {_safe(', '.join(hit.copies))}</small>" if hit.copies else ""
     return (

@@ -1,11 +1,11 @@
-"""The index on disk: which file has which content, and each content's vector, once.
+"""Store an index on disk: the content of each file, and one vector per content.
 
 <cache>/
-  index.sqlite     contents by SHA-256 with the row of their vector, files with the content that they had
-  vectors.f32      rows of float32, only ever appended to
+  index.sqlite     contents by SHA-256 with the row of their vector, and files with their content
+  vectors.f32      rows of float32, append-only
 
-A row is written and synced before the transaction that names it, so that a process that is killed leaves at most rows
-that nobody names, which the next one writes over. Several processes may use an index at a time.
+A row is written and synced before the transaction that refers to it. A killed process leaves at most unreferenced rows,
+which the next process overwrites. Several processes may use an index at the same time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 
 @dataclass(frozen=True)
 class Content:
-    """What a file was found to hold: a picture's vector (d,), or the problem with it. Without both it is known."""
+    """Content of a file: an image's vector (d,) or a problem; with neither, the content is already stored."""
 
     path: str
     stamp: Stamp
@@ -48,9 +48,9 @@ class Content:
 
 @dataclass(frozen=True)
 class Contents:
-    """The pictures that can be found.
+    """The searchable images.
 
-    `vectors` (N, d) is a memory map, `paths` the files that show the picture of a row, `shown` (N,) whether some do.
+    `vectors` (N, d) is a memory map, `paths` lists the files of each row, `shown` (N,) is true for rows with a file.
     """
 
     vectors: FloatArray
@@ -59,10 +59,10 @@ class Contents:
 
 
 class Store:
-    """An open index. Use it as a context.
+    """An open index. Use it as a context manager.
 
     Args:
-        folder: where it is, or is to be.
+        folder: folder of the index; created if missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -78,10 +78,10 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path) -> Store:
-        """The index in `folder`; a damaged one, or one of another version, is begun anew.
+        """Open the index in `folder`; a damaged one, or one of a different version, is recreated.
 
         Raises:
-            StorageError: it cannot be written, or another process does not let go of it.
+            StorageError: the index cannot be written, or another process keeps it locked.
         """
         try:
             return cls(folder)
@@ -98,23 +98,23 @@ class Store:
         self._database.close()
 
     def files(self) -> dict[str, tuple[Stamp, bytes]]:
-        """Stamp and content of every file as it was last seen."""
+        """Return the last known stamp and content of every file."""
         rows = self._select("SELECT path, size, modified, changed, sha256 FROM files JOIN contents USING (sha256)")
         return {os.fsdecode(path): (Stamp(*stamp), digest) for path, *stamp, digest in rows}
 
     def digests(self) -> set[bytes]:
-        """SHA-256 of every content that is known."""
+        """Return the SHA-256 of every stored content."""
         return {digest for (digest,) in self._select("SELECT sha256 FROM contents")}
 
     def problems(self) -> dict[str, str]:
-        """What is wrong with the files that hold no picture, by path."""
+        """Return the problems of unusable files, by path."""
         rows = self._select(
             "SELECT path, problem FROM files JOIN contents USING (sha256) WHERE problem IS NOT NULL ORDER BY path"
         )
         return {os.fsdecode(path): problem for path, problem in rows}
 
     def contents(self) -> Contents:
-        """The pictures that can be found now."""
+        """Return the searchable images."""
         rows = self._select(
             "SELECT row, path FROM files JOIN contents USING (sha256) WHERE row IS NOT NULL ORDER BY row"
         )
@@ -130,7 +130,7 @@ class Store:
         return Contents(vectors, {row: tuple(sorted(names)) for row, names in paths.items()}, shown)
 
     def forget_problems(self, decoder: str) -> None:
-        """Let files that could not be decoded be tried again when `decoder`, a name and version, is another one."""
+        """Retry files that could not be decoded, if `decoder` (a name and version) has changed."""
         with self._transaction():
             if self._fact("decoder") != decoder:
                 self._database.execute(
@@ -140,7 +140,7 @@ class Store:
                 self._database.execute("INSERT OR REPLACE INTO facts VALUES ('decoder', ?)", (decoder,))
 
     def add(self, found: Sequence[Content]) -> None:
-        """Remember what files hold, all of it or nothing."""
+        """Store the contents of files in one transaction."""
         with self._transaction():
             decided = {c.sha256: c for c in found if c.vector is not None or c.problem}
             fresh = {digest: content for digest, content in decided.items() if not self._knows(digest)}
@@ -160,7 +160,7 @@ class Store:
             )
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Forget files that are gone; their contents stay, in case they were moved."""
+        """Remove files from the index; their contents stay, in case they were moved."""
         with self._transaction():
             self._database.executemany("DELETE FROM files WHERE path = ?", [(os.fsencode(path),) for path in paths])
 
@@ -223,7 +223,7 @@ class Store:
 
 
 class _Damaged(StorageError):
-    """The index is not one of ours, or incomplete."""
+    """The index is incomplete, or was not written by cbalign."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"the index in {folder} is damaged", remedy="Remove that folder and run the command again.")
@@ -231,13 +231,15 @@ class _Damaged(StorageError):
 
 @contextmanager
 def _errors(folder: Path) -> Iterator[None]:
-    """Name the index in what the system and SQLite say."""
-    remedy = "Choose another place for the index with --cache."
+    """Convert errors of the system and SQLite to `StorageError`s that name the index."""
+    remedy = "Choose a different folder for the index with --cache."
     try:
         yield
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            raise StorageError(f"another process is writing {folder}", remedy="Try again when it has ended.") from error
+            raise StorageError(
+                f"another process is writing {folder}", remedy="Try again when it has finished."
+            ) from error
         raise StorageError(f"{folder}: cannot be used for the index ({error})", remedy=remedy) from error
     except sqlite3.DatabaseError as error:
         raise _Damaged(folder) from error

@@ -1,1 +1,1 @@
-"""A bundle as a service: over HTTP with FastAPI and uvicorn, or as a Triton model repository. No torch."""
+"""Serve a bundle over HTTP with FastAPI and uvicorn. Without torch."""

@@ -1,4 +1,4 @@
-"""The HTTP interface: routes, what they take and give, and which error has which status."""
+"""The HTTP interface: routes, their request and response formats, and the status codes of errors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from cbalign.apps.serving.service import EncodedImage, EncodedText, Service
 from cbalign.errors import CbalignError, DataError, UsageError
 
 MOST = 64
-"""Images, texts or pairs of one request."""
+"""Maximum number of images, texts or pairs per request."""
 
-_Base64 = Annotated[str, Field(min_length=1, description="An image file in base64; a data URL will do.")]
+_Base64 = Annotated[str, Field(min_length=1, description="An image file in base64, or a data URL.")]
 
 
 class _Body(BaseModel):
@@ -32,35 +32,35 @@ class _Body(BaseModel):
 
 
 class TextsBody(_Body):
-    """Of /encode/text."""
+    """Body of /encode/text."""
 
     texts: list[str] = Field(min_length=1, max_length=MOST)
 
 
 class ImagesBody(_Body):
-    """Of /encode/image as JSON."""
+    """JSON body of /encode/image."""
 
     images: list[_Base64] = Field(min_length=1, max_length=MOST)
 
 
 class MatchBody(_Body):
-    """Of /match: every image is compared with every text."""
+    """Body of /match: every image is scored with every text."""
 
     images: list[_Base64] = Field(min_length=1, max_length=MOST)
     texts: list[str] = Field(min_length=1, max_length=MOST)
 
 
 class SearchBody(_Body):
-    """Of /search: either a text or an example image."""
+    """Body of /search: either a text or an example image."""
 
     text: str | None = None
     image: _Base64 | None = None
-    top: int = Field(12, ge=1, le=200, description="Pictures to return.")
-    rerank: int = Field(16, ge=0, le=MOST, description="Nearest pictures that the matcher puts in order.")
+    top: int = Field(12, ge=1, le=200, description="Number of images to return.")
+    rerank: int = Field(16, ge=0, le=MOST, description="Number of nearest images that the matcher reranks.")
 
 
 def create_app(service: Service, limits: RequestLimits) -> FastAPI:
-    """The application; its lifespan starts and ends the service's queues."""
+    """Create the application; its lifespan starts and stops the service's queues."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,7 +79,7 @@ def create_app(service: Service, limits: RequestLimits) -> FastAPI:
 def _add_models(app: FastAPI, service: Service) -> None:
     @app.post("/encode/image", openapi_extra=_image_body())
     async def encode_image(request: Request) -> JSONResponse:
-        """Embeddings (and codes) of one image file, of several in JSON, or of a NumPy array."""
+        """Embed an image file, several images in JSON, or a NumPy array; includes codes if there is a codebook."""
         kind = _content_type(request)
         if kind == "application/json":
             body = ImagesBody.model_validate_json(await request.body())
@@ -89,20 +89,22 @@ def _add_models(app: FastAPI, service: Service) -> None:
         elif kind.startswith("image/") or kind == "application/octet-stream":
             images = await service.encode_files([await request.body()])
         else:
-            raise HTTPException(415, f"/encode/image takes image/*, {NPY} or application/json, not {kind or 'nothing'}")
+            raise HTTPException(
+                415, f"/encode/image accepts image/*, {NPY} or application/json, not {kind or 'nothing'}"
+            )
         return JSONResponse(_encoded(images))
 
     @app.post("/encode/text", dependencies=[Depends(_require_json)])
     async def encode_text(body: TextsBody) -> JSONResponse:
-        """Embeddings (and codes) of texts; `notes` tells where only the beginning of a text was read."""
+        """Embed texts; includes codes if there is a codebook. `notes` reports truncated texts."""
         texts = await service.encode_texts(body.texts)
         return JSONResponse({**_encoded(texts), "notes": [text.note for text in texts]})
 
     @app.post("/match", dependencies=[Depends(_require_json)])
     async def match(body: MatchBody) -> JSONResponse:
-        """`scores` of every image (rows) with every text by the matcher, and their `cosines`."""
+        """Score every image (rows) with every text: match `scores` and `cosines`."""
         if len(body.images) * len(body.texts) > MOST:
-            raise UsageError(f"{len(body.images)} images with {len(body.texts)} texts are more than {MOST} pairs")
+            raise UsageError(f"{len(body.images)} images with {len(body.texts)} texts exceed {MOST} pairs")
         images, texts = await asyncio.gather(
             service.encode_files(_files(body.images)), service.encode_texts(body.texts)
         )
@@ -114,9 +116,9 @@ def _add_models(app: FastAPI, service: Service) -> None:
 def _add_search(app: FastAPI, service: Service) -> None:
     @app.post("/search", dependencies=[Depends(_require_json)])
     async def search(body: SearchBody) -> JSONResponse:
-        """The pictures of the server's folder that fit a text or look like an example, best first."""
+        """Search the server's folder for images that match a text or resemble an example image, best first."""
         if (body.text is None) == (body.image is None):
-            raise UsageError("give one of text and image")
+            raise UsageError("give either text or image")
         query: EncodedImage | EncodedText
         if body.text is not None:
             (query,) = await service.encode_texts([body.text])
@@ -131,7 +133,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
 
     @app.get("/thumbnail", response_class=Response)
     async def thumbnail(path: str) -> Response:
-        """A small JPEG of a picture that /search found."""
+        """Return a JPEG thumbnail of a search result."""
         try:
             return Response(await service.thumbnail(path), media_type="image/jpeg")
         except DataError as error:
@@ -147,7 +149,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 
     @app.get("/healthz")
     async def healthz() -> JSONResponse:
-        """Whether the server is up, and what it serves."""
+        """Report the server's status and the served bundle."""
         session, manifest = service.session, service.session.bundle.manifest
         return JSONResponse(
             {
@@ -166,7 +168,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
-        """Counters for Prometheus."""
+        """Return metrics for Prometheus."""
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
@@ -177,7 +179,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Busy)
     async def busy(_: Request, error: Busy) -> JSONResponse:
-        return error_response(429, "too much is waiting to be computed", "Try again in a second.")
+        return error_response(429, "the queue is full", "Try again in a second.")
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
@@ -224,7 +226,7 @@ def _content_type(request: Request) -> str:
 
 async def _require_json(request: Request) -> None:
     if (kind := _content_type(request)) != "application/json":
-        raise HTTPException(415, f"{request.url.path} takes application/json, not {kind or 'nothing'}")
+        raise HTTPException(415, f"{request.url.path} accepts application/json, not {kind or 'nothing'}")
 
 
 def _image_body() -> dict[str, object]:

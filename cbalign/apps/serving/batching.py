@@ -1,4 +1,4 @@
-"""Dynamic batching: what several requests ask for at about the same time is computed in one run."""
+"""Dynamic batching: compute items of concurrent requests in one run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Observer = Callable[[int, float], None]
-"""Told of every run: its items and seconds."""
+"""Callback after every run: `(items, seconds)`."""
 
 
 class Busy(Exception):
-    """The queue is full: the client should come again later."""
+    """The queue is full; the client should retry later."""
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """When a batch is run: at `size` items, or `wait` seconds after its first. `queue` items may wait."""
+    """A batch runs at `size` items, or `wait` seconds after its first item. At most `queue` items may wait."""
 
     size: int = 16
     wait: float = 0.005
@@ -31,12 +31,12 @@ class BatchLimits:
 
 
 class Batcher(Generic[Item, Result]):
-    """A queue of items and the one thread that runs them, batch by batch. Use it as an async context.
+    """A queue of items and a thread that runs them in batches. Use it as an async context manager.
 
     Args:
         run: computes one result per item, in order; called in the thread.
-        limits: of batches and queue.
-        observe: told of every run.
+        limits: limits of batches and queue.
+        observe: callback after every run.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Batcher(Generic[Item, Result]):
         return len(self._waiting)
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
-        """Results of some items, all of which are queued or none.
+        """Queue all items, or none, and return their results.
 
         Raises:
-            Busy: the queue has no room for them.
+            Busy: the queue does not have enough room.
         """
         if len(self._waiting) + len(items) > self._limits.queue:
             raise Busy
@@ -79,7 +79,7 @@ class Batcher(Generic[Item, Result]):
         try:
             return await asyncio.gather(*futures)
         finally:
-            for future in futures:  # after a failure or a timeout nobody waits for the others
+            for future in futures:  # after a failure or a timeout, the other results are not needed
                 future.cancel()
 
     async def _serve(self) -> None:
@@ -102,7 +102,7 @@ class Batcher(Generic[Item, Result]):
                     future.set_result(result)
 
     async def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        """A full batch, or what came `wait` seconds after its first item; what nobody awaits any more is left out."""
+        """Return a full batch, or the items that arrived within `wait` seconds; cancelled items are skipped."""
         await self._arrived.wait()
         try:
             async with asyncio.timeout(self._limits.wait):

@@ -1,4 +1,4 @@
-"""What every request passes: limits on how many, how large and how long, one form of errors, and the counters."""
+"""Middleware for all requests: limits on number, size and time, a uniform error format, and metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALWAYS_OPEN = ("/healthz", "/metrics")
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """`requests` at a time, `body` bytes of each, `seconds` for the answer, of which half for reading."""
+    """At most `requests` at a time, `body` bytes each, and `seconds` per response, half of them for reading."""
 
     requests: int = 64
     body: int = 16 << 20
@@ -25,19 +25,19 @@ class RequestLimits:
 
 
 def error_response(status: int, message: str, remedy: str | None = None) -> JSONResponse:
-    """The one form of errors: `{"error": ..., "remedy": ...}`."""
+    """Return an error response: `{"error": ..., "remedy": ...}`."""
     headers = {"retry-after": "1"} if status in (429, 503) else None
     content = {"error": message} if remedy is None else {"error": message, "remedy": remedy}
     return JSONResponse(content, status, headers)
 
 
 class Gate:
-    """ASGI middleware; `/healthz` and `/metrics` are always let in.
+    """ASGI middleware that enforces the limits, except for `/healthz` and `/metrics`.
 
     Args:
-        app: what is behind it.
-        limits: of requests.
-        metrics: told of every answer.
+        app: the wrapped application.
+        limits: limits of requests.
+        metrics: counts every response.
     """
 
     def __init__(self, app: ASGIApp, limits: RequestLimits, metrics: Metrics) -> None:
@@ -47,7 +47,7 @@ class Gate:
         self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http" or scope["path"] in _ALWAYS_OPEN:
             await self._app(scope, receive, send)
             return
@@ -66,7 +66,7 @@ class Gate:
 
     async def _let_in(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         if self._inside > self._limits.requests:
-            await error_response(429, "too many requests at a time", "Try again in a second.")(scope, receive, answer)
+            await error_response(429, "too many concurrent requests", "Try again in a second.")(scope, receive, answer)
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limits.body:
@@ -74,7 +74,7 @@ class Gate:
             return
         try:
             async with asyncio.timeout(self._limits.seconds):
-                await self._app(scope, _Body(receive, self._limits, self._too_large()), answer)
+                await self._app(scope, _LimitedBody(receive, self._limits, self._too_large()), answer)
         except TimeoutError:
             if answer.status is not None:
                 raise
@@ -86,7 +86,7 @@ class Gate:
 
 
 class _Answer:
-    """Passes messages on and keeps the status."""
+    """Forwards messages and records the status."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -98,8 +98,8 @@ class _Answer:
         await self._send(message)
 
 
-class _Body:
-    """Passes the body on as long as it is neither too large nor too slow."""
+class _LimitedBody:
+    """Forwards the request body unless it is too large or too slow."""
 
     def __init__(self, receive: Receive, limits: RequestLimits, too_large: str) -> None:
         self._receive = receive
@@ -116,7 +116,7 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            raise HTTPException(408, "the request came too slowly") from None
+            raise HTTPException(408, "the request was sent too slowly") from None
         self._bytes += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         if self._bytes > self._limits.body:

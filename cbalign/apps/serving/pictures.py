@@ -1,4 +1,4 @@
-"""From what a client sends to prepared pixels, trusting nothing of it."""
+"""Convert untrusted images from clients to prepared pixels."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NPY = "application/x-npy"
 
 
 def file_pixels(data: bytes, size: int, max_pixels: int, name: str = "image") -> PixelArray:
-    """The bytes of an image file as prepared pixels (size, size, 3).
+    """Decode an image file to prepared pixels (size, size, 3).
 
     Raises:
-        DataError: they are none, damaged, or of too many pixels.
+        DataError: the data are not an image, are damaged, or have too many pixels.
     """
     if not data:
         raise DataError(f"{name}: empty")
@@ -29,10 +29,10 @@ def file_pixels(data: bytes, size: int, max_pixels: int, name: str = "image") ->
 
 
 def from_base64(text: str, name: str = "image") -> bytes:
-    """The bytes that base64 stands for; a data URL's head may come before it.
+    """Decode base64, with or without the prefix of a data URL.
 
     Raises:
-        DataError: it is not base64.
+        DataError: the text is not base64.
     """
     head, comma, body = text.partition(",")
     try:
@@ -42,30 +42,30 @@ def from_base64(text: str, name: str = "image") -> bytes:
 
 
 def array_pixels(data: bytes, size: int, max_pixels: int, most: int) -> list[PixelArray]:
-    """The images of a NumPy file (.npy): RGB (H, W, 3) or (B, H, W, 3), uint8 or floats in [0, 1].
+    """Read the images of a NumPy file (.npy): RGB (H, W, 3) or (B, H, W, 3), uint8 or floats in [0, 1].
 
     Raises:
-        DataError: it is no such array, holds none or more than `most` images, or one has too many pixels.
+        DataError: the data are not such an array, contain no or more than `most` images, or one has too many pixels.
     """
     array = _read_npy(data)
     images = array[None] if array.ndim == 3 else array
     if images.ndim != 4:
         raise DataError(f"an image array must be (H, W, 3) or (B, H, W, 3), not {array.shape}")
     if not 1 <= len(images) <= most:
-        raise DataError(f"{len(images):,} images, 1 to {most} are taken at a time")
+        raise DataError(f"{len(images):,} images, but a request must have 1 to {most}")
     if images.shape[1] * images.shape[2] > max_pixels:
         raise DataError(f"{images.shape[2]} x {images.shape[1]} pixels, more than the {max_pixels:,} allowed")
     return [prepare(from_array(image), size) for image in images]
 
 
 def _read_npy(data: bytes) -> NDArray[np.generic]:
-    """Like `numpy.load`, but a header cannot ask for more memory than there are data."""
+    """Read an array like `numpy.load`, but never allocate more memory than the size of the data."""
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except Exception as error:  # the header is a Python literal, and anything can be in it
+    except Exception as error:  # the header is an arbitrary Python literal
         raise DataError(f"not a NumPy array ({error})") from error
     if dtype.kind not in "uf" or dtype.hasobject:
         raise DataError(f"an image array must be uint8, or float in [0, 1], not {dtype}")

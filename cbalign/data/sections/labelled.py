@@ -1,4 +1,4 @@
-"""Files of statements and of premises with labels."""
+"""Files of labelled statements and hypotheses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class NLVR2Source(SourceSection):
     builds = "cbalign.data.nlvr2:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("statements",)
 
-    source: Literal["nlvr2"] = setting(effect=DATA, help="Which kind of source this is.")
+    source: Literal["nlvr2"] = setting(effect=DATA, help="Kind of source.")
     files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="Files, read one after the other.")
     root: str = setting(
         ".",
         effect=DATA,
         path="folder",
-        help="Folder of the images. Those of published lines are `<pair>-img0.png` and `<pair>-img1.png` in this "
-        "folder, or in its folder for the split, and there in the line's `directory` if it has one.",
+        help="Image folder. For published files, images are `<pair>-img0.png` and `<pair>-img1.png` in this folder or "
+        "in its subfolder for the split, below the line's `directory` if it has one.",
     )
 
     @classmethod
@@ -40,14 +40,14 @@ class SNLIVESource(SourceSection):
     builds = "cbalign.data.snli_ve:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("premises",)
 
-    source: Literal["snli-ve"] = setting(effect=DATA, help="Which kind of source this is.")
+    source: Literal["snli-ve"] = setting(effect=DATA, help="Kind of source.")
     files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="Files, read one after the other.")
     root: str = setting(
-        ".", effect=DATA, path="folder", help="Folder of Flickr30k's images, `<id>.jpg`; paths cannot leave it."
+        ".", effect=DATA, path="folder", help="Folder of Flickr30k's images, `<id>.jpg`; paths must stay inside."
     )
 
     def data_sets(self) -> tuple[str, ...]:
-        """Name the data set that the images are from."""
+        """Return the data set of the images."""
         return ("flickr30k",)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Data given from Python."""
+"""Data passed from Python."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from cbalign.parts import Effect, SourceSection, setting
 
 
 class MemorySource(SourceSection):
-    """Pairs that a Python program gives to `cbalign.train`; they are not stored, so that only it can open them."""
+    """Pairs passed to `cbalign.train` by a Python program; they are not stored, so only that program can read them."""
 
     builds = "cbalign.data.memory:open_given"
 
-    source: Literal["memory"] = setting(effect=Effect.DATA, help="Which kind of source this is.")
-    key: str = setting(effect=Effect.DATA, help="Name under which the program gives the pairs.")
+    source: Literal["memory"] = setting(effect=Effect.DATA, help="Kind of source.")
+    key: str = setting(effect=Effect.DATA, help="Name of the pairs in the program.")
     fingerprint: str = setting("", effect=Effect.DATA, help="Fingerprint of the captions, set by `cbalign.train`.")
 
     def data_sets(self) -> tuple[str, ...]:
-        """The name that the program gave."""
+        """Return the name from the program."""
         return (self.key,)

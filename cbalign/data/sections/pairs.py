@@ -17,16 +17,16 @@ class JsonSource(SourceSection):
 
     builds = "cbalign.data.json_pairs:open_section"
 
-    source: Literal["json"] = setting(effect=DATA, help="Which kind of source this is.")
+    source: Literal["json"] = setting(effect=DATA, help="Kind of source.")
     files: tuple[str, ...] = setting(
         effect=DATA, min_length=1, path="file", help="JSON files, read one after the other."
     )
     root: str = setting(
-        ".", effect=DATA, path="folder", help="Folder that image paths are relative to and cannot leave."
+        ".", effect=DATA, path="folder", help="Folder of the images; paths are relative to it and must stay inside."
     )
 
     def data_sets(self) -> tuple[str, ...]:
-        """Name the data sets after the files."""
+        """Return names derived from the files."""
         return data_sets_of_files(self.files)
 
     @classmethod
@@ -42,17 +42,17 @@ class CsvSource(SourceSection):
 
     builds = "cbalign.data.csv_pairs:open_section"
 
-    source: Literal["csv"] = setting(effect=DATA, help="Which kind of source this is.")
+    source: Literal["csv"] = setting(effect=DATA, help="Kind of source.")
     files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="CSV files with a header line.")
     root: str = setting(
-        ".", effect=DATA, path="folder", help="Folder that image paths are relative to and cannot leave."
+        ".", effect=DATA, path="folder", help="Folder of the images; paths are relative to it and must stay inside."
     )
     image: str = setting("image", effect=DATA, help="Name of the column with the image path.")
     caption: str = setting("caption", effect=DATA, help="Name of the column with the caption.")
     delimiter: str = setting(",", effect=DATA, min_length=1, max_length=1, help="Separator of columns.")
 
     def data_sets(self) -> tuple[str, ...]:
-        """Name the data sets after the files."""
+        """Return names derived from the files."""
         return data_sets_of_files(self.files)
 
     @classmethod
@@ -66,25 +66,25 @@ class CsvSource(SourceSection):
 
 
 class KarpathySource(SourceSection):
-    """One of Karpathy's splits: `dataset_flickr30k.json` or `dataset_coco.json`."""
+    """A data set with Karpathy's splits: `dataset_flickr30k.json` or `dataset_coco.json`."""
 
     builds = "cbalign.data.karpathy:open_section"
 
-    source: Literal["karpathy"] = setting(effect=DATA, help="Which kind of source this is.")
+    source: Literal["karpathy"] = setting(effect=DATA, help="Kind of source.")
     file: str = setting(effect=DATA, path="file", help="The JSON file with all splits.")
     root: str = setting(
-        ".", effect=DATA, path="folder", help="Folder that image paths are relative to and cannot leave."
+        ".", effect=DATA, path="folder", help="Folder of the images; paths are relative to it and must stay inside."
     )
-    split: Split = setting(effect=DATA, help="Which split; `train` includes COCO's `restval`.")
+    split: Split = setting(effect=DATA, help="Split; `train` includes COCO's `restval`.")
     entries: Literal["captions", "images"] = setting(
         "captions",
         effect=DATA,
-        help="An epoch has each caption once, or each image once with one of its captions at random.",
+        help="Items of an epoch: each caption once, or each image once with a random caption.",
         paper="captions (ALBEF)",
     )
 
     def data_sets(self) -> tuple[str, ...]:
-        """Name the data set after the file."""
+        """Return the name derived from the file."""
         return data_sets_of_files([self.file])
 
 
@@ -93,14 +93,14 @@ class ShardSource(SourceSection):
 
     builds = "cbalign.data.shards:open_section"
 
-    source: Literal["webdataset"] = setting(effect=DATA, help="Which kind of source this is.")
+    source: Literal["webdataset"] = setting(effect=DATA, help="Kind of source.")
     shards: tuple[str, ...] = setting(
         effect=DATA,
         min_length=1,
         path="shards",
-        help="Tar files; `{00000..00099}` stands for each number in the range.",
+        help="Tar files; `{00000..00099}` expands to each number in the range.",
     )
 
     def data_sets(self) -> tuple[str, ...]:
-        """Name the data sets after the shards."""
+        """Return names derived from the shards."""
         return data_sets_of_files(self.shards)

@@ -22,31 +22,31 @@ class VQAv2Source(SourceSection):
     builds = "cbalign.data.vqa_v2:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
 
-    source: Literal["vqa-v2"] = setting(effect=DATA, help="Which kind of source this is.")
+    source: Literal["vqa-v2"] = setting(effect=DATA, help="Kind of source.")
     questions: tuple[str, ...] = setting(
         effect=DATA, min_length=1, path="file", help="`v2_OpenEnded_mscoco_…_questions.json`, one after the other."
     )
     annotations: tuple[str, ...] = setting(
         (), effect=DATA, path="file", help="`v2_mscoco_…_annotations.json` of the same subsets; empty for a test set."
     )
-    root: str = setting(".", effect=DATA, path="folder", help="Folder of COCO's images; paths cannot leave it.")
+    root: str = setting(".", effect=DATA, path="folder", help="Folder of COCO's images; paths must stay inside.")
     image: str = setting(
         "{subset}/COCO_{subset}_{id:012}.jpg",
         effect=DATA,
-        help="Path of an image below the root, with `{id}` and `{subset}`, the `data_subtype` of the questions' file.",
+        help="Pattern of image paths below the root; `{subset}` is the `data_subtype` of the question file.",
     )
 
     @model_validator(mode="after")
     def _image_is_a_pattern(self) -> VQAv2Source:
         if not _IMAGE_PATTERN.fullmatch(self.image) or "{id" not in self.image:
             raise RuleError(
-                f"image {self.image!r} is not a pattern of {{id}}, {{id:012}} and {{subset}}",
+                f"image {self.image!r} must be a pattern of {{id}}, {{id:012}} and {{subset}}",
                 at=("image",),
             )
         return self
 
     def data_sets(self) -> tuple[str, ...]:
-        """Name the data set that the images are from."""
+        """Return the data set of the images."""
         return ("coco",)
 
 
@@ -56,10 +56,10 @@ class ALBEFQuestionsSource(SourceSection):
     builds = "cbalign.data.albef_questions:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("questions",)
 
-    source: Literal["albef-vqa"] = setting(effect=DATA, help="Which kind of source this is.")
+    source: Literal["albef-vqa"] = setting(effect=DATA, help="Kind of source.")
     files: tuple[str, ...] = setting(effect=DATA, min_length=1, path="file", help="JSON files, one after the other.")
     root: str = setting(
-        ".", effect=DATA, path="folder", help="Folder of the images of `dataset: vqa`; paths cannot leave it."
+        ".", effect=DATA, path="folder", help="Folder of the images of `dataset: vqa`; paths must stay inside."
     )
     genome_root: str | None = setting(
         None, effect=DATA, path="folder", help="Folder of the images of `dataset: vg`; null: the same folder."
@@ -68,12 +68,12 @@ class ALBEFQuestionsSource(SourceSection):
         0.5,
         ge=0,
         effect=DATA,
-        help="Weight of the one answer of `dataset: vg`; the answers of ten annotators have 1 in total.",
+        help="Weight of the single answer of `dataset: vg`; the answers of ten annotators sum to 1.",
         paper="0.5 (ALBEF's code)",
     )
 
     def data_sets(self) -> tuple[str, ...]:
-        """Name the data sets that the images are from."""
+        """Return the data sets of the images."""
         return tuple(dict.fromkeys(_IMAGES_OF.get(name, name) for name in data_sets_of_files(self.files)))
 
     @classmethod

@@ -11,11 +11,11 @@ TRAINING = Effect.TRAINING
 
 
 class CosineSection(ScheduleSection):
-    """Linear warm-up, then half a cosine, both step by step."""
+    """Linear warm-up, then cosine decay, updated every step."""
 
     builds = "cbalign.engine.schedule:Cosine.from_section"
 
-    kind: Literal["cosine"] = setting("cosine", effect=TRAINING, help="Which schedule.")
+    kind: Literal["cosine"] = setting("cosine", effect=TRAINING, help="Kind of schedule.")
     warmup: Duration = setting(
         "2000 steps", effect=TRAINING, help="Length of the warm-up.", paper="2000 steps (ALBEF's code)"
     )
@@ -30,6 +30,6 @@ class ConstantSection(ScheduleSection):
 
     builds = "cbalign.engine.schedule:Constant.from_section"
 
-    kind: Literal["constant"] = setting(effect=TRAINING, help="Which schedule.")
+    kind: Literal["constant"] = setting(effect=TRAINING, help="Kind of schedule.")
     warmup: Duration = setting("0 steps", effect=TRAINING, help="Length of the warm-up.")
     warmup_lr: float = setting(0.0, ge=0, effect=TRAINING, help="Learning rate of the first step.")

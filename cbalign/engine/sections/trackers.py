@@ -1,4 +1,4 @@
-"""Trackers: where the metrics of a training go besides metrics.jsonl."""
+"""Trackers of metrics in addition to metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from cbalign.parts import Effect, TrackerSection, setting
 
 
 class TensorBoardTracker(TrackerSection):
-    """TensorBoard event files in the run's folder `tensorboard/`."""
+    """TensorBoard event files in the folder `tensorboard/` of the run."""
 
     builds = "cbalign.engine.trackers:TensorBoard"
     writes = "tensorboard/"
 
-    kind: Literal["tensorboard"] = setting(effect=Effect.RUNTIME, help="Which tracker.")
+    kind: Literal["tensorboard"] = setting(effect=Effect.RUNTIME, help="Kind of tracker.")

@@ -1,4 +1,4 @@
-"""The evaluation of models that embed images and texts; tasks define their own in their folders."""
+"""Evaluations in a spec of models that embed images and texts; other tasks define their own."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Protocol = Literal["dual", "rerank", "code"]
 
 
 class RetrievalEvaluation(EvaluationSection):
-    """Image-text retrieval, both ways."""
+    """Image-text retrieval in both directions."""
 
     builds = "cbalign.evaluation.retrieval:RetrievalEvaluator"
 
-    kind: Literal["retrieval"] = setting("retrieval", effect=Effect.EVALUATION, help="Which evaluation.")
-    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
+    kind: Literal["retrieval"] = setting("retrieval", effect=Effect.EVALUATION, help="Kind of evaluation.")
+    on: Split = setting("validation", effect=Effect.EVALUATION, help="Split.")
     protocols: tuple[Protocol, ...] = setting(
         ("dual",),
         min_length=1,
@@ -33,20 +33,20 @@ class RetrievalEvaluation(EvaluationSection):
     zero_shot: bool = setting(
         False,
         effect=Effect.EVALUATION,
-        help="Call the result zero-shot; refused where the model, or one that it started from, was trained on this "
-        "data set.",
+        help="Report the result as zero-shot; rejected if the model, or one it was initialised from, was trained on "
+        "this data set.",
     )
     bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
 
     @property
     def measured(self) -> frozenset[str]:
-        """The protocols."""
+        """Return the protocols."""
         return frozenset(self.protocols)
 
     @property
     def needs(self) -> dict[str, str]:
-        """`rerank` needs match scores, `code` a codebook."""
+        """Return the requirements: match scores for `rerank`, a codebook for `code`."""
         all_needs = {"rerank": "matching", "code": "codebook"}
         return {protocol: all_needs[protocol] for protocol in self.protocols if protocol in all_needs}
 
@@ -56,5 +56,5 @@ class RetrievalEvaluation(EvaluationSection):
         return self.zero_shot
 
     def counts(self, name: str, measured: frozenset[str]) -> bool:
-        """All settings but the resamples; `top_k` where both sides re-rank."""
+        """Whether a setting affects metrics: all except the resamples, and `top_k` only if both sides re-rank."""
         return name != "bootstrap" and (name != "top_k" or "rerank" in measured)

@@ -7,7 +7,7 @@ from cbalign.parts.kinds import ParityLimits
 
 
 class Float32(PrecisionSection):
-    """float32, what the model is trained in."""
+    """float32, the training precision of the weights."""
 
     name = "fp32"
     builds = "cbalign.exporting.precision:write_float32"
@@ -42,8 +42,8 @@ class BFloat16(PrecisionSection):
 class Int8(PrecisionSection):
     """int8 weights of matrix products, activations quantised dynamically.
 
-    The limits are wide: outliers of a text tower shift the worst token by 0.4 without any loss of recall. A broken
-    graph is off by 1 or more, which the limits detect. The task metric shows whether a model tolerates int8.
+    The tolerances are wide: outliers of a text tower change the worst token by 0.4 without any loss of recall. A broken
+    graph differs by 1 or more, which exceeds them. The task metric shows whether a model tolerates int8.
     """
 
     name = "int8"

@@ -1,4 +1,4 @@
-"""Other layouts that an export can write."""
+"""Export targets in a spec."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cbalign.parts import Effect, TargetSection, setting
 class TritonTarget(TargetSection):
     """A model repository for the Triton inference server."""
 
-    builds = "cbalign.exporting.triton:write_target"
+    builds = "cbalign.exporting.triton:write_model_repository"
     needs_graphs = ("image", "text")
     next_step = "tritonserver --model-repository {folder}"
 
-    kind: Literal["triton"] = setting(effect=Effect.EXPORT, help="Which target.")
+    kind: Literal["triton"] = setting(effect=Effect.EXPORT, help="Kind of target.")
     precision: str | None = setting(
         None,
         effect=Effect.EXPORT,
-        help="Precision of the served graphs; null: fp16 or fp32, what TensorRT runs fastest.",
+        help="Precision of the served graphs; null: fp16 if available, else fp32, the fastest in TensorRT.",
     )

@@ -1,1 +1,1 @@
-"""How fast a bundle is, how much memory it takes and what it finds, beside the PyTorch model it was made from."""
+"""Benchmark speed, memory and recall of a bundle, compared with its PyTorch model."""

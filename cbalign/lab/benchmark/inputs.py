@@ -1,4 +1,4 @@
-"""Real inputs of any number to time with: those that every bundle carries to be verified with, repeated."""
+"""Real inputs for timing: the recorded inputs of a bundle, repeated as needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Inputs:
 
     @classmethod
     def of(cls, bundle: Path, count: int) -> Inputs:
-        """`count` images and texts from the recording of a bundle.
+        """Read `count` images and texts from a bundle's recording.
 
         Raises:
             BundleError: the bundle or its recording is damaged.
@@ -31,5 +31,5 @@ class Inputs:
         return cls(pixels[np.arange(count) % len(pixels)], tuple(texts[i % len(texts)] for i in range(count)))
 
     def first(self, count: int) -> Inputs:
-        """The first of them."""
+        """Return the first `count` inputs."""
         return Inputs(self.pixels[:count], self.texts[:count])

@@ -1,4 +1,4 @@
-"""One benchmark: every subject in turns, then its memory and its recall."""
+"""Run a benchmark: time all targets in turns, then measure their memory and recall."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.lab.benchmark.inputs import Inputs
 from cbalign.lab.benchmark.memory import peak_memory
-from cbalign.lab.benchmark.result import Row, Timing
-from cbalign.lab.benchmark.subject import Subject, open_all
+from cbalign.lab.benchmark.result import BenchmarkRow, Timing
+from cbalign.lab.benchmark.target import BenchmarkTarget, open_all
 from cbalign.lab.benchmark.timing import Speed, interleaved
 
 Report = Callable[[str], None]
@@ -25,7 +25,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: rounds at batch 1, rounds of each of the larger batches."""
+    """Number of rounds at batch 1 and at each larger batch."""
 
     rounds: int
     batch_rounds: int
@@ -37,27 +37,27 @@ THOROUGH = Effort(rounds=100, batch_rounds=10, batches=(2, 8, 32))
 
 
 def measure(
-    subjects: Sequence[Subject],
+    targets: Sequence[BenchmarkTarget],
     bundle: Path,
     effort: Effort,
     *,
     source: Source[Pair] | None = None,
     report: Report = lambda stage: None,
-) -> tuple[Row, ...]:
-    """Measure subjects beside each other; one that cannot run says why in its row.
+) -> tuple[BenchmarkRow, ...]:
+    """Measure targets side by side; the row of a target that cannot run states the reason.
 
     Args:
-        subjects: what to measure, the one that others are compared with first.
-        bundle: where the inputs come from.
-        effort: how often, and which batches.
-        source: pictures and captions for the recall; None leaves it out.
-        report: told of progress.
+        targets: targets to measure; the first is the baseline.
+        bundle: bundle that provides the inputs.
+        effort: number of rounds, and batch sizes.
+        source: images and captions for the recall; None skips it.
+        report: progress callback.
 
     Raises:
         BundleError: the bundle is damaged.
     """
     inputs = Inputs.of(bundle, max(1, *effort.batches))
-    encoders, notes = _open(subjects, inputs.first(1), report)
+    encoders, notes = _open(targets, inputs.first(1), report)
     timings: dict[str, dict[str, Timing]] = {name: {} for name in encoders}
     for part in ("image", "text", "match"):
         able = {name: encoder for name, encoder in encoders.items() if part != "match" or encoder.has_matcher}
@@ -67,35 +67,37 @@ def measure(
         for name, timing in _time(part, able, inputs, effort).items():
             timings[name][part] = timing
     rows = []
-    for subject in subjects:
-        if subject.name in notes:
-            rows.append(Row(subject.name, subject.device, {}, None, None, subject.size(), None, notes[subject.name]))
+    for target in targets:
+        if target.name in notes:
+            rows.append(
+                BenchmarkRow(target.name, target.device, {}, None, None, target.size(), None, notes[target.name])
+            )
             continue
-        report(f"memory and recall of {subject.name}")
-        best = timings[subject.name]["image"].best.batch
-        recall = None if source is None else _recall(encoders[subject.name], source)
-        memory = peak_memory(subject, best, bundle)
-        taken = (memory.resident, memory.gpu, subject.size())
-        rows.append(Row(subject.name, subject.device, timings[subject.name], *taken, recall, None))
+        report(f"memory and recall of {target.name}")
+        best = timings[target.name]["image"].best.batch
+        recall = None if source is None else _recall(encoders[target.name], source)
+        memory = peak_memory(target, best, bundle)
+        taken = (memory.resident, memory.gpu, target.size())
+        rows.append(BenchmarkRow(target.name, target.device, timings[target.name], *taken, recall, None))
     return tuple(rows)
 
 
-def _open(subjects: Sequence[Subject], one: Inputs, report: Report) -> tuple[dict[str, Encoder], dict[str, str]]:
-    """The encoders that run, by name, and what keeps the others from it."""
+def _open(targets: Sequence[BenchmarkTarget], one: Inputs, report: Report) -> tuple[dict[str, Encoder], dict[str, str]]:
+    """Return the encoders that run, and the reasons why the others do not, by name."""
     encoders: dict[str, Encoder] = {}
     notes: dict[str, str] = {}
-    for subject, encoder in zip(subjects, open_all(subjects), strict=True):
-        report(f"warming up {subject.name}")
+    for target, encoder in zip(targets, open_all(targets), strict=True):
+        report(f"warming up {target.name}")
         try:
             images, texts = encoder.encode_images(one.pixels), encoder.encode_texts(one.texts)
             if encoder.has_matcher:
                 encoder.match(images, texts, np.zeros(1, np.int64))
         except CbalignError:
             raise
-        except Exception as error:  # a compiler's own: missing, too old, or defeated by the model
-            notes[subject.name] = f"does not run here: {' '.join(str(error).split())[:200]}"
+        except Exception as error:  # raised by a missing or outdated compiler, or one that fails on the model
+            notes[target.name] = f"does not run here: {' '.join(str(error).split())[:200]}"
             continue
-        encoders[subject.name] = encoder
+        encoders[target.name] = encoder
     return encoders, notes
 
 
@@ -113,7 +115,7 @@ def _time(part: str, encoders: Mapping[str, Encoder], inputs: Inputs, effort: Ef
 
 
 def _calls(part: str, encoders: Mapping[str, Encoder], inputs: Inputs) -> dict[str, Callable[[], object]]:
-    """What is timed: images or texts embedded, or texts matched with one image."""
+    """Return the timed calls: embed images or texts, or match texts with one image."""
     if part == "image":
         return {name: lambda e=encoder: e.embed_images(inputs.pixels) for name, encoder in encoders.items()}  # type: ignore[misc]
     if part == "text":

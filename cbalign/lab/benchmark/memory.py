@@ -1,6 +1,6 @@
-"""How much memory a subject takes, measured in a process of its own: in this one they would share it.
+"""Measure the peak memory of a target in a separate process, so that targets do not share memory.
 
-Run as `python -m cbalign.lab.benchmark.memory SUBJECT BATCH BUNDLE`, it prints two peaks in bytes, of the machine's
+Run as `python -m cbalign.lab.benchmark.memory TARGET BATCH BUNDLE`, it prints two peaks in bytes, of the machine's
 memory and of the GPU's.
 """
 
@@ -13,53 +13,53 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cbalign.lab.benchmark.inputs import Inputs
-from cbalign.lab.benchmark.subject import Subject
+from cbalign.lab.benchmark.target import BenchmarkTarget
 from cbalign.runtime.machine import ask_gpus
 
 _CALLS = 3
 
 
 @dataclass(frozen=True)
-class Memory:
-    """In bytes; None where it is unknown, or where no GPU has a part in it."""
+class PeakMemory:
+    """Peak memory in bytes; None if unknown, or if no GPU is used."""
 
     resident: int | None = None
     gpu: int | None = None
 
 
-def peak_memory(subject: Subject, batch: int, bundle: Path) -> Memory:
-    """The most that loading a subject and encoding `batch` images and texts takes.
+def peak_memory(target: BenchmarkTarget, batch: int, bundle: Path) -> PeakMemory:
+    """Measure the peak memory of loading a target and encoding `batch` images and texts.
 
-    On a GPU it is what is in use at the end and was not before, the driver's context included: neither PyTorch nor
-    onnxruntime gives back what it has taken. Other work on that GPU would be counted, too.
+    GPU memory is the increase until the end, including the driver's context: PyTorch and onnxruntime do not release
+    allocated memory. It includes other work on the same GPU.
     """
-    command = [sys.executable, "-m", "cbalign.lab.benchmark.memory", subject.to_json(), str(batch), str(bundle)]
+    command = [sys.executable, "-m", "cbalign.lab.benchmark.memory", target.to_json(), str(batch), str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True)
     try:
-        return Memory(*json.loads(done.stdout.splitlines()[-1]))
-    except (IndexError, TypeError, ValueError):  # it failed; the rest of the benchmark is worth keeping
-        return Memory()
+        return PeakMemory(*json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, TypeError, ValueError):  # keep the rest of the benchmark
+        return PeakMemory()
 
 
-def _measure(subject: Subject, batch: int, bundle: Path) -> Memory:
-    before = _gpu_memory(subject.device)
-    inputs, encoder = Inputs.of(bundle, batch), subject.open()
+def _measure(target: BenchmarkTarget, batch: int, bundle: Path) -> PeakMemory:
+    before = _gpu_memory(target.device)
+    inputs, encoder = Inputs.of(bundle, batch), target.open()
     for _ in range(_CALLS):
         encoder.embed_images(inputs.pixels)
         encoder.embed_texts(inputs.texts)
-    after = _gpu_memory(subject.device)
-    return Memory(_peak(), None if before is None or after is None else after - before)
+    after = _gpu_memory(target.device)
+    return PeakMemory(_peak(), None if before is None or after is None else after - before)
 
 
 def _gpu_memory(device: str) -> int | None:
-    """In use on the GPU of this name."""
+    """Return the memory in use on a GPU."""
     kind, _, number = device.partition(":")
     found = [] if kind == "cpu" else ask_gpus("memory.used", gpu=int(number or 0))
     return int(found[0][0]) << 20 if found and found[0][0].isdecimal() else None
 
 
 def _peak() -> int:
-    """Of this process, without what it inherited from the one that started it."""
+    """Return the peak memory of this process, without memory inherited from its parent."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -71,5 +71,5 @@ def _peak() -> int:
 
 
 if __name__ == "__main__":
-    measured = _measure(Subject.from_json(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    measured = _measure(BenchmarkTarget.from_json(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
     print(json.dumps([measured.resident, measured.gpu]))

@@ -1,4 +1,4 @@
-"""What a benchmark says: a row per subject, the machine, the versions, and how it was measured."""
+"""Result of a benchmark: a row per target, machine, versions, and settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one part: at batch 1, at the batch with the most items per second, and at every batch that was tried."""
+    """Speed of one part: at batch 1, at the fastest batch size, and at all measured batch sizes."""
 
     latency: Speed
     best: Speed
@@ -21,10 +21,10 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One subject. `timings` by part (image, text, match); memory of the machine and of its GPU, and size, in bytes.
+class BenchmarkRow:
+    """One target. `timings` are by part (image, text, match); host memory, GPU memory and size are in bytes.
 
-    `recall` is in per cent. `note` says why a subject does not run; the rest is empty then.
+    `recall` is in per cent. `note` is the reason if the target does not run; the other values are then empty.
     """
 
     subject: str
@@ -39,9 +39,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All rows, the first one being what the others are compared with.
+    """All rows; the first one is the baseline.
 
-    `recall_on` names the pictures and captions of the recall. `machine` and `versions` name no host and no user.
+    `recall_on` names the images and captions of the recall. `machine` and `versions` contain no host or user names.
     """
 
     bundle: str
@@ -54,16 +54,16 @@ class Benchmark:
     machine: Mapping[str, str | int]
     versions: Mapping[str, str]
     created: str  # UTC, ISO 8601
-    rows: tuple[Row, ...]
+    rows: tuple[BenchmarkRow, ...]
 
-    def ratio(self, row: Row, part: str) -> float | None:
-        """How many times the best throughput of the first row, where both have one."""
+    def ratio(self, row: BenchmarkRow, part: str) -> float | None:
+        """Return the best throughput relative to the first row, or None if one is missing."""
         first = self.rows[0].timings.get(part)
         timing = row.timings.get(part)
         return timing.best.per_second / first.best.per_second if first and timing else None
 
     def to_data(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return the result as JSON values."""
         rows = []
         for row in self.rows:
             timings = {
@@ -78,7 +78,7 @@ class Benchmark:
         return {**asdict(self), "rows": rows}
 
     def to_json(self) -> str:
-        """One indented JSON document."""
+        """Return the result as an indented JSON document."""
         return json_document({"schema_version": SCHEMA_VERSION, **self.to_data()})
 
 

@@ -1,4 +1,4 @@
-"""Timing several things fairly on a machine that is busy with other work: in turns, round by round."""
+"""Time several calls in turns, for a fair comparison on a busy machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Speed:
-    """Times of one call over `batch` items, in milliseconds, and items per second by the median."""
+    """Time of one call over `batch` items, in milliseconds, and items per second from the median."""
 
     batch: int
     p50: float
@@ -25,15 +25,14 @@ class Speed:
 
     @classmethod
     def of(cls, batch: int, seconds: list[float]) -> Speed:
-        """The percentiles of some measured times."""
+        """Compute the percentiles of measured times."""
         return cls(batch, *(float(value) for value in 1000 * np.percentile(seconds, [50, 90, 99])))
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Seconds of each call, `rounds` of them.
+    """Time each call once per round and return the seconds.
 
-    In each round every call has one turn, and another one begins, so that whatever slows the machine for a while
-    slows all alike.
+    The first call rotates between rounds, so that temporary slowdowns of the machine affect all calls equally.
     """
     for _ in range(warmup):
         for call in calls.values():

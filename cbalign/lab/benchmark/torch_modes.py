@@ -1,4 +1,4 @@
-"""The PyTorch model of a run as people use it: eager, compiled, or under autocast."""
+"""Run the PyTorch model of a run eagerly, compiled, or under autocast."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cbalign.models.encoder import TorchEncoder
 from cbalign.tasks.load import load_model
 
 if TYPE_CHECKING:
-    from cbalign.lab.benchmark.subject import Subject
+    from cbalign.lab.benchmark.target import BenchmarkTarget
 
 
 class _Autocast(nn.Module):
-    """A graph whose matrix products are computed in bfloat16."""
+    """A graph under autocast to bfloat16."""
 
     def __init__(self, graph: nn.Module, device: str) -> None:
         super().__init__()
@@ -29,16 +29,16 @@ class _Autocast(nn.Module):
             return self.graph(*inputs)
 
 
-def load(subject: Subject) -> TorchEncoder:
-    """The model of a run, with as many threads as its neighbours have."""
-    torch.set_num_threads(subject.threads)
-    checkpoint = None if subject.checkpoint is None else Path(subject.checkpoint)
-    encoder: TorchEncoder = load_model(Path(subject.folder), checkpoint=checkpoint, device=subject.device)
+def load_encoder(target: BenchmarkTarget) -> TorchEncoder:
+    """Load the model of a run and set the number of threads of the target."""
+    torch.set_num_threads(target.threads)
+    checkpoint = None if target.checkpoint is None else Path(target.checkpoint)
+    encoder: TorchEncoder = load_model(Path(target.folder), checkpoint=checkpoint, device=target.device)
     return encoder
 
 
 def in_mode(encoder: Encoder, mode: str) -> TorchEncoder:
-    """The same weights, run in another mode."""
+    """Return an encoder with the same weights in another mode."""
     assert isinstance(encoder, TorchEncoder)
     changed = TorchEncoder(encoder.model, encoder.tokenizer, encoder.device)
     if mode == "compiled":

@@ -1,1 +1,1 @@
-"""What tells runs, checkpoints and bundles apart beyond their specs. Reads folders; never imports torch."""
+"""Compare runs, checkpoints and bundles beyond their specs. Reads files only, without torch."""

@@ -1,4 +1,4 @@
-"""What tells the graphs of two bundles apart: operator sets, operators, and weights tensor by tensor."""
+"""Compare the graphs of two bundles: operator sets, operators, and weights tensor by tensor."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphChanges:
-    """One graph file of two bundles. `weights` is `None` where onnx, which reads them, is not installed."""
+    """Differences of one graph file in two bundles. `weights` is `None` if onnx is not installed."""
 
     name: str
     opsets: tuple[int, int] | None
-    operators: Mapping[str, tuple[int, int]]  # those of which there are more or fewer
+    operators: Mapping[str, tuple[int, int]]  # operators with different counts
     weights: WeightChanges | None
 
     @property
     def computes_the_same(self) -> bool:
-        """Whether operators, their set and all weights are equal, so that only notes in the file differ."""
+        """Whether operator sets, operators and weights are equal, so that only metadata differs."""
         same_set = self.opsets is not None and self.opsets[0] == self.opsets[1]
         return same_set and not self.operators and self.weights is not None and self.weights.same
 
 
 def compare_graphs(before: Bundle, after: Bundle) -> list[GraphChanges]:
-    """The graph files that both bundles have and that are not byte for byte the same.
+    """Compare the graph files of both bundles that are not identical.
 
     Raises:
-        BundleError: a file is missing or is no ONNX graph.
+        BundleError: a file is missing or is not an ONNX graph.
     """
     names = [n for n in before.manifest.files if n.endswith(".onnx") and n in after.manifest.files]
     return [_compare(name, before.folder, after.folder) for name in names if _differs(name, before, after)]
 
 
 def _differs(name: str, before: Bundle, after: Bundle) -> bool:
-    """Whether a graph, or the file beside it that holds weights too large for it, is another."""
+    """Return whether a graph, or its external weights, differ."""
     mine, theirs = (bundle.manifest.files for bundle in (before, after))
     return any(mine.get(file) != theirs.get(file) for file in (name, f"{name}.data"))
 
@@ -68,7 +68,7 @@ def _compare(name: str, before: Path, after: Path) -> GraphChanges:
 
 @dataclass(frozen=True)
 class _Graph:
-    """A graph with its weights still on disk where they are outside of it."""
+    """A graph whose external weights are not loaded."""
 
     folder: Path
     opset: int

@@ -1,4 +1,4 @@
-"""Reading checkpoints without torch: their counters, their tables of tensors, and the tensors themselves."""
+"""Read the counters and tensors of checkpoints without torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODEL, STATE = "model.safetensors", "state.json"
-_LONGEST_HEADER = 100_000_000  # bytes, as the format says
+_LONGEST_HEADER = 100_000_000  # bytes, limit of the format
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
 
 
@@ -33,7 +33,7 @@ class Counters:
 
 
 def read_counters(checkpoint: Path) -> Counters:
-    """The counters of a checkpoint folder.
+    """Read the counters of a checkpoint folder.
 
     Raises:
         CheckpointError: they are missing or damaged.
@@ -47,7 +47,7 @@ def read_counters(checkpoint: Path) -> Counters:
 
 
 def read_tensors(checkpoint: Path) -> TensorTable | None:
-    """The tensors of a checkpoint folder, from the header of its file; `None` without a file.
+    """Read the table of tensors from the header of a checkpoint's file; `None` without a file.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -71,9 +71,9 @@ class _Entry:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A file of the safetensors format, its header read. Tied names are entries of their own.
+    """The header of a safetensors file. Tied names have their own entries.
 
-    Names that older versions wrote are replaced by the current ones.
+    Names from older versions are replaced by the current ones.
     """
 
     path: Path
@@ -85,7 +85,7 @@ class TensorFile:
         """Read the header.
 
         Raises:
-            CheckpointError: the file is missing, cut off or something else.
+            CheckpointError: the file is missing, truncated or not a safetensors file.
         """
         try:
             with open(path, "rb") as file:
@@ -102,7 +102,7 @@ class TensorFile:
             raise CheckpointError(f"Cannot read the weights in {path}: {error}.") from error
 
     def table(self) -> TensorTable:
-        """All tensors; the format does not tell parameters from buffers."""
+        """Return all tensors; the format does not distinguish parameters from buffers."""
         return TensorTable(
             {
                 name: TensorInfo(entry.shape, entry.itemsize, part_by_name(name), tied=name in self.tied)
@@ -111,10 +111,10 @@ class TensorFile:
         )
 
     def read(self, name: str) -> NDArray[np.generic]:
-        """One tensor; only its part of the file is read.
+        """Read one tensor, without the rest of the file.
 
         Raises:
-            CheckpointError: numbers of a kind that numpy lacks.
+            CheckpointError: numpy lacks the dtype.
         """
         import numpy as np
 
@@ -123,7 +123,7 @@ class TensorFile:
             halves = np.fromfile(self.path, "<u2", math.prod(entry.shape), offset=entry.start)
             return (halves.astype("<u4") << 16).view("<f4").reshape(entry.shape)
         if entry.kind not in _TYPES:
-            raise CheckpointError(f"{self.path}: {name} holds {entry.kind} numbers, which numpy cannot read.")
+            raise CheckpointError(f"{self.path}: {name} has the dtype {entry.kind}, which numpy cannot read.")
         count = math.prod(entry.shape)
         return np.fromfile(self.path, _TYPES[entry.kind], count, offset=entry.start).reshape(entry.shape)
 
@@ -134,12 +134,12 @@ def _entry(value: Mapping[str, object], first: int, size: int) -> _Entry:
         raise ValueError("a tensor without shape")
     start, stop = map(int, offsets)
     if not 0 <= start <= stop <= size:
-        raise ValueError("the file is cut off")
+        raise ValueError("the file is truncated")
     return _Entry(str(kind), tuple(map(int, shape)), first + start, first + stop)
 
 
 def compare_checkpoints(before: Path, after: Path) -> WeightChanges | None:
-    """The tensors of two checkpoint folders; `None` where one keeps them in another form.
+    """Compare the tensors of two checkpoint folders; `None` if one has a different format.
 
     Raises:
         CheckpointError: a file is damaged.

@@ -1,4 +1,4 @@
-"""Everything that differs between operands, gathered once for every format."""
+"""Collect all differences between operands, for every output format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cbalign.errors import UsageError
 from cbalign.experiment.derived import Known, Quantity, derived_quantities
-from cbalign.experiment.diff import Cell, Comparison, Difference, compare
+from cbalign.experiment.diff import Comparison, Difference, SettingValue, compare_experiments
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import every
 from cbalign.experiment.operands import Operand
@@ -18,16 +18,16 @@ from cbalign.parts.section import Effect
 
 if TYPE_CHECKING:
     from cbalign.lab.comparison.bundles import GraphChanges
-    from cbalign.lab.comparison.facts import Facts
+    from cbalign.lab.comparison.metadata import OperandMetadata
     from cbalign.lab.comparison.metrics import MetricTable
     from cbalign.lab.comparison.weights import WeightChanges
 
-_FAMILIES = {"run": "runs and checkpoints", "bundle": "bundles"}  # facts that only these record
+_FAMILIES = {"run": "runs and checkpoints", "bundle": "bundles"}  # metadata that only these record
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """Changes of graphs or tensors from the first operand to another one."""
+    """Changes of graphs or tensors between the first operand and another one."""
 
     first: str
     other: str
@@ -37,7 +37,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a format shows. `derived` has a row for each quantity that differs, with a value for each operand."""
+    """The content of a comparison. `derived` has a row for each differing quantity, with a value per operand."""
 
     operands: tuple[Operand, ...]
     comparison: Comparison
@@ -49,7 +49,7 @@ class Findings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The operands as the user wrote them."""
+        """Names of the operands, as the user wrote them."""
         return tuple(operand.name for operand in self.operands)
 
     @property
@@ -66,31 +66,31 @@ def gather(
     everything: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Findings:
-    """Compare operands by everything that they record.
+    """Compare operands by specs, metadata, metrics and tensors.
 
     Args:
         operands: two or more.
         only: keep only differences of these effect classes or below these paths.
         ignore: leave out differences of these effect classes or below these paths.
         everything: also list equal settings.
-        report: called with a line before something takes seconds.
+        report: progress callback; called before slow steps.
 
     Raises:
-        UsageError: `only` or `ignore` contain a name that these operands do not have.
+        UsageError: `only` or `ignore` contain an unknown name.
         CbalignError: a manifest, checkpoint or graph is damaged.
     """
-    specs = compare([each.loaded for each in operands], keep_same=everything)
+    specs = compare_experiments([each.loaded for each in operands], keep_same=everything)
     known = [Known()] * len(operands)
     around: list[Difference] = []
     metrics: MetricTable | None = None
     pairings: tuple[Pairing, ...] = ()
     if any(operand.folder for operand in operands):
-        from cbalign.lab.comparison.facts import read_facts, surroundings
+        from cbalign.lab.comparison.metadata import metadata_differences, read_metadata
 
-        facts = [read_facts(operand) for operand in operands]
-        known = [each.known for each in facts]
+        metadata = [read_metadata(operand) for operand in operands]
+        known = [each.known for each in metadata]
         pairings = _pairings(operands)
-        around = [*surroundings(facts), *_files(pairings, operands, facts)]
+        around = [*metadata_differences(metadata), *_files(pairings, operands, metadata)]
         if sum(operand.run is not None for operand in operands) > 1:
             from cbalign.lab.comparison.metrics import compare_metrics
 
@@ -119,7 +119,7 @@ def gather(
 
 
 def is_among(difference: Difference, names: Sequence[str]) -> bool:
-    """Whether a difference belongs to one of these effect classes, or is at or below one of these paths."""
+    """Return whether a difference has one of these effect classes, or is at or below one of these paths."""
     path = difference.path
     return any(
         name == difference.effect.value or path == name or path.startswith((f"{name}.", f"{name}[", f"{name} "))
@@ -128,7 +128,7 @@ def is_among(difference: Difference, names: Sequence[str]) -> bool:
 
 
 def _differ(row: Sequence[Quantity]) -> bool:
-    """Whether known values, or reasons for unknown values, differ; a known and an unknown value do not count."""
+    """Return whether known values, or reasons for unknown values, differ; known and unknown are not compared."""
     return (
         len({q.value for q in row if q.value is not None}) > 1 or len({q.unknown for q in row if q.value is None}) > 1
     )
@@ -177,7 +177,9 @@ def _pairings(operands: Sequence[Operand]) -> tuple[Pairing, ...]:
     return tuple(found)
 
 
-def _files(pairings: Sequence[Pairing], operands: Sequence[Operand], facts: Sequence[Facts]) -> list[Difference]:
+def _files(
+    pairings: Sequence[Pairing], operands: Sequence[Operand], metadata: Sequence[OperandMetadata]
+) -> list[Difference]:
     """Turn changed graphs and weights into differences."""
     found = {}
     for pairing in pairings:
@@ -187,8 +189,8 @@ def _files(pairings: Sequence[Pairing], operands: Sequence[Operand], facts: Sequ
         for path, weights, equal in changes:
             trained = weights is None or not weights.same
             texts = {pairing.first: "original", pairing.other: _in_words(weights, equal)}
-            sources = {operand.name: each.source for operand, each in zip(operands, facts)}
-            cells = tuple(Cell(texts[o.name], sources[o.name]) if o.name in texts else None for o in operands)
+            sources = {operand.name: each.source for operand, each in zip(operands, metadata)}
+            cells = tuple(SettingValue(texts[o.name], sources[o.name]) if o.name in texts else None for o in operands)
             effect = Effect.TRAINING if trained else Effect.EXPORT
             found[path, pairing.other] = Difference(path, effect, cells, "Weights, compared tensor by tensor.")
     return list(found.values())

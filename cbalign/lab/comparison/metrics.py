@@ -1,4 +1,4 @@
-"""Numbers that evaluations of runs left behind, side by side, with paired intervals where the queries are the same."""
+"""Compare the evaluation metrics of runs, with paired intervals if the queries are the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import Run
 from cbalign.errors import DataError
-from cbalign.evaluation.result import Evaluation, Result
+from cbalign.evaluation.result import EvaluationDocument, Result
 from cbalign.experiment.operands import Operand
 
 RESAMPLES = 1000
@@ -21,7 +21,7 @@ Judgement = Literal["better", "worse", "not a clear change", "the same", ""]
 
 @dataclass(frozen=True)
 class Change:
-    """From the first run to another: the difference, and its interval where one can be told."""
+    """Difference between the first run and another one, with its interval if available."""
 
     delta: float
     interval: tuple[float, float] | None
@@ -30,7 +30,7 @@ class Change:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One number of each run, `None` where a run lacks it, and the change from the first run to each other one."""
+    """One metric of each run, `None` if a run lacks it, and the change from the first run to each other one."""
 
     name: str  # `validation rerank top 16, text → image R@1`
     values: tuple[float | None, ...]
@@ -38,13 +38,13 @@ class MetricRow:
 
     @property
     def is_minor(self) -> bool:
-        """Whether a short table can do without it: ranks beside recalls, the codebook's statistics."""
+        """Whether a short table omits it: ranks in addition to recalls, and the codebook's statistics."""
         return self.name.endswith(_RANKS) or "/codebook/" in self.name
 
 
 @dataclass(frozen=True)
 class MetricTable:
-    """All numbers that at least two runs have, and sentences about what could not be told."""
+    """All metrics of at least two runs, and notes about missing intervals."""
 
     rows: tuple[MetricRow, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class MetricTable:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What an operand's evaluations measured: the newest result of each split and protocol."""
+    """Stored evaluations of an operand: the newest result of each split and protocol."""
 
     name: str
     results: Mapping[str, tuple[int | None, Result]]
@@ -61,10 +61,10 @@ class _Kept:
 
 
 def compare_metrics(operands: Sequence[Operand]) -> MetricTable:
-    """The numbers of runs or checkpoints; others count as without numbers.
+    """Compare the metrics of runs or checkpoints; other operands have none.
 
-    For a run its newest results count, for a checkpoint those of its step. Ranks that `cbalign evaluate` kept are
-    compared query by query; what only the training measured has no ranks and gets no interval.
+    Uses the newest results of a run and the results at the step of a checkpoint. Ranks stored by `cbalign evaluate` are
+    compared query by query; evaluations during training store no ranks, so their metrics have no intervals.
 
     Raises:
         CheckpointError: a manifest is damaged.
@@ -73,7 +73,7 @@ def compare_metrics(operands: Sequence[Operand]) -> MetricTable:
     keys = [key for key in dict.fromkeys(k for each in kept for k in each.results) if _in_two(kept, key)]
     rows: list[MetricRow] = []
     remarks = [
-        f"{each.name}: {file} is no evaluation that this cbalign reads." for each in kept for file in each.unread
+        f"{each.name}: {file} is not an evaluation that cbalign can read." for each in kept for file in each.unread
     ]
     for key in keys:
         found = [each.results.get(key) for each in kept]
@@ -84,8 +84,8 @@ def compare_metrics(operands: Sequence[Operand]) -> MetricTable:
         if rows:
             lacking = [each.name for each in kept if not each.results] or ["each of them"]
             remarks.append(
-                f"No intervals: these numbers are of the trainings' own evaluations, which keep no ranks. "
-                f"`cbalign evaluate` keeps them; run it on {' and '.join(lacking)}."
+                f"No intervals: these metrics are from evaluations during training, which store no ranks. "
+                f"Run `cbalign evaluate` on {' and '.join(lacking)} to store them."
             )
     return MetricTable(tuple(rows), tuple(dict.fromkeys(remarks)))
 
@@ -120,9 +120,9 @@ def _read(operand: Operand) -> _Kept:
     return _Kept(operand.name, results, training, tuple(unread))
 
 
-def _evaluation(path: Path) -> Evaluation | None:
+def _evaluation(path: Path) -> EvaluationDocument | None:
     try:
-        return Evaluation.from_json(path.read_text(encoding="utf-8"), name=str(path))
+        return EvaluationDocument.from_json(path.read_text(encoding="utf-8"), name=str(path))
     except (OSError, UnicodeDecodeError, DataError):
         return None
 
@@ -153,11 +153,11 @@ def _row(
 
 
 def _change(name: str, delta: float, interval: tuple[float, float] | None) -> Change:
-    return Change(delta, interval, "" if interval is None else judge(name, delta, *interval))
+    return Change(delta, interval, "" if interval is None else judge_change(name, delta, *interval))
 
 
-def judge(field: str, delta: float, low: float, high: float) -> Judgement:
-    """What a difference with its interval says; not clear as long as the interval holds 0."""
+def judge_change(field: str, delta: float, low: float, high: float) -> Judgement:
+    """Judge a difference by its interval; the change is not clear if the interval contains 0."""
     if delta == low == high == 0:
         return "the same"
     if low <= 0 <= high:
@@ -167,20 +167,20 @@ def judge(field: str, delta: float, low: float, high: float) -> Judgement:
 
 
 def _remarks(key: str, kept: Sequence[_Kept], found: Sequence[tuple[int | None, Result] | None]) -> list[str]:
-    """Why there is no interval, and which steps were measured where they differ."""
+    """Explain missing intervals, and list the evaluated steps if they differ."""
     said = []
     present = [(each.name, *f) for each, f in zip(kept, found) if f]
     if len({result.gallery for _, _, result in present}) > 1:
-        said.append(f"{key}: no interval, because other images or texts were measured and cannot be paired.")
+        said.append(f"{key}: no interval, because different images or texts were evaluated and cannot be paired.")
     steps = [step for _, step, _ in present]
     if len(set(steps)) > 1:
         measured = ", ".join(f"{name} at step {step}" for name, step, _ in present)
-        said.append(f"Measured: {measured}.")
+        said.append(f"Evaluated: {measured}.")
     return said
 
 
 def _of_trainings(kept: Sequence[_Kept]) -> list[MetricRow]:
-    """The numbers of the trainings' own evaluations."""
+    """Return the metrics of evaluations during training."""
     names = dict.fromkeys(name for each in kept for name in each.training)
     unpaired: list[Mapping[str, tuple[float, float]]] = [{}] * (len(kept) - 1)
     rows = [_row(name, name, [each.training.get(name) for each in kept], unpaired) for name in names]

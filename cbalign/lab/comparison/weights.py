@@ -1,4 +1,4 @@
-"""How far the tensors of two models are apart."""
+"""Measure the differences between the tensors of two models."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class TensorChange:
 
 @dataclass(frozen=True)
 class WeightChanges:
-    """What became of the tensors that two files, or two sets of them, share.
+    """Differences between the tensors of two files or sets of files.
 
     Args:
-        place: what the tensors are of (`fp32/image.onnx`).
-        compared: how many have the same name and shape.
-        changed: those that are not equal, most first.
-        reshaped: names that both have, with different shapes.
-        only: names that only the first has, and names that only the second has.
+        place: name of the file (`fp32/image.onnx`).
+        compared: number of tensors with the same name and shape.
+        changed: unequal tensors, largest change first.
+        reshaped: names with different shapes.
+        only: names only in the first, and names only in the second.
     """
 
     place: str
@@ -49,12 +49,12 @@ Reader = Callable[[str], "NDArray[np.generic]"]
 def compare_tensors(
     place: str, names: tuple[Iterable[str], Iterable[str]], readers: tuple[Reader, Reader]
 ) -> WeightChanges:
-    """Compare tensor by tensor, holding one pair at a time.
+    """Compare tensor by tensor, with one pair in memory at a time.
 
     Args:
-        place: what to call it all.
-        names: of the tensors of each side.
-        readers: give a tensor of each side by name.
+        place: name of the compared files.
+        names: names of the tensors of each side.
+        readers: read a tensor of each side by name.
     """
     first, second = (dict.fromkeys(side) for side in names)
     common = [name for name in first if name in second]
@@ -71,7 +71,7 @@ def compare_tensors(
 
 
 def relative_change(before: NDArray[np.generic], after: NDArray[np.generic]) -> float:
-    """|B - A| / |A| by the Euclidean norm, in float64; 0 exactly when all numbers are equal."""
+    """Compute |B - A| / |A| with the Euclidean norm in float64; 0 if and only if all values are equal."""
     import numpy as np
 
     if np.array_equal(before, after):
@@ -82,6 +82,6 @@ def relative_change(before: NDArray[np.generic], after: NDArray[np.generic]) -> 
 
 
 def typical(changes: Sequence[TensorChange]) -> float:
-    """The median of relative changes."""
+    """Return the median of relative changes."""
     ordered = sorted(change.relative for change in changes)
     return ordered[len(ordered) // 2]

@@ -7,7 +7,7 @@ from cbalign.engine.schedule import Schedule
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def draw(schedule: Schedule, total_steps: int, *, width: int = 60, height: int = 6) -> list[str]:
+def draw_schedule(schedule: Schedule, total_steps: int, *, width: int = 60, height: int = 6) -> list[str]:
     """The learning rate over the training, the peak at the top, each line with its value at the left.
 
     Args:

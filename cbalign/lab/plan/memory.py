@@ -14,7 +14,7 @@ MOMENTS = 2  # of AdamW, in float32, for each trainable parameter
 
 
 @dataclass(frozen=True)
-class Memory:
+class TrainingMemory:
     """Bytes on one device, by part."""
 
     weights: int
@@ -31,12 +31,12 @@ class Memory:
         return sum(asdict(self).values())
 
 
-def account(model: nn.Module, step: StepCost, *, processes: int) -> Memory:
+def account(model: nn.Module, step: StepCost, *, processes: int) -> TrainingMemory:
     """The memory of a device that trains `model`."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
     teacher = size_of(teacher_parameters(model))
     everything = size_of(model.parameters()) + size_of(model.buffers())
-    return Memory(
+    return TrainingMemory(
         weights=trained,
         teacher=teacher,
         queues=everything - trained - teacher,

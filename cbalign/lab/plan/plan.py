@@ -17,7 +17,7 @@ from cbalign.experiment.load import LoadedExperiment
 from cbalign.lab.plan.captions import CaptionLengths, measure_captions
 from cbalign.lab.plan.files import ReadFile, files_read
 from cbalign.lab.plan.gpus import GPU, UTILISATION
-from cbalign.lab.plan.memory import Memory, account, checkpoint_bytes
+from cbalign.lab.plan.memory import TrainingMemory, account, checkpoint_bytes
 from cbalign.lab.plan.step import StepCost, measure_step, planned_precision
 from cbalign.lab.plan.timing import Length, learning_rate, training_length
 from cbalign.lab.plan.training import TrainingTexts, on_meta, training_texts
@@ -73,7 +73,7 @@ class Plan:
     sizes: Sizes
     captions: CaptionLengths
     step: StepCost
-    memory: Memory
+    memory: TrainingMemory
     length: Length
     schedule: Schedule | None
     disk: Disk

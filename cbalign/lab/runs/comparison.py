@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cbalign.engine.manifest import Manifest, Status
-from cbalign.engine.run import Run, summarise
-from cbalign.experiment.diff import Comparison, compare
+from cbalign.engine.run import Run, summarise_run
+from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.lab.runs.metrics import choose, measured, smaller_is_better
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedRun:
     """One run of a comparison."""
 
     run: Run
@@ -32,13 +32,13 @@ class RunComparison:
     `sorted_by` is the metric whose best run comes first, None where they are in the order that was asked for.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ComparedRun, ...]
     settings: Comparison
     metrics: tuple[str, ...]
     sorted_by: str | None
 
 
-def open_entry(run: Run) -> Entry:
+def open_compared_run(run: Run) -> ComparedRun:
     """Read what a comparison needs of a run.
 
     Raises:
@@ -46,9 +46,9 @@ def open_entry(run: Run) -> Entry:
         SpecError: this version reads its resolved spec no more.
         DataError: a file of results is damaged.
     """
-    manifest, summary = Manifest.read(run.manifest), summarise(run)
+    manifest, summary = Manifest.read(run.manifest), summarise_run(run)
     loaded = load_experiment(run.resolved, check_files=False)
-    return Entry(run, manifest, summary.status, summary.step, loaded, measured(run, manifest))
+    return ComparedRun(run, manifest, summary.status, summary.step, loaded, measured(run, manifest))
 
 
 def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparison:
@@ -56,23 +56,23 @@ def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparis
 
     Raises:
         UsageError: no run has that metric.
-        CbalignError: whatever `open_entry` raises.
+        CbalignError: whatever `open_compared_run` raises.
     """
-    entries = [open_entry(run) for run in runs]
+    entries = [open_compared_run(run) for run in runs]
     names = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
     metric = None if sort_by is None else choose(names, [sort_by])[0]
     if metric is not None:
         entries.sort(key=_order(metric))
     return RunComparison(
         tuple(entries),
-        compare([entry.loaded for entry in entries]),
+        compare_experiments([entry.loaded for entry in entries]),
         tuple(name for name in names if len({entry.metrics.get(name) for entry in entries}) > 1),
         metric,
     )
 
 
-def _order(metric: str) -> Callable[[Entry], tuple[bool, float]]:
-    def key(entry: Entry) -> tuple[bool, float]:
+def _order(metric: str) -> Callable[[ComparedRun], tuple[bool, float]]:
+    def key(entry: ComparedRun) -> tuple[bool, float]:
         value = entry.metrics.get(metric, math.nan)
         return math.isnan(value), value if smaller_is_better(metric) else -value
 

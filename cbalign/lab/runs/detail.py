@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
 from cbalign.engine.run import Run, list_checkpoints
-from cbalign.evaluation.result import Evaluation
-from cbalign.experiment.diff import Comparison, compare
+from cbalign.evaluation.result import EvaluationDocument
+from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.operands import DEFAULTS, open_operand
-from cbalign.lab.runs.metrics import Course, course, evaluated, evaluations
+from cbalign.lab.runs.metrics import MetricSummary, evaluated, evaluations, summarise_metric
 from cbalign.lab.runs.overview import Overview, overview, size_on_disk
 
 
@@ -24,10 +24,10 @@ class Detail:
     overview: Overview
     manifest: Manifest
     settings: Comparison
-    metrics: tuple[Course, ...]
+    metrics: tuple[MetricSummary, ...]
     losses: Mapping[str, float]
     checkpoints: Mapping[str, int]  # bytes by name
-    evaluations: Mapping[str, Evaluation]
+    evaluations: Mapping[str, EvaluationDocument]
 
 
 def open_detail(run: Run) -> Detail:
@@ -40,11 +40,11 @@ def open_detail(run: Run) -> Detail:
     """
     records = read_records(run.metrics)
     trained = [record.values for record in records if record.kind == "train"]
-    courses = (course(records, name) for name in evaluated(records))
+    courses = (summarise_metric(records, name) for name in evaluated(records))
     return Detail(
         overview=overview(run),
         manifest=Manifest.read(run.manifest),
-        settings=compare([open_operand(DEFAULTS).loaded, load_experiment(run.resolved, check_files=False)]),
+        settings=compare_experiments([open_operand(DEFAULTS).loaded, load_experiment(run.resolved, check_files=False)]),
         metrics=tuple(each for each in courses if each is not None),
         losses={name: value for name, value in trained[-1].items() if math.isfinite(value)} if trained else {},
         checkpoints={path.name: size_on_disk(path) for path in list_checkpoints(run.checkpoints)},

@@ -12,14 +12,14 @@ from cbalign.engine.metrics_file import read_records
 from cbalign.engine.run import Run, latest_checkpoint
 from cbalign.engine.tracker import Record
 from cbalign.errors import UsageError
-from cbalign.evaluation.result import Evaluation
+from cbalign.evaluation.result import EvaluationDocument
 
 _HEADLINES = ("r1", "accuracy")  # the metric that stands for a run, where nobody names one
 _SMALLER_IS_BETTER = ("rank", "loss", "error")
 
 
 @dataclass(frozen=True)
-class Course:
+class MetricSummary:
     """One metric over a training: its last value, and its best with the step of it."""
 
     name: str
@@ -71,7 +71,7 @@ def evaluated(records: Iterable[Record]) -> list[str]:
     return list(dict.fromkeys(name for each in values for name in each))
 
 
-def course(records: Sequence[Record], metric: str | None = None) -> Course | None:
+def summarise_metric(records: Sequence[Record], metric: str | None = None) -> MetricSummary | None:
     """A metric over a training's evaluations; the headline where none is named, None where it was never measured."""
     names = evaluated(records)
     if metric is not None:
@@ -84,7 +84,7 @@ def course(records: Sequence[Record], metric: str | None = None) -> Course | Non
     best = points[0]
     for point in points[1:]:
         best = point if is_better(name, point[1], best[1]) else best
-    return Course(name, points[-1][1], best[1], best[0])
+    return MetricSummary(name, points[-1][1], best[1], best[0])
 
 
 def measured(run: Run, manifest: Manifest) -> dict[str, float]:
@@ -114,7 +114,7 @@ def _last_evaluation(run: Run) -> Mapping[str, float]:
     return made[-1] if made else {}
 
 
-def evaluations(run: Run) -> dict[str, Evaluation]:
+def evaluations(run: Run) -> dict[str, EvaluationDocument]:
     """What `cbalign evaluate` kept in a run, by file name, results of older checkpoints first.
 
     Raises:
@@ -122,5 +122,5 @@ def evaluations(run: Run) -> dict[str, Evaluation]:
     """
     found = {}
     for path in sorted(run.evaluation.glob("*.json")):
-        found[path.name] = Evaluation.from_json(path.read_text(encoding="utf-8"), name=str(path))
+        found[path.name] = EvaluationDocument.from_json(path.read_text(encoding="utf-8"), name=str(path))
     return dict(sorted(found.items(), key=lambda item: item[1].step or 0))

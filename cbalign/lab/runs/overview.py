@@ -11,11 +11,11 @@ from pathlib import Path
 
 from cbalign.engine.manifest import Manifest, Status
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import Run, find_runs, summarise
+from cbalign.engine.run import Run, find_runs, summarise_run
 from cbalign.errors import UsageError
 from cbalign.experiment.diagnostics import InvalidSpec
 from cbalign.experiment.load import load_experiment
-from cbalign.lab.runs.metrics import Course, course
+from cbalign.lab.runs.metrics import MetricSummary, summarise_metric
 from cbalign.lab.runs.paths import settings_at
 
 
@@ -29,7 +29,7 @@ class Overview:
     step: int
     created: datetime
     size: int  # bytes on disk
-    metric: Course | None
+    metric: MetricSummary | None
 
     @property
     def age(self) -> float:
@@ -60,7 +60,7 @@ def overview(run: Run, metric: str | None = None) -> Overview:
     Raises:
         CheckpointError: its manifest or its metrics cannot be read.
     """
-    manifest, summary = Manifest.read(run.manifest), summarise(run)
+    manifest, summary = Manifest.read(run.manifest), summarise_run(run)
     return Overview(
         run=run,
         name=manifest.name,
@@ -68,7 +68,7 @@ def overview(run: Run, metric: str | None = None) -> Overview:
         step=summary.step,
         created=datetime.fromisoformat(manifest.created),
         size=size_on_disk(run.folder),
-        metric=course(read_records(run.metrics), metric),
+        metric=summarise_metric(read_records(run.metrics), metric),
     )
 
 
@@ -104,7 +104,7 @@ def select(runs: Path, *, states: Sequence[str], names: Sequence[str], where: Se
     for run in find_runs(runs):
         if names and not any(fnmatchcase(Manifest.read(run.manifest).name, pattern) for pattern in names):
             continue
-        if states and summarise(run).status not in states:
+        if states and summarise_run(run).status not in states:
             continue
         if where and not _has(run, where):
             continue

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from cbalign.errors import UsageError
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Found, find
+from cbalign.experiment.fields import FoundSetting, find_settings
 from cbalign.experiment.suggestions import meant_setting
 
 
-def settings_at(path: str) -> list[Found]:
+def settings_at(path: str) -> list[FoundSetting]:
     """The settings that `path` can mean, at least one.
 
     Raises:
         UsageError: no setting is there.
     """
-    found = find(Experiment, path)
+    found = find_settings(Experiment, path)
     if not found:
         above, _, name = path.rpartition(".")
         raise UsageError(f"There is no setting `{path}`.", remedy=meant_setting(Experiment, Experiment, above, name))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run, find_runs, summarise
+from cbalign.engine.run import Run, find_runs, summarise_run
 from cbalign.errors import SpecError
-from cbalign.experiment.dump import fingerprint
+from cbalign.experiment.dump import experiment_fingerprint
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.lab.sweep.space import SEED, Change
 
@@ -20,7 +20,7 @@ _PREFERRED: tuple[State, ...] = ("finished", "running", "begun", "diverged")
 
 
 @dataclass(frozen=True)
-class Cell:
+class SweepCell:
     """One training. `run` is where it is kept, `state` how far it is, `message` why it failed."""
 
     changes: tuple[Change, ...]
@@ -43,13 +43,13 @@ class Cell:
 
 def build_matrix(
     spec: str, overrides: Sequence[str], profiles: Sequence[str], changes: Sequence[tuple[Change, ...]]
-) -> list[Cell]:
+) -> list[SweepCell]:
     """Check the spec with each of the changes; what comes to the same training is there once.
 
     Raises:
         SpecError: the mistakes of all combinations, each told once.
     """
-    cells: dict[str, Cell] = {}
+    cells: dict[str, SweepCell] = {}
     mistakes: dict[str, str] = {}
     for each in changes:
         try:
@@ -59,8 +59,8 @@ def build_matrix(
         except SpecError as error:
             mistakes.setdefault(str(error), named(each))
             continue
-        mark = fingerprint(loaded.experiment)
-        cells.setdefault(mark, Cell(each, loaded, mark))
+        mark = experiment_fingerprint(loaded.experiment)
+        cells.setdefault(mark, SweepCell(each, loaded, mark))
     if len(mistakes) == 1 and not cells:  # the spec itself is wrong, whatever is swept
         raise SpecError(next(iter(mistakes)))
     if mistakes:
@@ -68,7 +68,7 @@ def build_matrix(
     return list(cells.values())
 
 
-def look_up(cells: Sequence[Cell], runs: Path) -> list[Cell]:
+def match_runs(cells: Sequence[SweepCell], runs: Path) -> list[SweepCell]:
     """The cells with the runs of the folder that train the same: a finished one before one that can go on.
 
     Raises:
@@ -80,14 +80,14 @@ def look_up(cells: Sequence[Cell], runs: Path) -> list[Cell]:
     return [_with_run(cell, found.get(cell.fingerprint, [])) for cell in cells]
 
 
-def _with_run(cell: Cell, runs: Sequence[Run]) -> Cell:
+def _with_run(cell: SweepCell, runs: Sequence[Run]) -> SweepCell:
     states: dict[State, Run] = {}
     for run in runs:  # of several in one state the newest counts
-        states[_STATES.get(summarise(run).status, "begun")] = run
+        states[_STATES.get(summarise_run(run).status, "begun")] = run
     state = next((state for state in _PREFERRED if state in states), None)
     if state is None:
         return cell
-    return Cell(cell.changes, cell.loaded, cell.fingerprint, state, states[state])
+    return SweepCell(cell.changes, cell.loaded, cell.fingerprint, state, states[state])
 
 
 def named(changes: Sequence[Change]) -> str:

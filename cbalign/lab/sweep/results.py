@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cbalign.engine.manifest import Manifest
 from cbalign.lab.runs.metrics import measured
-from cbalign.lab.sweep.matrix import Cell
+from cbalign.lab.sweep.matrix import SweepCell
 from cbalign.lab.sweep.space import Change
 
 
@@ -27,11 +27,11 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """One setting: its cells, one a seed, and the averages of those that are finished."""
 
     setting: tuple[Change, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[SweepCell, ...]
     metrics: Mapping[str, Average]
 
     @property
@@ -40,20 +40,20 @@ class Row:
         return sum(cell.state == "finished" for cell in self.cells)
 
 
-def collect(cells: Sequence[Cell]) -> list[Row]:
+def collect(cells: Sequence[SweepCell]) -> list[SweepRow]:
     """The rows of a sweep, in its order.
 
     Raises:
         CheckpointError: a run cannot be read.
         DataError: a file of results is damaged.
     """
-    settings: dict[tuple[Change, ...], list[Cell]] = {}
+    settings: dict[tuple[Change, ...], list[SweepCell]] = {}
     for cell in cells:
         settings.setdefault(cell.setting, []).append(cell)
-    return [Row(setting, tuple(members), _averages(members)) for setting, members in settings.items()]
+    return [SweepRow(setting, tuple(members), _averages(members)) for setting, members in settings.items()]
 
 
-def _averages(cells: Sequence[Cell]) -> dict[str, Average]:
+def _averages(cells: Sequence[SweepCell]) -> dict[str, Average]:
     values: dict[str, list[float]] = {}
     for cell in cells:
         if cell.state == "finished" and cell.run is not None:

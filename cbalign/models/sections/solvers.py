@@ -14,14 +14,18 @@ class IPOTSection(SolverSection):
 
     builds = "cbalign.models.transport:IPOT.from_section"
 
-    solver: Literal["ipot"] = setting("ipot", effect=TRAINING, help="Which solver finds the transport plan.")
-    beta: float = setting(0.5, gt=0, effect=TRAINING, help="Proximal step β; β/iterations is the entropic ε it equals.")
-    iterations: int = setting(50, ge=1, effect=TRAINING, help="Outer iterations n; more tends to the exact plan.")
-    inner: int = setting(1, ge=1, effect=TRAINING, help="Scalings per outer iteration k.")
+    solver: Literal["ipot"] = setting("ipot", effect=TRAINING, help="Solver of the transport problem.")
+    beta: float = setting(
+        0.5, gt=0, effect=TRAINING, help="Proximal step size β; equivalent to entropic ε = β/iterations."
+    )
+    iterations: int = setting(
+        50, ge=1, effect=TRAINING, help="Outer iterations n; the plan converges to the exact one as n grows."
+    )
+    inner: int = setting(1, ge=1, effect=TRAINING, help="Scaling steps k per outer iteration.")
 
     @property
     def entropic_epsilon(self) -> tuple[float, str] | None:
-        """The entropic regularisation that it amounts to, with its formula."""
+        """Return the equivalent entropic regularisation with its formula."""
         return self.beta / self.iterations, "beta / iterations"
 
 
@@ -30,14 +34,14 @@ class SinkhornSection(SolverSection):
 
     builds = "cbalign.models.transport:Sinkhorn.from_section"
 
-    solver: Literal["sinkhorn"] = setting(effect=TRAINING, help="Which solver finds the transport plan.")
+    solver: Literal["sinkhorn"] = setting(effect=TRAINING, help="Solver of the transport problem.")
     epsilon: float = setting(0.05, gt=0, effect=TRAINING, help="Entropic regularisation ε.")
-    iterations: int = setting(100, ge=1, effect=TRAINING, help="Iterations at the most.")
+    iterations: int = setting(100, ge=1, effect=TRAINING, help="Maximum number of iterations.")
     tolerance: float = setting(
-        1e-6, ge=0, effect=TRAINING, help="Stop when the marginals are this close (largest error)."
+        1e-6, ge=0, effect=TRAINING, help="Stop when the largest error of the marginals is at most this."
     )
 
     @property
     def entropic_epsilon(self) -> tuple[float, str] | None:
-        """The entropic regularisation, with its formula."""
+        """Return the entropic regularisation with its formula."""
         return self.epsilon, "epsilon"

@@ -39,7 +39,7 @@ class VisionSection(VisionTowerSection):
 
     builds = "cbalign.models.vision:TimmVisionTower.from_section"
 
-    kind: Literal["timm"] = setting("timm", effect=ARCHITECTURE, help="Which kind of image tower.")
+    kind: Literal["timm"] = setting("timm", effect=ARCHITECTURE, help="Kind of image tower.")
     architecture: str = setting(
         "vit_base_patch16_224",
         effect=ARCHITECTURE,
@@ -54,20 +54,18 @@ class VisionSection(VisionTowerSection):
         paper="256, fine-tuning 384 (ALBEF)",
     )
     patch_size: int | None = setting(
-        None, ge=1, effect=ARCHITECTURE, help="Side of a patch in pixels; null keeps the architecture's."
+        None, ge=1, effect=ARCHITECTURE, help="Side of a patch in pixels; null: the architecture's."
     )
     layers: int | None = setting(
-        None, ge=1, effect=ARCHITECTURE, help="Number of transformer blocks; null keeps the architecture's."
+        None, ge=1, effect=ARCHITECTURE, help="Number of transformer blocks; null: the architecture's."
     )
-    width: int | None = setting(
-        None, ge=8, effect=ARCHITECTURE, help="Width of a token; null keeps the architecture's."
-    )
-    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null keeps the architecture's.")
+    width: int | None = setting(None, ge=8, effect=ARCHITECTURE, help="Width of a token; null: the architecture's.")
+    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null: the architecture's.")
     stem: Literal["patches", "convolutions"] = setting(
         "patches",
         effect=ARCHITECTURE,
-        help="How pixels become tokens: one linear map per patch, or 3x3 convolutions that halve the image until a "
-        "token covers `patch_size` pixels, which learn from few images (Xiao et al., 2021).",
+        help="Patch embedding: one linear map per patch, or 3x3 convolutions that halve the image until a token covers "
+        "`patch_size` pixels, which train well on few images (Xiao et al., 2021).",
         paper="patches (ALBEF)",
     )
     drop_path: float = setting(0.0, ge=0, lt=1, effect=TRAINING, help="Stochastic depth rate of the last block.")
@@ -103,25 +101,25 @@ class VisionSection(VisionTowerSection):
         patch = self.patch
         if patch and (patch < 2 or patch & (patch - 1)):
             raise RuleError(
-                f"patch_size {patch} is not a power of two, which convolutions of stride 2 reach; take 8, 16 or 32",
+                f"patch_size {patch} must be a power of two for convolutions of stride 2: 8, 16 or 32",
                 at=("patch_size", "stem", "architecture"),
             )
         if self.init == "pretrained":
             raise RuleError(
-                "a stem of convolutions has no published weights; set init: random, or stem: patches",
+                "no published weights exist for stem: convolutions; set init: random or stem: patches",
                 at=("stem", "init"),
             )
         return self
 
     @property
     def patch(self) -> int | None:
-        """Side of a patch in pixels: the setting, or the number in the architecture's name; None without either."""
+        """Side of a patch in pixels: the setting, else the number in the architecture's name, else None."""
         named = _NAMED_PATCH.search(self.architecture)
         return self.patch_size or (int(named[1]) or None if named else None)
 
     @property
     def weights_source(self) -> WeightsSource | None:
-        """timm's weights by name, a file of the user's, or None."""
+        """Return timm's weights by name, a file of the user, or None."""
         if self.init == "random":
             return None
         if self.init == "pretrained":
@@ -129,11 +127,11 @@ class VisionSection(VisionTowerSection):
         return WeightsSource(self.init, path=self.init)
 
     def token_count(self) -> int | None:
-        """(image_size / patch_size)² patches and the class token; None if the name says no patch size."""
+        """Return (image_size / patch_size)² patches plus the class token; None if the patch size is unknown."""
         return (self.image_size // self.patch) ** 2 + 1 if self.patch else None
 
     def without_weights(self) -> VisionSection:
-        """The same tower with `init: random`."""
+        """Return the same tower with `init: random`."""
         return self.model_copy(update={"init": "random"})
 
 
@@ -142,7 +140,7 @@ class TextSection(TextTowerSection):
 
     builds = "cbalign.models.bert:BertTextTower.from_section"
 
-    kind: Literal["bert"] = setting("bert", effect=ARCHITECTURE, help="Which kind of text tower.")
+    kind: Literal["bert"] = setting("bert", effect=ARCHITECTURE, help="Kind of text tower.")
     architecture: str = setting(
         "bert-base-uncased",
         effect=ARCHITECTURE,
@@ -152,15 +150,13 @@ class TextSection(TextTowerSection):
         paper="BERT-base uncased (ALBEF)",
     )
     layers: int = setting(6, ge=1, effect=ARCHITECTURE, help="Layers of the text tower.", paper="6 (ALBEF)")
-    width: int | None = setting(
-        None, ge=8, effect=ARCHITECTURE, help="Width of a token; null keeps the architecture's."
-    )
-    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null keeps the architecture's.")
+    width: int | None = setting(None, ge=8, effect=ARCHITECTURE, help="Width of a token; null: the architecture's.")
+    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null: the architecture's.")
     intermediate: int | None = setting(
         None,
         ge=8,
         effect=ARCHITECTURE,
-        help="Width of the feed-forward layer; null keeps the architecture's.",
+        help="Width of the feed-forward layer; null: the architecture's.",
     )
     dropout: float = setting(
         0.1, ge=0, lt=1, effect=TRAINING, help="Dropout in text and fusion layers.", paper="0.1 (BERT)"
@@ -168,7 +164,7 @@ class TextSection(TextTowerSection):
     init: Literal["pretrained", "random"] = setting(
         "pretrained",
         effect=INITIALISATION,
-        help="Start from the architecture's published weights or at random.",
+        help="Initialise with the architecture's published weights or at random.",
     )
     tokenizer: Literal["pretrained", "captions"] = setting(
         "pretrained",
@@ -176,27 +172,27 @@ class TextSection(TextTowerSection):
         help="The architecture's own tokenizer, or a WordPiece vocabulary trained on the training captions.",
     )
     vocabulary: int = setting(
-        8000, ge=64, effect=ARCHITECTURE, help="Largest size of a vocabulary trained on the captions."
+        8000, ge=64, effect=ARCHITECTURE, help="Maximum size of a vocabulary trained on the captions."
     )
     max_tokens: int = setting(
         25,
         ge=3,
         le=512,
         effect=Effect.DATA,
-        help="Longest caption in tokens, [CLS] included.",
+        help="Maximum caption length in tokens, including [CLS].",
         paper="25, retrieval 30 (ALBEF)",
     )
-    max_words: int = setting(30, ge=1, effect=Effect.DATA, help="Longest caption in words.", paper="30 (ALBEF)")
+    max_words: int = setting(30, ge=1, effect=Effect.DATA, help="Maximum caption length in words.", paper="30 (ALBEF)")
     closing_sep: bool = setting(
         False,
         effect=Effect.DATA,
-        help="End a caption in [SEP]. ALBEF's weights expect none.",
+        help="End captions with [SEP]. ALBEF's weights expect no [SEP].",
         paper="no (ALBEF)",
     )
     pooling: Literal["cls", "mean"] = setting(
         "cls",
         effect=ARCHITECTURE,
-        help="Which token vector is projected: [CLS] or the mean of all.",
+        help="Pooling before the projection: the [CLS] vector or the mean of all tokens.",
         paper="cls (ALBEF)",
     )
 
@@ -210,18 +206,20 @@ class TextSection(TextTowerSection):
                 at=(*changed, "init"),
             )
         if self.init == "pretrained" and self.tokenizer == "captions":
-            raise RuleError("tokenizer: captions has a vocabulary of its own; it needs init: random", at=("tokenizer",))
+            raise RuleError(
+                "tokenizer: captions trains a new vocabulary, which requires init: random", at=("tokenizer",)
+            )
         return self
 
     @property
     def weights_source(self) -> WeightsSource | None:
-        """The architecture's published weights, or None."""
+        """Return the architecture's published weights, or None."""
         if self.init == "random":
             return None
         return WeightsSource(self.architecture, model=self.architecture, path=self.architecture)
 
     def tokenizer_settings(self) -> TokenizerSettings:
-        """The architecture's own tokenizer, or a vocabulary of the captions."""
+        """Return the architecture's own tokenizer, or a vocabulary trained on the captions."""
         return TokenizerSettings(
             self.max_tokens,
             self.max_words,

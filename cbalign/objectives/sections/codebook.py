@@ -22,12 +22,12 @@ class CodebookObjectiveSection(ObjectiveSection):
         ge=0,
         effect=TRAINING,
         switch=Effect.ARCHITECTURE,
-        help="Factor of the term in the loss.",
+        help="Weight of the loss term.",
         paper="1 (CODIS)",
     )
     target: Literal["cross", "same", "both"] = setting(
         "cross",
         effect=TRAINING,
-        help="Whose plan teaches whom: the other modality's teacher, the same modality's, or both averaged.",
+        help="Teacher of each modality: the plan of the other modality, of the same modality, or the mean of both.",
         paper="cross in the text, same in the pseudo-code",
     )

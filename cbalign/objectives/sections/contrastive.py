@@ -16,7 +16,7 @@ class ContrastiveSection(ObjectiveSection):
     builds = "cbalign.objectives.contrastive:Contrastive"
     by_default: ClassVar[bool] = True
 
-    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Factor of the term in the loss.", paper="1 (CODIS)")
+    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Weight of the loss term.", paper="1 (CODIS)")
     intra_modal: bool = setting(
         True,
         effect=TRAINING,
@@ -26,12 +26,12 @@ class ContrastiveSection(ObjectiveSection):
     reduction: Literal["mean", "sum"] = setting(
         "mean",
         effect=TRAINING,
-        help="Average the cross-entropies or sum them.",
+        help="Reduction of the cross-entropies.",
         paper="sum in print, mean in its siblings",
     )
     positives: Literal["image", "pair"] = setting(
         "image",
         effect=TRAINING,
-        help="All captions of an image are positives of it and share the target, or only the pair itself.",
+        help="Positives of an image: all its captions, which share the target, or only its own pair.",
         paper="pair (ALBEF pretraining), image (ALBEF retrieval)",
     )

@@ -23,14 +23,19 @@ class MaskedLanguageSection(ObjectiveSection):
         ge=0,
         effect=TRAINING,
         switch=Effect.ARCHITECTURE,
-        help="Factor of the term in the loss.",
+        help="Weight of the loss term.",
         paper="1 (ALBEF)",
     )
     probability: float = setting(
-        0.15, gt=0, lt=1, effect=TRAINING, help="Share of tokens that are predicted.", paper="0.15 (ALBEF)"
+        0.15,
+        gt=0,
+        lt=1,
+        effect=TRAINING,
+        help="Fraction of tokens that are masked and predicted.",
+        paper="0.15 (ALBEF)",
     )
 
     @property
     def masked_share(self) -> float:
-        """The probability."""
+        """Return the masking probability."""
         return self.probability

@@ -23,7 +23,7 @@ class MatchingSection(ObjectiveSection):
         ge=0,
         effect=TRAINING,
         switch=Effect.ARCHITECTURE,
-        help="Factor of the term in the loss.",
+        help="Weight of the loss term.",
         paper="1 (ALBEF)",
     )
     hardness: float = setting(
@@ -31,14 +31,14 @@ class MatchingSection(ObjectiveSection):
         ge=0,
         le=1,
         effect=TRAINING,
-        help="Factor on the similarities that negatives are drawn by: 1 as published, 0 all alike.",
+        help="Factor on the similarities that weight the sampling of negatives: 1 as published, 0 uniform.",
         paper="1 (ALBEF)",
     )
     ramp_epochs: float = setting(
         0.0,
         ge=0,
         effect=TRAINING,
-        help="Epochs over which the hardness grows from 0; a match head that meets only the hardest negatives from "
-        "the start may stay at chance for thousands of steps.",
+        help="Epochs over which the hardness grows from 0; a match head that is trained only on the hardest negatives "
+        "from the start may stay at chance for thousands of steps.",
         paper="0 (ALBEF)",
     )

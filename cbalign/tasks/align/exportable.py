@@ -15,7 +15,7 @@ from cbalign.data.items import Pair
 from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer
 from cbalign.evaluation.result import Result
-from cbalign.exporting.subject import bytes_of
+from cbalign.exporting.exportable import parameter_bytes
 from cbalign.models.encoder import TorchEncoder
 from cbalign.runtime.golden import write_golden
 from cbalign.runtime.precisions import REFERENCE
@@ -28,7 +28,7 @@ _GOLDEN_PAIRS = 4
 
 @dataclass(frozen=True)
 class AlignmentExportable:
-    """Implements `cbalign.exporting.subject.Exportable`. `expected` is what the model of `encoder` computes."""
+    """Implements `Exportable` for image-text alignment; `expected` holds the outputs of `encoder`."""
 
     encoder: TorchEncoder
     expected: Expected
@@ -45,7 +45,7 @@ class AlignmentExportable:
 
     @property
     def graphs(self) -> Mapping[str, nn.Module]:
-        """Those that the model has."""
+        """The model's graphs."""
         return self.encoder.graphs
 
     @property
@@ -60,22 +60,22 @@ class AlignmentExportable:
 
     @property
     def weights(self) -> int:
-        """Those of the student, codebook and match head: neither teacher nor queues are exported."""
+        """Weights of the student, codebook and match head; teacher and queues are not exported."""
         model = self.encoder.model
-        return bytes_of(model.student, model.capability("codebook"), model.capability("matching"))
+        return parameter_bytes(model.student, model.capability("codebook"), model.capability("matching"))
 
     @property
     def source(self) -> str:
-        """The pairs."""
+        """Name of the image-text pairs."""
         return self.expected.source.name
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """Retrieval."""
+        """Retrieval metrics."""
         return self.expected.results
 
     def examples(self) -> Mapping[str, tuple[Tensor, ...]]:
-        """Three images and five texts."""
+        """Return three images and five texts."""
         sample = self.expected.sample
         pixels = sample.pixels[np.arange(3) % len(sample.pixels)]
         words = [sample.texts[i % len(sample.texts)] for i in range(5)]
@@ -91,14 +91,14 @@ class AlignmentExportable:
         }
 
     def write_assets(self, folder: Path) -> None:
-        """Nothing more is needed."""
+        """Write nothing: the bundle needs no further files."""
 
-    def compare(self, session: Session, precision: str, report: Callable[[str], None]) -> AlignmentChecks:
-        """Return the checks up to retrieval."""
+    def parity_checks(self, session: Session, precision: str, report: Callable[[str], None]) -> AlignmentChecks:
+        """Return the alignment checks."""
         return AlignmentChecks(self.expected, session, precision, report)
 
     def write_golden(self, sessions: Mapping[str, Session], path: Path) -> None:
-        """A few pairs."""
+        """Record the outputs for a few pairs."""
         sample = self.expected.sample
         pixels, texts = sample.pixels[:_GOLDEN_PAIRS], sample.texts[:_GOLDEN_PAIRS]
         outputs = {name: alignment_outputs(side, pixels, texts) for name, side in sessions.items()}

@@ -19,7 +19,7 @@ from cbalign.tasks.standard import TokenizerKit, example_fields
 from cbalign.tasks.training import TokenizerAssets
 
 
-class Kit(TokenizerKit[AlignmentModel]):
+class AlignmentKit(TokenizerKit[AlignmentModel]):
     """Implements `cbalign.tasks.kit.TaskKit`.
 
     Args:

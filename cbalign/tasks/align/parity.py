@@ -1,7 +1,7 @@
-"""Parity checks of a bundle of a model that aligns images and texts, from its graphs up to retrieval.
+"""Parity checks of bundles that align images and texts: graphs, codes and retrieval.
 
-Both sides are encoders: the PyTorch model with the run's tokenizer, and a session over the files that will be shipped.
-Both get the same pixels, raw texts, vectors and features; codes are also compared from raw images and texts.
+Both sides are encoders: the PyTorch model with the run's tokenizer, and a session over the files of the bundle. Both
+receive the same pixels, raw texts, vectors and features; codes are also compared from raw images and texts.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from cbalign.evaluation.features import load_images
 from cbalign.evaluation.result import RetrievalResult, largest_difference, surest_loss
 from cbalign.evaluation.retrieval import evaluate_retrieval
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
-from cbalign.exporting.ladder import Ladder, Part
 from cbalign.exporting.parity import CODEBOOK, SAME_VECTORS, WHOLE, difference
+from cbalign.exporting.parity_checks import ParityChecks, Part
 from cbalign.exporting.sample import Sample, batch_sizes
 from cbalign.runtime.precisions import REFERENCE
 
@@ -30,31 +30,31 @@ _TASK_IMAGES = 512
 _TASK_CANDIDATES = 16
 
 
-class TextEncoder(Encoder, Protocol):
-    """An encoder that shows its tokenizer, as the model and the session do."""
+class TokenizingEncoder(Encoder, Protocol):
+    """An encoder with a tokenizer: the model or a session."""
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """From raw texts to token ids."""
+        """Converts raw texts to token ids."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Outputs of the trained model for real inputs: computed once, compared with every precision."""
+    """Outputs of the trained model for real inputs, computed once and compared with every precision."""
 
-    encoder: TextEncoder
+    encoder: TokenizingEncoder
     source: Source[Pair]
     sample: Sample
     images: ImageFeatures
     texts: TextFeatures
-    codes: CodeAssignment | None  # of the images' vectors, then the texts'
-    index: IntArray  # which image each text meets
+    codes: CodeAssignment | None  # of the image vectors, followed by the text vectors
+    index: IntArray  # image that each text is matched with
     scores: FloatArray | None
     results: tuple[RetrievalResult, ...]
 
     @classmethod
-    def of(cls, encoder: TextEncoder, source: Source[Pair]) -> Expected:
-        """Run the trained model.
+    def of(cls, encoder: TokenizingEncoder, source: Source[Pair]) -> Expected:
+        """Run the trained model on real inputs.
 
         Raises:
             DataError: the source has no readable image.
@@ -75,11 +75,11 @@ class Expected:
         )
 
 
-class AlignmentChecks(Ladder):
-    """Parity checks up to retrieval.
+class AlignmentChecks(ParityChecks):
+    """Parity checks for image-text alignment.
 
     Args:
-        expected: what the trained model computes.
+        expected: outputs of the trained model.
         exported: the bundle, in this precision.
         precision: sets the limits.
         report: progress callback.
@@ -88,7 +88,7 @@ class AlignmentChecks(Ladder):
     def __init__(
         self,
         expected: Expected,
-        exported: TextEncoder,
+        exported: TokenizingEncoder,
         precision: str = REFERENCE,
         report: Callable[[str], None] = lambda stage: None,
     ) -> None:
@@ -121,13 +121,13 @@ class AlignmentChecks(Ladder):
         with self._attempt("independence", "image", "one among others"):
             among = self.exported.encode_images(pixels).embedding[-1:]
             alone = self.exported.encode_images(pixels[-1:]).embedding
-            self._independent("image", f"embedding beside {len(pixels) - 1} others", among, alone,
+            self._independent("image", f"embedding in a batch with {len(pixels) - 1} others", among, alone,
                               limits.measure, limits.embedding)  # fmt: skip
 
     def _texts(self) -> None:
         texts, whole, limits = self.expected.sample.texts, self.expected.texts, self.limits
         for size in batch_sizes(len(texts)):
-            # The first text is the shortest, the second the longest: alone, then beside the longest, then among all.
+            # The shortest text comes first, the longest second: the batches are it alone, both, and larger ones.
             tokens = self.exported.tokenizer.encode(texts[:size])
             feed = (tokens.input_ids, tokens.attention_mask)
             length = tokens.input_ids.shape[1]
@@ -140,13 +140,13 @@ class AlignmentChecks(Ladder):
                                   whole.tokens[:size, :length][real], limits.measure, limits.tokens, feed)  # fmt: skip
                 self._compare("text", f"embedding of a batch of {size}, padded to {length}", found.embedding,
                               whole.embedding[:size], limits.measure, limits.embedding, feed)  # fmt: skip
-        with self._attempt("independence", "text", "one beside a longer one"):
+        with self._attempt("independence", "text", "one next to a longer one"):
             beside, alone = self.exported.encode_texts(texts[:2]), self.exported.encode_texts(texts[:1])
             padded, length = beside.tokens.shape[1], alone.tokens.shape[1]
             self._independent("text", f"embedding of {length} tokens padded to {padded}",
                               beside.embedding[:1], alone.embedding, limits.measure, limits.embedding)  # fmt: skip
             among = self.exported.encode_texts(texts).embedding[:1]
-            self._independent("text", f"embedding beside {len(texts) - 1} others", among, alone.embedding,
+            self._independent("text", f"embedding in a batch with {len(texts) - 1} others", among, alone.embedding,
                               limits.measure, limits.embedding)  # fmt: skip
 
     def _codes(self, expected: CodeAssignment) -> None:
@@ -160,12 +160,12 @@ class AlignmentChecks(Ladder):
         with self._attempt("codes", "codebook", "all vectors"):
             found = self.exported.assign(vectors)
             same = found.code == expected.code
-            self._add("codes", "codebook", "share of the same vectors with another code",
+            self._add("codes", "codebook", "share of equal vectors with a different code",
                       1 - float(same.mean()), SAME_VECTORS)  # fmt: skip
             self._add("codes", "codebook", "prototype where the code is the same",
                       difference(found.prototype[same], expected.prototype[same]), CODEBOOK)  # fmt: skip
             alone = self.exported.assign(vectors[-1:]).probabilities
-            self._independent("codebook", "probabilities beside others", found.probabilities[-1:], alone,
+            self._independent("codebook", "probabilities in a batch", found.probabilities[-1:], alone,
                               difference, CODEBOOK)  # fmt: skip
 
     def _matches(self, expected: FloatArray) -> None:
@@ -181,7 +181,9 @@ class AlignmentChecks(Ladder):
             one = ImageFeatures(images.tokens[index[:1]], images.embedding[index[:1]])
             alone = self.exported.match(one, _first(texts, 1), np.zeros(1, np.int64))
             among = self.exported.match(images, texts, index)[:1]
-            self._independent("match", f"score beside {len(index) - 1} others", among, alone, difference, limit)
+            self._independent(
+                "match", f"score in a batch with {len(index) - 1} others", among, alone, difference, limit
+            )
 
     def _inputs(self, codes: CodeAssignment | None) -> None:
         sample, model = self.expected.sample, self.expected.encoder
@@ -190,19 +192,19 @@ class AlignmentChecks(Ladder):
             self._same("text", f"tokenization of a batch of {size}", (found.input_ids, wanted.input_ids),
                        (found.attention_mask, wanted.attention_mask))  # fmt: skip
         pixels = load_images(self.exported, self.expected.source, sample.entries)
-        self._same("image", "pixels of raw pictures", (pixels, sample.pixels))
+        self._same("image", "pixels of raw images", (pixels, sample.pixels))
         if codes is not None:
             self._codes_from_raw_inputs(codes)
 
     def _codes_from_raw_inputs(self, expected: CodeAssignment) -> None:
         sample = self.expected.sample
-        with self._attempt("codes", WHOLE, "codes of pictures and words"):
+        with self._attempt("codes", WHOLE, "codes of images and texts"):
             images, texts = self.exported.encode_images(sample.pixels), self.exported.encode_texts(sample.texts)
             code = self.exported.assign(_vectors(images, texts)).code
-            # One vector on the edge between two codes is no error, and among few it is a large share.
+            # One vector near the boundary of two codes is not an error, but a large share of a few vectors.
             limit = max(self.limits.codes, 1 / len(code) + 1e-9)
             error = 1 - float((code == expected.code).mean())
-            self._add("codes", WHOLE, "share of pictures and words with another code", error, limit)
+            self._add("codes", WHOLE, "share of images and texts with a different code", error, limit)
 
     def _task(self) -> None:
         with self._attempt("task", WHOLE, "retrieval"):
@@ -211,11 +213,11 @@ class AlignmentChecks(Ladder):
             wanted = tuple(result for result in self.expected.results if result.protocol in protocols)
             if self.precision != REFERENCE:
                 name, loss = surest_loss(wanted, results)
-                self._add("task", WHOLE, f"{name}: points that are surely lost", loss, self.limits.recall)
+                self._add("task", WHOLE, f"{name}: significant loss in points", loss, self.limits.recall)
                 return
             name, gap = largest_difference(wanted, results)
             queries = min(results[0].images, results[0].texts)
-            # One query that crosses a rank is no error of the export, and in a small gallery it is more than allowed.
+            # One query that changes its rank is not an export error, but in a small gallery it exceeds the limit.
             limit = max(self.limits.recall, 100 / queries + 1e-9)
             self._add("task", WHOLE, f"{name} in points", gap, limit)
 
@@ -230,7 +232,7 @@ def _evaluate(encoder: Encoder, reference: Encoder, source: Source[Pair]) -> tup
         top_k=_TASK_CANDIDATES,
         bootstrap=0,
     )
-    # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
+    # The run's evaluation reported unreadable images; here both sides only need the same ones.
     return evaluate_retrieval(encoder, FirstItems(source, _TASK_IMAGES), section, corrupt_limit=1.0)
 
 
@@ -239,6 +241,6 @@ def _vectors(images: ImageFeatures, texts: TextFeatures) -> FloatArray:
 
 
 def _first(texts: TextFeatures, size: int) -> TextFeatures:
-    """Some texts, without the padding that none of them needs."""
+    """Return the first texts without unneeded padding."""
     length = int(texts.attention_mask[:size].sum(axis=1).max())
     return TextFeatures(texts.tokens[:size, :length], texts.attention_mask[:size, :length], texts.embedding[:size])

@@ -13,7 +13,7 @@ from cbalign.parts.kinds import Split
 from cbalign.runtime.session import Session
 
 
-class Runtime:
+class AlignmentRuntime:
     """Implements `cbalign.runtime.task.TaskRuntime`.
 
     Args:

@@ -1,4 +1,4 @@
-"""The task in a spec."""
+"""Pretraining and retrieval in a spec."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ARCHITECTURE = Effect.ARCHITECTURE
 
 
 class PretrainTask(TaskSection):
-    """Pretraining: align, match and predict masked words."""
+    """Pretraining with alignment, matching and masked-language objectives."""
 
-    builds = "cbalign.tasks.align.kit:Kit"
-    runtime = "cbalign.tasks.align.runtime:Runtime"
+    builds = "cbalign.tasks.align.kit:AlignmentKit"
+    runtime = "cbalign.tasks.align.runtime:AlignmentRuntime"
 
     items: ClassVar[ItemKind] = "pairs"
     evaluation: ClassVar[str] = "retrieval"
@@ -22,18 +22,18 @@ class PretrainTask(TaskSection):
 
     pretrains: ClassVar[bool] = True
 
-    kind: Literal["pretrain"] = setting("pretrain", effect=ARCHITECTURE, help="Which task.")
+    kind: Literal["pretrain"] = setting("pretrain", effect=ARCHITECTURE, help="Task.")
 
 
 class RetrievalTask(TaskSection):
-    """Image-text retrieval, fine-tuned: the objectives of pretraining on the pairs of one data set."""
+    """Fine-tuning for image-text retrieval: the objectives of pretraining on the pairs of one data set."""
 
-    builds = "cbalign.tasks.align.kit:Kit"
-    runtime = "cbalign.tasks.align.runtime:Runtime"
+    builds = "cbalign.tasks.align.kit:AlignmentKit"
+    runtime = "cbalign.tasks.align.runtime:AlignmentRuntime"
 
     items: ClassVar[ItemKind] = "pairs"
     evaluation: ClassVar[str] = "retrieval"
     aligns: ClassVar[bool] = True
     graph_needs: ClassVar[dict[str, str]] = {"codebook": "codebook", "match": "matching"}
 
-    kind: Literal["retrieval"] = setting(effect=ARCHITECTURE, help="Which task.")
+    kind: Literal["retrieval"] = setting(effect=ARCHITECTURE, help="Task.")

@@ -1,4 +1,4 @@
-"""What the kits of tasks that classify texts about images share."""
+"""The common base of kits for tasks that classify texts about images."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Export of a model that classifies texts about images, and the parity checks of its bundle.
+"""Export and parity checks of models that classify texts about images.
 
-In order: logits for batches and lengths of several sizes; a text alone and next to a longer one; ids and pixels of raw
-inputs; classes and their accuracy.
+The checks compare, in order: logits for several batch sizes and lengths; a text alone and next to a longer one; token
+ids and pixels of raw inputs; classes and their accuracy.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import Classifier, PixelArray
 from cbalign.evaluation.scored import ScoredResult
-from cbalign.exporting.ladder import Ladder, Part
+from cbalign.exporting.exportable import parameter_bytes
 from cbalign.exporting.parity import WHOLE, Feed, difference
+from cbalign.exporting.parity_checks import ParityChecks, Part
 from cbalign.exporting.sample import batch_sizes, readable_items, texts_of_all_lengths
 from cbalign.exporting.scored import scored_checks
-from cbalign.exporting.subject import bytes_of
 from cbalign.runtime.golden import write_golden
 from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
@@ -40,15 +40,15 @@ _GOLDEN_ITEMS = 4
 
 @dataclass(frozen=True)
 class ClassifyingExportable:
-    """Implements `cbalign.exporting.subject.Exportable`.
+    """Implements `Exportable` for classification.
 
     Args:
         classifier: the trained model, on the CPU.
-        items: real ones.
-        positions: of the items that are compared, in the source.
-        pixels: (B, n, H, W, 3) their images, prepared.
-        texts: as many; the first is the shortest, the second long.
-        results: how often it is right.
+        items: real items.
+        positions: positions of the compared items in the source.
+        pixels: their prepared images (B, n, H, W, 3).
+        texts: as many texts; the first is the shortest, the second is long.
+        results: accuracy of the model.
     """
 
     classifier: TorchClassifier
@@ -69,7 +69,7 @@ class ClassifyingExportable:
         items = FirstItems(source, _TASK_ITEMS)
         positions, pixels = readable_items(items, classifier.image_size)
         texts = texts_of_all_lengths(items, 2 * classifier.tokenizer.settings.max_words)
-        # As many of both: a short list of either is gone through again.
+        # Repeat the shorter list, so that there are as many images as texts.
         count = max(len(pixels), len(texts))
         pixels = pixels[np.arange(count) % len(pixels)]
         texts = tuple(texts[i % len(texts)] for i in range(count))
@@ -77,7 +77,7 @@ class ClassifyingExportable:
 
     @property
     def graphs(self) -> Mapping[str, nn.Module]:
-        """One, from pixels and words to logits."""
+        """One graph, from pixels and token ids to logits."""
         return {"classify": self.classifier.graph}
 
     @property
@@ -92,45 +92,45 @@ class ClassifyingExportable:
 
     @property
     def weights(self) -> int:
-        """Those of the student."""
-        return bytes_of(self.classifier.network)
+        """Weights of the student."""
+        return parameter_bytes(self.classifier.network)
 
     @property
     def source(self) -> str:
-        """The items."""
+        """Name of the items."""
         return self.items.name
 
     def examples(self) -> Mapping[str, tuple[Tensor, ...]]:
-        """Three items."""
+        """Return three items."""
         return {"classify": tuple(torch.from_numpy(array) for array in self.feed(3))}
 
     def feed(self, size: int) -> Feed:
-        """The inputs of the graph for the first items."""
+        """Return the graph's inputs for the first items."""
         tokens = self.tokenizer.encode(self.texts[:size])
         return self.pixels[:size], tokens.input_ids, tokens.attention_mask
 
     def write_assets(self, folder: Path) -> None:
-        """The names of the classes."""
+        """Write the class names."""
         (folder / LABELS_FILE).write_text(json.dumps(self.classifier.labels, indent=1) + "\n", encoding="utf-8")
 
-    def compare(self, session: Session, precision: str, report: Callable[[str], None]) -> ClassifyingChecks:
-        """Return the checks up to accuracy."""
+    def parity_checks(self, session: Session, precision: str, report: Callable[[str], None]) -> ClassifyingChecks:
+        """Return the classification checks."""
         return ClassifyingChecks(self, open_classifier(session), session.tokenizer, precision, report)
 
     def write_golden(self, sessions: Mapping[str, Session], path: Path) -> None:
-        """A few items."""
+        """Record the outputs for a few items."""
         pixels, texts = self.pixels[:_GOLDEN_ITEMS], self.texts[:_GOLDEN_ITEMS]
         outputs = {name: {"logits": open_classifier(side).classify(pixels, texts)} for name, side in sessions.items()}
         write_golden({REFERENCE: {"logits": self.classifier.classify(pixels, texts)}} | outputs, pixels, texts, path)
 
 
-class ClassifyingChecks(Ladder):
-    """Parity checks up to accuracy.
+class ClassifyingChecks(ParityChecks):
+    """Parity checks for classification.
 
     Args:
         expected: the trained model and its inputs.
         exported: the bundle, in this precision.
-        tokenizer: the bundle's.
+        tokenizer: the bundle's tokenizer.
         precision: sets the limits.
         report: progress callback.
     """
@@ -160,7 +160,7 @@ class ClassifyingChecks(Ladder):
             with self._attempt("torch", "classify", quantity, feed):
                 found = self._exported.classify(pixels[:size], texts[:size])
                 self._compare("classify", quantity, found, wanted, difference, limit, feed)
-        quantity = "logits of a text beside a longer one"
+        quantity = "logits of a text next to a longer one"
         with self._attempt("independence", "classify", quantity):
             alone, beside = (self._exported.classify(pixels[:size], texts[:size])[:1] for size in (1, 2))
             self._independent("classify", quantity, beside, alone, difference, limit)
@@ -174,7 +174,7 @@ class ClassifyingChecks(Ladder):
         pixels = [
             [prepare(image, size) for image in expected.items.images(position)] for position in expected.positions
         ]
-        self._same("classify", "pixels of raw pictures", (np.array(pixels), expected.pixels[: len(pixels)]))
+        self._same("classify", "pixels of raw images", (np.array(pixels), expected.pixels[: len(pixels)]))
 
     def _task(self) -> None:
         with self._attempt("task", WHOLE, "classes"):
@@ -184,5 +184,5 @@ class ClassifyingChecks(Ladder):
 
 def _evaluate(classifier: Classifier, source: Source[Labelled]) -> tuple[ScoredResult, ...]:
     section = AccuracyEvaluation(kind="accuracy", bootstrap=0)
-    # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
+    # The run's evaluation reported unreadable images; here both sides only need the same ones.
     return (evaluate_accuracy(classifier, source, section, corrupt_limit=1.0),)

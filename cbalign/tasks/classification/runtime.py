@@ -52,14 +52,14 @@ def open_classifier(session: Session) -> SessionClassifier:
     bundle = session.bundle
     if LABELS_FILE not in bundle.manifest.files or "classify" not in bundle.manifest.graphs:
         raise BundleError(
-            f"{bundle.folder} classifies nothing: it has no {LABELS_FILE} or no classify graph",
+            f"{bundle.folder} is not a classifier: it has no {LABELS_FILE} or no classify graph",
             remedy="Name a bundle that was exported from a run of task nlvr2 or entailment.",
         )
     path = bundle.folder / LABELS_FILE
     try:
         labels = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise ValueError("it is no list of names")
+            raise ValueError("it is not a list of names")
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read ({error})", remedy="Copy the bundle again.") from error
     return SessionClassifier(session, tuple(labels))

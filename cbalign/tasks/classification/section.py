@@ -9,11 +9,11 @@ from cbalign.parts.kinds import Split
 
 
 class AccuracyEvaluation(EvaluationSection):
-    """How often a classifier is right (NLVR2, SNLI-VE), with its confusions, and consistency where texts repeat."""
+    """Classification accuracy (NLVR2, SNLI-VE) with the confusion matrix, and consistency if texts repeat."""
 
     builds = "cbalign.tasks.classification.metric:AccuracyEvaluator"
 
-    kind: Literal["accuracy"] = setting(effect=Effect.EVALUATION, help="Which evaluation.")
-    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
+    kind: Literal["accuracy"] = setting(effect=Effect.EVALUATION, help="Kind of evaluation.")
+    on: Split = setting("validation", effect=Effect.EVALUATION, help="Split.")
     bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")

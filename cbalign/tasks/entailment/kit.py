@@ -10,7 +10,7 @@ from cbalign.tasks.classification.kit import ClassificationKit
 from cbalign.tasks.entailment.network import EntailmentNetwork, build_entailment
 
 
-class Kit(ClassificationKit[EntailmentNetwork]):
+class EntailmentKit(ClassificationKit[EntailmentNetwork]):
     """Implements `cbalign.tasks.kit.TaskKit`."""
 
     labels = ENTAILMENT_LABELS

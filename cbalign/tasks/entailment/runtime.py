@@ -5,5 +5,5 @@ from __future__ import annotations
 from cbalign.tasks.classification.runtime import ClassificationRuntime
 
 
-class Runtime(ClassificationRuntime):
+class EntailmentRuntime(ClassificationRuntime):
     """Implements `cbalign.runtime.task.TaskRuntime`."""

@@ -1,4 +1,4 @@
-"""The task in a spec."""
+"""Visual entailment in a spec."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ ARCHITECTURE = Effect.ARCHITECTURE
 
 
 class EntailmentTask(TaskSection):
-    """Does an image entail a text, contradict it, or neither? SNLI-VE."""
+    """Visual entailment (SNLI-VE): whether an image entails a text, contradicts it, or neither."""
 
-    builds = "cbalign.tasks.entailment.kit:Kit"
-    runtime = "cbalign.tasks.entailment.runtime:Runtime"
+    builds = "cbalign.tasks.entailment.kit:EntailmentKit"
+    runtime = "cbalign.tasks.entailment.runtime:EntailmentRuntime"
 
     items: ClassVar[ItemKind] = "premises"
     evaluation: ClassVar[str] = "accuracy"
 
-    kind: Literal["entailment"] = setting(effect=ARCHITECTURE, help="Which task.")
+    kind: Literal["entailment"] = setting(effect=ARCHITECTURE, help="Task.")

@@ -111,7 +111,7 @@ class TextAssignmentKit(TokenizerKit[Distilled[TextAssignmentNetwork]]):
 
 def _not_evaluated() -> UsageError:
     return UsageError(
-        "the text-assignment stage of nlvr2 is not evaluated",
+        "the text-assignment stage of nlvr2 cannot be evaluated",
         remedy="Fine-tune from it: a spec with task: {kind: nlvr2} and init: {run: …}.",
     )
 

@@ -105,7 +105,7 @@ class ImagePairNetwork(ClassifyingNetwork):
 
 
 class AssignmentHead(nn.Linear):
-    """Does a text belong to the first image, the second or neither? From the fused [CLS] (ALBEF, `ta_head`)."""
+    """Classifies from the fused [CLS] whether a text belongs to the first image, the second or neither (`ta_head`)."""
 
     part_name = "assignment head"
 
@@ -118,10 +118,10 @@ class AssignmentHead(nn.Linear):
 
 
 class TextAssignmentNetwork(ImagePairNetwork):
-    """What NLVR2's doubled layers are pretrained as (ALBEF, models/model_pretrain_nlvr.py).
+    """The network for pretraining NLVR2's doubled layers (ALBEF, models/model_pretrain_nlvr.py).
 
     Args:
-        vision, text, fusion: as of `ImagePairNetwork`.
+        vision, text, fusion: see `ImagePairNetwork`.
         joint_dim: of the pretrained projection, by which images are compared.
     """
 
@@ -155,7 +155,7 @@ def build_image_pairs(
 def build_text_assignment(
     section: ModelSection, vocabulary: int, *, initialise: bool = True
 ) -> Distilled[TextAssignmentNetwork]:
-    """Build the model of the text-assignment stage; arguments as for `build_image_pairs`."""
+    """Build the model of the text-assignment stage; see `build_image_pairs`."""
     parts, fusion = _doubled(section, vocabulary, initialise)
     network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim)
     return Distilled(network, section.teacher.momentum)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cbalign.tasks.classification.runtime import ClassificationRuntime
 
 
-class Runtime(ClassificationRuntime):
+class NLVR2Runtime(ClassificationRuntime):
     """Implements `cbalign.runtime.task.TaskRuntime`."""
 
     example_images = ("left.png", "right.png")

@@ -47,7 +47,7 @@ class AnswerAssets:
         return {"answers": len(self.answers)}
 
 
-class Kit(StandardKit[Distilled[AnsweringNetwork], AnswerAssets]):
+class VQAKit(StandardKit[Distilled[AnsweringNetwork], AnswerAssets]):
     """Implements `cbalign.tasks.kit.TaskKit`.
 
     Args:

@@ -15,7 +15,7 @@ from cbalign.encoders import IntArray, PixelArray
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.accuracy import accuracy_by_kind, exact_match, vqa_accuracy
 from cbalign.evaluation.answers import answer_type
-from cbalign.evaluation.items import Measured, measure_items
+from cbalign.evaluation.items import ItemResults, measure_items
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import ScoredResult, interval_of
 from cbalign.parts.kinds import Split
@@ -135,7 +135,7 @@ def _images_once(keys: Sequence[str]) -> tuple[IntArray, IntArray]:
 def _result(
     source: Source[Question],
     split: Split,
-    found: Measured[str],
+    found: ItemResults[str],
     protocol: AnswerProtocol,
     setting: str,
     resamples: int,

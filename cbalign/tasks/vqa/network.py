@@ -11,8 +11,8 @@ from cbalign.experiment.model import ModelSection
 from cbalign.models.backbone import build_backbone
 from cbalign.models.bert import (
     BertConfig,
+    BertEmbeddings,
     BertLayer,
-    Embeddings,
     FusionEncoder,
     KeyValues,
     MaskedLanguageHead,
@@ -41,7 +41,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class RankedAnswers:
-    """The k likeliest answers to each of Q questions, best first."""
+    """The k most likely answers to each of Q questions, best first."""
 
     index: Tensor  # (Q, k) rows of the answer list
     probability: Tensor  # (Q, k), sums to one over these k
@@ -60,7 +60,7 @@ class AnswerDecoder(nn.Module):
 
     def __init__(self, config: BertConfig, layers: int, dropout: float) -> None:
         super().__init__()
-        self.embeddings = Embeddings(config, dropout)
+        self.embeddings = BertEmbeddings(config, dropout)
         self.layers = nn.ModuleList(BertLayer(config, dropout, config.width) for _ in range(layers))
         self.head = MaskedLanguageHead(config)
         initialise(self, config.initializer_range)
@@ -83,7 +83,7 @@ class AnswerDecoder(nn.Module):
             self.head.load_state_dict(head.state_dict())
 
     def read_questions(self, question_tokens: Tensor, attention_mask: Tensor) -> Questions:
-        """What answers read of fused question tokens (Q, L, D) with mask (Q, L); computed once per question."""
+        """Compute keys and values of fused question tokens (Q, L, D) with mask (Q, L), once per question."""
         layers = tuple(layer.cross_attention.read(question_tokens) for layer in self.layers)  # type: ignore[union-attr,operator]
         return Questions(layers, attention_mask)
 

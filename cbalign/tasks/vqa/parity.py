@@ -1,7 +1,7 @@
-"""Export of a model that answers questions, and the parity checks of its bundle.
+"""Export and parity checks of models that answer questions.
 
-In order: every output of every graph for batches and lengths of several sizes; a question alone and next to a longer
-one; ids and pixels of raw inputs; the answers and their accuracy.
+The checks compare, in order: every output of every graph for several batch sizes and lengths; a question alone and next
+to a longer one; token ids and pixels of raw inputs; the answers and their accuracy.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.evaluation.scored import ScoredResult
-from cbalign.exporting.ladder import Ladder, Part
+from cbalign.exporting.exportable import parameter_bytes
 from cbalign.exporting.parity import WHOLE, Feed, difference
+from cbalign.exporting.parity_checks import ParityChecks, Part
 from cbalign.exporting.sample import BATCHES, batch_sizes, readable_items, texts_of_all_lengths
 from cbalign.exporting.scored import scored_checks
-from cbalign.exporting.subject import bytes_of
 from cbalign.runtime.golden import write_golden
 from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
@@ -41,15 +41,15 @@ _GOLDEN_QUESTIONS = 4
 
 @dataclass(frozen=True)
 class AnsweringExportable:
-    """Implements `cbalign.exporting.subject.Exportable`.
+    """Implements `Exportable` for question answering.
 
     Args:
         answerer: the trained model, on the CPU.
-        questions: real ones, the first of which can be read.
-        positions: of the questions that are compared, in the source.
-        pixels: (B, H, W, 3) their images, prepared.
-        texts: the questions; the first is the shortest, the second long.
-        results: how right its answers are.
+        questions: real questions; at least one has a readable image.
+        positions: positions of the compared questions in the source.
+        pixels: their prepared images (B, H, W, 3).
+        texts: the questions; the first is the shortest, the second is long.
+        results: accuracy of the answers.
     """
 
     answerer: TorchAnswerer
@@ -74,7 +74,7 @@ class AnsweringExportable:
 
     @property
     def graphs(self) -> Mapping[str, nn.Module]:
-        """Image tower, question encoder, and a step of the decoder."""
+        """Image tower, question encoder, and decoder step."""
         return self.answerer.torch_graphs.graphs
 
     @property
@@ -89,22 +89,22 @@ class AnsweringExportable:
 
     @property
     def weights(self) -> int:
-        """Those of the student."""
-        return bytes_of(self.answerer.network)
+        """Weights of the student."""
+        return parameter_bytes(self.answerer.network)
 
     @property
     def source(self) -> str:
-        """The questions."""
+        """Name of the questions."""
         return self.questions.name
 
     def examples(self) -> Mapping[str, tuple[Tensor, ...]]:
-        """Three images, five questions about them, seven answers."""
+        """Return three images, five questions about them, and seven answers."""
         asked = self.tokenizer.encode([self.texts[i % len(self.texts)] for i in range(5)])
         pixels, index = self.pixels[np.arange(3) % len(self.pixels)], np.arange(5) % 3
         image_tokens = self.answerer.graphs.read_images(pixels)
         inputs = (image_tokens, asked.input_ids, asked.attention_mask, index)
         tokens = self.answerer.graphs.read_questions(*inputs)
-        # At least two tokens behind [CLS], or their number would be taken for a constant.
+        # At least two tokens after [CLS], or the exporter would treat their number as a constant.
         answers = self.tokenizer.encode_answers([*(self.answerer.answers * 7)[:6], "two words"]).input_ids
         return {
             "vision": (torch.from_numpy(pixels),),
@@ -113,27 +113,27 @@ class AnsweringExportable:
         }
 
     def write_assets(self, folder: Path) -> None:
-        """The closed list of answers."""
+        """Write the closed list of answers."""
         write_answers(self.answerer.answers, folder)
 
-    def compare(self, session: Session, precision: str, report: Callable[[str], None]) -> AnsweringChecks:
-        """Return the checks up to the answers."""
+    def parity_checks(self, session: Session, precision: str, report: Callable[[str], None]) -> AnsweringChecks:
+        """Return the question-answering checks."""
         return AnsweringChecks(self, open_answerer(session), session, precision, report)
 
     def write_golden(self, sessions: Mapping[str, Session], path: Path) -> None:
-        """A few questions."""
+        """Record the outputs for a few questions."""
         pixels, texts = self.pixels[:_GOLDEN_QUESTIONS], self.texts[:_GOLDEN_QUESTIONS]
         outputs = {name: answering_outputs(open_answerer(side), pixels, texts) for name, side in sessions.items()}
         write_golden({REFERENCE: answering_outputs(self.answerer, pixels, texts)} | outputs, pixels, texts, path)
 
 
-class AnsweringChecks(Ladder):
-    """Parity checks up to the answers.
+class AnsweringChecks(ParityChecks):
+    """Parity checks for question answering.
 
     Args:
         expected: the trained model and its inputs.
         exported: the bundle, in this precision.
-        session: the same, for its preprocessing.
+        session: session of the bundle, for its preprocessing.
         precision: sets the limits.
         report: progress callback.
     """
@@ -182,7 +182,7 @@ class AnsweringChecks(Ladder):
                 feed,
                 lambda side, feed=feed, real=real: [side.graphs.read_questions(*feed)[real]],  # type: ignore[misc]
             )
-        quantity = "tokens of a question beside a longer one"
+        quantity = "tokens of a question next to a longer one"
         with self._attempt("independence", "question", quantity):
             one, two = (self._model.tokenizer.encode(texts[:size]) for size in (1, 2))
             beside, alone = (self._fused(tokens, images)[0, : one.input_ids.shape[1]] for tokens in (two, one))
@@ -203,9 +203,9 @@ class AnsweringChecks(Ladder):
             cases.append((f"{size} answers", answers[chosen], index[:size]))
         for name, ids, of in cases:
             feed = (tokens, asked.attention_mask, ids, of)
-            quantities = [f"likelihood of {name} to {len(tokens)} questions", f"what follows {name}"]
+            quantities = [f"likelihood of {name} to {len(tokens)} questions", f"next token after {name}"]
             self._tensors("answer", quantities, feed, lambda side, feed=feed: side.graphs.score_answers(*feed))  # type: ignore[misc]
-        quantity = "likelihood of an answer with padding behind it"
+        quantity = "likelihood of an answer with padding after it"
         with self._attempt("independence", "answer", quantity):
             short = answers[:1, :2]
             longer = np.concatenate([short, np.full((1, 5), self._model.tokenizer.pad_id)], axis=1)
@@ -229,7 +229,7 @@ class AnsweringChecks(Ladder):
             prepare(self._expected.questions.images(position)[0], self._image_size)
             for position in self._expected.positions
         ]
-        self._same("vision", "pixels of raw pictures", (np.stack(pixels), self._expected.pixels))
+        self._same("vision", "pixels of raw images", (np.stack(pixels), self._expected.pixels))
 
     def _task(self) -> None:
         with self._attempt("task", WHOLE, "answers"):
@@ -239,7 +239,7 @@ class AnsweringChecks(Ladder):
     def _tensors(
         self, graph: str, quantities: Sequence[str], feed: Feed, compute: Callable[[Answerer], Sequence[FloatArray]]
     ) -> None:
-        """Compare what both sides compute from the same inputs."""
+        """Compare the outputs of both sides for the same inputs."""
         measure, limit = self.limits.measure, self.limits.tokens
         if graph == "answer":  # likelihoods
             measure, limit = difference, self.limits.scores
@@ -251,7 +251,7 @@ class AnsweringChecks(Ladder):
 
 def _evaluate(answerer: Answerer, source: Source[Question]) -> tuple[ScoredResult, ...]:
     section = VQAEvaluation(kind="vqa", protocols=("rank",), top_k=_CANDIDATES, bootstrap=0)
-    # Unreadable images were judged when the run was evaluated; here they only have to be the same on both sides.
+    # The run's evaluation reported unreadable images; here both sides only need the same ones.
     return evaluate_answers(answerer, source, section, corrupt_limit=1.0)
 
 

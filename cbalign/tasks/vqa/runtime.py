@@ -58,7 +58,7 @@ class Answerer:
     """Answers questions about images.
 
     Args:
-        graphs: what computes.
+        graphs: the computations of the model.
         tokenizer: of questions and answers.
         answers: the closed list that `rank` chooses from.
         image_size: side of the images in pixels.
@@ -72,7 +72,7 @@ class Answerer:
         self._tokens = tokenizer.encode_answers(self.answers)
 
     def rank(self, pixels: PixelArray, questions: Sequence[str], image_index: IntArray, top_k: int) -> Ranked:
-        """The likeliest answers of the list.
+        """Return the most likely answers of the list.
 
         The list is cut to the `top_k` answers whose first token is likeliest; these are scored whole. As published, an
         answer's score is log p(first token) + Σ log p(token), with the first token in the sum as well (ALBEF,
@@ -97,10 +97,10 @@ class Answerer:
     def generate(
         self, pixels: PixelArray, questions: Sequence[str], image_index: IntArray, max_tokens: int
     ) -> list[str]:
-        """The answers that greedy decoding writes: always the likeliest token, until [SEP].
+        """Return the answers of greedy decoding: the most likely token at each position, until [SEP].
 
         Args:
-            pixels, questions, image_index: as of `rank`.
+            pixels, questions, image_index: see `rank`.
             max_tokens: longest answer in tokens.
         """
         question_tokens, mask = self._read(pixels, questions, image_index)
@@ -129,7 +129,7 @@ class Answerer:
         for start in range(0, len(answers), _ANSWERS_PER_CALL):
             part = slice(start, start + _ANSWERS_PER_CALL)
             ids, counted = self._tokens.input_ids[answers[part]], self._tokens.attention_mask[answers[part], 1:]
-            # Only the questions of this part: a call reads their keys and values anew.
+            # Only the questions of this part, because each call computes their keys and values again.
             first, last = each[part][0], each[part][-1] + 1
             log_p, _ = self.graphs.score_answers(question_tokens[first:last], mask[first:last], ids, each[part] - first)
             sums[part] = (log_p * counted).sum(axis=1)
@@ -195,7 +195,7 @@ def open_answerer(session: Session) -> Answerer:
     return Answerer(SessionAnswerGraphs(session), session.tokenizer, answers, session.image_size)
 
 
-class Runtime:
+class VQARuntime:
     """Implements `cbalign.runtime.task.TaskRuntime`.
 
     Args:

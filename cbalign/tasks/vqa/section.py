@@ -12,62 +12,62 @@ AnswerProtocol = Literal["rank", "generate"]
 
 
 class VQATask(TaskSection):
-    """Visual question answering: a decoder, with as many layers as the fusion encoder, says how likely an answer is."""
+    """Visual question answering: a decoder with as many layers as the fusion encoder scores or generates answers."""
 
-    builds = "cbalign.tasks.vqa.kit:Kit"
-    runtime = "cbalign.tasks.vqa.runtime:Runtime"
+    builds = "cbalign.tasks.vqa.kit:VQAKit"
+    runtime = "cbalign.tasks.vqa.runtime:VQARuntime"
 
     items: ClassVar[ItemKind] = "questions"
     evaluation: ClassVar[str] = "vqa"
 
-    kind: Literal["vqa"] = setting(effect=ARCHITECTURE, help="Which task.")
+    kind: Literal["vqa"] = setting(effect=ARCHITECTURE, help="Task.")
     answer_list: str | None = setting(
         None,
         effect=Effect.EVALUATION,
         path="file",
-        help="JSON list of the answers that `rank` chooses from; null: those of the training data.",
+        help="JSON list of candidate answers for `rank`; null: the answers in the training data.",
         paper="answer_list.json (ALBEF)",
     )
     answer_minimum: int = setting(
         1,
         ge=1,
         effect=Effect.EVALUATION,
-        help="A list made of the training data has the answers that are the most frequent one of so many questions.",
+        help="Minimum number of training questions with the same most frequent answer to include it in a built list.",
         paper="9 (VQA v2)",
     )
 
 
 class VQAEvaluation(EvaluationSection):
-    """How right answers are: the official VQA accuracy, exact match where one person answered."""
+    """The official VQA accuracy; exact match for questions with a single annotator."""
 
     builds = "cbalign.tasks.vqa.metric:VQAEvaluator"
 
-    kind: Literal["vqa"] = setting(effect=Effect.EVALUATION, help="Which evaluation.")
-    on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
+    kind: Literal["vqa"] = setting(effect=Effect.EVALUATION, help="Kind of evaluation.")
+    on: Split = setting("validation", effect=Effect.EVALUATION, help="Split.")
     protocols: tuple[AnswerProtocol, ...] = setting(
         ("rank",),
         min_length=1,
         effect=Effect.EVALUATION,
-        help="`rank`: the likeliest answer of a closed list; `generate`: greedy decoding.",
+        help="`rank`: the most likely answer of a closed list; `generate`: greedy decoding.",
         paper="rank (ALBEF)",
     )
     top_k: int = setting(
         128,
         ge=1,
         effect=Effect.EVALUATION,
-        help="Answers that `rank` scores whole, by their first token.",
+        help="Number of candidates, preselected by their first token, that `rank` scores in full.",
         paper="128 (ALBEF)",
     )
-    max_tokens: int = setting(10, ge=1, effect=Effect.EVALUATION, help="Longest answer that `generate` writes.")
+    max_tokens: int = setting(10, ge=1, effect=Effect.EVALUATION, help="Maximum answer length of `generate` in tokens.")
     bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Questions per forward pass.")
 
     @property
     def measured(self) -> frozenset[str]:
-        """The protocols."""
+        """Return the protocols."""
         return frozenset(self.protocols)
 
     def counts(self, name: str, measured: frozenset[str]) -> bool:
-        """`top_k` where both sides rank, `max_tokens` where both generate."""
+        """Whether a setting affects metrics: `top_k` only if both sides rank, `max_tokens` only if both generate."""
         needs = {"top_k": "rank", "max_tokens": "generate"}
         return name != "bootstrap" and (name not in needs or needs[name] in measured)

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cbalign.apps.search.find import find
-from cbalign.apps.search.index import Index, open_index
+from cbalign.apps.search.find import find_nearest
+from cbalign.apps.search.index import SearchIndex, open_index
 from cbalign.apps.search.store import DATABASE, VECTORS, Store
 from cbalign.errors import DataError, StorageError
 from cbalign.runtime.session import Session
 
 from .conftest import bomb, write_photo
 
-Open = Callable[[], Index]
+Open = Callable[[], SearchIndex]
 RED = np.array([1, 0, 0], np.float32)
 
 
@@ -30,15 +30,15 @@ def opened(session: Session, photos: Path, tmp_path: Path) -> Open:
     return lambda: open_index(session, photos, tmp_path / "cache")
 
 
-def names(index: Index, count: int = 3) -> list[str]:
-    return [hit.path for hit in find(index, RED, count)]
+def names(index: SearchIndex, count: int = 3) -> list[str]:
+    return [hit.path for hit in find_nearest(index, RED, count)]
 
 
 def test_the_nearest_pictures_are_found(opened: Open) -> None:
     index = opened()
     assert names(index) == ["red/0.png", "red/1.png", "red/2.png"]
-    assert [hit.score for hit in find(index, RED, 1)] == pytest.approx([0.998], abs=1e-3)
-    assert len(find(index, RED, 100)) == 9
+    assert [hit.score for hit in find_nearest(index, RED, 1)] == pytest.approx([0.998], abs=1e-3)
+    assert len(find_nearest(index, RED, 100)) == 9
 
 
 def test_only_what_is_new_is_encoded(opened: Open, photos: Path) -> None:
@@ -56,7 +56,7 @@ def test_moved_and_copied_files_are_known_by_their_content(opened: Open, photos:
     shutil.copy(photos / "red" / "1.png", photos / "copy.png")
     index = opened()
     assert (index.changes.read, index.changes.encoded, index.changes.removed) == (2, 0, 1)
-    first, second, *_ = find(index, RED, 3)
+    first, second, *_ = find_nearest(index, RED, 3)
     assert (first.path, second.path, second.copies) == ("moved.png", "copy.png", ("red/1.png",))
 
 

@@ -151,7 +151,7 @@ WRONG = {
     "bomb": (wrong_image(bomb(30_000, 30_000)), 422, "too many pixels"),
     "large": (wrong_image(bomb(1001, 1000)), 422, "1001 x 1000 pixels, more than the 1,000,000"),
     "NaN in a file": (wrong_image(float_tiff(float("nan"))), 422, "16 of 16 pixels are not numbers"),
-    "NaN in an array": (wrong_image(npy(np.full((4, 4, 3), np.nan)), NPY), 422, "are not numbers"),
+    "NaN in an array": (wrong_image(npy(np.full((4, 4, 3), np.nan)), NPY), 422, "are not finite"),
     "array of ints": (wrong_image(npy(np.zeros((4, 4, 3), np.int64)), NPY), 422, "not int64"),
     "array of objects": (wrong_image(npy(np.array([None])), NPY), 422, "not object"),
     "flat array": (wrong_image(npy(np.zeros(9, np.uint8)), NPY), 422, "must be (H, W, 3)"),
@@ -159,7 +159,7 @@ WRONG = {
     "array of many": (wrong_image(npy(np.zeros((2000, 1, 1, 3), np.uint8)), NPY), 422, "2,000 images, 1 to 64"),
     "array that claims more": (wrong_image(npy(np.zeros((4, 4, 3), np.uint8))[:-1], NPY), 422, "needs 48"),
     "no array": (wrong_image(b"\x93NUMPY\x01\x00\x10\x00{'descr': 1}", NPY), 422, "not a NumPy array"),
-    "content type": (wrong_image(png(), {"content-type": "text/plain"}), 415, "takes image/*"),
+    "content type": (wrong_image(png(), {"content-type": "text/plain"}), 415, "accepts image/*"),
     "no content type": ({"url": "/encode/text", "content": b'{"texts": ["a"]}'}, 415, "application/json, not nothing"),
     "no base64": ({"url": "/encode/image", "json": {"images": ["?"]}}, 422, "image 1: not base64"),
     "no JSON": (

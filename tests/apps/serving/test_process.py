@@ -95,7 +95,7 @@ def test_what_is_too_much_or_too_slow_is_turned_away_and_answers_in_progress_go_
             while not answer.endswith("}") and (more := connection.recv(10_000)):  # head and body come apart
                 answer += more.decode()
         assert answer.startswith("HTTP/1.1 408")
-        assert "came too slowly" in answer
+        assert "was sent too slowly" in answer
 
         last = pool.submit(ask)
         while "in_flight 1.0" not in httpx2.get(f"{address}/metrics").text:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from cbalign.lab.benchmark.result import Benchmark, Row, Timing
-from cbalign.lab.benchmark.subject import Subject
+from cbalign.lab.benchmark.result import Benchmark, BenchmarkRow, Timing
+from cbalign.lab.benchmark.target import BenchmarkTarget
 from cbalign.lab.benchmark.timing import Speed, interleaved
 
 
@@ -26,10 +26,13 @@ def timing(per_call: float) -> Timing:
 
 
 def test_throughput_is_compared_with_the_first_row() -> None:
+
     rows = (
-        Row("torch eager fp32", "cpu", {"image": timing(0.4)}, 100, None, 10, None, None),
-        Row("onnxruntime int8", "cpu", {"image": timing(0.1)}, 100, None, 10, {"text_to_image_r1": 50.0}, None),
-        Row("torch compiled fp32", "cpu", {}, None, None, 10, None, "does not run here"),
+        BenchmarkRow("torch eager fp32", "cpu", {"image": timing(0.4)}, 100, None, 10, None, None),
+        BenchmarkRow(
+            "onnxruntime int8", "cpu", {"image": timing(0.1)}, 100, None, 10, {"text_to_image_r1": 50.0}, None
+        ),
+        BenchmarkRow("torch compiled fp32", "cpu", {}, None, None, 10, None, "does not run here"),
     )
     result = Benchmark("b", "f", 23, 2, 10, 3, None, {"processor": "p", "cores": 2}, {}, "now", rows)
     assert [result.ratio(row, "image") for row in rows] == [1.0, pytest.approx(4.0), None]
@@ -42,7 +45,7 @@ def test_throughput_is_compared_with_the_first_row() -> None:
 
 
 def test_a_subject_travels_to_another_process() -> None:
-    subject = Subject("torch", "autocast", "run", "cpu", 2, "run/checkpoints/step-4")
-    assert Subject.from_json(subject.to_json()) == subject
-    assert subject.name == "torch autocast bf16"
-    assert Subject("onnxruntime", "int8", "bundle", "cpu", 2).name == "onnxruntime int8"
+    target = BenchmarkTarget("torch", "autocast", "run", "cpu", 2, "run/checkpoints/step-4")
+    assert BenchmarkTarget.from_json(target.to_json()) == target
+    assert target.name == "torch autocast bf16"
+    assert BenchmarkTarget("onnxruntime", "int8", "bundle", "cpu", 2).name == "onnxruntime int8"

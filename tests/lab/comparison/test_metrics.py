@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cbalign.evaluation.metrics import RetrievalMetrics, bootstrap, paired_difference
-from cbalign.lab.comparison.metrics import judge
+from cbalign.lab.comparison.metrics import judge_change
 
 RANKS = st.lists(st.integers(1, 30), min_size=2, max_size=40).map(np.array)
 
@@ -64,4 +64,4 @@ def test_pairing_makes_intervals_narrow_where_queries_are_hard_for_both():
     ],
 )
 def test_a_change_is_clear_when_its_interval_leaves_0_out(field, delta, low, high, said):
-    assert judge(field, delta, low, high) == said
+    assert judge_change(field, delta, low, high) == said

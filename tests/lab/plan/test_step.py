@@ -157,8 +157,8 @@ def test_every_task_is_planned_as_it_runs(task, source):
 
     def step():
         real = planned_task(spec, model, TOKENS, World.single())
-        real.task.before_step(LATER)
-        torch.autograd.backward(real.task.step(real.batch, LATER).loss)
+        real.learner.before_step(LATER)
+        torch.autograd.backward(real.learner.step(real.batch, LATER).loss)
 
     with FlopCounterMode(display=False) as counter:
         step()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 
-from cbalign.engine.tracker import Record, RunInfo
 from cbalign_example.sections import CsvTracker
+
+from cbalign.engine.tracker import Record, RunInfo
 
 
 class Csv:

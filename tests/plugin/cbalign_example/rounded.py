@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir
-
 from cbalign_example.sections import RoundedPrecision
 
 

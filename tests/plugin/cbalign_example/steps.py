@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cbalign.parts.duration import in_steps
 from cbalign_example.sections import StepsSection
+
+from cbalign.parts.duration import in_steps
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from cbalign.data.source import open_source
 from cbalign.errors import BundleError, ParityError
-from cbalign.evaluation.result import Evaluation
+from cbalign.evaluation.result import EvaluationDocument
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.experiment.load import load_experiment
 from cbalign.runtime.bundle import Bundle
@@ -54,7 +54,7 @@ def bundle(place: Path, run: Path) -> Path:
 def scored(place: Path, target: Path, *options: str) -> ScoredResult:
     found = cbalign(place, "evaluate", str(target), "--output", str(place / "found.json"), *options)
     assert found.code == 0, found.stderr
-    (result,) = Evaluation.from_json((place / "found.json").read_text()).results
+    (result,) = EvaluationDocument.from_json((place / "found.json").read_text()).results
     assert isinstance(result, ScoredResult)
     return result
 
@@ -100,18 +100,18 @@ def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, 
     experiment = load_experiment(run / "resolved.yaml", check_files=False).experiment
     assert experiment.data.validation is not None
     classifier = load_model(run)
-    subject = ClassifyingExportable.of(classifier, open_source(experiment.data.validation, experiment.task.items))
+    exportable = ClassifyingExportable.of(classifier, open_source(experiment.data.validation, experiment.task.items))
     session = Session.open(bundle, "cpu")
-    whole = ClassifyingChecks(subject, open_classifier(session), session.tokenizer).climb()
+    whole = ClassifyingChecks(exportable, open_classifier(session), session.tokenizer).run()
     assert whole.passed, whole.failed
-    assert {check.rung for check in whole.checks} == {"torch", "independence", "inputs", "task"}
+    assert {check.kind for check in whole.checks} == {"torch", "independence", "inputs", "task"}
     path = tmp_path / "classify.onnx"
     model = onnx.load(bundle / "fp32" / "classify.onnx")
     for matrix in [tensor for tensor in model.graph.initializer if len(tensor.dims) == 2]:
         matrix.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(matrix) * 1.5, matrix.name))
     path.write_bytes(model.SerializeToString())
     session._graphs["classify"] = onnxruntime.InferenceSession(str(path))
-    report = ClassifyingChecks(subject, open_classifier(session), session.tokenizer).climb()
+    report = ClassifyingChecks(exportable, open_classifier(session), session.tokenizer).run()
     assert report.failed
     with pytest.raises(ParityError, match="the classify graph does not compute what PyTorch computes"):
         report.require()
@@ -123,9 +123,9 @@ def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(run
     classifier = load_model(run)
     session = Session.open(bundle, "cpu")
     session._graphs["classify"] = graph_of_other_inputs()
-    subject = ClassifyingExportable.of(classifier, open_source(experiment.data.validation, experiment.task.items))
-    report = ClassifyingChecks(subject, open_classifier(session), session.tokenizer).climb()
-    assert {check.rung for check in report.failed} == {"torch", "independence", "task"}
+    exportable = ClassifyingExportable.of(classifier, open_source(experiment.data.validation, experiment.task.items))
+    report = ClassifyingChecks(exportable, open_classifier(session), session.tokenizer).run()
+    assert {check.kind for check in report.failed} == {"torch", "independence", "task"}
     assert all("cannot be computed" in check.note for check in report.failed)
     with pytest.raises(ParityError, match="cannot be computed"):
         report.require()
@@ -135,7 +135,7 @@ def test_a_bundle_without_labels_classifies_nothing(bundle: Path) -> None:
     session = Session.open(bundle, "cpu")
     manifest = session.bundle.manifest
     object.__setattr__(manifest, "files", {n: f for n, f in manifest.files.items() if n != "labels.json"})
-    with pytest.raises(BundleError, match=r"classifies nothing: it has no labels\.json"):
+    with pytest.raises(BundleError, match=r"is not a classifier: it has no labels\.json"):
         open_classifier(session)
 
 
@@ -143,7 +143,7 @@ def test_a_bundle_without_labels_classifies_nothing(bundle: Path) -> None:
 def test_what_embeds_is_refused(place: Path, bundle: Path, words: tuple[str, ...]) -> None:
     result = cbalign(place, *(word.format(bundle) for word in words))
     assert result.code == 2, result.stderr
-    assert "embeds no images and texts: it has the graphs classify" in result.stderr
+    assert "does not embed images and texts: it has the graphs classify" in result.stderr
 
 
 def test_triton_refuses_a_classifier_before_anything_is_exported(place: Path, run: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cbalign.data.items import Answer, Question
 from cbalign.errors import DataError, DivergenceError, MissingImageError
-from cbalign.evaluation.result import Evaluation, file_name
+from cbalign.evaluation.result import EvaluationDocument, file_name
 from cbalign.evaluation.table import format_table, markdown_table
 from cbalign.tasks.vqa.metric import evaluate_answers, results_json
 from cbalign.tasks.vqa.runtime import Answerer, Ranked
@@ -101,8 +101,8 @@ def test_generated_answers_stand_beside_ranked_ones() -> None:
     both = evaluate_answers(Told(), Asked(QUESTIONS), section(protocols=("rank", "generate"), top_k=2))
     assert [result.protocol_name for result in both] == ["rank top 2", "generate"]
     assert both[1].metrics["generated_accuracy"] == 0
-    evaluation = Evaluation("run", 1, "torch", both, {}, "now")
-    again = Evaluation.from_json(evaluation.to_json()).results
+    evaluation = EvaluationDocument("run", 1, "torch", both, {}, "now")
+    again = EvaluationDocument.from_json(evaluation.to_json()).results
     assert [one.to_json() for one in again] == [one.to_json() for one in both]
 
 

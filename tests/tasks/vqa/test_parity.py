@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from cbalign.data.source import open_source
 from cbalign.errors import BundleError, ParityError
-from cbalign.evaluation.result import Evaluation
+from cbalign.evaluation.result import EvaluationDocument
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.experiment.load import load_experiment
 from cbalign.runtime.bundle import Bundle
@@ -68,7 +68,7 @@ def test_a_bundle_answers_as_the_run_does(place: Path, run: Path, bundle: Path) 
     for target in (run, bundle):
         found = cbalign(place, "evaluate", str(target), "--output", str(place / "found.json"))
         assert found.code == 0, found.stderr
-        each = Evaluation.from_json((place / "found.json").read_text()).results
+        each = EvaluationDocument.from_json((place / "found.json").read_text()).results
         results.extend(result for result in each if isinstance(result, ScoredResult))
     ours, theirs = results[:2], results[2:]
     for one, other in zip(ours, theirs, strict=True):
@@ -107,7 +107,7 @@ def test_any_number_of_questions_and_answers_runs(bundle: Path) -> None:
 def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, tmp_path: Path, graph: str) -> None:
     data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
     assert data is not None
-    subject = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
+    exportable = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
     session = Session.open(bundle, "cpu")
     path = tmp_path / f"{graph}.onnx"
     model = onnx.load(bundle / "fp32" / f"{graph}.onnx")
@@ -115,7 +115,7 @@ def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, 
     matrices[-1].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(matrices[-1]) * 1.05, matrices[-1].name))
     path.write_bytes(model.SerializeToString())
     session._graphs[graph] = onnxruntime.InferenceSession(str(path))
-    report = AnsweringChecks(subject, open_answerer(session)).climb()
+    report = AnsweringChecks(exportable, open_answerer(session)).run()
     assert not report.passed
     assert report.failed[0].graph == graph
     with pytest.raises(ParityError, match=f"the {graph} graph does not compute what PyTorch computes"):
@@ -130,19 +130,19 @@ def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(
     assert data is not None
     session = Session.open(bundle, "cpu")
     session._graphs[graph] = graph_of_other_inputs()
-    subject = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
-    report = AnsweringChecks(subject, open_answerer(session)).climb()
-    assert {check.rung for check in report.failed} == {"torch", "independence", "task"}
+    exportable = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
+    report = AnsweringChecks(exportable, open_answerer(session)).run()
+    assert {check.kind for check in report.failed} == {"torch", "independence", "task"}
     assert {check.graph for check in report.failed} == {graph, "whole"}
 
 
 def test_a_model_is_at_par_with_itself(run: Path) -> None:
     data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
     assert data is not None
-    subject = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
-    report = AnsweringChecks(subject, subject.answerer).climb()
+    exportable = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
+    report = AnsweringChecks(exportable, exportable.answerer).run()
     assert report.passed, report.failed
-    assert {check.rung for check in report.checks} == {"torch", "independence", "inputs", "task"}
+    assert {check.kind for check in report.checks} == {"torch", "independence", "inputs", "task"}
 
 
 def test_a_bundle_without_a_list_of_answers_answers_no_questions(bundle: Path) -> None:

@@ -16,7 +16,7 @@ from cbalign.engine.distribution import World
 from cbalign.engine.run import list_checkpoints, open_run
 from cbalign.engine.task import Progress
 from cbalign.errors import DataError
-from cbalign.evaluation.result import Evaluation
+from cbalign.evaluation.result import EvaluationDocument
 from cbalign.experiment.experiment import Experiment
 from cbalign.tasks.train import open_training
 from cbalign.tasks.training import DataTraining
@@ -152,7 +152,9 @@ def test_a_training_learns_evaluates_and_goes_on_after_a_kill(folder: Path) -> N
 
     evaluated = cbalign(folder, "evaluate", str(run.folder))
     assert evaluated.code == 0, evaluated.stderr
-    results = [Evaluation.from_json(file.read_text()).results[0] for file in sorted(run.evaluation.glob("*.json"))]
+    results = [
+        EvaluationDocument.from_json(file.read_text()).results[0] for file in sorted(run.evaluation.glob("*.json"))
+    ]
     ranked = next(result for result in results if result.protocol_name == "rank top 4")
     assert ranked.flat()["accuracy"] > 80
     assert ranked.predictions[0] == "red"

@@ -15,28 +15,28 @@ from cbalign.engine.reporter import Reporter
 from cbalign.engine.run import Run
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.errors import Interrupted, UsageError
-from cbalign.lab.sweep.matrix import Cell
+from cbalign.lab.sweep.matrix import SweepCell
 from cbalign.tasks.train import resume_run, train_experiment
 
 REPEAT = "Repeat the same command to go on."
 
 
-def conduct(
-    cells: Sequence[Cell],
+def run_sweep(
+    cells: Sequence[SweepCell],
     runs: Path,
     reporter: Callable[[], Reporter],
     *,
     argv: Sequence[str] = (),
-    begin: Callable[[int, Cell], None],
+    begin: Callable[[int, SweepCell], None],
     failed: Callable[[Exception], str],
-) -> Iterator[Cell]:
+) -> Iterator[SweepCell]:
     """Train each cell that is missing, go on with each that was begun, and give every cell back as it then is.
 
     One that fails does not stop the rest. Finished ones are left as they are, and so are diverged ones, because they
     would diverge again, and those that another process trains.
 
     Args:
-        cells: as `look_up` found them.
+        cells: as `match_runs` found them.
         runs: the folder of runs.
         reporter: makes what shows the progress of one training.
         argv: the command, for the manifests.
@@ -73,7 +73,7 @@ def conduct(
             _release()
 
 
-def _train(cell: Cell, runs: Path, reporter: Reporter, argv: Sequence[str]) -> Run:
+def _train(cell: SweepCell, runs: Path, reporter: Reporter, argv: Sequence[str]) -> Run:
     if cell.run is not None:
         return resume_run(cell.run, (), reporter, argv=argv).run
     return train_experiment(cell.loaded, runs, reporter, argv=argv).run

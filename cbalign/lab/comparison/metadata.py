@@ -1,4 +1,4 @@
-"""What runs, checkpoints and bundles record about themselves: environment, code, data, export, tensors."""
+"""Read the recorded metadata of runs, checkpoints and bundles: environment, code, data, export, tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from cbalign.engine.manifest import PLUGINS, Attempt, Manifest
 from cbalign.engine.run import Run, latest_checkpoint
 from cbalign.experiment.derived import NOTHING, Known
-from cbalign.experiment.diff import Cell, Difference
+from cbalign.experiment.diff import Difference, SettingValue
 from cbalign.experiment.document import Data
 from cbalign.experiment.operands import Operand
 from cbalign.experiment.tensors import TENSORS, TensorTable
@@ -18,13 +18,13 @@ from cbalign.lab.comparison.checkpoints import read_counters, read_tensors
 from cbalign.parts.section import Effect
 
 UNKNOWN = "not recorded"
-FAMILIES = ("run", "bundle")  # first parts of the paths of facts
+FAMILIES = ("run", "bundle")  # first parts of the paths of metadata
 TOKENIZER = "tokenizer.json"  # in a bundle
 
 
 @dataclass(frozen=True)
-class Fact:
-    """One recorded value, the effect of a difference, and a sentence about it."""
+class MetadataValue:
+    """One recorded value, the effect of a difference, and a description."""
 
     value: Data
     effect: Effect
@@ -32,20 +32,20 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Everything that an operand records. `source` is the file; `values` are by path (`run.versions.torch`)."""
+class OperandMetadata:
+    """All recorded values of an operand. `source` is the file; `values` are by path (`run.versions.torch`)."""
 
     source: str = ""
-    values: Mapping[str, Fact] = field(default_factory=dict)
+    values: Mapping[str, MetadataValue] = field(default_factory=dict)
     known: Known = NOTHING
 
     def has(self, family: str) -> bool:
-        """Whether anything of a family is recorded."""
+        """Return whether any value of a family is recorded."""
         return any(path.startswith(f"{family}.") for path in self.values)
 
 
-def read_facts(operand: Operand) -> Facts:
-    """The facts of an operand; a spec, or a run without a manifest, has none.
+def read_metadata(operand: Operand) -> OperandMetadata:
+    """Read the metadata of an operand; a spec, or a run without a manifest, has none.
 
     Raises:
         CheckpointError: the manifest or checkpoint of a run is damaged.
@@ -56,46 +56,46 @@ def read_facts(operand: Operand) -> Facts:
     if operand.run is not None and operand.folder is not None and Run(operand.run).manifest.is_file():
         checkpoint = operand.folder if operand.kind == "checkpoint" else None
         return _of_run(Run(operand.run), checkpoint)
-    return Facts()
+    return OperandMetadata()
 
 
-def surroundings(facts: Sequence[Facts]) -> list[Difference]:
-    """The recorded values that differ between operands; kinds of facts that only one operand records are left out.
+def metadata_differences(metadata: Sequence[OperandMetadata]) -> list[Difference]:
+    """Return the recorded values that differ between operands, except families that only one operand records.
 
     Args:
-        facts: one for each operand.
+        metadata: metadata of each operand.
     """
     found = []
     for family in FAMILIES:
-        having = [each.has(family) for each in facts]
+        having = [each.has(family) for each in metadata]
         if sum(having) < 2:
             continue
-        paths = dict.fromkeys(path for each in facts for path in each.values if path.startswith(f"{family}."))
+        paths = dict.fromkeys(path for each in metadata for path in each.values if path.startswith(f"{family}."))
         for path in paths:
-            given = [each.values.get(path) for each in facts]
+            given = [each.values.get(path) for each in metadata]
             told = next(fact for fact in given if fact)
             values = {json.dumps(fact.value if fact else None) for fact, has in zip(given, having) if has}
             if len(values) > 1:
-                cells = tuple(Cell(f.value, each.source) if f else None for f, each in zip(given, facts))
+                cells = tuple(SettingValue(f.value, each.source) if f else None for f, each in zip(given, metadata))
                 found.append(Difference(path, told.effect, cells, told.help))
     return found
 
 
-def _of_run(run: Run, checkpoint: Path | None) -> Facts:
+def _of_run(run: Run, checkpoint: Path | None) -> OperandMetadata:
     manifest = Manifest.read(run.manifest)
     own = checkpoint or latest_checkpoint(run.checkpoints)
     counters = read_counters(own) if own else None
-    values: dict[str, Fact] = {}
+    values: dict[str, MetadataValue] = {}
     if counters is not None:
         step = counters.step
-        values["run.step"] = Fact(step, Effect.TRAINING, "Optimiser steps before the checkpoint.")
+        values["run.step"] = MetadataValue(step, Effect.TRAINING, "Optimiser steps before the checkpoint.")
     if checkpoint is None:
-        values["run.status"] = Fact(manifest.status, Effect.LABEL, "Whether and how the training ended.")
+        values["run.status"] = MetadataValue(manifest.status, Effect.LABEL, "Whether and how the training ended.")
     values |= _of_attempts(manifest.attempts, _plugins(manifest.facts))
     values |= _of_data(manifest.facts)
     vocabulary = _number(manifest.facts.get("vocabulary"))
     if vocabulary is not None:
-        values["run.vocabulary"] = Fact(vocabulary, Effect.ARCHITECTURE, "Number of tokens that the tokenizer knows.")
+        values["run.vocabulary"] = MetadataValue(vocabulary, Effect.ARCHITECTURE, "Size of the tokenizer's vocabulary.")
     parameters = manifest.facts.get("parameters")
     counts = parameters if isinstance(parameters, Mapping) else {}
     known = Known(
@@ -107,49 +107,53 @@ def _of_run(run: Run, checkpoint: Path | None) -> Facts:
         teacher=_number(counts.get("teacher")),
         tensors=_tensors(manifest.facts.get(TENSORS), own),
     )
-    return Facts(str(run.manifest), values, known)
+    return OperandMetadata(str(run.manifest), values, known)
 
 
-def _of_attempts(attempts: Sequence[Attempt], plugins: Sequence[str]) -> dict[str, Fact]:
-    """Code and machine; a run that resumed elsewhere has several. Code of `plugins` can change the training."""
+def _of_attempts(attempts: Sequence[Attempt], plugins: Sequence[str]) -> dict[str, MetadataValue]:
+    """Return code and machine of all attempts. The code of `plugins` can change the training."""
     if not attempts:
         return {}
 
     def every(value: Callable[[Attempt], str | None]) -> str:
         return ", then ".join(dict.fromkeys(value(attempt) or UNKNOWN for attempt in attempts))
 
-    facts = {
-        "run.code": Fact(every(lambda a: a.revision), Effect.TRAINING, "Git revision of cbalign's code."),
-        "run.processes": Fact(every(lambda a: str(a.processes)), Effect.TRAINING, "Processes that trained together."),
-        "run.device": Fact(every(lambda a: a.device), Effect.RUNTIME, "Device of the training."),
+    metadata = {
+        "run.code": MetadataValue(every(lambda a: a.revision), Effect.TRAINING, "Git revision of cbalign's code."),
+        "run.processes": MetadataValue(
+            every(lambda a: str(a.processes)), Effect.TRAINING, "Number of training processes."
+        ),
+        "run.device": MetadataValue(every(lambda a: a.device), Effect.RUNTIME, "Device of the training."),
     }
     for name in dict.fromkeys(name for attempt in attempts for name in attempt.versions):
         version = every(lambda a, n=name: a.versions.get(n))  # type: ignore[misc]
         effect = Effect.TRAINING if name in plugins else Effect.RUNTIME
-        facts[f"run.versions.{name}"] = Fact(version, effect, f"Version of {name}.")
-    return facts
+        metadata[f"run.versions.{name}"] = MetadataValue(version, effect, f"Version of {name}.")
+    return metadata
 
 
 def _plugins(recorded: Mapping[str, object]) -> tuple[str, ...]:
-    """The distributions, besides cbalign, whose parts a run uses."""
+    """Return the distributions, other than cbalign, whose parts a run uses."""
     found = recorded.get(PLUGINS)
     return tuple(found) if isinstance(found, Mapping) else ()
 
 
-def _of_data(recorded: Mapping[str, object]) -> dict[str, Fact]:
-    """Description and fingerprint of each split."""
+def _of_data(recorded: Mapping[str, object]) -> dict[str, MetadataValue]:
+    """Return description and fingerprint of each split."""
     lines, marks = (recorded.get(name) for name in ("data", "fingerprints"))
-    facts = {}
+    metadata = {}
     for split, line in lines.items() if isinstance(lines, Mapping) else ():
         mark = marks.get(split) if isinstance(marks, Mapping) else None
         effect = Effect.DATA if split == "train" else Effect.EVALUATION
         text = f"{line} #{mark}" if mark else str(line)
-        facts[f"run.data[{split}]"] = Fact(text, effect, "Description of the data, and after # their fingerprint.")
-    return facts
+        metadata[f"run.data[{split}]"] = MetadataValue(
+            text, effect, "Description of the data, # and their fingerprint."
+        )
+    return metadata
 
 
 def _tensors(recorded: object, checkpoint: Path | None) -> TensorTable | None:
-    """The tensors of a checkpoint, described by what the run recorded; without a checkpoint the record alone."""
+    """Return the tensors of a checkpoint with the run's record of them; without a checkpoint, only the record."""
     try:
         record = TensorTable.from_json(recorded)
     except ValueError:  # a run of an earlier version has none
@@ -164,26 +168,26 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _of_bundle(folder: Path) -> Facts:
+def _of_bundle(folder: Path) -> OperandMetadata:
     from cbalign.runtime.bundle import Bundle
 
     manifest = Bundle.open(folder).manifest
     values = {
-        "bundle.graphs": Fact(list(manifest.graphs), Effect.EXPORT, "Graphs in the bundle."),
-        "bundle.precisions": Fact(list(manifest.precisions), Effect.EXPORT, "Number formats in the bundle."),
-        "bundle.opset": Fact(manifest.opset, Effect.EXPORT, "ONNX operator set."),
-        "bundle.step": Fact(manifest.step, Effect.TRAINING, "Optimiser steps before the export."),
-        "bundle.run": Fact(manifest.run, Effect.LABEL, "The run that it was exported from."),
+        "bundle.graphs": MetadataValue(list(manifest.graphs), Effect.EXPORT, "Graphs in the bundle."),
+        "bundle.precisions": MetadataValue(list(manifest.precisions), Effect.EXPORT, "Number formats in the bundle."),
+        "bundle.opset": MetadataValue(manifest.opset, Effect.EXPORT, "ONNX operator set."),
+        "bundle.step": MetadataValue(manifest.step, Effect.TRAINING, "Optimiser steps before the export."),
+        "bundle.run": MetadataValue(manifest.run, Effect.LABEL, "The exported run."),
     }
     for name, version in manifest.versions.items():
-        values[f"bundle.versions.{name}"] = Fact(version, Effect.RUNTIME, f"Version of {name} that exported it.")
+        values[f"bundle.versions.{name}"] = MetadataValue(version, Effect.RUNTIME, f"Version of {name} at the export.")
     for name, version in manifest.plugins.items():
-        values[f"bundle.plugins.{name}"] = Fact(version, Effect.EXPORT, f"Version of {name} that it was made with.")
-    return Facts(str(folder / "manifest.json"), values, Known(vocabulary=_vocabulary(folder / TOKENIZER)))
+        values[f"bundle.plugins.{name}"] = MetadataValue(version, Effect.EXPORT, f"Version of {name} at the export.")
+    return OperandMetadata(str(folder / "manifest.json"), values, Known(vocabulary=_vocabulary(folder / TOKENIZER)))
 
 
 def _vocabulary(tokenizer: Path) -> int | None:
-    """Number of tokens that a file of the `tokenizers` library has ids for; None if it has none."""
+    """Return the vocabulary size of a `tokenizers` file; None if it has none."""
     try:
         content = json.loads(tokenizer.read_text(encoding="utf-8"))
         ids = [*content["model"]["vocab"].values(), *(token["id"] for token in content.get("added_tokens", ()))]

@@ -1,4 +1,4 @@
-"""What is measured: the graphs of a bundle in one precision, or the PyTorch model of its run in one mode."""
+"""Benchmark targets: the graphs of a bundle in one precision, or the PyTorch model of its run in one mode."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TORCH_MODES = ("eager", "compiled", "autocast")
 
 
 @dataclass(frozen=True)
-class Subject:
-    """How to open one encoder, here or in a process of its own.
+class BenchmarkTarget:
+    """An encoder to benchmark, in this process or a separate one.
 
-    `mode` is a precision of the bundle `folder`, or one of `TORCH_MODES` of the run `folder`; `checkpoint` is of a run.
+    `mode` is a precision of the bundle `folder`, or one of `TORCH_MODES` for the run `folder` and its `checkpoint`.
     """
 
     backend: Literal["onnxruntime", "torch"]
@@ -30,47 +30,47 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         if self.backend == "onnxruntime":
             return f"onnxruntime {self.mode}"
         return f"torch {self.mode} {'bf16' if self.mode == 'autocast' else 'fp32'}"
 
     def open(self) -> Encoder:
-        """Load it.
+        """Load the encoder.
 
         Raises:
-            CbalignError: whatever keeps it from running.
+            CbalignError: the encoder cannot run.
         """
         return open_all([self])[0]
 
     def size(self) -> int:
-        """Bytes on disk of the weights: the graphs of the precision, or the student and teacher of the checkpoint."""
+        """Return the bytes on disk: graphs of the precision, or student and teacher of the checkpoint."""
         if self.backend == "torch":
             assert self.checkpoint is not None
             return sum(path.stat().st_size for path in Path(self.checkpoint).glob("model*.safetensors"))
         return sum(path.stat().st_size for path in (Path(self.folder) / self.mode).iterdir())
 
     def to_json(self) -> str:
-        """For another process."""
+        """Return the target as JSON, for another process."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Subject:
+    def from_json(cls, text: str) -> BenchmarkTarget:
         """Read what `to_json` wrote."""
         return cls(**json.loads(text))
 
 
-def open_all(subjects: Sequence[Subject]) -> list[Encoder]:
-    """Load subjects together; the modes of one PyTorch model share its weights."""
+def open_all(targets: Sequence[BenchmarkTarget]) -> list[Encoder]:
+    """Load all targets; the modes of a PyTorch model share its weights."""
     loaded: dict[str, Encoder] = {}
     opened: list[Encoder] = []
-    for subject in subjects:
-        if subject.backend == "onnxruntime":
-            opened.append(Session.open(subject.folder, subject.device, subject.mode, threads=subject.threads))
+    for target in targets:
+        if target.backend == "onnxruntime":
+            opened.append(Session.open(target.folder, target.device, target.mode, threads=target.threads))
             continue
-        from cbalign.lab.benchmark.torch_modes import in_mode, load
+        from cbalign.lab.benchmark.torch_modes import in_mode, load_encoder
 
-        if subject.folder not in loaded:
-            loaded[subject.folder] = load(subject)
-        opened.append(in_mode(loaded[subject.folder], subject.mode))
+        if target.folder not in loaded:
+            loaded[target.folder] = load_encoder(target)
+        opened.append(in_mode(loaded[target.folder], target.mode))
     return opened
