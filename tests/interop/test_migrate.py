@@ -277,7 +277,7 @@ def test_without_ruamel_the_extra_to_install_is_named(monkeypatch):
         ("a: 1\n", "is no configuration of ALBEF, LAVIS or open_clip, and no spec"),
         ("- a\n", "holds no settings"),
         ("train_file: [a\nb: 1\n", "a list that began with `[` is not closed"),
-        ("cbalign: 7\n", "the spec has format 7"),
+        ("cbalign: 7\n", "a spec of format 7"),
         ("cbalign: x\n", "`cbalign` is the number of a format"),
         (f"{OLD}  duration: 3 epochs\n", "both train.epochs and train.duration are set"),
         (f"{OLD}  sede: 3\n", "has no setting `sede`"),
