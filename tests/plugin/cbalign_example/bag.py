@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from cbalign_example.sections import BagSection
 from torch import Tensor, nn
 
 from cbalign.models.tower import TextTower
+from cbalign_example.sections import BagSection
 
 
 class Bag(TextTower):

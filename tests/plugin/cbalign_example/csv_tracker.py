@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 
-from cbalign_example.sections import CsvTracker
-
 from cbalign.engine.tracker import Record, RunInfo
+from cbalign_example.sections import CsvTracker
 
 
 class Csv:

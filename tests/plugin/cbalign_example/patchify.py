@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from cbalign_example.sections import PatchifySection
 from torch import Tensor, nn
 
 from cbalign.data.image import Preprocessing
 from cbalign.models.tower import VisionTower
+from cbalign_example.sections import PatchifySection
 
 
 class Patchify(VisionTower):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir
+
 from cbalign_example.sections import RoundedPrecision
 
 

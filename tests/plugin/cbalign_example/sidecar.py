@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cbalign_example.sections import SidecarSource
 from PIL import Image
 
 from cbalign.data.image import decode
 from cbalign.data.items import Pair
 from cbalign.errors import DataError
 from cbalign.parts import ItemKind
+from cbalign_example.sections import SidecarSource
 
 
 class Sidecar:

@@ -6,12 +6,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from cbalign_example.sections import SigmoidSection
 from torch import nn
 
 from cbalign.engine.task import Progress
 from cbalign.objectives.objective import Objective, ObjectiveContext, Term
 from cbalign.objectives.step import Step
+from cbalign_example.sections import SigmoidSection
 
 
 class Sigmoid(Objective):

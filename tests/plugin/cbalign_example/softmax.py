@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from cbalign_example.sections import SoftmaxSection
 from torch import Tensor
 
 from cbalign.models.transport import TransportPlan
+from cbalign_example.sections import SoftmaxSection
 
 
 @dataclass(frozen=True)

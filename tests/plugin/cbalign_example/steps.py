@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cbalign_example.sections import StepsSection
-
 from cbalign.parts.duration import in_steps
+from cbalign_example.sections import StepsSection
 
 
 @dataclass(frozen=True)

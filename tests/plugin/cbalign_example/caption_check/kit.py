@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from cbalign_example.caption_check.items import LABELS, Captions
-
 from cbalign.data.batch import LabelledCollation
 from cbalign.data.items import Pair
 from cbalign.data.source import Source
@@ -15,6 +13,7 @@ from cbalign.tasks.classification.kit import ClassificationKit
 from cbalign.tasks.classification.model import TorchClassifier
 from cbalign.tasks.classification.parity import ClassifyingExportable
 from cbalign.tasks.entailment.network import EntailmentNetwork
+from cbalign_example.caption_check.items import LABELS, Captions
 
 
 class Kit(ClassificationKit[EntailmentNetwork]):

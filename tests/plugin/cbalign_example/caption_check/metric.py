@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from cbalign_example.caption_check.items import Captions
-
 from cbalign.data.items import Pair
 from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.data.source import Source
@@ -11,6 +9,7 @@ from cbalign.encoders import Classifier
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.tasks.classification.metric import AccuracyEvaluator
+from cbalign_example.caption_check.items import Captions
 
 
 class CaptionEvaluator(AccuracyEvaluator):

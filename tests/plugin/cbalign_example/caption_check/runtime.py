@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from cbalign_example.caption_check.section import CaptionAccuracy
-
 from cbalign.encoders import Classifier
 from cbalign.parts.kinds import Split
 from cbalign.tasks.classification.runtime import ClassificationRuntime
+from cbalign_example.caption_check.section import CaptionAccuracy
 
 
 class Runtime(ClassificationRuntime):
