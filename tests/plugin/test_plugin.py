@@ -47,7 +47,13 @@ class Place:
         path = os.pathsep.join([str(ROOT), *([str(self.site)] if installed else [])])
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            [sys.executable, *words], capture_output=True, text=True, cwd=self.work, env=environment, check=False
+            # -P: a script's folder, here that of the plug-in's source, is not on the path.
+            [sys.executable, "-P", *words],
+            capture_output=True,
+            text=True,
+            cwd=self.work,
+            env=environment,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -220,23 +226,37 @@ def test_without_it_one_message_says_what_is_missing(place: Place, life: dict[st
     assert "the precision rounded is not installed; the bundle was made with cbalign-example==1.0.0" in verified.err
 
 
-def test_an_exception_in_its_code_names_the_distribution(place: Place) -> None:
-    broken = place.work.parent / "broken"
+@pytest.mark.parametrize(
+    ("module", "old", "new", "code", "message"),
+    [
+        (
+            "patchify.py",
+            "return cls(",
+            "return cls(1 // 0, ",
+            2,
+            "patchify (cbalign-example 1.0.0): cbalign_example.patchify:Patchify.from_section failed with ZeroDivision",
+        ),
+        (
+            "sigmoid.py",
+            "images, texts = ",
+            "images, texts, more = ",
+            1,
+            "cbalign-example 1.0.0: ValueError: not enough values to unpack",
+        ),
+    ],
+    ids=["builder", "training step"],
+)
+def test_an_exception_in_its_code_names_the_distribution(
+    place: Place, tmp_path: Path, module: str, old: str, new: str, code: int, message: str
+) -> None:
+    broken = tmp_path / "site"
     shutil.copytree(place.site, broken)
-    for name, old, new in (
-        ("patchify.py", "return cls(", "return cls(1 // 0, "),
-        ("sigmoid.py", "images, texts = ", "images, texts, more = "),
-    ):
-        file = broken / "cbalign_example" / name
-        file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
-    place = Place(broken, place.work)
-    timm = "{kind:timm,image_size:32,architecture:vit_tiny_patch16_224,patch_size:8,layers:1,init:random}"
-    command = "train example.yaml --runs-dir failed"
-    tower, loss = place.run(command, f"{command} --set model.vision={timm}")
-    assert (tower.code, loss.code) == (2, 1), (tower.err, loss.err)
-    assert "patchify (cbalign-example 1.0.0): cbalign_example.patchify:Patchify.from_section failed with" in tower.err
-    assert "cbalign-example 1.0.0: ValueError: not enough values to unpack" in loss.err
-    assert "This is a bug in cbalign-example 1.0.0." in loss.err
+    file = broken / "cbalign_example" / module
+    file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
+    (failed,) = Place(broken, place.work).run("train example.yaml --runs-dir failed")
+    assert failed.code == code, failed.err
+    assert message in failed.err
+    assert ("This is a bug in cbalign-example 1.0.0." in failed.err) == (code == 1)
 
 
 @pytest.mark.slow
