@@ -7,17 +7,10 @@ from dataclasses import dataclass
 
 from pydantic_core import ErrorDetails
 
+from cbalign.experiment import part_hints
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find_settings, settings
-from cbalign.experiment.part_hints import (
-    kind_of_choice,
-    kind_of_choices,
-    kind_of_key,
-    kind_of_keys,
-    kind_of_other_part,
-    part_hint,
-)
 from cbalign.experiment.phrases import described, is_number, listed
 from cbalign.experiment.suggestions import did_you_mean, meant_setting
 from cbalign.parts.registry import Kind
@@ -137,9 +130,9 @@ class _Explanation:
         whole = self.root.section()
         if self.target.owner is not None and whole is not None:
             hint = meant_setting(whole, self.target.owner, _without_positions(above), str(name))
-        kind = kind_of_keys(self.target.owner)
-        hint = part_hint(kind, str(name), hint)
-        kind = kind or kind_of_other_part(self.target.owner, _node(self.tree, above))
+        kind = part_hints.kind_of_keys(self.target.owner)
+        hint = part_hints.part_hint(kind, str(name), hint)
+        kind = kind or part_hints.kind_of_other_part(self.target.owner, _node(self.tree, above))
         where = f"`{path}` has" if path else "a spec has"
         place = place_of(self.tree, self.target.steps, key=True)
         return self._say(f"{where} no setting `{name}`", place=place, hint=hint, kind=kind)
@@ -186,8 +179,8 @@ class _Explanation:
             return self._say(f"`{self.target.path}` lacks `{key}`: choose {listed(names)}", place=place)
         given = described(node)
         word = str(node.value) if isinstance(node, ScalarNode) else ""
-        kind = kind_of_choice(choice)
-        hint = part_hint(kind, word, did_you_mean(word, names))
+        kind = part_hints.kind_of_choice(choice)
+        hint = part_hints.part_hint(kind, word, did_you_mean(word, names))
         message = f"`{'.'.join(map(str, steps))}` must be {listed(names)}, not {given}"
         return self._say(message, place=place_of(self.tree, steps), hint=hint, kind=kind)
 
@@ -223,8 +216,8 @@ class _Explanation:
         message = f"`{path}` must be {leaf.wording()}, not {described(node)}"
         hint, named = self._value_hint(leaf, node), None
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
-            named = kind_of_key(self.target.owner, self.target.steps) or kind_of_choices(leaf)
-            hint = part_hint(named, node.value, hint)
+            named = part_hints.kind_of_key(self.target.owner, self.target.steps) or part_hints.kind_of_choices(leaf)
+            hint = part_hints.part_hint(named, node.value, hint)
         return self._say(message, hint=hint, kind=named)
 
     def _value_hint(self, leaf: Leaf, node: Node | None) -> str | None:
