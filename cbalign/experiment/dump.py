@@ -46,7 +46,7 @@ def write_yaml(data: Data, remarks: Mapping[str, str] | None = None) -> str:
 
 def experiment_fingerprint(experiment: Experiment) -> str:
     """Return the SHA-256, in hex, of all values that affect results; names, notes and runtime settings are excluded."""
-    values = {path: value for path, value, effect in leaves(experiment) if effect not in _UNCOUNTED}
+    values = {path: value for path, value, effect in leaves(experiment, later=False) if effect not in _UNCOUNTED}
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

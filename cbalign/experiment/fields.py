@@ -118,6 +118,7 @@ class Setting:
     switch: Effect | None  # the effect of changing it to or from 0, if worse
     required: bool
     default: object
+    later: bool = False  # added to an existing section: at its default it does not count in fingerprints
     absent: bool = False  # an optional part: absent from specs that do not name it
 
     @property
@@ -151,6 +152,7 @@ def _setting(name: str, info: FieldInfo) -> Setting:
         switch=Effect(switch) if isinstance(switch, str) else None,
         required=required,
         default=default,
+        later="since" in extra,
         absent=extra.get("absent") is True,
     )
 
@@ -281,19 +283,24 @@ def _below(choice: Choice, prefix: str, effect: Effect | None) -> Iterator[Found
                     yield from _below(setting.shape.item, f"{path}.[].", effect)
 
 
-def leaves(section: Section, prefix: str = "", effect: Effect | None = None) -> Iterator[tuple[str, object, Effect]]:
-    """Yield every value of a validated section with its dotted path and effect class, in schema order."""
+def leaves(
+    section: Section, prefix: str = "", effect: Effect | None = None, *, later: bool = True
+) -> Iterator[tuple[str, object, Effect]]:
+    """Yield every value of a validated section with its dotted path and effect class, in schema order.
+
+    Without `later`, settings that a newer version added are left out where they have their defaults.
+    """
     for name, setting in settings(type(section)).items():
         value = getattr(section, name)
         path = f"{prefix}{name}"
         own = effect or setting.effect
-        if setting.absent and value is None:
+        if (setting.absent and value is None) or (setting.later and not later and value == setting.default):
             continue
         if isinstance(value, Section):
-            yield from leaves(value, f"{path}.", own)
+            yield from leaves(value, f"{path}.", own, later=later)
         elif isinstance(setting.shape, Items):
             for index, item in enumerate(value):
-                yield from leaves(item, f"{path}.{index}.", effect)
+                yield from leaves(item, f"{path}.{index}.", effect, later=later)
         else:
             if own is None:
                 raise TypeError(f"{path} declares no effect class")

@@ -96,7 +96,7 @@ def _loosened(part: Any) -> Any:
         return part
     loose: Schema = {}
     for key, value in part.items():
-        if key in ("required", "discriminator", "effect", "paper", "path", "switch") and not isinstance(
+        if key in ("required", "discriminator", "effect", "paper", "path", "switch", "since") and not isinstance(
             value, dict | bool
         ):
             continue

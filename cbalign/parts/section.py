@@ -79,6 +79,7 @@ def setting(
     paper: str | None = None,
     path: PathKind | None = None,
     switch: Effect | None = None,
+    since: str | None = None,
     **constraints: Any,
 ) -> Any:
     """Declare a setting of a section.
@@ -91,6 +92,8 @@ def setting(
         path: the text is a file or folder relative to the spec that sets it; `shards`: a pattern of files; `maybe`:
             a path if it exists, else another kind of name.
         switch: the effect of changing it to or from 0, if it differs.
+        since: version that added the setting to an existing section; at its default it does not count in fingerprints,
+            so that those of earlier versions stay.
         constraints: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, `discriminator`, …
     """
     extra: dict[str, Any] = {"effect": effect.value}
@@ -100,6 +103,8 @@ def setting(
         extra["path"] = path
     if switch is not None:
         extra["switch"] = switch.value
+    if since is not None:
+        extra["since"] = since
     if isinstance(default, (Section, list, dict)):
         raise TypeError("pass default_factory for a default that is an object")
     return Field(default, description=help, json_schema_extra=extra, **constraints)

@@ -21,6 +21,8 @@ from safetensors import safe_open
 
 import cbalign as package
 from cbalign.cli import main
+from cbalign.experiment.dump import experiment_fingerprint
+from cbalign.experiment.load import load_experiment
 
 HERE = Path(__file__).parent
 EXPECTED = HERE / "expected"
@@ -365,3 +367,12 @@ def test_the_library_embeds_as_it_did(model: Any, as_images: bool) -> None:
     for found, wanted in ((images, expected["image_embedding"]), (texts, expected["text_embedding"])):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "manifest", sorted((HERE / "runs").glob("*/manifest.json")), ids=lambda path: path.parent.name[:20]
+)
+def test_the_fingerprint_of_a_spec_is_the_same(manifest):
+    recorded = json.loads(manifest.read_text("utf-8"))["spec_fingerprint"]
+    resolved = load_experiment(manifest.with_name("resolved.yaml"), check_files=False).experiment
+    assert experiment_fingerprint(resolved) == recorded

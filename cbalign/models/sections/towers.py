@@ -39,7 +39,7 @@ class VisionSection(VisionTowerSection):
 
     builds = "cbalign.models.vision:TimmVisionTower.from_section"
 
-    kind: Literal["timm"] = setting("timm", effect=ARCHITECTURE, help="Kind of image tower.")
+    kind: Literal["timm"] = setting("timm", effect=ARCHITECTURE, since="0.2", help="Kind of image tower.")
     architecture: str = setting(
         "vit_base_patch16_224",
         effect=ARCHITECTURE,
@@ -140,7 +140,7 @@ class TextSection(TextTowerSection):
 
     builds = "cbalign.models.bert:BertTextTower.from_section"
 
-    kind: Literal["bert"] = setting("bert", effect=ARCHITECTURE, help="Kind of text tower.")
+    kind: Literal["bert"] = setting("bert", effect=ARCHITECTURE, since="0.2", help="Kind of text tower.")
     architecture: str = setting(
         "bert-base-uncased",
         effect=ARCHITECTURE,
