@@ -98,8 +98,8 @@ def evaluate(
         model: a model, or what `cbalign.load` takes.
         on: a split (`test`) or a file; the evaluations that the spec lists when left out.
         data: pairs to evaluate on: a list of (image, caption) pairs, a torch or a Hugging Face `Dataset`.
-        device: as of `cbalign.load`; ignored for a `Model`.
-        precision: as of `cbalign.load`; ignored for a `Model`.
+        device: see `cbalign.load`; ignored for a `Model`.
+        precision: see `cbalign.load`; ignored for a `Model`.
         keep: whether to store the results in the run's folder `evaluation/`.
         progress: progress callback `(stage, done, total)`.
         warn: shows warnings; by default they are Python warnings.

@@ -16,7 +16,7 @@ def with_data(source: SpecSource, changes: Mapping[str, Any], data: Mapping[str,
     """The spec with data given from Python as the sources of its splits.
 
     Args:
-        source, changes: as of `cbalign.spec`.
+        source, changes: see `cbalign.spec`.
         data: pairs by split; None keeps what the spec names.
     """
     given = {split: pairs for split, pairs in data.items() if pairs is not None}

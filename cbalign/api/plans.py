@@ -63,7 +63,7 @@ def plan(
         gpus: names of GPUs to estimate hours for, such as `h100-80gb`.
         fit: name of a GPU; the plan is of the largest `train.batch_size` that fits its memory.
         pairs: size of the training data; counted where the data are available.
-        **changes: as of `cbalign.spec`.
+        **changes: see `cbalign.spec`.
 
     Raises:
         SpecError: the spec is not valid.

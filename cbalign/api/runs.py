@@ -129,7 +129,7 @@ def train(
         on_step: called with each log line and evaluation, see `train.log_every` and `train.evaluate_every`.
         progress: whether to show a progress bar in a terminal or notebook, and lines elsewhere; or a `Reporter`.
         argv: the command that the run's manifest records.
-        **changes: as of `cbalign.spec`.
+        **changes: see `cbalign.spec`.
 
     Raises:
         SpecError: the spec is not valid.
@@ -169,10 +169,10 @@ def resume(
         data: the training pairs that `cbalign.train` was given.
         validation: the validation pairs that it was given.
         test: the test pairs that it was given.
-        on_step: as of `cbalign.train`.
-        progress: as of `cbalign.train`.
+        on_step: see `cbalign.train`.
+        progress: see `cbalign.train`.
         overrides: changes as texts of `--set`.
-        argv: as of `cbalign.train`.
+        argv: see `cbalign.train`.
         **changes: settings of effect `runtime`, by dotted path.
 
     Raises:

@@ -97,7 +97,7 @@ def _length(experiment: Experiment, known: Known, batch: int) -> Iterator[Quanti
 
 def _epsilon(experiment: Experiment) -> Quantity:
     name = "entropic epsilon of the transport"
-    if not experiment.needs_codebook:
+    if "codebook" not in experiment.capabilities:
         return Quantity(name, None, "epsilon", "no codebook")
     found = experiment.model.codebook.transport.entropic_epsilon
     if found is None:

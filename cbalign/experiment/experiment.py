@@ -63,27 +63,6 @@ class Experiment(Section):
         """Capabilities that the objectives give the model: `codebook`, `matching`, `masked_language`, …"""
         return self.objectives.provides if self.task.aligns else frozenset()
 
-    # Transitional: consumers ask `capabilities` and `task.aligns`; these go when the last one does.
-    @property
-    def aligns(self) -> bool:
-        """See `TaskSection.aligns`."""
-        return self.task.aligns
-
-    @property
-    def needs_codebook(self) -> bool:
-        """See `capabilities`."""
-        return "codebook" in self.capabilities
-
-    @property
-    def needs_matching(self) -> bool:
-        """See `capabilities`."""
-        return "matching" in self.capabilities
-
-    @property
-    def needs_masked_language(self) -> bool:
-        """See `capabilities`."""
-        return "masked_language" in self.capabilities
-
     @model_validator(mode="after")
     def _something_to_learn(self) -> Experiment:
         if self.task.aligns and not self.objectives.active():

@@ -38,7 +38,7 @@ def test_recipes_are_valid_where_there_are_no_data(recipe):
 def test_the_albef_recipes_are_albef():
     for recipe in FOLDER.glob("*-albef.yaml"):
         experiment = load(recipe.name).experiment
-        if not experiment.aligns:
+        if not experiment.task.aligns:
             continue  # other tasks have losses of their own
         terms = experiment.objectives
         assert not terms.contrastive.intra_modal
