@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from cbalign.api.model import Model
 from cbalign.data.progress import ProgressCallback, no_progress
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cbalign.evaluation.published import Beside
     from cbalign.evaluation.result import EvaluationDocument as Record
     from cbalign.tasks.evaluate import Measurement
+    from cbalign.tasks.opened import OpenedModel
 
 _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
 
@@ -143,27 +144,21 @@ def evaluate(
     return Evaluation(record, tuple(figures), tuple(measured))
 
 
-def _given(data: Pairs, on: str | None, opened: Any) -> tuple[str, Any]:
+def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, OpenedModel]:
     """The opened model with the data in the place of a split of its spec."""
-    from typing import get_args
-
-    from cbalign.api.memory import _give
+    from cbalign.api.memory import give_pairs
     from cbalign.experiment.unions import usable
     from cbalign.parts.kinds import Split
     from cbalign.parts.registry import SOURCES
 
     split: str = on if on is not None and on in get_args(Split) else "test"
-    section = usable(SOURCES)["memory"].model_validate(_give("data", data))
+    section = usable(SOURCES)["memory"].model_validate(give_pairs("data", data))
     sections = opened.experiment.data.model_copy(update={split: section})
     experiment = opened.experiment.model_copy(update={"data": sections})
-    from dataclasses import replace
-
     return split, replace(opened, experiment=experiment)
 
 
 def _keep(record: Record, folder: Path) -> None:
-    from dataclasses import replace
-
     from cbalign.engine.files import write_durably
     from cbalign.evaluation.result import file_name
 

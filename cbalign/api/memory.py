@@ -22,7 +22,7 @@ def with_data(source: SpecSource, changes: Mapping[str, Any], data: Mapping[str,
     given = {split: pairs for split, pairs in data.items() if pairs is not None}
     if isinstance(source, Spec) and not given and not changes:
         return source
-    return spec(source, **{**changes, **{f"data.{split}": _give(split, pairs) for split, pairs in given.items()}})
+    return spec(source, **{**changes, **{f"data.{split}": give_pairs(split, pairs) for split, pairs in given.items()}})
 
 
 def give_again(resolved: Spec, data: Mapping[str, Pairs | None]) -> None:
@@ -38,11 +38,11 @@ def give_again(resolved: Spec, data: Mapping[str, Pairs | None]) -> None:
         wanted = None if section is None else section.model_dump().get("fingerprint")
         if wanted is None:
             raise UsageError(f"data.{split} of this run is not data given from Python; leave it out")
-        if _give(split, pairs)["fingerprint"] != wanted:
+        if give_pairs(split, pairs)["fingerprint"] != wanted:
             raise UsageError(f"the pairs for data.{split} differ from those that the run was trained on")
 
 
-def _give(split: str, pairs: Pairs) -> dict[str, str]:
+def give_pairs(split: str, pairs: Pairs) -> dict[str, str]:
     """Register pairs in this process; returns the section that names them."""
     from cbalign.api.pairs import pairs_from
     from cbalign.data.memory import give

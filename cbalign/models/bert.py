@@ -20,7 +20,7 @@ from cbalign.models.attention import attend
 from cbalign.models.padding import PADDED, Layout, PackedLayout
 from cbalign.models.pretrained import PublishedBert, text_config
 from cbalign.models.sections.towers import TextSection
-from cbalign.models.tower import TextTower as TextTower
+from cbalign.models.tower import TextTower
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from cbalign.models.attention import prefers_plain
 from cbalign.models.pretrained import read_weights
 from cbalign.models.sections.towers import VisionSection
 from cbalign.models.stem import POSITION_STD, ConvolutionalStem
-from cbalign.models.tower import VisionTower as VisionTower
+from cbalign.models.tower import VisionTower
 from cbalign.models.weights import LoadRules, WeightReport, load_weights
 
 POSITIONS = "transformer.pos_embed"
