@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from cbalign.cli.extras import missing_extra
 from cbalign.errors import CbalignError, DeviceError, StorageError
-from cbalign.parts.registry import registry
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _STORAGE = {
@@ -62,6 +61,8 @@ def failure_of(error: Exception) -> Failure:
 
 def _author(error: Exception) -> str | None:
     """The distribution whose part raised an exception, or whose part called what raised it; None for cbalign."""
+    from cbalign.parts.registry import registry  # not at start-up: it imports the spec language
+
     distributions = {
         part.section.__module__.partition(".")[0]: str(part.origin)
         for part in registry().parts

@@ -194,7 +194,7 @@ def test_resume_takes_the_data_again(interrupted, pairs):
         cbalign.resume(interrupted, data=others, validation=pairs[::4], progress=False)
     with pytest.raises(UsageError, match=r"data\.test of this run is not data given from Python"):
         cbalign.resume(interrupted, data=pairs, test=pairs, progress=False)
-    with pytest.raises(UsageError, match="another training"):
+    with pytest.raises(UsageError, match="cannot resume with other training settings"):
         cbalign.resume(interrupted, data=pairs, progress=False, **{"train.optimizer.lr": 0.5})
     seen = []
     resumed = cbalign.resume(

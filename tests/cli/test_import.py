@@ -197,8 +197,8 @@ def test_a_truncated_file_is_refused(weights, place):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: {"layer.weight": torch.zeros(2)}, "not of ALBEF"),
-        (lambda w: {}, "not of ALBEF"),
+        (lambda w: {"layer.weight": torch.zeros(2)}, "is not an ALBEF checkpoint"),
+        (lambda w: {}, "is not an ALBEF checkpoint"),
         (lambda w: {**w, "cls_head.0.weight": torch.zeros(2)}, "NLVR2 or SNLI-VE"),
         (lambda w: {**w, "text_decoder.bert.x": torch.zeros(2)}, "visual question answering"),
         (lambda w: {n: t for n, t in w.items() if "crossattention" not in n}, "cross-attention"),
