@@ -8,12 +8,12 @@ from cbalign.data.source import Source
 from cbalign.errors import DataError
 from cbalign.parts import ItemKind
 
-_given: dict[str, tuple[str, Source[Pair]]] = {}
+_given: dict[tuple[str, str], Source[Pair]] = {}  # by key and fingerprint: several trainings may use one key
 
 
 def give(key: str, source: Source[Pair], fingerprint: str) -> None:
     """Let `{source: memory, key: …, fingerprint: …}` mean this source in this process."""
-    _given[key] = fingerprint, source
+    _given[key, fingerprint] = source
 
 
 def open_given(section: MemorySource, items: ItemKind) -> Source[Pair]:
@@ -24,8 +24,8 @@ def open_given(section: MemorySource, items: ItemKind) -> Source[Pair]:
     """
     if items != "pairs":
         raise DataError(f"the data {section.key!r} are pairs from Python, and the task needs {items}")
-    fingerprint, source = _given.get(section.key, (None, None))
-    if source is None or fingerprint != section.fingerprint:
+    source = _given.get((section.key, section.fingerprint))
+    if source is None:
         raise DataError(
             f"the data {section.key!r} were given from Python, to the process that trained, and are not stored",
             remedy="Give them again, with the argument `data` of cbalign.train, cbalign.resume or cbalign.evaluate.",

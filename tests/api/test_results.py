@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 import cbalign
 from cbalign.cli import main
+from cbalign.data import memory
 from cbalign.errors import CbalignError, SpecError, UsageError
 from tests.api.conftest import SPEC, make_pairs
 
@@ -71,12 +72,16 @@ def test_evaluate_says_what_is_wrong(run_model, options, message):
         cbalign.evaluate(run_model, **options)
 
 
-def test_data_of_another_run_are_not_taken_for_its_own(run, home, pairs):
+def test_data_of_another_run_are_not_taken_for_its_own(run, home, pairs, monkeypatch):
+    before = cbalign.evaluate(run, device="cpu").metrics
     cbalign.evaluate(run, data=pairs[:6], on="validation", device="cpu", bootstrap=0)
     cbalign.train(
         SPEC, data=pairs[:8], validation=make_pairs(1)[:5], runs=home / "others", progress=False,
         **{"train.duration": "1 step", "evaluate": []},
     )  # fmt: skip
+    assert cbalign.evaluate(run, device="cpu").metrics == before
+    given = {key: source for key, source in memory._given.items() if key[1] != run.spec["data.validation.fingerprint"]}
+    monkeypatch.setattr(memory, "_given", given)  # as in another process, which was given other data
     with pytest.raises(CbalignError, match="given from Python") as caught:
         cbalign.evaluate(run, device="cpu")
     assert "cbalign.evaluate" in caught.value.remedy
