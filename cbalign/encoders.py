@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from cbalign.data.arrays import FloatArray as FloatArray
-from cbalign.data.arrays import IntArray as IntArray
-from cbalign.data.arrays import PixelArray as PixelArray
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.errors import UsageError
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from cbalign.api.pictures import Images, Texts, as_images, as_texts, is_one_image, pixel_batches
 from cbalign.api.vectors import Codes, Hit, Ranking
-from cbalign.encoders import Classifier, Encoder, FloatArray, ImageFeatures, IntArray, TextFeatures
+from cbalign.data.arrays import FloatArray, IntArray
+from cbalign.encoders import Classifier, Encoder, ImageFeatures, TextFeatures
 from cbalign.errors import UsageError
 from cbalign.runtime.images import Picture, load_pixels
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cbalign.encoders import PixelArray
+from cbalign.data.arrays import PixelArray
 from cbalign.errors import UsageError
 from cbalign.runtime.images import Picture, load_pixels
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from cbalign.encoders import FloatArray, IntArray
+from cbalign.data.arrays import FloatArray, IntArray
 from cbalign.runtime.images import Picture, open_image
 
 _THUMBNAIL = 96

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cbalign.encoders import CodeAssignment, Encoder, FloatArray, IntArray
+from cbalign.data.arrays import FloatArray, IntArray
+from cbalign.encoders import CodeAssignment, Encoder
 
 
 @dataclass(frozen=True)

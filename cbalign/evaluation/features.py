@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.corruption import UnreadableItems
 from cbalign.data.image import prepare
 from cbalign.data.items import Pair
 from cbalign.data.progress import ProgressCallback
 from cbalign.data.source import Gallery, Source
-from cbalign.encoders import Encoder, FloatArray, IntArray, PixelArray, TextFeatures
+from cbalign.encoders import Encoder, TextFeatures
 from cbalign.errors import DataError, DivergenceError
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup, each_once
 

@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from cbalign.data.arrays import PixelArray
 from cbalign.data.corruption import UnreadableItems
 from cbalign.data.image import prepare
 from cbalign.data.items import Item
 from cbalign.data.progress import ProgressCallback
 from cbalign.data.source import Source
-from cbalign.encoders import PixelArray
 from cbalign.errors import DataError
 from cbalign.evaluation.process_group import ProcessGroup, each_once
 

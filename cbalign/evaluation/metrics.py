@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.encoders import IntArray
+from cbalign.data.arrays import IntArray
 
 _CHUNK_DRAWS = 1 << 22
 _SEED = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.encoders import FloatArray, IntArray
+from cbalign.data.arrays import FloatArray, IntArray
 
 _CHUNK_SCORES = 1 << 23  # scores held at a time: 32 MiB in float32
 _BLOCK_VALUES = 1 << 23  # gallery values converted at a time: 64 MiB in float64

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cbalign.data.arrays import FloatArray, IntArray
 from cbalign.data.items import Pair
 from cbalign.data.progress import ProgressCallback
 from cbalign.data.source import Source
-from cbalign.encoders import Encoder, FloatArray, IntArray, TextFeatures
+from cbalign.encoders import Encoder, TextFeatures
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.features import EncodedGallery, load_images
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup, each_once

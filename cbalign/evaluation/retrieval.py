@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cbalign.data.arrays import FloatArray
 from cbalign.data.items import Pair
 from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.data.source import Gallery, Source, gallery
-from cbalign.encoders import Encoder, FloatArray, require_encoder
+from cbalign.encoders import Encoder, require_encoder
 from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.codes import CodebookUse, assign_all

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.encoders import IntArray
+from cbalign.data.arrays import IntArray
 from cbalign.errors import DataError
 from cbalign.evaluation.base import PublishedProtocol, Result
 from cbalign.evaluation.metrics import CONFIDENCE, mean_interval

@@ -15,7 +15,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from cbalign.encoders import FloatArray
+from cbalign.data.arrays import FloatArray
 from cbalign.exporting.graph import MODULE
 from cbalign.exporting.parity import Feed, Measure
 from cbalign.runtime.signatures import Signature

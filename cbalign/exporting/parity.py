@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.encoders import FloatArray
+from cbalign.data.arrays import FloatArray
 from cbalign.errors import ParityError
 from cbalign.evaluation.result import Result
 from cbalign.parts.kinds import ParityLimits

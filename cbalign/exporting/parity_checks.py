@@ -20,7 +20,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.encoders import FloatArray
+from cbalign.data.arrays import FloatArray
 from cbalign.errors import BundleError, DivergenceError
 from cbalign.evaluation.result import Result
 from cbalign.exporting.parity import CHECK_KINDS, CheckKind, Feed, Limits, Measure, ParityCheck, PrecisionReport

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbalign.data.arrays import IntArray, PixelArray
 from cbalign.data.image import prepare
 from cbalign.data.items import Item, Pair
 from cbalign.data.source import Source, gallery
-from cbalign.encoders import Encoder, IntArray, PixelArray
+from cbalign.encoders import Encoder
 from cbalign.errors import DataError
 from cbalign.evaluation.features import load_images
 

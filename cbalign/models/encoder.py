@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.text import Tokenizer
-from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
+from cbalign.encoders import CodeAssignment, ImageFeatures, TextFeatures
 from cbalign.errors import UsageError
 from cbalign.models.aligned import Aligned
 from cbalign.models.graphs import graph_modules

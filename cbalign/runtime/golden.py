@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cbalign.encoders import FloatArray, PixelArray
+from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.errors import BundleError, ParityError
 from cbalign.runtime.bundle import GOLDEN
 from cbalign.runtime.precisions import precision_section

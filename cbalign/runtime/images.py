@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cbalign.data.arrays import PixelArray
 from cbalign.data.image import MAX_PIXELS, decode, prepare, to_rgb
-from cbalign.encoders import PixelArray
 from cbalign.errors import DataError
 
 Picture: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]

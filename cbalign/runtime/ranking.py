@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.encoders import FloatArray, IntArray
+from cbalign.data.arrays import FloatArray, IntArray
 
 _BLOCK_BYTES = 1 << 24  # vectors read at a time
 

@@ -12,9 +12,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer, Tokens
-from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
+from cbalign.encoders import CodeAssignment, ImageFeatures, TextFeatures
 from cbalign.errors import BundleError, DataError, UsageError
 from cbalign.runtime.bundle import PREPROCESSING, Bundle
 from cbalign.runtime.captured import CapturedGraph, can_be_captured

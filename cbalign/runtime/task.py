@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-from cbalign.encoders import FloatArray, PixelArray
+from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.parts import EvaluationSection, TaskSection
 from cbalign.parts.kinds import Split
 from cbalign.parts.part import call_part

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cbalign.data.arrays import PixelArray
 from cbalign.data.augment import OPERATIONS, Augmentation, Operation
 from cbalign.data.image import prepare
-from cbalign.encoders import PixelArray
 from cbalign.experiment.data import AugmentationSection
 
 GREY = (128, 128, 128)

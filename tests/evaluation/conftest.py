@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.items import Pair
-from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
+from cbalign.encoders import CodeAssignment, ImageFeatures, TextFeatures
 from cbalign.errors import DataError
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.source import open_source
 from cbalign.data.text import Tokenizer
-from cbalign.encoders import CodeAssignment, FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
+from cbalign.encoders import CodeAssignment, ImageFeatures, TextFeatures
 from cbalign.errors import ParityError
 from cbalign.experiment.load import load_experiment
 from cbalign.exporting.parity import ParityReport, PrecisionReport, difference, distance

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cbalign.encoders import FloatArray, ImageFeatures, IntArray, TextFeatures
+from cbalign.data.arrays import FloatArray, IntArray
+from cbalign.encoders import ImageFeatures, TextFeatures
 from cbalign.evaluation.metrics import RetrievalMetrics
 from cbalign.evaluation.ranking import Relevance, rank, rank_candidates
 from cbalign.models.encoder import TorchEncoder

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cbalign.data.arrays import IntArray
 from cbalign.data.image import prepare
 from cbalign.data.items import Pair
 from cbalign.data.source import Source, gallery
-from cbalign.encoders import Encoder, IntArray
+from cbalign.encoders import Encoder
 
 TILE, GAP, TEXT_WIDTH = 72, 8, 250
 INK, FOUND, PAPER = (30, 30, 30), (34, 139, 64), (255, 255, 255)

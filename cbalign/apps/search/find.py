@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from cbalign.apps.search.index import SearchIndex
+from cbalign.data.arrays import FloatArray
 from cbalign.data.image import prepare
-from cbalign.encoders import FloatArray, ImageFeatures, TextFeatures
+from cbalign.encoders import ImageFeatures, TextFeatures
 from cbalign.errors import DataError, DivergenceError
 from cbalign.runtime.images import decode_untrusted
 from cbalign.runtime.ranking import nearest

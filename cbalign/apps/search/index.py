@@ -16,8 +16,8 @@ import PIL
 
 from cbalign.apps.search.scan import Scan, Stamp, scan
 from cbalign.apps.search.store import Content, Contents, Store
+from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.data.image import prepare
-from cbalign.encoders import FloatArray, PixelArray
 from cbalign.engine.user_cache import user_cache
 from cbalign.errors import DataError
 from cbalign.runtime.images import decode_untrusted

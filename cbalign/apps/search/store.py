@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbalign.apps.search.scan import Stamp
-from cbalign.encoders import FloatArray
+from cbalign.data.arrays import FloatArray
 from cbalign.errors import DataError, StorageError
 
 DATABASE, VECTORS = "index.sqlite", "vectors.f32"

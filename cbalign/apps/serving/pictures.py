@@ -9,8 +9,8 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+from cbalign.data.arrays import PixelArray
 from cbalign.data.image import prepare
-from cbalign.encoders import PixelArray
 from cbalign.errors import DataError
 from cbalign.runtime.images import decode_untrusted, from_array
 

@@ -19,8 +19,9 @@ from cbalign.apps.search.sheet import thumbnail
 from cbalign.apps.serving.batching import Batcher, BatchLimits
 from cbalign.apps.serving.metrics import Metrics
 from cbalign.apps.serving.pictures import array_pixels, file_pixels
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.text import Tokens
-from cbalign.encoders import FloatArray, ImageFeatures, IntArray, PixelArray, TextFeatures
+from cbalign.encoders import ImageFeatures, TextFeatures
 from cbalign.errors import DataError, DivergenceError, UsageError
 from cbalign.runtime.session import Session
 from cbalign.runtime.texts import check_text

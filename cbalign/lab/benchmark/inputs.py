@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cbalign.encoders import PixelArray
+from cbalign.data.arrays import PixelArray
 from cbalign.runtime.bundle import GOLDEN, Bundle
 from cbalign.runtime.golden import read_golden
 

@@ -13,10 +13,11 @@ from typing import Protocol
 
 import numpy as np
 
+from cbalign.data.arrays import FloatArray, IntArray
 from cbalign.data.items import Pair
 from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer
-from cbalign.encoders import CodeAssignment, Encoder, FloatArray, ImageFeatures, IntArray, TextFeatures
+from cbalign.encoders import CodeAssignment, Encoder, ImageFeatures, TextFeatures
 from cbalign.evaluation.features import load_images
 from cbalign.evaluation.result import RetrievalResult, largest_difference, surest_loss
 from cbalign.evaluation.retrieval import evaluate_retrieval

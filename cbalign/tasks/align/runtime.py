@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cbalign.encoders import Encoder, FloatArray, ImageFeatures, PixelArray
+from cbalign.data.arrays import FloatArray, PixelArray
+from cbalign.encoders import Encoder, ImageFeatures
 from cbalign.evaluation.sections.evaluations import Protocol, RetrievalEvaluation
 from cbalign.parts import EvaluationSection, TaskSection
 from cbalign.parts.kinds import Split

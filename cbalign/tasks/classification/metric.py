@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cbalign.data.arrays import IntArray, PixelArray
 from cbalign.data.items import Labelled
 from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.data.source import Source, known_target
-from cbalign.encoders import Classifier, IntArray, PixelArray
+from cbalign.encoders import Classifier
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.items import measure_items
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.data.text import Tokenizer
-from cbalign.encoders import FloatArray, PixelArray
 from cbalign.models.tower import VisionTower
 
 

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cbalign.data.arrays import PixelArray
 from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import Labelled
 from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer
-from cbalign.encoders import Classifier, PixelArray
+from cbalign.encoders import Classifier
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.exporting.exportable import parameter_bytes
 from cbalign.exporting.parity import WHOLE, Feed, difference

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from cbalign.encoders import Classifier, FloatArray, PixelArray
+from cbalign.data.arrays import FloatArray, PixelArray
+from cbalign.encoders import Classifier
 from cbalign.errors import BundleError
 from cbalign.parts import EvaluationSection, TaskSection
 from cbalign.parts.kinds import Split

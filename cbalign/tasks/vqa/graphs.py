@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.text import Tokenizer
-from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.tasks.vqa.network import AnsweringNetwork
 from cbalign.tasks.vqa.runtime import Answerer
 

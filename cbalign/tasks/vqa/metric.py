@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cbalign.data.arrays import IntArray, PixelArray
 from cbalign.data.items import Question
 from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.data.source import Source
-from cbalign.encoders import IntArray, PixelArray
 from cbalign.errors import DivergenceError
 from cbalign.evaluation.accuracy import accuracy_by_kind, exact_match, vqa_accuracy
 from cbalign.evaluation.answers import answer_type

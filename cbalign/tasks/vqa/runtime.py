@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from cbalign.data.answer_list import ANSWERS_FILE, read_answers
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.text import Tokenizer
-from cbalign.encoders import FloatArray, IntArray, PixelArray
 from cbalign.errors import BundleError, DataError
 from cbalign.parts import EvaluationSection
 from cbalign.parts.kinds import Split
