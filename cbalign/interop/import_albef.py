@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cbalign.data.published import TOKENIZER_FILES, published_folder
 from cbalign.data.text import Tokenizer
-from cbalign.data.vocabulary import bert_folder, text_settings
+from cbalign.data.vocabulary import PLACE, text_settings
 from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
 from cbalign.engine.run import Run, create_run
@@ -213,7 +214,7 @@ def _tokenizer(given: str | None, experiment: Experiment, sizes: AlbefSizes, *, 
         raise CheckpointError(f"The file has embeddings of {size} words: which vocabulary is it?", remedy=remedy)
     try:
         # all-MiniLM-L6-v2 kept the vocabulary of BERT-base uncased, word by word.
-        tokenizer = Tokenizer.from_folder(bert_folder(given or MINILM), settings)
+        tokenizer = Tokenizer.from_folder(published_folder(given or MINILM, PLACE, TOKENIZER_FILES), settings)
     except MissingExtraError as error:
         raise CheckpointError("The vocabulary of BERT-base uncased is not on this machine.", remedy=remedy) from error
     except DataError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -10,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cbalign.data.vocabulary import bert_folder
+from cbalign.data.published import CONFIG_FILES, published_folder, published_weights
+from cbalign.data.vocabulary import PLACE
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.experiment.architectures import BERTS, BertConfig, read_bert_config
 from cbalign.models import names
@@ -25,7 +27,9 @@ def bert_config(architecture: str) -> BertConfig:
     Raises:
         CheckpointError: config.json is missing or does not describe a BERT.
     """
-    return BERTS[architecture] if architecture in BERTS else read_bert_config(bert_folder(architecture) / "config.json")
+    if architecture in BERTS:
+        return BERTS[architecture]
+    return read_bert_config(published_folder(architecture, PLACE, CONFIG_FILES) / "config.json")
 
 
 def text_config(section: TextSection, vocabulary: int) -> BertConfig:
@@ -60,11 +64,15 @@ def vocabulary_size(section: TextTowerSection) -> int:
 class PublishedBert:
     """The weights of a published BERT: its first layers for a text tower, its last for fusion layers.
 
+    The file is read once and held until `release`.
+
     Args:
         architecture: built-in name, folder or name on the hub.
+        place: the setting that names it, for messages.
     """
 
     architecture: str
+    place: str = PLACE
 
     def load_tower(self, tower: nn.Module, layers: int) -> None:
         """Load the embeddings and the first layers.
@@ -73,7 +81,7 @@ class PublishedBert:
             SpecError: the model has fewer layers.
             CheckpointError: the weights do not fit or cannot be read.
         """
-        weights = self._read()
+        weights = self._weights
         self._layers(weights, "text", layers)
         named = names.embeddings_from_bert(weights) | names.layers_from_bert(weights, 0, layers)
         self._load(tower, named, LoadRules(place="model.text"))
@@ -85,7 +93,7 @@ class PublishedBert:
             SpecError: the model has fewer layers.
             CheckpointError: the weights do not fit or cannot be read.
         """
-        weights = self._read()
+        weights = self._weights
         available = self._layers(weights, "fusion", layers)
         named = names.layers_from_bert(weights, available - layers, layers)
         rules = LoadRules(required=lambda name: ".cross_attention." not in name, place="model.fusion")
@@ -99,14 +107,29 @@ class PublishedBert:
         Raises:
             CheckpointError: the weights do not fit or cannot be read.
         """
-        if found := names.head_from_bert(self._read()):
-            self._load(head, found, LoadRules(place="the masked-language head"))
+        if self._head:
+            self._load(head, self._head, LoadRules(place="the masked-language head"))
 
-    def _read(self) -> dict[str, Tensor]:
-        return names.canonical_bert(read_weights(bert_folder(self.architecture)))
+    def release(self) -> None:
+        """Drop the tensors except for the head's, which is small and may be built much later."""
+        if "_weights" in self.__dict__:
+            _ = self._head
+            del self.__dict__["_weights"]
+
+    @cached_property
+    def _folder(self) -> Path:
+        return published_weights(self.architecture, self.place)
+
+    @cached_property
+    def _weights(self) -> dict[str, Tensor]:
+        return names.canonical_bert(read_weights(self._folder))
+
+    @cached_property
+    def _head(self) -> dict[str, Tensor]:
+        return names.head_from_bert(self._weights)
 
     def _load(self, module: nn.Module, weights: dict[str, Tensor], rules: LoadRules) -> None:
-        load_weights(module, weights, str(bert_folder(self.architecture)), rules)
+        load_weights(module, weights, str(self._folder), rules)
 
     def _layers(self, weights: dict[str, Tensor], where: str, wanted: int) -> int:
         """The number of layers that the model has."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cbalign.data.vocabulary import is_packaged
+from cbalign.data.published import is_packaged
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import Leaf, settings
 from cbalign.experiment.load import LoadedExperiment

