@@ -7,7 +7,7 @@ from functools import cache, reduce
 from operator import or_
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from cbalign.experiment.fields import settings
 from cbalign.parts.part import Part
@@ -17,22 +17,9 @@ _log = logging.getLogger("cbalign.parts")
 
 
 def union(kind: Kind) -> Any:
-    """Return the type of a setting whose value is one part of a kind, discriminated by the kind's key.
-
-    Values without the key are of the part that is the default: the one whose first setting has a default.
-    """
+    """Return the type of a setting whose value is one part of a kind, discriminated by the kind's key."""
     members = tuple(usable(kind).values())
-    if len(members) == 1:
-        return members[0]
-    named = Annotated[reduce(or_, members), Field(discriminator=kind.key)]
-    unspoken = next((m.part_name() for m in members if not m.model_fields[kind.key].is_required()), None)
-    if unspoken is None:
-        return named
-
-    def with_key(value: Any) -> Any:
-        return {kind.key: unspoken, **value} if isinstance(value, dict) else value
-
-    return Annotated[named, BeforeValidator(with_key)]
+    return Annotated[reduce(or_, members), Field(discriminator=kind.key)] if len(members) > 1 else members[0]
 
 
 @cache

@@ -52,6 +52,7 @@ EVALUATIONS = st.fixed_dictionaries(
 def experiments(draw) -> Experiment:
     """A valid experiment."""
     data: dict = {"cbalign": 1, "name": "generated", "data": {"train": {"source": "openmoji", "split": "train"}}}
+    data["model"] = {"vision": {"kind": "timm"}, "text": {"kind": "bert"}}
     for found in draw(st.lists(st.sampled_from(LEAVES), max_size=8)):
         changed = json.loads(json.dumps(data))
         _put(changed, found, draw(VALUES[id(found)]))
@@ -85,6 +86,7 @@ def _bare(shape: Choice, kind: str | None) -> dict:
         "shards": ["pairs.tar"],
         "questions": ["asked.json"],
         "key": "given",
+        "architecture": "given",
     }
     section = shape.section(kind)
     bare = {n: needed[n] for n, s in settings(section).items() if s.required and n != shape.discriminator}

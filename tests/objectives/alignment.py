@@ -25,13 +25,14 @@ def experiment(**objectives: object) -> Experiment:
         "name": "tiny",
         "model": {
             "vision": {
+                "kind": "timm",
                 "architecture": "vit_tiny_patch16_224",
                 "image_size": SIDE,
                 "patch_size": 8,
                 "layers": 1,
                 **tower,
             },
-            "text": {"layers": 1, **text, **tower},
+            "text": {"kind": "bert", "layers": 1, **text, **tower},
             "fusion": {"layers": 1},
             "joint_dim": 8,
             "codebook": {"size": 5},

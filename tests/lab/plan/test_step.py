@@ -33,6 +33,7 @@ def experiment(*, width, layers, batch, image_size, precision):
                 "name": "planned",
                 "model": {
                     "vision": {
+                        "kind": "timm",
                         "architecture": "vit_tiny_patch16_224",
                         "image_size": image_size,
                         "layers": layers,
@@ -40,7 +41,8 @@ def experiment(*, width, layers, batch, image_size, precision):
                         "heads": width // 32,
                         "init": "random",
                     },
-                    "text": text
+                    "text": {"kind": "bert"}
+                    | text
                     | {"layers": layers, "width": width, "heads": width // 32, "intermediate": 4 * width}
                     | {"max_tokens": TOKENS},
                     "fusion": {"layers": layers},
