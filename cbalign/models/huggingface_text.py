@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import torch
 import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PretrainedConfig
@@ -51,6 +52,7 @@ class HuggingFaceTextTower(TextTower):
             model.config.hidden_size, words.num_embeddings, _first(config, _DROPOUTS) if dropout is None else dropout
         )
         self.full_length = config.model_type in FULL_LENGTH
+        self.rotary = hasattr(model, "rotary_emb")
         self.causal = config.model_type in CAUSAL
         self.pooling: Pooling = pooling or ("trunk" if self.full_length or self.causal else "mean")
         self.pooler = _detach_pooler(model)
@@ -115,7 +117,12 @@ class HuggingFaceTextTower(TextTower):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask (B, L), int64, to tokens (B, L, D)."""
-        tokens: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        positions = {}
+        if self.rotary:
+            # ONNX's RotaryEmbedding does not broadcast over the batch.
+            places = torch.arange(input_ids.shape[1], device=input_ids.device)
+            positions["position_ids"] = places.expand(input_ids.shape)
+        tokens: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **positions).last_hidden_state
         return tokens
 
     def pool(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
