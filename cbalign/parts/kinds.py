@@ -165,6 +165,9 @@ class TaskSection(Part):
     pretrains: ClassVar[bool] = False
     """Whether it pretrains a model, rather than fine-tuning one."""
 
+    graphs: ClassVar[tuple[str, ...]] = ()
+    """Names of the graphs of an exported model, which `export.graphs` may list."""
+
     graph_needs: ClassVar[dict[str, str]] = {}
     """Required capabilities of the model, by the name of the graph that requires them."""
 

@@ -18,6 +18,7 @@ class PretrainTask(TaskSection):
     items: ClassVar[ItemKind] = "pairs"
     evaluation: ClassVar[str] = "retrieval"
     aligns: ClassVar[bool] = True
+    graphs: ClassVar[tuple[str, ...]] = ("image", "text", "codebook", "match")
     graph_needs: ClassVar[dict[str, str]] = {"codebook": "codebook", "match": "matching"}
 
     pretrains: ClassVar[bool] = True
@@ -34,6 +35,7 @@ class RetrievalTask(TaskSection):
     items: ClassVar[ItemKind] = "pairs"
     evaluation: ClassVar[str] = "retrieval"
     aligns: ClassVar[bool] = True
+    graphs: ClassVar[tuple[str, ...]] = ("image", "text", "codebook", "match")
     graph_needs: ClassVar[dict[str, str]] = {"codebook": "codebook", "match": "matching"}
 
     kind: Literal["retrieval"] = setting(effect=ARCHITECTURE, help="Task.")

@@ -17,5 +17,6 @@ class EntailmentTask(TaskSection):
 
     items: ClassVar[ItemKind] = "premises"
     evaluation: ClassVar[str] = "accuracy"
+    graphs: ClassVar[tuple[str, ...]] = ("classify",)
 
     kind: Literal["entailment"] = setting(effect=ARCHITECTURE, help="Task.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cbalign.parts import Effect, ItemKind, TaskSection, setting
 
@@ -14,6 +14,8 @@ class NLVR2Task(TaskSection):
 
     builds = "cbalign.tasks.nlvr2.kit:build_kit"
     runtime = "cbalign.tasks.nlvr2.runtime:NLVR2Runtime"
+
+    graphs: ClassVar[tuple[str, ...]] = ("classify",)
 
     kind: Literal["nlvr2"] = setting(effect=ARCHITECTURE, help="Task.")
     stage: Literal["statements", "text-assignment"] = setting(

@@ -19,6 +19,7 @@ class VQATask(TaskSection):
 
     items: ClassVar[ItemKind] = "questions"
     evaluation: ClassVar[str] = "vqa"
+    graphs: ClassVar[tuple[str, ...]] = ("vision", "question", "answer")
 
     kind: Literal["vqa"] = setting(effect=ARCHITECTURE, help="Task.")
     answer_list: str | None = setting(

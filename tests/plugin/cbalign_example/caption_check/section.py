@@ -16,6 +16,7 @@ class CaptionCheck(TaskSection):
 
     items: ClassVar[ItemKind] = "pairs"
     evaluation: ClassVar[str] = "caption-accuracy"
+    graphs: ClassVar[tuple[str, ...]] = ("classify",)
 
     kind: Literal["caption-check"] = setting(effect=Effect.ARCHITECTURE, help="Which task.")
 
