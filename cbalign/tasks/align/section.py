@@ -16,6 +16,7 @@ class PretrainTask(TaskSection):
     runtime = "cbalign.tasks.align.runtime:AlignmentRuntime"
 
     items: ClassVar[ItemKind] = "pairs"
+    text_nouns: ClassVar[tuple[str, str]] = ("caption", "captions")
     evaluation: ClassVar[str] = "retrieval"
     aligns: ClassVar[bool] = True
     graphs: ClassVar[tuple[str, ...]] = ("image", "text", "codebook", "match")
@@ -33,6 +34,7 @@ class RetrievalTask(TaskSection):
     runtime = "cbalign.tasks.align.runtime:AlignmentRuntime"
 
     items: ClassVar[ItemKind] = "pairs"
+    text_nouns: ClassVar[tuple[str, str]] = ("caption", "captions")
     evaluation: ClassVar[str] = "retrieval"
     aligns: ClassVar[bool] = True
     graphs: ClassVar[tuple[str, ...]] = ("image", "text", "codebook", "match")

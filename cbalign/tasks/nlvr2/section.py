@@ -32,6 +32,11 @@ class NLVR2Task(TaskSection):
         return "pairs" if self.stage == "text-assignment" else "statements"
 
     @property
+    def text_nouns(self) -> tuple[str, str]:
+        """What a text of the training items is called."""
+        return ("caption", "captions") if self.stage == "text-assignment" else ("statement", "statements")
+
+    @property
     def evaluation(self) -> str:
         """The kind of evaluation; `none` for the pretraining."""
         return "none" if self.stage == "text-assignment" else "accuracy"
