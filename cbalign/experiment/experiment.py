@@ -102,6 +102,12 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _exports_exist(self) -> Experiment:
         if self.export.graphs != "all":
+            if missing := [graph for graph in self.export.graphs if graph not in self.task.graphs]:
+                raise RuleError(
+                    f"export.graphs lists {missing[0]}, but the graphs of task {self.task.kind} are "
+                    f"{', '.join(self.task.graphs)}",
+                    at=("export.graphs",),
+                )
             for graph, capability in self.task.graph_needs.items():
                 if graph in self.export.graphs:
                     self._require(f"export.graphs lists {graph}", capability, ("export.graphs",))

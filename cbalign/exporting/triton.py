@@ -26,11 +26,10 @@ from cbalign.exporting.sections.targets import TritonTarget
 from cbalign.runtime.bundle import PREPROCESSING, Bundle
 from cbalign.runtime.placement import CPU, quiet
 from cbalign.runtime.precisions import find_precision
-from cbalign.runtime.signatures import SIGNATURES, Port
+from cbalign.runtime.signatures import Port, Signature
 
 _TYPES = {"uint8": "TYPE_UINT8", "int64": "TYPE_INT64", "float32": "TYPE_FP32"}
 _BESIDE = {"image": (PREPROCESSING,), "text": (TOKENIZER_FILE, SETTINGS_FILE)}
-_UNBATCHED = "match"
 _FASTEST = ("FP16", "FP32")
 """TensorRT's precisions, fastest first."""
 _MAX_BATCH, _PREFERRED, _MAX_PAIRS = 64, (8, 16, 32), 256
@@ -83,25 +82,29 @@ def _write_model(bundle: Bundle, precision: str, graph: str, folder: Path) -> No
     longest_text = Tokenizer.load(bundle.folder).settings.max_tokens
     files = [bundle.manifest.files.get(f"{precision}/{name}") for name in (path.name, data.name)]
     content = hashlib.sha256("".join(file.sha256 for file in files if file).encode()).hexdigest()[:16]
-    config = model_config(folder.name, graph, precision, _shapes(path), longest_text, content)
+    config = model_config(folder.name, bundle.signatures[graph], precision, _shapes(path), longest_text, content)
     (folder / "config.pbtxt").write_text(config, encoding="utf-8")
 
 
 def model_config(
-    name: str, graph: str, precision: str, shapes: dict[str, list[int | str]], longest_text: int, content: str
+    name: str,
+    signature: Signature,
+    precision: str,
+    shapes: dict[str, list[int | str]],
+    longest_text: int,
+    content: str,
 ) -> str:
     """Return the `config.pbtxt` of one graph (Triton's ModelConfig as protobuf text).
 
     Args:
         name: name of the model; Triton requires the name of its folder.
-        graph: name of the graph.
+        signature: inputs and outputs of the graph.
         precision: precision of the weights.
         shapes: shapes of all inputs and outputs in the ONNX file; a varying dimension is a string.
         longest_text: maximum text length in tokens.
         content: hash of the weights, in letters and digits.
     """
-    signature = SIGNATURES[graph]
-    batched = graph != _UNBATCHED
+    batched = signature.is_batched
     blocks = [
         f'name: "{name}"',
         'backend: "onnxruntime"',

@@ -239,7 +239,13 @@ def _flaw(name: str, value: str, kind: Kind, section: type[Part]) -> str | None:
         return f"{value} does not define what it builds: set `builds` to 'module:attribute'"
     if missing := [each for each in (kind.key, *kind.required) if each and each not in section.model_fields]:
         return f"{value} lacks the setting{'s' * (len(missing) > 1)} {', '.join(missing)} that every {kind.noun} has"
+    if issubclass(section, kinds.TaskSection) and not _are_names(section.graphs):
+        return f"{value}: `graphs` is not a tuple of names: use lower-case letters, digits and _"
     return None
+
+
+def _are_names(values: object) -> bool:
+    return isinstance(values, tuple) and all(isinstance(name, str) and _NAME.fullmatch(name) for name in values)
 
 
 def _other_version(distribution: metadata.Distribution | None) -> str | None:

@@ -22,7 +22,7 @@ from cbalign.runtime.captured import CapturedGraph, can_be_captured
 from cbalign.runtime.images import Picture, load_pixels
 from cbalign.runtime.placement import CUDA, Device, GraphPlacement, Provider, check_placement, find_device, quiet
 from cbalign.runtime.ranking import Nearest, nearest
-from cbalign.runtime.signatures import SIGNATURES, required
+from cbalign.runtime.signatures import Signature
 
 _ELEMENT = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
 
@@ -93,7 +93,7 @@ class Session:
         opened = Bundle.open(bundle)
         precision = precision or opened.manifest.precisions[0]
         found = find_device(device, precision)
-        for graph in required(opened.manifest.graphs):
+        for graph in opened.manifest.graphs:
             opened.graph_path(precision, graph)
         opened.verify(opened.names_of(precision))
         try:
@@ -103,11 +103,11 @@ class Session:
         path = opened.folder / PREPROCESSING
         preprocessing = Preprocessing.from_json(path.read_text(encoding="utf-8"), name=str(path))
         graphs, placement, captured = {}, [], {}
-        for graph in opened.manifest.graphs:
+        for graph, signature in opened.signatures.items():
             graphs[graph] = _load(opened.graph_path(precision, graph), found, threads, cuda_graphs)
-            _check_signature(graph, graphs[graph], opened.graph_path(precision, graph))
-            if _captures(graphs[graph]) and can_be_captured(graphs[graph], SIGNATURES[graph]):
-                captured[graph] = CapturedGraph(graphs[graph], SIGNATURES[graph], "cuda", found.index)
+            _check_signature(graph, signature, graphs[graph], opened.graph_path(precision, graph))
+            if _captures(graphs[graph]) and can_be_captured(graphs[graph], signature):
+                captured[graph] = CapturedGraph(graphs[graph], signature, "cuda", found.index)
             placement.append(GraphPlacement.of(graph, graphs[graph]))
             if found.kind != "cpu":
                 check_placement(placement[-1], graphs[graph].get_providers(), found)
@@ -242,7 +242,7 @@ class Session:
                 f"the bundle {self.bundle.folder} has no {graph} graph",
                 remedy="Train with the objective that needs it, and export all graphs.",
             )
-        signature = SIGNATURES[graph]
+        signature = self.bundle.signatures[graph]
         feed = dict(zip(signature.input_names, inputs, strict=True))
         wanted = tuple(outputs or signature.output_names)
         try:
@@ -293,8 +293,7 @@ def _captures(session: onnxruntime.InferenceSession) -> bool:
     return str(session.get_provider_options().get(CUDA, {}).get("enable_cuda_graph", "0")) == "1"
 
 
-def _check_signature(graph: str, session: onnxruntime.InferenceSession, path: Path) -> None:
-    signature = SIGNATURES[graph]
+def _check_signature(graph: str, signature: Signature, session: onnxruntime.InferenceSession, path: Path) -> None:
     expected = [(port.name, _ELEMENT[port.dtype]) for port in (*signature.inputs, *signature.outputs)]
     found = [(port.name, port.type) for port in (*session.get_inputs(), *session.get_outputs())]
     if found != expected:

@@ -9,14 +9,16 @@ import onnx
 import pytest
 import torch
 
-from cbalign.errors import BundleError, ParityError, UsageError
+from cbalign.errors import BundleError, ParityError, PartError, UsageError
 from cbalign.experiment.export import ExportSection
 from cbalign.experiment.load import load_experiment
 from cbalign.exporting import bundle as bundle_module
-from cbalign.exporting.bundle import Exported, chosen_graphs, export_run
+from cbalign.exporting.bundle import Exported, export_run
+from cbalign.exporting.exportable import chosen_signatures
 from cbalign.runtime.bundle import Bundle, is_bundle
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
+from cbalign.tasks.align.section import PretrainTask
 from cbalign.tasks.load import load_model
 
 GRAPHS = ("image", "text", "codebook", "match")
@@ -142,6 +144,12 @@ def test_a_bundle_that_computes_something_else_gets_no_name(
 
 
 def test_image_and_text_are_always_exported() -> None:
-    available = dict.fromkeys(GRAPHS, torch.nn.Identity())
-    assert chosen_graphs(ExportSection(), available) == GRAPHS
-    assert chosen_graphs(ExportSection(graphs=("codebook",)), available) == ("image", "text", "codebook")
+    task = PretrainTask(kind="pretrain")
+    assert tuple(chosen_signatures(task, ExportSection(), GRAPHS)) == GRAPHS
+    chosen = chosen_signatures(task, ExportSection(graphs=("codebook",)), GRAPHS)
+    assert tuple(chosen) == ("image", "text", "codebook")
+
+
+def test_a_graph_without_a_signature_is_not_left_out_silently() -> None:
+    with pytest.raises(PartError, match=r"pretrain \(cbalign .*\) has the graph depth, but .* has no signature for it"):
+        chosen_signatures(PretrainTask(kind="pretrain"), ExportSection(), (*GRAPHS, "depth"))

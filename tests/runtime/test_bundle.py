@@ -16,7 +16,7 @@ from cbalign.runtime.checker import check_graph
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
 
-from .conftest import write_manifest
+from .conftest import write_graph, write_manifest
 
 
 def edit_manifest(folder: Path, change: Callable[[dict], object]) -> None:
@@ -147,6 +147,49 @@ def test_a_manifest_with_values_of_other_types_is_refused(bundle: Path, key: str
     edit_manifest(bundle, edit)
     with pytest.raises(BundleError, match="not a bundle's manifest"):
         Bundle.open(bundle)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda signatures: signatures.pop("text"),
+        lambda signatures: signatures["text"].pop("outputs"),
+        lambda signatures: signatures["text"]["inputs"][0].update(dtype="float64"),
+        lambda signatures: signatures["text"]["inputs"][0].update(shape=[1, 2]),
+        lambda signatures: signatures["text"]["inputs"][0].update(name=None),
+    ],
+)
+def test_a_manifest_with_damaged_signatures_is_refused(bundle: Path, change: Callable[[dict], object]) -> None:
+    edit_manifest(bundle, lambda values: change(values["signatures"]))
+    with pytest.raises(BundleError, match="not a bundle's manifest"):
+        Bundle.open(bundle)
+
+
+def test_a_session_runs_graphs_that_cbalign_does_not_know(bundle: Path) -> None:
+    write_graph(bundle / "fp32" / "double.onnx", "double (float[batch] x) => (float[batch] y) { y = Add (x, x) }")
+    ports = ({"name": name, "dtype": "float32", "shape": ["batch"]} for name in "xy")
+    signature = {**{key: [port] for key, port in zip(("inputs", "outputs"), ports)}, "is_optional": False}
+    write_manifest(bundle)
+    edit_manifest(bundle, lambda values: values.update(graphs=["double"], signatures={"double": signature}))
+    (doubled,) = Session.open(bundle, "cpu").run("double", np.ones(3, np.float32))
+    assert doubled.tolist() == [2, 2, 2]
+
+
+def test_the_task_of_an_earlier_bundle_defines_its_signatures(bundle: Path) -> None:
+    expected = Bundle.open(bundle).signatures
+    (bundle / "spec.yaml").write_text("cbalign: 1\ntask: {kind: pretrain}\n")
+    write_manifest(bundle)
+    edit_manifest(bundle, lambda values: values.pop("signatures"))
+    assert Bundle.open(bundle).signatures == expected
+    Session.open(bundle, "cpu")
+
+
+def test_a_graph_that_the_task_of_an_earlier_bundle_lacks_is_refused(bundle: Path) -> None:
+    (bundle / "spec.yaml").write_text("cbalign: 1\ntask: {kind: entailment}\n")
+    write_manifest(bundle)
+    edit_manifest(bundle, lambda values: values.pop("signatures"))
+    with pytest.raises(BundleError, match="has the graph image, which task entailment does not have"):
+        Session.open(bundle, "cpu")
 
 
 def test_nothing_pickled_is_loaded(bundle: Path) -> None:
