@@ -17,6 +17,7 @@ from cbalign.experiment.load import load_experiment
 from cbalign.experiment.reader import read_file, read_node
 from cbalign.experiment.recipes import display_name
 from cbalign.interop import albef, formats, lavis, open_clip
+from cbalign.interop.open_clip_settings import read_flags, read_params
 from cbalign.interop.rules import Line, Migration
 
 Tool = Literal["albef", "lavis", "open_clip", "cbalign"]
@@ -74,7 +75,7 @@ def migrate_file(path: Path, tool: Tool | None = None, name: str | None = None) 
 
 def _tree(source: SourceText) -> tuple[MapNode, Tool | None]:
     """The settings in a text, and the tool that writes such."""
-    for read in (open_clip.read_params, open_clip.read_flags):
+    for read in (read_params, read_flags):
         if (tree := read(source)) is not None:
             return tree, "open_clip"
     node = read_node(source)
