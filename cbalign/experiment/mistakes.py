@@ -10,8 +10,9 @@ from pydantic_core import ErrorDetails
 from cbalign.experiment import part_hints
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
-from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find_settings, settings
+from cbalign.experiment.fields import Setting, find_settings, settings
 from cbalign.experiment.phrases import described, is_number, listed
+from cbalign.experiment.shapes import Choice, Items, Leaf
 from cbalign.experiment.suggestions import did_you_mean, meant_setting
 from cbalign.parts.registry import Kind
 from cbalign.parts.section import RuleError, Section

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cbalign.experiment.document import Node, ScalarNode, child
-from cbalign.experiment.fields import Choice, Leaf, settings
+from cbalign.experiment.fields import settings
+from cbalign.experiment.shapes import Choice, Leaf
 from cbalign.experiment.unions import unusable_part, usable
 from cbalign.parts.part import Part
 from cbalign.parts.registry import KINDS, Kind

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from cbalign.experiment.document import Data, MapNode, Node, Place, child, plain_data
 from cbalign.experiment.dump import write_yaml
 from cbalign.experiment.experiment import FORMAT
-from cbalign.experiment.fields import Choice, settings
+from cbalign.experiment.fields import settings
 from cbalign.experiment.load import ROOT
+from cbalign.experiment.shapes import Choice
 
 
 class Unfit(ValueError):

@@ -8,7 +8,8 @@ import pytest
 
 from cbalign.cli import VERBS, main
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Leaf, every
+from cbalign.experiment.fields import every
+from cbalign.experiment.shapes import Leaf
 
 
 def test_every_setting_is_described(site):

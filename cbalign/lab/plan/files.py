@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cbalign.data.vocabulary import is_packaged
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Leaf, settings
+from cbalign.experiment.fields import settings
 from cbalign.experiment.load import LoadedExperiment
+from cbalign.experiment.shapes import Leaf
 from cbalign.parts.section import Section
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from cbalign.errors import UsageError
-from cbalign.experiment.fields import Leaf
+from cbalign.experiment.shapes import Leaf
 from cbalign.lab.runs.paths import settings_at
 
 SEED = "train.seed"
