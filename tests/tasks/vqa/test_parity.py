@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, 
     matrices = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 2]
     matrices[-1].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(matrices[-1]) * 1.05, matrices[-1].name))
     path.write_bytes(model.SerializeToString())
-    session._graphs[graph] = onnxruntime.InferenceSession(str(path))
+    session._graphs[graph] = replace(session._graphs[graph], session=onnxruntime.InferenceSession(str(path)))
     report = AnsweringChecks(exportable, open_answerer(session)).run()
     assert not report.passed
     assert report.failed[0].graph == graph
@@ -129,7 +130,7 @@ def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(
     data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
     assert data is not None
     session = Session.open(bundle, "cpu")
-    session._graphs[graph] = graph_of_other_inputs()
+    session._graphs[graph] = replace(session._graphs[graph], session=graph_of_other_inputs())
     exportable = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
     report = AnsweringChecks(exportable, open_answerer(session)).run()
     assert {check.kind for check in report.failed} == {"torch", "independence", "task"}
