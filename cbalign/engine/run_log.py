@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Self
 
 from cbalign.engine.distribution import World
@@ -13,6 +13,7 @@ from cbalign.engine.precision import Precision
 from cbalign.engine.provenance import describe_attempt
 from cbalign.engine.run import Run
 from cbalign.engine.tracker import OptionalTracker, Record, RunInfo, Tracker
+from cbalign.errors import CbalignError, DivergenceError, Interrupted
 from cbalign.experiment.document import SourceText, plain_data
 from cbalign.experiment.environment import interpolate
 from cbalign.experiment.log import LogSection
@@ -92,6 +93,26 @@ class RunLog:
         if self._world.is_main:
             manifest = Manifest.read(self._run.manifest)
             manifest.end(status, step=step, message=message, metrics=metrics or {}).write(self._run.manifest)
+
+    @contextmanager
+    def record_failure(self, step: Callable[[], int]) -> Iterator[None]:
+        """Record in the manifest how the training ended if an exception ends it.
+
+        Args:
+            step: returns the number of completed steps.
+        """
+        try:
+            yield
+        except Interrupted as stop:
+            self.end("interrupted", step=step(), message=stop.message)
+            raise
+        except DivergenceError as error:
+            self.end("diverged", step=step(), message=error.message)
+            raise
+        except BaseException as error:
+            with suppress(CbalignError):  # a full disk must not hide what happened
+                self.end("failed", step=step(), message=str(error) or type(error).__name__)
+            raise
 
     def log(self, record: Record) -> None:
         """Write metrics to `metrics.jsonl` and to the trackers."""
