@@ -29,7 +29,7 @@ from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
 from cbalign.models.pretrained import read_weights
 from cbalign.models.recorded import tensor_table
 from cbalign.models.weights import WeightReport
-from cbalign.tasks.align.network import build_alignment
+from cbalign.tasks.align.network import AlignmentModel, build_alignment
 
 BASE = "bert-base-uncased"
 ASSETS = "./assets"  # in a run, beside resolved.yaml
@@ -82,23 +82,7 @@ def import_albef(
     """
     weights = read_weights(file)
     sizes = infer_sizes(weights, file, image_heads=image_heads, text_heads=text_heads)
-    standard = _is_standard(sizes.bert)
-    with tempfile.TemporaryDirectory() as scratch:
-        if loaded is not None:
-            experiment = buildable = loaded.experiment
-        else:
-            _write_config(sizes.bert, Path(scratch))
-            experiment = _experiment(sizes, name or _name(file), BASE if standard else ASSETS)
-            buildable = _experiment(sizes, experiment.name, BASE if standard else scratch)
-        words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
-        torch.manual_seed(experiment.train.seed)
-        model = build_alignment(
-            buildable.model,
-            buildable.objectives.active(),
-            words.info,
-            legacy=buildable.legacy,
-            initialise=False,
-        )
+    experiment, words, model = _build(sizes, loaded, name or _name(file), tokenizer)
     report = load_albef(model, weights, sizes, file)
 
     def fill(run: Run) -> None:
@@ -119,6 +103,30 @@ def import_albef(
         fill=fill,
     )
     return Imported(run, experiment, sizes, report, tensors)
+
+
+def _build(
+    sizes: AlbefSizes, loaded: LoadedExperiment | None, name: str, tokenizer: str | None
+) -> tuple[Experiment, Tokenizer, AlignmentModel]:
+    """Build the model of a spec, or without a spec, one of the file's sizes; its weights are not initialised."""
+    architecture = BASE if _is_standard(sizes.bert) else ASSETS
+    with tempfile.TemporaryDirectory() as scratch:
+        if loaded is not None:
+            experiment = buildable = loaded.experiment
+        else:
+            _write_config(sizes.bert, Path(scratch))
+            experiment = _experiment(sizes, name, architecture)
+            buildable = _experiment(sizes, name, BASE if architecture == BASE else scratch)
+        words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
+        torch.manual_seed(experiment.train.seed)
+        model = build_alignment(
+            buildable.model,
+            buildable.objectives.active(),
+            words.info,
+            legacy=buildable.legacy,
+            initialise=False,
+        )
+    return experiment, words, model
 
 
 def _name(file: Path) -> str:
