@@ -26,7 +26,7 @@ from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_par
 from cbalign.engine.parallel import StepModule
 from cbalign.engine.precision import agree_precision, autocast, check_precision, explain_emulation
 from cbalign.engine.reporter import Reporter
-from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.engine.run import RunFolder, latest_checkpoint
 from cbalign.engine.run_log import RunLog
 from cbalign.engine.schedule import Schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
@@ -51,7 +51,7 @@ class Outcome:
 def fit(
     training: Training[BatchT],
     train: TrainSection,
-    run: Run,
+    run: RunFolder,
     world: World,
     reporter: Reporter,
     *,
@@ -107,7 +107,7 @@ class _Loop(Generic[BatchT]):
         self,
         training: Training[BatchT],
         train: TrainSection,
-        run: Run,
+        run: RunFolder,
         world: World,
         reporter: Reporter,
         signals: StopSignals,

@@ -11,7 +11,7 @@ from cbalign.engine.manifest import PLUGINS, Manifest, Status
 from cbalign.engine.metrics_file import MetricsFile
 from cbalign.engine.precision import Precision
 from cbalign.engine.provenance import describe_attempt
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.engine.tracker import OptionalTracker, Record, RunInfo, Tracker
 from cbalign.errors import CbalignError, DivergenceError, Interrupted
 from cbalign.experiment.document import SourceText, plain_data
@@ -36,7 +36,7 @@ class RunLog:
         CheckpointError: the manifest is damaged.
     """
 
-    def __init__(self, run: Run, world: World, section: LogSection, warn: Callable[[str], None]) -> None:
+    def __init__(self, run: RunFolder, world: World, section: LogSection, warn: Callable[[str], None]) -> None:
         self._run, self._world, self._section, self._warn = run, world, section, warn
         self._stack = ExitStack()
         self._metrics: MetricsFile | None = None
@@ -129,7 +129,7 @@ class RunLog:
             self._metrics.sync()
 
 
-def read_plain(run: Run) -> Mapping[str, Any]:
+def read_plain(run: RunFolder) -> Mapping[str, Any]:
     """The resolved spec of a run as plain data."""
     text = run.resolved.read_text(encoding="utf-8")
     node = read_node(SourceText(str(run.resolved), text, run.resolved))

@@ -26,12 +26,12 @@ from cbalign.evaluation.base import Result
 from cbalign.evaluation.codes import CodebookUse, assign_all
 from cbalign.evaluation.features import EncodedGallery, encode_gallery
 from cbalign.evaluation.items import hash_items
-from cbalign.evaluation.metrics import Direction
+from cbalign.evaluation.metrics import DirectionResult
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.ranking import GalleryRanking, Relevance, rank, rank_candidates
 from cbalign.evaluation.rerank import score_pairs
 from cbalign.evaluation.result import RetrievalResult
-from cbalign.evaluation.sections.evaluations import Protocol, RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation, RetrievalProtocol
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class RetrievalEvaluator:
 
     def _result(
         self,
-        protocol: Protocol,
+        protocol: RetrievalProtocol,
         encoder: Encoder,
         source: Source[Pair],
         encoded: EncodedGallery,
@@ -118,8 +118,8 @@ class RetrievalEvaluator:
             skipped_images=encoded.skipped,
             image_size=encoder.image_size,
             top_k=min(section.top_k, max(images, texts)) if protocol == "rerank" else None,
-            image_to_text=Direction.of(found.image_to_text.ranks, section.bootstrap),
-            text_to_image=Direction.of(found.text_to_image.ranks, section.bootstrap),
+            image_to_text=DirectionResult.of(found.image_to_text.ranks, section.bootstrap),
+            text_to_image=DirectionResult.of(found.text_to_image.ranks, section.bootstrap),
             codebook=use,
             zero_shot=section.zero_shot,
         )

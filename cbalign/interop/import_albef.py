@@ -16,7 +16,7 @@ from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import bert_folder, text_settings
 from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
-from cbalign.engine.run import Run, create_run
+from cbalign.engine.run import RunFolder, create_run
 from cbalign.engine.task import no_decay_for_vectors
 from cbalign.errors import CheckpointError, DataError, MissingExtraError, UsageError
 from cbalign.experiment.architectures import BERTS, MINILM, BertConfig
@@ -41,7 +41,7 @@ LONGEST_CAPTION = 30  # tokens, in ALBEF's retrieval
 class Imported:
     """A run that was made from a file."""
 
-    run: Run
+    run: RunFolder
     experiment: Experiment
     sizes: AlbefSizes
     report: WeightReport
@@ -85,7 +85,7 @@ def import_albef(
     experiment, words, model = _build(sizes, loaded, name or _name(file), tokenizer)
     report = load_albef(model, weights, sizes, file)
 
-    def fill(run: Run) -> None:
+    def fill(run: RunFolder) -> None:
         words.save(run.assets)
         if experiment.model.text.tokenizer_settings().pretrained == ASSETS:
             _write_config(sizes.bert, run.assets)
@@ -242,7 +242,7 @@ def _facts(file: Path, tensors: TensorTable, tokenizer: Tokenizer) -> Mapping[st
     }
 
 
-def _save(run: Run, experiment: Experiment, model: nn.Module) -> None:
+def _save(run: RunFolder, experiment: Experiment, model: nn.Module) -> None:
     """The checkpoint of a training that has not made a step."""
     optimizer = build_adamw(
         no_decay_for_vectors(model.parameters(), experiment.train.optimizer.weight_decay), experiment.train.optimizer

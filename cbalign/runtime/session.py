@@ -15,7 +15,7 @@ from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import CodeAssignment, ImageFeatures, TextFeatures
 from cbalign.errors import BundleError, DataError, UsageError
-from cbalign.runtime.bundle import PREPROCESSING, Bundle
+from cbalign.runtime.bundle import PREPROCESSING, BundleFolder
 from cbalign.runtime.images import Picture, load_pixels
 from cbalign.runtime.loaded_graph import LoadedGraph, load_graph
 from cbalign.runtime.placement import Device, GraphPlacement, find_device, quiet
@@ -37,7 +37,7 @@ class Session:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: BundleFolder,
         precision: str,
         graphs: Mapping[str, LoadedGraph],
         tokenizer: Tokenizer,
@@ -80,7 +80,7 @@ class Session:
             DeviceError: the requested device is missing or cannot run the whole model.
         """
         quiet()
-        opened = Bundle.open(bundle)
+        opened = BundleFolder.open(bundle)
         precision = precision or opened.manifest.precisions[0]
         found = find_device(device, precision)
         for graph in required(opened.manifest.graphs):

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run, find_runs
+from cbalign.engine.run import RunFolder, find_runs
 from tests.cli.tiny import cbalign, command, write_experiment
 
 SHORT = ("--set", "train.duration=2 steps", "--set", "train.evaluate_every=null")
@@ -145,7 +145,7 @@ def test_a_failure_stops_no_other_and_sets_the_exit_code(place):
 def test_a_run_that_was_begun_is_gone_on_with(place, swept):
     folder = place / "resumed"
     shutil.copytree(place / "runs", folder)
-    killed = Run(folder / json.loads(swept.stdout)["trainings"][1]["run"].removeprefix("runs/"))
+    killed = RunFolder(folder / json.loads(swept.stdout)["trainings"][1]["run"].removeprefix("runs/"))
     expected = (killed.checkpoints / "step-2" / "model.safetensors").read_bytes()
     manifest = json.loads(killed.manifest.read_text())
     killed.manifest.write_text(json.dumps({**manifest, "status": "running"}))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cbalign.errors import UsageError
 from cbalign.lab.plan.gpus import GPU
-from cbalign.lab.plan.plan import Plan, Planner
+from cbalign.lab.plan.plan import Planner, TrainingPlan
 
 LARGEST = 2**16
 MULTIPLE = 8  # what tensor cores like
@@ -23,7 +23,7 @@ class Fit:
 
     gpu: GPU
     batch_size: int | None
-    plan: Plan
+    plan: TrainingPlan
     limit: str
     next_batch_size: int | None = None
     next_bytes: int | None = None
@@ -58,7 +58,7 @@ def fit_batch(planner: Planner, gpu: GPU, others: Sequence[GPU] = ()) -> Fit:
         CbalignError: whatever planning raises.
     """
     candidates, limit = _candidates(planner)
-    plans: dict[int, Plan] = {}
+    plans: dict[int, TrainingPlan] = {}
 
     def fits(size: int) -> bool:
         plans[size] = planner.plan((gpu, *others), batch_size=size)

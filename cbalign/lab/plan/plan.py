@@ -65,7 +65,7 @@ class OnGPU:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """The plan of a training on `devices` devices. `step` and `memory` are of one device."""
 
     experiment: Experiment
@@ -131,7 +131,9 @@ class Plan:
         return [(step, schedule(step)) for step in sorted(steps)]
 
 
-def make_plan(loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1, pairs: int | None = None) -> Plan:
+def make_plan(
+    loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1, pairs: int | None = None
+) -> TrainingPlan:
     """Plan the training that a spec describes, with its model on the meta device.
 
     Args:
@@ -163,7 +165,7 @@ class Planner:
         self._tokenizer = _tokenizer(self.experiment, self._texts)
         self.pairs = self._texts.count if pairs is None and self._texts is not None else pairs
 
-    def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> Plan:
+    def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> TrainingPlan:
         """The plan, with `batch_size` pairs per device in place of the spec's.
 
         Raises:
@@ -179,7 +181,7 @@ class Planner:
         sizes = _sizes(model)
         checkpoint = checkpoint_bytes(model)
         step = measure_step(experiment, model, captions, processes=self.devices, accumulates=length.micro_steps > 1)
-        made = Plan(
+        made = TrainingPlan(
             experiment=experiment,
             devices=self.devices,
             sizes=sizes,
@@ -201,7 +203,7 @@ class Planner:
         return measure_captions(self._texts.count, self._texts.text, self._tokenizer, batch_size)
 
 
-def _on_gpus(plan: Plan, gpus: Sequence[GPU]) -> Plan:
+def _on_gpus(plan: TrainingPlan, gpus: Sequence[GPU]) -> TrainingPlan:
     steps, precision = plan.length.total_steps, plan.precision
 
     def on(gpu: GPU) -> OnGPU:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cbalign.engine.manifest import Manifest, Status
-from cbalign.engine.run import Run, summarise_run
+from cbalign.engine.run import RunFolder, summarise_run
 from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.lab.runs.metrics import choose, measured, smaller_is_better
@@ -17,7 +17,7 @@ from cbalign.lab.runs.metrics import choose, measured, smaller_is_better
 class ComparedRun:
     """One run of a comparison."""
 
-    run: Run
+    run: RunFolder
     manifest: Manifest
     status: Status
     step: int
@@ -38,7 +38,7 @@ class RunComparison:
     sorted_by: str | None
 
 
-def open_compared_run(run: Run) -> ComparedRun:
+def open_compared_run(run: RunFolder) -> ComparedRun:
     """Read what a comparison needs of a run.
 
     Raises:
@@ -51,7 +51,7 @@ def open_compared_run(run: Run) -> ComparedRun:
     return ComparedRun(run, manifest, summary.status, summary.step, loaded, measured(run, manifest))
 
 
-def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparison:
+def compare_runs(runs: Sequence[RunFolder], sort_by: str | None = None) -> RunComparison:
     """Compare two or more runs, best first where a metric to sort by is named; runs without it come last.
 
     Raises:

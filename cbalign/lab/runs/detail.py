@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import Run, list_checkpoints
+from cbalign.engine.run import RunFolder, list_checkpoints
 from cbalign.evaluation.result import EvaluationDocument
 from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import load_experiment
@@ -30,7 +30,7 @@ class Detail:
     evaluations: Mapping[str, EvaluationDocument]
 
 
-def open_detail(run: Run) -> Detail:
+def open_detail(run: RunFolder) -> Detail:
     """Read everything.
 
     Raises:

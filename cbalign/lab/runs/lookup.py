@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from cbalign.engine.run import LATEST, Run, find_runs, open_run
+from cbalign.engine.run import LATEST, RunFolder, find_runs, open_run
 from cbalign.errors import UsageError
 
 _SHOWN = 8  # names in a message
 
 
-def find_run(runs: Path, word: str) -> Run:
+def find_run(runs: Path, word: str) -> RunFolder:
     """The run that `word` means: a path, `latest`, or the beginning of one name or id in the folder of runs.
 
     Raises:
@@ -45,7 +45,7 @@ def identity(name: str) -> str:
     return name.rpartition("-")[2]
 
 
-def _latest(runs: Path) -> Run:
+def _latest(runs: Path) -> RunFolder:
     if (runs / LATEST).is_file():
         return open_run(runs / LATEST)
     found = find_runs(runs)

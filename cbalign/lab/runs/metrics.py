@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.engine.run import RunFolder, latest_checkpoint
 from cbalign.engine.tracker import Record
 from cbalign.errors import UsageError
 from cbalign.evaluation.result import EvaluationDocument
@@ -87,7 +87,7 @@ def summarise_metric(records: Sequence[Record], metric: str | None = None) -> Me
     return MetricSummary(name, points[-1][1], best[1], best[0])
 
 
-def measured(run: Run, manifest: Manifest) -> dict[str, float]:
+def measured(run: RunFolder, manifest: Manifest) -> dict[str, float]:
     """The newest value of every metric: those of the training, and those of `cbalign evaluate` as `test/dual/…`.
 
     Raises:
@@ -109,12 +109,12 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def _last_evaluation(run: Run) -> Mapping[str, float]:
+def _last_evaluation(run: RunFolder) -> Mapping[str, float]:
     made = [record.values for record in read_records(run.metrics) if record.kind == "evaluation"]
     return made[-1] if made else {}
 
 
-def evaluations(run: Run) -> dict[str, EvaluationDocument]:
+def evaluations(run: RunFolder) -> dict[str, EvaluationDocument]:
     """What `cbalign evaluate` kept in a run, by file name, results of older checkpoints first.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cbalign.engine.manifest import Manifest, Status
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import Run, find_runs, summarise_run
+from cbalign.engine.run import RunFolder, find_runs, summarise_run
 from cbalign.errors import UsageError
 from cbalign.experiment.diagnostics import InvalidSpec
 from cbalign.experiment.load import load_experiment
@@ -23,7 +23,7 @@ from cbalign.lab.runs.paths import settings_at
 class Overview:
     """What a list says of a run. `step` is that of its newest checkpoint."""
 
-    run: Run
+    run: RunFolder
     name: str
     status: Status
     step: int
@@ -50,7 +50,7 @@ class Overview:
         }
 
 
-def overview(run: Run, metric: str | None = None) -> Overview:
+def overview(run: RunFolder, metric: str | None = None) -> Overview:
     """Look at a run.
 
     Args:
@@ -84,7 +84,7 @@ def size_on_disk(folder: Path) -> int:
     return total
 
 
-def select(runs: Path, *, states: Sequence[str], names: Sequence[str], where: Sequence[str]) -> Iterator[Run]:
+def select(runs: Path, *, states: Sequence[str], names: Sequence[str], where: Sequence[str]) -> Iterator[RunFolder]:
     """The runs of a folder that are wanted, oldest first.
 
     Args:
@@ -111,7 +111,7 @@ def select(runs: Path, *, states: Sequence[str], names: Sequence[str], where: Se
         yield run
 
 
-def _has(run: Run, where: Sequence[str]) -> bool:
+def _has(run: RunFolder, where: Sequence[str]) -> bool:
     """Whether setting the values changes nothing."""
     here = load_experiment(run.resolved, check_files=False).experiment
     try:

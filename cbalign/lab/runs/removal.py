@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from cbalign.engine.files import UNFINISHED, storage_errors, write_durably
-from cbalign.engine.run import LATEST, Run, find_runs, open_run
+from cbalign.engine.run import LATEST, RunFolder, find_runs, open_run
 from cbalign.errors import CheckpointError, UsageError
 
 
-def check_removable(runs: Path, run: Run) -> None:
+def check_removable(runs: Path, run: RunFolder) -> None:
     """Refuse what must not be removed.
 
     Raises:
@@ -29,7 +29,7 @@ def check_removable(runs: Path, run: Run) -> None:
         pass
 
 
-def remove(runs: Path, run: Run) -> None:
+def remove(runs: Path, run: RunFolder) -> None:
     """Remove a run; `latest` then names the newest that is left.
 
     Raises:
@@ -50,7 +50,7 @@ def remove(runs: Path, run: Run) -> None:
             (runs / LATEST).unlink(missing_ok=True)
 
 
-def _is_latest(runs: Path, run: Run) -> bool:
+def _is_latest(runs: Path, run: RunFolder) -> bool:
     with suppress(CheckpointError):
         return open_run(runs / LATEST).folder.resolve() == run.folder.resolve()
     return False

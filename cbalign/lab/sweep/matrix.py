@@ -8,30 +8,30 @@ from pathlib import Path
 from typing import Literal
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run, find_runs, summarise_run
+from cbalign.engine.run import RunFolder, find_runs, summarise_run
 from cbalign.errors import SpecError
 from cbalign.experiment.dump import experiment_fingerprint
 from cbalign.experiment.load import LoadedExperiment, load_experiment
-from cbalign.lab.sweep.space import SEED, Change
+from cbalign.lab.sweep.space import SEED, PathValue
 
-State = Literal["missing", "begun", "running", "finished", "diverged", "failed"]
-_STATES: dict[str, State] = {"finished": "finished", "diverged": "diverged", "running": "running"}
-_PREFERRED: tuple[State, ...] = ("finished", "running", "begun", "diverged")
+CellState = Literal["missing", "begun", "running", "finished", "diverged", "failed"]
+_STATES: dict[str, CellState] = {"finished": "finished", "diverged": "diverged", "running": "running"}
+_PREFERRED: tuple[CellState, ...] = ("finished", "running", "begun", "diverged")
 
 
 @dataclass(frozen=True)
 class SweepCell:
     """One training. `run` is where it is kept, `state` how far it is, `message` why it failed."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[PathValue, ...]
     loaded: LoadedExperiment
     fingerprint: str
-    state: State = "missing"
-    run: Run | None = None
+    state: CellState = "missing"
+    run: RunFolder | None = None
     message: str = ""
 
     @property
-    def setting(self) -> tuple[Change, ...]:
+    def setting(self) -> tuple[PathValue, ...]:
         """The changes without the seed: what results are averaged for."""
         return tuple(change for change in self.changes if change[0] != SEED)
 
@@ -42,7 +42,7 @@ class SweepCell:
 
 
 def build_matrix(
-    spec: str, overrides: Sequence[str], profiles: Sequence[str], changes: Sequence[tuple[Change, ...]]
+    spec: str, overrides: Sequence[str], profiles: Sequence[str], changes: Sequence[tuple[PathValue, ...]]
 ) -> list[SweepCell]:
     """Check the spec with each of the changes; what comes to the same training is there once.
 
@@ -74,14 +74,14 @@ def match_runs(cells: Sequence[SweepCell], runs: Path) -> list[SweepCell]:
     Raises:
         CheckpointError: a manifest is damaged.
     """
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[RunFolder]] = {}
     for run in find_runs(runs):
         found.setdefault(Manifest.read(run.manifest).spec_fingerprint, []).append(run)
     return [_with_run(cell, found.get(cell.fingerprint, [])) for cell in cells]
 
 
-def _with_run(cell: SweepCell, runs: Sequence[Run]) -> SweepCell:
-    states: dict[State, Run] = {}
+def _with_run(cell: SweepCell, runs: Sequence[RunFolder]) -> SweepCell:
+    states: dict[CellState, RunFolder] = {}
     for run in runs:  # of several in one state the newest counts
         states[_STATES.get(summarise_run(run).status, "begun")] = run
     state = next((state for state in _PREFERRED if state in states), None)
@@ -90,6 +90,6 @@ def _with_run(cell: SweepCell, runs: Sequence[Run]) -> SweepCell:
     return SweepCell(cell.changes, cell.loaded, cell.fingerprint, state, states[state])
 
 
-def named(changes: Sequence[Change]) -> str:
+def named(changes: Sequence[PathValue]) -> str:
     """`train.optimizer.lr=1e-4 train.seed=0`."""
     return " ".join(f"{path}={value}" for path, value in changes)

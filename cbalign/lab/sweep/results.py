@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cbalign.engine.manifest import Manifest
 from cbalign.lab.runs.metrics import measured
 from cbalign.lab.sweep.matrix import SweepCell
-from cbalign.lab.sweep.space import Change
+from cbalign.lab.sweep.space import PathValue
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Average:
 class SweepRow:
     """One setting: its cells, one a seed, and the averages of those that are finished."""
 
-    setting: tuple[Change, ...]
+    setting: tuple[PathValue, ...]
     cells: tuple[SweepCell, ...]
     metrics: Mapping[str, Average]
 
@@ -47,7 +47,7 @@ def collect(cells: Sequence[SweepCell]) -> list[SweepRow]:
         CheckpointError: a run cannot be read.
         DataError: a file of results is damaged.
     """
-    settings: dict[tuple[Change, ...], list[SweepCell]] = {}
+    settings: dict[tuple[PathValue, ...], list[SweepCell]] = {}
     for cell in cells:
         settings.setdefault(cell.setting, []).append(cell)
     return [SweepRow(setting, tuple(members), _averages(members)) for setting, members in settings.items()]

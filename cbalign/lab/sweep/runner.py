@@ -12,7 +12,7 @@ import torch
 
 from cbalign.engine.placement import read_placement
 from cbalign.engine.reporter import Reporter
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.errors import Interrupted, UsageError
 from cbalign.lab.sweep.matrix import SweepCell
@@ -73,7 +73,7 @@ def run_sweep(
             _release()
 
 
-def _train(cell: SweepCell, runs: Path, reporter: Reporter, argv: Sequence[str]) -> Run:
+def _train(cell: SweepCell, runs: Path, reporter: Reporter, argv: Sequence[str]) -> RunFolder:
     if cell.run is not None:
         return resume_run(cell.run, (), reporter, argv=argv).run
     return train_experiment(cell.loaded, runs, reporter, argv=argv).run

@@ -18,7 +18,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(:\s*log)?\s*")
 _PAIRS = {"[": "]", "{": "}", "(": ")"}
 
-Change = tuple[str, str]  # a dotted path and a value, as `--set` takes them
+PathValue = tuple[str, str]  # a dotted path and a value, as `--set` takes them
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def combinations(
     draws: int | None,
     draw_seed: int,
     seeds: int | None,
-) -> list[tuple[Change, ...]]:
+) -> list[tuple[PathValue, ...]]:
     """The changes of every training, the seed last.
 
     Args:
@@ -151,7 +151,7 @@ def combinations(
     return [(*changes, *seed) for changes in dict.fromkeys(made) for seed in seeded]
 
 
-def _pairs(paired: Sequence[Axis | Range]) -> list[tuple[Change, ...]]:
+def _pairs(paired: Sequence[Axis | Range]) -> list[tuple[PathValue, ...]]:
     """The rows of values that belong together; one empty row where there are none."""
     axes = [axis for axis in paired if isinstance(axis, Axis)]
     if len(axes) < len(paired):

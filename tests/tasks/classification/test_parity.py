@@ -17,7 +17,7 @@ from cbalign.errors import BundleError, ParityError
 from cbalign.evaluation.result import EvaluationDocument
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.experiment.load import load_experiment
-from cbalign.runtime.bundle import Bundle
+from cbalign.runtime.bundle import BundleFolder
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
 from cbalign.tasks.classification.parity import ClassifyingChecks, ClassifyingExportable
@@ -61,7 +61,7 @@ def scored(place: Path, target: Path, *options: str) -> ScoredResult:
 
 
 def test_a_bundle_has_the_graph_the_labels_and_the_lineage(bundle: Path, run: Path) -> None:
-    manifest = Bundle.open(bundle).manifest
+    manifest = BundleFolder.open(bundle).manifest
     assert manifest.graphs == ("classify",)
     assert len(json.loads((bundle / "labels.json").read_text())) == (2 if "statements" in run.name else 3)
     assert manifest.lineage is not None

@@ -17,7 +17,7 @@ from cbalign.errors import BundleError, ParityError
 from cbalign.evaluation.result import EvaluationDocument
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.experiment.load import load_experiment
-from cbalign.runtime.bundle import Bundle
+from cbalign.runtime.bundle import BundleFolder
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
 from cbalign.tasks.load import load_model
@@ -55,7 +55,7 @@ def bundle(place: Path, run: Path) -> Path:
 
 
 def test_a_bundle_has_the_graphs_and_the_answers(bundle: Path) -> None:
-    manifest = Bundle.open(bundle).manifest
+    manifest = BundleFolder.open(bundle).manifest
     assert manifest.graphs == ("vision", "question", "answer")
     assert json.loads((bundle / "answers.json").read_text()) == ["blue", "dark green", "red", "white"]
     assert "answers.json" in manifest.files
