@@ -104,7 +104,7 @@ def test_evaluations_made_later_are_shown(copied):
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("tiny", "means 2 runs"), ("none", "There is no run 'none'"), ("tiny-2", "Write more of the name, or its id")],
+    [("tiny", "matches 2 runs"), ("none", "There is no run 'none'"), ("tiny-2", "Give more of the name, or the id")],
 )
 def test_a_word_that_means_no_run_or_several_is_refused(word, message, place):
     result = cbalign(place, "runs", "show", word)

@@ -113,11 +113,11 @@ def test_settings_that_change_no_result_are_one_training(place):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "Nothing is swept"),
+        ((), "No setting is given"),
         (("--over", "train.optimizer.Ir=1,2"), "There is no setting `train.optimizer.Ir`"),
         (("--over", "train.optimizer.lr"), "not of the form"),
         (("--over", "train.optimizer.lr=1e-4..1e-3"), "--random"),
-        (("--over", "train.seed=1,2", "--seeds", "2"), "`train.seed` is swept twice"),
+        (("--over", "train.seed=1,2", "--seeds", "2"), "`train.seed` is given twice"),
         (("--paired", "train.seed=1,2", "--paired", "train.batch_size=4"), "train.batch_size has 1"),
         (("--seeds", "2", "--metric", "none"), "There is no metric 'none'"),
     ],
@@ -169,7 +169,7 @@ def test_a_signal_exits_75_and_the_same_command_goes_on(place):
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate()
     assert process.returncode == 75, stderr
-    assert "Repeat the same command to go on" in stderr
+    assert "Repeat the same command to continue" in stderr
     assert stdout == ""
     (first, *_) = find_runs(place / "stopped")
     attempts = Manifest.read(first.manifest).attempts

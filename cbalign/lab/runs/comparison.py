@@ -1,4 +1,4 @@
-"""Runs side by side: the settings and the metrics in which they differ."""
+"""Compare runs by the settings and metrics in which they differ."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Runs in their order. `settings` are those that differ, by effect class; `metrics` those that differ.
+    """Compared runs in order; only `settings`, by effect class, and `metrics` that differ.
 
     `sorted_by` is the metric whose best run comes first, None where they are in the order that was asked for.
     """
@@ -39,7 +39,7 @@ class RunComparison:
 
 
 def open_compared_run(run: RunFolder) -> ComparedRun:
-    """Read what a comparison needs of a run.
+    """Read the parts of a run that a comparison needs.
 
     Raises:
         CheckpointError: its manifest or its metrics cannot be read.
@@ -52,7 +52,7 @@ def open_compared_run(run: RunFolder) -> ComparedRun:
 
 
 def compare_runs(runs: Sequence[RunFolder], sort_by: str | None = None) -> RunComparison:
-    """Compare two or more runs, best first where a metric to sort by is named; runs without it come last.
+    """Compare two or more runs; if a metric to sort by is given, best first, and runs without it last.
 
     Raises:
         UsageError: no run has that metric.

@@ -1,4 +1,4 @@
-"""All that a run directory says about one run."""
+"""Read all information of one run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cbalign.lab.runs.overview import Overview, overview, size_on_disk
 
 @dataclass(frozen=True)
 class Detail:
-    """One run. `settings` compares the defaults with its spec; `losses` are those of the last log line."""
+    """One run; `settings` compares its spec with the defaults, `losses` are those of the last log line."""
 
     overview: Overview
     manifest: Manifest
@@ -31,11 +31,11 @@ class Detail:
 
 
 def open_detail(run: RunFolder) -> Detail:
-    """Read everything.
+    """Read all information of a run.
 
     Raises:
         CheckpointError: its manifest or its metrics cannot be read.
-        SpecError: this version reads its resolved spec no more.
+        SpecError: this version cannot read its resolved spec.
         DataError: a file of results is damaged.
     """
     records = read_records(run.metrics)

@@ -1,4 +1,4 @@
-"""Every training of a sweep, checked, and the run that it has already."""
+"""Validate every training of a sweep, and match it with existing runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PREFERRED: tuple[CellState, ...] = ("finished", "running", "begun", "diverged")
 
 @dataclass(frozen=True)
 class SweepCell:
-    """One training. `run` is where it is kept, `state` how far it is, `message` why it failed."""
+    """One training of a sweep: its run, if it has one, its state, and the reason if it failed."""
 
     changes: tuple[PathValue, ...]
     loaded: LoadedExperiment
@@ -32,22 +32,22 @@ class SweepCell:
 
     @property
     def setting(self) -> tuple[PathValue, ...]:
-        """The changes without the seed: what results are averaged for."""
+        """The changes without the seed; results are averaged over seeds."""
         return tuple(change for change in self.changes if change[0] != SEED)
 
     @property
     def seed(self) -> int:
-        """Of the training."""
+        """Seed of the training."""
         return self.loaded.experiment.train.seed
 
 
 def build_matrix(
     spec: str, overrides: Sequence[str], profiles: Sequence[str], changes: Sequence[tuple[PathValue, ...]]
 ) -> list[SweepCell]:
-    """Check the spec with each of the changes; what comes to the same training is there once.
+    """Validate the spec with each of the changes; equal trainings are merged.
 
     Raises:
-        SpecError: the mistakes of all combinations, each told once.
+        SpecError: some combinations are invalid; each mistake is listed once.
     """
     cells: dict[str, SweepCell] = {}
     mistakes: dict[str, str] = {}
@@ -61,7 +61,7 @@ def build_matrix(
             continue
         mark = experiment_fingerprint(loaded.experiment)
         cells.setdefault(mark, SweepCell(each, loaded, mark))
-    if len(mistakes) == 1 and not cells:  # the spec itself is wrong, whatever is swept
+    if len(mistakes) == 1 and not cells:  # the spec itself is invalid
         raise SpecError(next(iter(mistakes)))
     if mistakes:
         raise SpecError("\n\n".join(f"with {where}:\n{text}" for text, where in mistakes.items()))
@@ -69,7 +69,7 @@ def build_matrix(
 
 
 def match_runs(cells: Sequence[SweepCell], runs: Path) -> list[SweepCell]:
-    """The cells with the runs of the folder that train the same: a finished one before one that can go on.
+    """Match cells with runs of the same experiment; finished runs take precedence over runs to resume.
 
     Raises:
         CheckpointError: a manifest is damaged.
@@ -82,7 +82,7 @@ def match_runs(cells: Sequence[SweepCell], runs: Path) -> list[SweepCell]:
 
 def _with_run(cell: SweepCell, runs: Sequence[RunFolder]) -> SweepCell:
     states: dict[CellState, RunFolder] = {}
-    for run in runs:  # of several in one state the newest counts
+    for run in runs:  # if several have the same state, the newest wins
         states[_STATES.get(summarise_run(run).status, "begun")] = run
     state = next((state for state in _PREFERRED if state in states), None)
     if state is None:
@@ -91,5 +91,5 @@ def _with_run(cell: SweepCell, runs: Sequence[RunFolder]) -> SweepCell:
 
 
 def named(changes: Sequence[PathValue]) -> str:
-    """`train.optimizer.lr=1e-4 train.seed=0`."""
+    """Format changes: `train.optimizer.lr=1e-4 train.seed=0`."""
     return " ".join(f"{path}={value}" for path, value in changes)
