@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from html import escape
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cbalign.api.pairs import Pairs
     from cbalign.api.runs import Run
     from cbalign.evaluation.base import Result
-    from cbalign.evaluation.published import Beside
-    from cbalign.evaluation.result import EvaluationDocument as Record
+    from cbalign.evaluation.published import PublishedComparison
+    from cbalign.evaluation.result import EvaluationDocument
     from cbalign.tasks.evaluate import Measurement
     from cbalign.tasks.opened import OpenedModel
 
@@ -36,8 +36,8 @@ class Evaluation:
         measurements: the results with the settings and data of each.
     """
 
-    record: Record
-    published: tuple[Beside, ...]
+    record: EvaluationDocument
+    published: tuple[PublishedComparison, ...]
     measurements: tuple[Measurement, ...]
 
     @property
@@ -115,8 +115,7 @@ def evaluate(
         >>> result.metrics["test/dual/image_to_text/r1"]
     """
     from cbalign.api.opening import load, python_warning
-    from cbalign.evaluation.published import beside
-    from cbalign.evaluation.result import EvaluationDocument as Record
+    from cbalign.evaluation.result import EvaluationDocument
     from cbalign.tasks.evaluate import evaluate_opened as measure
 
     opened_model = model if isinstance(model, Model) else load(model, device=device, precision=precision, warn=warn)
@@ -124,24 +123,27 @@ def evaluate(
     if data is not None:
         on, opened = _given(data, on, opened)
     measured = measure(opened, on, _tuples(changes), report=progress, warn=shown)
-    each = [(one, result) for one in measured for result in one.results]
-    fine_tuned = not opened.experiment.task.pretrains
-    figures = [
-        figure
-        for one, result in each
-        for figure in beside(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
-    ]
-    record = Record(
+    record = EvaluationDocument(
         subject=str(opened_model.path),
         step=opened.step,
         backend=opened.backend,
-        results=tuple(result for _, result in each),
+        results=tuple(result for one in measured for result in one.results),
         versions=installed(_PACKAGES),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if keep and opened.results is not None:
         _keep(record, opened.results)
-    return Evaluation(record, tuple(figures), tuple(measured))
+    fine_tuned = not opened.experiment.task.pretrains
+    return Evaluation(record, tuple(_published(measured, fine_tuned=fine_tuned)), tuple(measured))
+
+
+def _published(measured: Sequence[Measurement], *, fine_tuned: bool) -> Iterator[PublishedComparison]:
+    """Yield published figures of the same protocols, compared with the results."""
+    from cbalign.evaluation.published import compare_with_published
+
+    for one in measured:
+        for result in one.results:
+            yield from compare_with_published(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
 
 
 def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, OpenedModel]:
@@ -158,7 +160,7 @@ def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, Opene
     return split, replace(opened, experiment=experiment)
 
 
-def _keep(record: Record, folder: Path) -> None:
+def _keep(record: EvaluationDocument, folder: Path) -> None:
     from cbalign.engine.files import write_durably
     from cbalign.evaluation.result import file_name
 

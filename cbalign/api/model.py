@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cbalign.api.inference import answer_questions, classify_texts, match_pairs
 from cbalign.api.pictures import Images, Texts, as_images, as_texts, is_one_image, pixel_batches
 from cbalign.api.vectors import Codes, Hit, Ranking
 from cbalign.data.arrays import FloatArray, IntArray
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from cbalign.experiment.experiment import Experiment
     from cbalign.tasks.opened import OpenedModel
-
-_BATCH = 32
 
 
 class Model:
@@ -153,29 +152,7 @@ class Model:
         Raises:
             UsageError: the model has no match head, or the numbers of images and texts differ.
         """
-        encoder = self._encoder()
-        given, words = list(as_images(images)), as_texts(texts)
-        count = 0 if not given or not words else max(len(given), len(words))
-        if {len(given), len(words)} - {1, count}:
-            raise UsageError(
-                f"{len(given)} images and {len(words)} texts are not pairs",
-                remedy="Pass as many texts as images, or one of either.",
-            )
-        scores = [
-            self._match_batch(encoder, given, words, range(start, min(start + _BATCH, count)))
-            for start in range(0, count, _BATCH)
-        ]
-        return np.concatenate(scores) if scores else np.empty(0, np.float32)
-
-    def _match_batch(
-        self, encoder: Encoder, images: Sequence[Picture], texts: Sequence[str], pairs: Iterable[int]
-    ) -> FloatArray:
-        pairs = list(pairs)
-        chosen = [images[0]] if len(images) == 1 else [images[i] for i in pairs]
-        words = [texts[0]] * len(pairs) if len(texts) == 1 else [texts[i] for i in pairs]
-        index = np.zeros(len(pairs), np.int64) if len(images) == 1 else np.arange(len(pairs), dtype=np.int64)
-        features = encoder.encode_images(load_pixels(chosen, self.image_size))
-        return encoder.match(features, encoder.encode_texts(words), index)
+        return match_pairs(self._encoder(), list(as_images(images)), as_texts(texts), self.image_size)
 
     def rank(self, query: str | Picture, images: Images, *, rerank: int = 0, top: int | None = None) -> Ranking:
         """Order images by how well they fit a query.
@@ -261,17 +238,9 @@ class Model:
         if not isinstance(self._model, Classifier):
             raise UsageError(f"a model of task {self.task} does not classify texts")
         runtime: Any = self._opened.runtime
-        words, wanted = as_texts(texts), len(runtime.example_images)
         given = [list(as_images(each)) for each in images]
-        if len(given) != len(words):
-            raise UsageError(f"{len(words)} texts and {len(given)} entries of images: each text needs its own")
-        if wrong := next((each for each in given if len(each) != wanted), None):
-            raise UsageError(f"a text of task {self.task} needs {wanted} images, not {len(wrong)}")
-        pixels = np.stack([load_pixels(each, self.image_size) for each in given])  # (n, images, H, W, 3)
-        logits = self._model.classify(pixels, words)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares = powers / powers.sum(axis=1, keepdims=True)
-        return [dict(zip(self._model.labels, row)) for row in shares.tolist()]
+        wanted = len(runtime.example_images)
+        return classify_texts(self._model, given, as_texts(texts), self.image_size, images_per_text=wanted)
 
     def answer(self, images: Images, questions: Texts, *, candidates: int = 128) -> list[str]:
         """The likeliest answer of the model's list to each question; for models of VQA.
@@ -286,13 +255,7 @@ class Model:
         """
         if not hasattr(self._model, "rank"):
             raise UsageError(f"a model of task {self.task} does not answer questions")
-        words = as_texts(questions)
-        pixels = load_pixels(as_images(images), self.image_size)
-        if len(pixels) not in (1, len(words)):
-            raise UsageError(f"{len(pixels)} images and {len(words)} questions: pass one image for all, or one each")
-        index = np.zeros(len(words), np.int64) if len(pixels) == 1 else np.arange(len(words), dtype=np.int64)
-        ranked = self._model.rank(pixels, words, index, candidates)
-        return [self._model.answers[i] for i in ranked.index[:, 0].tolist()]
+        return answer_questions(self._model, list(as_images(images)), as_texts(questions), self.image_size, candidates)
 
     def prepare(self, images: Images) -> Tensor:
         """Images as the module takes them: uint8 pixels (n, 3, H, W)."""

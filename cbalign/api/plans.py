@@ -11,7 +11,7 @@ from cbalign.api.specs import Spec, SpecSource, spec
 
 if TYPE_CHECKING:
     from cbalign.lab.plan.fit import Fit
-    from cbalign.lab.plan.plan import Plan as Estimate
+    from cbalign.lab.plan.plan import TrainingPlan
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Plan:
         fitted: how the batch was fitted to a GPU, if that was asked for.
     """
 
-    estimate: Estimate
+    estimate: TrainingPlan
     fitted: Fit | None = None
 
     @property

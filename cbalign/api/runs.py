@@ -52,19 +52,18 @@ class Run:
     @property
     def spec(self) -> Spec:
         """The resolved spec."""
-        from cbalign.engine.run import Run as Folders
+        from cbalign.engine.run import RunFolder
         from cbalign.experiment.load import load_experiment
 
-        resolved = Folders(self.path).resolved
+        resolved = RunFolder(self.path).resolved
         return Spec(resolved, load_experiment(resolved, check_files=False), check_files=False)
 
     @property
     def checkpoints(self) -> list[Path]:
         """Folders of the checkpoints, oldest first."""
-        from cbalign.engine.run import Run as Folders
-        from cbalign.engine.run import list_checkpoints
+        from cbalign.engine.run import RunFolder, list_checkpoints
 
-        return list_checkpoints(Folders(self.path).checkpoints)
+        return list_checkpoints(RunFolder(self.path).checkpoints)
 
     def history(self, kind: Literal["train", "evaluation"] | None = None) -> list[dict[str, Any]]:
         """The log lines as dicts: `kind`, `step`, `epoch` and the metrics. `pandas.DataFrame(run.history())` works.
@@ -73,9 +72,9 @@ class Run:
             kind: only lines of this kind.
         """
         from cbalign.engine.metrics_file import read_records
-        from cbalign.engine.run import Run as Folders
+        from cbalign.engine.run import RunFolder
 
-        records = read_records(Folders(self.path).metrics)
+        records = read_records(RunFolder(self.path).metrics)
         return [_line(record) for record in records if kind in (None, record.kind)]
 
     def load(self, **options: Any) -> Model:
@@ -91,9 +90,9 @@ class Run:
 
     def _manifest(self) -> Any:
         from cbalign.engine.manifest import Manifest
-        from cbalign.engine.run import Run as Folders
+        from cbalign.engine.run import RunFolder
 
-        return Manifest.read(Folders(self.path).manifest)
+        return Manifest.read(RunFolder(self.path).manifest)
 
     def __repr__(self) -> str:
         lines = [f"Run {self.path} ({self.status})"]

@@ -21,7 +21,7 @@ from cbalign.parts.origin import PartOrigin
 from cbalign.parts.registry import registry
 from cbalign.runtime.machine import ask_gpus
 
-State = Literal["ok", "absent", "problem"]
+HealthState = Literal["ok", "absent", "problem"]
 LEAST_FREE = 2 * 2**30  # bytes; a checkpoint of the published model with teacher and optimiser takes 4 GiB
 
 
@@ -30,7 +30,7 @@ class Check:
     """The result of a check; `absent` means that something optional is missing."""
 
     name: str
-    state: State
+    state: HealthState
     found: str
     remedy: str | None = None
 

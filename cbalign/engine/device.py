@@ -1,6 +1,9 @@
-"""Choice of the device."""
+"""The device of a training: its choice, and its errors."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -31,3 +34,19 @@ def choose_device(setting: str, *, local_rank: int = 0) -> torch.device:
             remedy="Choose a smaller number, start fewer processes, or widen CUDA_VISIBLE_DEVICES.",
         )
     return torch.device("cuda", index)
+
+
+@contextmanager
+def translate_out_of_memory(device: torch.device) -> Iterator[None]:
+    """Translate torch's error about full device memory.
+
+    Raises:
+        DeviceError: the device ran out of memory.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{device} ran out of memory: {str(error).splitlines()[0]}",
+            remedy="Make train.batch_size smaller; train.global_batch_size keeps the optimiser's batch.",
+        ) from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from cbalign.experiment.fields import Leaf, every, settings
+from cbalign.experiment.fields import every, settings
+from cbalign.experiment.shapes import Leaf
 from cbalign.parts.section import Section
 
 # Names of other tools for our settings.

@@ -14,7 +14,7 @@ from typing import Literal, Self
 TENSORS = "tensors"
 """Key of the table in the metadata (`facts`) of a run's manifest."""
 
-Shape = tuple[int, ...]
+TensorShape = tuple[int, ...]
 TensorKind = Literal["trainable", "frozen", "buffer"]
 
 _KINDS: tuple[TensorKind, ...] = ("trainable", "frozen", "buffer")
@@ -33,7 +33,7 @@ class TensorInfo:
         tied: whether it shares memory with an earlier name in the table.
     """
 
-    shape: Shape
+    shape: TensorShape
     itemsize: int
     part: str
     kind: TensorKind | None = None
@@ -53,7 +53,7 @@ class TensorTable:
     tensors: Mapping[str, TensorInfo]
 
     @property
-    def shapes(self) -> dict[str, Shape]:
+    def shapes(self) -> dict[str, TensorShape]:
         """The shape of each tensor."""
         return {name: tensor.shape for name, tensor in self.tensors.items()}
 

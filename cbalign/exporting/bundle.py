@@ -18,7 +18,7 @@ from cbalign.engine.device import choose_device
 from cbalign.engine.files import new_folder, replace_folder, storage_errors
 from cbalign.engine.lineage import seen, to_facts
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run, open_run
+from cbalign.engine.run import RunFolder, open_run
 from cbalign.errors import ParityError, UsageError
 from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.experiment import Experiment
@@ -148,7 +148,9 @@ def export_run(
     return replace(exported, targets=written)
 
 
-def _open_exportable(run: Run, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]) -> Exportable:
+def _open_exportable(
+    run: RunFolder, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]
+) -> Exportable:
     """Load the model of a checkpoint and compute PyTorch's outputs for the parity checks.
 
     Raises:

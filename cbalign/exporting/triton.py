@@ -23,7 +23,7 @@ import onnxruntime
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
 from cbalign.errors import BundleError
 from cbalign.exporting.sections.targets import TritonTarget
-from cbalign.runtime.bundle import PREPROCESSING, Bundle
+from cbalign.runtime.bundle import PREPROCESSING, BundleFolder
 from cbalign.runtime.placement import CPU, quiet
 from cbalign.runtime.precisions import find_precision
 from cbalign.runtime.signatures import Port, Signature
@@ -50,7 +50,7 @@ def write_model_repository(section: TritonTarget, bundle: Path, repository: Path
         BundleError: the bundle is damaged.
         UsageError: the bundle does not embed images and texts, or lacks the precision.
     """
-    opened = Bundle.open(bundle).require_alignment()
+    opened = BundleFolder.open(bundle).require_alignment()
     chosen = section.precision or _fastest(opened.manifest.precisions)
     opened.graph_path(chosen, "image")
     opened.verify(opened.names_of(chosen))
@@ -69,7 +69,7 @@ def _tensorrt_mode(precision: str) -> str | None:
     return section.tensorrt if section is not None else None
 
 
-def _write_model(bundle: Bundle, precision: str, graph: str, folder: Path) -> None:
+def _write_model(bundle: BundleFolder, precision: str, graph: str, folder: Path) -> None:
     path = bundle.graph_path(precision, graph)
     version = folder / "1"
     version.mkdir(parents=True)

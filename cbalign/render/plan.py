@@ -13,10 +13,10 @@ from cbalign.runtime.table import Block, Table
 if TYPE_CHECKING:
     from cbalign.lab.plan.fit import Fit
     from cbalign.lab.plan.launch import Launch
-    from cbalign.lab.plan.plan import Plan
+    from cbalign.lab.plan.plan import TrainingPlan
 
 
-def plan_blocks(plan: Plan, fitted: Fit | None, starts: Sequence[Launch]) -> list[Block]:
+def plan_blocks(plan: TrainingPlan, fitted: Fit | None, starts: Sequence[Launch]) -> list[Block]:
     """Report a plan: the batch that fits, sizes, operations, memory, steps, time, files, and the commands to run."""
     blocks: list[Block] = [f"plan of {plan.experiment.name}", *([_fit(fitted)] if fitted is not None else [])]
     blocks += [_parameters(plan), _operations(plan), _memory(plan), *_length(plan), _gpus(plan), *_files(plan)]
@@ -62,7 +62,7 @@ def _block(title: str, rows: Sequence[tuple[str, str, str]]) -> Table:
     return Table.headless(rows, right=(1,), title=click.style(title, bold=True))
 
 
-def _parameters(plan: Plan) -> Table:
+def _parameters(plan: TrainingPlan) -> Table:
     sizes = plan.sizes
     rows = [
         ("trainable", _millions(sizes.trainable), ""),
@@ -76,7 +76,7 @@ def _parameters(plan: Plan) -> Table:
     return _block("parameters", [row for row in rows if row[1] != _millions(0)])
 
 
-def _operations(plan: Plan) -> Table:
+def _operations(plan: TrainingPlan) -> Table:
     step, batch = plan.step, plan.experiment.train.batch_size
     each = [
         ("image tower", step.image_tower),
@@ -97,7 +97,7 @@ def _operations(plan: Plan) -> Table:
     return _block("floating-point operations (multiply and add count as two)", total)
 
 
-def _memory(plan: Plan) -> Table:
+def _memory(plan: TrainingPlan) -> Table:
     memory, train = plan.memory, plan.experiment.train
     rows = [
         ("weights", memory.weights, ""),
@@ -113,7 +113,7 @@ def _memory(plan: Plan) -> Table:
     return _block("memory per device", shown)
 
 
-def _length(plan: Plan) -> Iterator[Block]:
+def _length(plan: TrainingPlan) -> Iterator[Block]:
     """Steps, pairs and disk, and the learning-rate curve where it is known."""
     length, train = plan.length, plan.experiment.train
     accumulated = f", {length.micro_steps} accumulated" if length.micro_steps > 1 else ""
@@ -142,7 +142,7 @@ def _length(plan: Plan) -> Iterator[Block]:
         yield "\n".join([click.style("learning rate", bold=True), *draw_schedule(plan.schedule, length.total_steps)])
 
 
-def _gpus(plan: Plan) -> Table:
+def _gpus(plan: TrainingPlan) -> Table:
     from cbalign.lab.plan.gpus import UTILISATION
 
     rows = []
@@ -155,7 +155,7 @@ def _gpus(plan: Plan) -> Table:
     return _block(f"time on {several}… at {UTILISATION:.0%} of the {precision} peak (assumed)", rows)
 
 
-def _files(plan: Plan) -> Iterator[Block]:
+def _files(plan: TrainingPlan) -> Iterator[Block]:
     from cbalign.lab.plan.files import files_written
 
     rows = [(file.path, "" if file.here else "missing", file.what) for file in plan.reads]

@@ -132,14 +132,14 @@ class BundleManifest:
 
 
 @dataclass(frozen=True)
-class Bundle:
+class BundleFolder:
     """A bundle's folder and its manifest."""
 
     folder: Path
     manifest: BundleManifest
 
     @classmethod
-    def open(cls, folder: str | Path) -> Bundle:
+    def open(cls, folder: str | Path) -> BundleFolder:
         """Read the manifest of a bundle, and no other file.
 
         Raises:
@@ -203,7 +203,7 @@ class Bundle:
             )
         return {graph: known[graph] for graph in self.manifest.graphs}
 
-    def require_alignment(self) -> Bundle:
+    def require_alignment(self) -> BundleFolder:
         """Require that the model embeds images and texts, and return the bundle.
 
         Raises:

@@ -14,7 +14,8 @@ from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.evaluator import evaluator_of
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Leaf, settings
+from cbalign.experiment.fields import settings
+from cbalign.experiment.shapes import Leaf
 from cbalign.parts import EvaluationSection, SourceSection
 from cbalign.parts.kinds import Split
 from cbalign.tasks.opened import OpenedModel

@@ -15,7 +15,7 @@ from cbalign.data.source import texts_of
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.checkpoint import load_model_weights as load_weights
 from cbalign.engine.distribution import World
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
 from cbalign.exporting.exportable import Exportable
@@ -100,7 +100,7 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
             initialisation.describe(),
         )
 
-    def load(self, run: Run, experiment: Experiment, checkpoint: Path, device: torch.device) -> TorchModel:
+    def load(self, run: RunFolder, experiment: Experiment, checkpoint: Path, device: torch.device) -> TorchModel:
         """Load the model of a checkpoint; see `TaskKit.load`."""
         assets = self.read_assets(run.assets)
         model = self.build_model(experiment, assets.tokenizer.info, initialise=False)

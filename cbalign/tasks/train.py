@@ -16,7 +16,7 @@ from cbalign.engine.launch import is_launched
 from cbalign.engine.loop import fit
 from cbalign.engine.manifest import PLUGINS, Manifest
 from cbalign.engine.reporter import Reporter, Silent
-from cbalign.engine.run import Run, create_run, latest_checkpoint
+from cbalign.engine.run import RunFolder, create_run, latest_checkpoint
 from cbalign.engine.task import Training
 from cbalign.errors import UsageError
 from cbalign.experiment.diff import compare_experiments
@@ -35,7 +35,7 @@ from cbalign.tasks.kit import kit_of
 class Trained:
     """A run that is finished."""
 
-    run: Run
+    run: RunFolder
     experiment: Experiment
     metrics: Mapping[str, float]  # of the last evaluation
     seconds: float | None  # that this call trained for; None if the run was finished before
@@ -117,7 +117,7 @@ def train_experiment(
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
 
 
-def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: Sequence[str] = ()) -> Trained:
+def resume_run(run: RunFolder, overrides: Sequence[str], reporter: Reporter, *, argv: Sequence[str] = ()) -> Trained:
     """Resume a run from its newest checkpoint; a finished run is returned unchanged.
 
     Args:
@@ -158,7 +158,7 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
 
 
-def resume_command(run: Run, overrides: Sequence[str] = (), *, processes: int = 1) -> str:
+def resume_command(run: RunFolder, overrides: Sequence[str] = (), *, processes: int = 1) -> str:
     """Return the command that resumes a run."""
     words = ["cbalign", "train", str(_shown(run.folder)), *(f"--set={o}" for o in overrides)]
     return shlex.join(words if processes == 1 else [*words, f"--nproc={processes}"])
@@ -169,7 +169,7 @@ def _plugin_facts(experiment: Experiment) -> dict[str, object]:
     return {PLUGINS: found} if found else {}
 
 
-def _refuse_other_training(run: Run, before: LoadedExperiment, after: LoadedExperiment) -> None:
+def _refuse_other_training(run: RunFolder, before: LoadedExperiment, after: LoadedExperiment) -> None:
     refused = compare_experiments([before, after]).keep(lambda difference: difference.effect is not Effect.RUNTIME)
     if refused.differences:
         lines = [

@@ -15,7 +15,7 @@ from cbalign.experiment.load import load_experiment
 from cbalign.exporting import bundle as bundle_module
 from cbalign.exporting.bundle import Exported, export_run
 from cbalign.exporting.exportable import chosen_signatures
-from cbalign.runtime.bundle import Bundle, is_bundle
+from cbalign.runtime.bundle import BundleFolder, is_bundle
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
 from cbalign.tasks.align.section import PretrainTask
@@ -25,7 +25,7 @@ GRAPHS = ("image", "text", "codebook", "match")
 
 
 def test_a_bundle_has_all_that_running_it_needs(exported: Exported, run: Path) -> None:
-    opened = Bundle.open(exported.folder)
+    opened = BundleFolder.open(exported.folder)
     opened.verify()
     assert set(opened.manifest.files) == {
         *(f"{precision}/{graph}.onnx" for precision in ("fp32", "fp16", "int8") for graph in GRAPHS),
@@ -93,7 +93,7 @@ def test_recorded_outputs_are_repeated_and_a_difference_is_found(exported: Expor
     np.savez(copy / "golden.npz", **recorded)
     with pytest.raises(BundleError, match=r"golden\.npz is damaged"):
         Session.open(copy, "cpu")
-    bundle_module._write_manifest(copy, Bundle.open(copy).manifest)
+    bundle_module._write_manifest(copy, BundleFolder.open(copy).manifest)
     with pytest.raises(ParityError, match="outputs of fp32 differ"):
         check_golden(Session.open(copy, "cpu"))
 

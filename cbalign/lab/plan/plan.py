@@ -1,4 +1,4 @@
-"""What is known about a training before it starts."""
+"""Plan a training before it starts: its size, cost and files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RATES = 50  # points of the learning-rate curve in JSON
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of parameters, by part; the teacher's are not trained."""
+    """Numbers of parameters by part; the teacher's are not trained."""
 
     image_tower: int
     text_tower: int
@@ -43,13 +43,13 @@ class Sizes:
 
     @property
     def trainable(self) -> int:
-        """What the optimiser moves."""
+        """Parameters that the optimiser updates."""
         return self.image_tower + self.text_tower + self.fusion + self.heads + self.codebook
 
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes on disk: one checkpoint, and the peak while another one is written."""
+    """Bytes on disk: of one checkpoint, and at most, while a new checkpoint is written."""
 
     checkpoint: int
     peak: int
@@ -65,8 +65,8 @@ class OnGPU:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The plan of a training on `devices` devices. `step` and `memory` are of one device."""
+class TrainingPlan:
+    """The plan of a training on `devices` devices; `step` and `memory` are those of one device."""
 
     experiment: Experiment
     devices: int
@@ -92,7 +92,7 @@ class Plan:
         return self.step.operations * self.length.micro_steps * self.devices
 
     def to_json(self) -> dict[str, object]:
-        """The same as plain data, with derived numbers."""
+        """Return the plan as plain data, with derived numbers."""
         length = self.length
         return {
             "name": self.experiment.name,
@@ -125,33 +125,35 @@ class Plan:
         }
 
     def _rates(self, schedule: Schedule) -> list[tuple[int, float]]:
-        """The learning rate at steps spread over the training, first, last and peak included."""
+        """Sample the learning rate over the training, including the first step, the last step and the peak."""
         last = max(0, (self.length.total_steps or 1) - 1)
         steps = {round(i * last / (RATES - 1)) for i in range(RATES)} | {min(schedule.warmup_steps, last)}
         return [(step, schedule(step)) for step in sorted(steps)]
 
 
-def make_plan(loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1, pairs: int | None = None) -> Plan:
+def make_plan(
+    loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1, pairs: int | None = None
+) -> TrainingPlan:
     """Plan the training that a spec describes, with its model on the meta device.
 
     Args:
         loaded: the spec.
-        gpus: for each of these, whether the training fits and how long it takes.
-        devices: how many train together.
+        gpus: GPUs for which the plan says whether the training fits and how long it takes.
+        devices: number of devices that train together.
         pairs: size of the training data; None counts them if they are available.
 
     Raises:
-        CbalignError: sizes that do not go together, or a text architecture that is not known here.
+        CbalignError: the sizes are inconsistent, or the text architecture is not available on this machine.
     """
     return Planner(loaded, devices=devices, pairs=pairs).plan(gpus)
 
 
 class Planner:
-    """Plans one spec, with its own or another batch size; reads the data once.
+    """Plans one spec with various batch sizes; reads the data once.
 
     Args:
         loaded: the spec.
-        devices: how many train together.
+        devices: number of devices that train together.
         pairs: size of the training data; None counts them if they are available.
     """
 
@@ -163,11 +165,11 @@ class Planner:
         self._tokenizer = _tokenizer(self.experiment, self._texts)
         self.pairs = self._texts.count if pairs is None and self._texts is not None else pairs
 
-    def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> Plan:
-        """The plan, with `batch_size` pairs per device in place of the spec's.
+    def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> TrainingPlan:
+        """Plan the training with `batch_size` pairs per device instead of the spec's.
 
         Raises:
-            CbalignError: sizes that do not go together, or a text architecture that is not known here.
+            CbalignError: the sizes are inconsistent, or the text architecture is not available on this machine.
         """
         experiment = self.experiment
         if batch_size is not None:
@@ -179,7 +181,7 @@ class Planner:
         sizes = _sizes(model)
         checkpoint = checkpoint_bytes(model)
         step = measure_step(experiment, model, captions, processes=self.devices, accumulates=length.micro_steps > 1)
-        made = Plan(
+        made = TrainingPlan(
             experiment=experiment,
             devices=self.devices,
             sizes=sizes,
@@ -201,7 +203,7 @@ class Planner:
         return measure_captions(self._texts.count, self._texts.text, self._tokenizer, batch_size)
 
 
-def _on_gpus(plan: Plan, gpus: Sequence[GPU]) -> Plan:
+def _on_gpus(plan: TrainingPlan, gpus: Sequence[GPU]) -> TrainingPlan:
     steps, precision = plan.length.total_steps, plan.precision
 
     def on(gpu: GPU) -> OnGPU:

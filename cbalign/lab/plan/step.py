@@ -1,4 +1,4 @@
-"""One training step on tensors without values: operations and memory."""
+"""Measure one training step on tensors without values: operations and memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StepCost:
 
     @property
     def operations(self) -> int:
-        """All of them."""
+        """Sum of all parts."""
         return self.image_tower + self.text_tower + self.fusion + self.teacher + self.other + self.backward
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.encoders import Encoder, ImageFeatures
-from cbalign.evaluation.sections.evaluations import Protocol, RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation, RetrievalProtocol
 from cbalign.parts import EvaluationSection, TaskSection
 from cbalign.parts.kinds import Split
 from cbalign.runtime.session import Session
@@ -81,7 +81,11 @@ class AlignmentRuntime:
 
     def default_evaluation(self, model: Encoder, split: Split) -> EvaluationSection:
         """Return retrieval by all protocols that the model supports."""
-        supported: dict[Protocol, bool] = {"dual": True, "rerank": model.has_matcher, "code": model.has_codebook}
+        supported: dict[RetrievalProtocol, bool] = {
+            "dual": True,
+            "rerank": model.has_matcher,
+            "code": model.has_codebook,
+        }
         return RetrievalEvaluation(on=split, protocols=tuple(name for name, has in supported.items() if has))
 
     def golden_outputs(self, model: Encoder, pixels: PixelArray, texts: Sequence[str]) -> dict[str, FloatArray]:
