@@ -37,7 +37,8 @@ def find_run(runs: Path, word: str) -> Run:
         )
     near = difflib.get_close_matches(word, [*names, *map(identity, names)], n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise UsageError(f"There is no run {word!r} in {runs}.{hint}", remedy="`cbalign runs list` names them.")
+    there = f"The newest there: {', '.join(names[-_SHOWN:])}." if names else "There are no runs there."
+    raise UsageError(f"There is no run {word!r} in {runs}.{hint}", remedy=there)
 
 
 def identity(name: str) -> str:
@@ -50,5 +51,5 @@ def _latest(runs: Path) -> Run:
         return open_run(runs / LATEST)
     found = find_runs(runs)
     if not found:
-        raise UsageError(f"There are no runs in {runs}.", remedy="Make one: cbalign train SPEC.")
+        raise UsageError(f"There are no runs in {runs}.", remedy="Train one: cbalign train SPEC.")
     return found[-1]
