@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from cbalign.api.pictures import load_pixels
 from cbalign.data.arrays import FloatArray, IntArray
 from cbalign.encoders import Classifier, Encoder
 from cbalign.errors import UsageError
-from cbalign.runtime.images import Picture, load_pixels
+from cbalign.runtime.images import Picture
 
 _BATCH = 32
 

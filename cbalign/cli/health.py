@@ -15,6 +15,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 import cbalign
+from cbalign.cli.failures import with_options
 from cbalign.errors import DeviceError
 from cbalign.experiment.unions import unusable, usable
 from cbalign.parts.origin import PartOrigin
@@ -157,7 +158,9 @@ def _onnxruntime(gpus: Sequence[str]) -> Check:
     try:
         find_device("cuda")
     except DeviceError as error:
-        return Check(name, "problem", f"{found}; the GPU cannot be used: {error.message}", error.remedy)
+        return Check(
+            name, "problem", f"{found}; the GPU cannot be used: {error.message}", with_options(error.remedy or "")
+        )
     return Check(name, "ok", f"{found}; the GPU can be used")
 
 

@@ -267,7 +267,8 @@ class _Loop(Generic[BatchT]):
 
     def _write(self, record: Record) -> None:
         self.run_log.log(record)
-        self.reporter.record(record)
+        with self.signals.interruptible():  # a callback may raise KeyboardInterrupt to stop early
+            self.reporter.record(record)
 
     def _evaluate(self) -> Mapping[str, float]:
         """Evaluate and log. In a single process a signal aborts the evaluation: resuming repeats it."""

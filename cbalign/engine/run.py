@@ -83,8 +83,10 @@ class RunFolder:
         """
         found = latest_checkpoint(self.checkpoints)
         if found is None:
+            from cbalign.engine.resuming import resume_command
+
             raise CheckpointError(
-                f"{self.folder} has no checkpoint yet.", remedy=f"Resume the training: cbalign train {self.folder}"
+                f"{self.folder} has no checkpoint yet.", remedy=f"Resume the training: {resume_command(self)}"
             )
         return found
 

@@ -93,7 +93,9 @@ class Experiment(Section):
                 )
             if getattr(self.data, evaluation.on) is None:
                 raise RuleError(
-                    f"evaluate[{i}] is on {evaluation.on}, but data.{evaluation.on} is not set", at=(f"{item}.on", item)
+                    f"evaluate[{i}] is on {evaluation.on}, but data.{evaluation.on} is not set "
+                    f"(in Python, cbalign.train takes it as `{evaluation.on}`)",
+                    at=(f"{item}.on", item),
                 )
             for protocol, capability in evaluation.needs.items():
                 self._require(f"evaluate[{i}] lists {protocol}", capability, (f"{item}.protocols", item))

@@ -126,7 +126,8 @@ class TrainSection(Section):
             raise RuleError(f"duration must be in steps or epochs, not {self.duration!r}", at=("duration",))
         if warmup > (100 if warmup_unit == "%" else length) and warmup_unit in (unit, "%"):
             raise RuleError(
-                f"the warm-up ({self.schedule.warmup}) is longer than the training ({self.duration})",
+                f"the warm-up (train.schedule.warmup: {self.schedule.warmup}) is longer than the training "
+                f"(train.duration: {self.duration})",
                 at=("schedule.warmup", "schedule", "duration"),
             )
         return self

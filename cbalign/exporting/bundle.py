@@ -104,9 +104,13 @@ def export_run(
     loaded = load_experiment(run.resolved, check_files=False).experiment
     target = output or Path("exports") / loaded.name
     if target.exists() and not force:
-        raise UsageError(f"{target} already exists", remedy="Add --force to replace it, or choose another --output.")
+        raise UsageError(
+            f"{target} already exists", remedy="Add `force=True` to replace it, or choose another `output=…`."
+        )
     if target.exists() and not is_bundle(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError(f"{target} is not a bundle; --force replaces only bundles", remedy="Choose another --output.")
+        raise UsageError(
+            f"{target} is not a bundle; `force=True` replaces only bundles", remedy="Choose another `output=…`."
+        )
     requests = merge_requests(loaded.export.targets, targets)
     for request in requests:
         require_free(request.output(target), force=force)

@@ -72,10 +72,10 @@ def require_free(output: Path, *, force: bool) -> None:
     if not output.exists():
         return
     if not force:
-        raise UsageError(f"{output} already exists", remedy="Add --force to replace it, or remove it.")
+        raise UsageError(f"{output} already exists", remedy="Add `force=True` to replace it, or remove it.")
     if not (output / MARK).is_file() and not (output.is_dir() and not any(output.iterdir())):
         raise UsageError(
-            f"{output} was not written by an export target; --force replaces only folders that were",
+            f"{output} was not written by an export target; `force=True` replaces only folders that were",
             remedy="Remove it, or choose a different folder.",
         )
 

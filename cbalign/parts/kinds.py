@@ -62,6 +62,7 @@ class SourceSection(Part):
 
     `builds` is called with (section, kind of items) and returns a `cbalign.data.source.Source` of these items.
     `items` lists the kinds of items it provides, `more_splits` its splits beyond train, validation and test.
+    `from_python` says that a program gives the data, so that a run cannot open them alone.
     """
 
     if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class SourceSection(Part):
 
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs",)
     more_splits: ClassVar[tuple[str, ...]] = ()
+    from_python: ClassVar[bool] = False
 
     def data_sets(self) -> tuple[str, ...]:
         """Names of the data sets in the source, such as `coco`; all splits of a data set share a name."""

@@ -86,11 +86,11 @@ def _operations(plan: TrainingPlan) -> Table:
         ("heads, codebook", step.other),
         ("backward", step.backward),
     ]
-    rows = [(f"  {name}", f"{value / batch / 1e9:.1f} G", f"{value / step.operations:.0%}") for name, value in each]
+    rows = [(f"  {name}", _engineering(value / batch), f"{value / step.operations:.0%}") for name, value in each]
     how = "measured on the captions" if plan.captions.measured else "assumed: the maximum of the spec"
     total = [
         ("per optimiser step", _engineering(plan.step_operations), f"{plan.length.global_batch_size} pairs"),
-        ("per pair", f"{step.operations / batch / 1e9:.1f} G", ""),
+        ("per pair", _engineering(step.operations / batch), ""),
         *rows,
         ("tokens per caption", f"{plan.captions.mean:.1f}", f"padded to {plan.captions.longest}; {how}"),
     ]
@@ -126,7 +126,7 @@ def _length(plan: TrainingPlan) -> Iterator[Block]:
     ]
     if length.pairs is None:
         reason = f"{plan.why_unknown}; " if plan.why_unknown else ""
-        rows.append(("pairs", "?", f"{reason}set --pairs"))
+        rows.append(("pairs", "?", f"{reason}give their number as `pairs`"))
     else:
         rows.append(("pairs", f"{length.pairs:,}", ""))
         rows.append(("steps per epoch", f"{length.steps_per_epoch:,}", ""))
@@ -170,10 +170,10 @@ def _millions(count: int) -> str:
 
 
 def _engineering(value: float) -> str:
-    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9)):
+    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
         if value >= size:
             return f"{value / size:.1f} {unit}"
-    return f"{value / 1e6:.1f} M"
+    return f"{value / 1e3:.1f} K"
 
 
 def _hours(hours: float) -> str:

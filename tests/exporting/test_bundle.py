@@ -104,7 +104,7 @@ def test_a_bundle_that_is_there_is_replaced_only_with_force(run: Path, tmp_path:
     (target / "mine.txt").write_text("keep")
     with pytest.raises(UsageError, match="already exists") as caught:
         export_run(run, target)
-    assert "--force" in str(caught.value)
+    assert "force=True" in str(caught.value)
     with pytest.raises(UsageError, match="is not a bundle"):
         export_run(run, target, force=True)
     assert (target / "mine.txt").read_text() == "keep"

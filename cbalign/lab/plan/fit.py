@@ -97,7 +97,7 @@ def _candidates(planner: Planner) -> tuple[list[int], str]:
         if total % devices:
             raise UsageError(
                 f"train.global_batch_size {total} is not a multiple of {devices} devices.",
-                remedy=f"Set it to {max(1, round(total / devices)) * devices}, or change --devices.",
+                remedy=f"Set it to {max(1, round(total / devices)) * devices}, or change `devices=…`.",
             )
         bounds.append((total // devices, f"train.global_batch_size {total:,}: one micro-batch per step"))
     if queue := planner.experiment.model.queue.length:

@@ -37,7 +37,8 @@ def find_run(runs: Path, word: str) -> RunFolder:
         )
     near = difflib.get_close_matches(word, [*names, *map(identity, names)], n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise UsageError(f"There is no run {word!r} in {runs}.{hint}", remedy="List the runs with `cbalign runs list`.")
+    there = f"The newest there: {', '.join(names[-_SHOWN:])}." if names else "There are no runs there."
+    raise UsageError(f"There is no run {word!r} in {runs}.{hint}", remedy=there)
 
 
 def identity(name: str) -> str:
