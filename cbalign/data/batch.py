@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cbalign.data.arrays import IntArray, PixelArray
+from cbalign.data.arrays import IntArray
 from cbalign.data.items import Item, Labelled, Pair, Question
 from cbalign.data.source import Source, known_target
 from cbalign.data.text import Tokenizer
+from cbalign.data.views import ViewArray
 from cbalign.errors import DataError
 
 Array = NDArray[np.generic]
@@ -30,7 +31,11 @@ BatchT_co = TypeVar("BatchT_co", bound="TensorBatch", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class TensorBatch:
-    """The base of batches: B items on one device. All fields are tensors, or None."""
+    """The base of batches: B items on one device. All fields are tensors, or None.
+
+    Where the features of a frozen image tower are kept, they take the place of images: (B, N, D) or (B, D) float16
+    instead of (B, 3, H, W) uint8.
+    """
 
     indices: Tensor  # (B,) int64: position of each item in its source, for messages
 
@@ -96,8 +101,8 @@ class Drawn:
     """What was drawn for a step: the items, their augmented images, and generators for other random choices."""
 
     indices: IntArray  # (B,)
-    images: PixelArray  # (B, n, 3, H, W)
-    teacher_images: PixelArray | None  # (B, n, 3, H, W), the second view
+    images: ViewArray  # (B, n, 3, H, W) uint8, or kept features (B, n, …) float16
+    teacher_images: ViewArray | None  # the second view
     generator: Callable[[int], np.random.Generator]  # of an item in this epoch
 
 
@@ -113,6 +118,13 @@ class Collation(Protocol[BatchT_co]):
 
     def images(self, index: int) -> tuple[Image.Image, ...]:
         """Decode the images of item `index`, the same number for each item.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """Read the image files of item `index`.
 
         Raises:
             DataError: an image cannot be read.
@@ -145,6 +157,10 @@ class ItemCollation(ABC, Generic[ItemT, BatchT_co]):
     def images(self, index: int) -> tuple[Image.Image, ...]:
         """Decode the images of item `index`."""
         return self._source.images(index)
+
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """Read the image files of item `index`."""
+        return self._source.read(index)
 
     def collate(self, drawn: Drawn) -> BatchT_co:
         """Make the batch of what was drawn."""
@@ -219,6 +235,6 @@ class QuestionCollation(ItemCollation[Question, QuestionBatch]):
         )
 
 
-def _first(images: PixelArray) -> Tensor:
+def _first(images: ViewArray) -> Tensor:
     """Take the only image of each item: (B, 1, 3, H, W) to (B, 3, H, W)."""
     return torch.from_numpy(images[:, 0])

@@ -13,6 +13,8 @@ from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_f
 from cbalign.experiment.model import TeacherSection
 from cbalign.experiment.training import AdamWSection
 from cbalign.models.momentum import Distilled
+from cbalign.models.tower import Tower
+from cbalign.models.trained import layers
 
 B = TypeVar("B", bound=TensorBatch)
 N = TypeVar("N", bound=nn.Module)
@@ -67,5 +69,20 @@ def tower_groups(model: nn.Module, student: nn.Module, optimizer: AdamWSection) 
     in_towers = {id(p) for tower, _ in towers for p in tower.parameters()}
     groups = no_decay_for_vectors((p for p in model.parameters() if id(p) not in in_towers), decay)
     for tower, scale in towers:
-        groups += no_decay_for_vectors(tower.parameters(), decay, scale)
+        groups += _layer_groups(tower, decay, scale)
     return groups
+
+
+def _layer_groups(tower: nn.Module, decay: float, scale: float) -> list[ParameterGroup]:
+    """The groups of a tower; with layer decay, one layer behind the other, the lowest rate first."""
+    if not isinstance(tower, Tower) or tower.layer_decay == 1:
+        return no_decay_for_vectors(tower.parameters(), decay, scale)
+    by_layer: dict[int, list[nn.Parameter]] = {}
+    for parameter, layer in layers(tower):
+        by_layer.setdefault(layer, []).append(parameter)
+    top = len(list(tower.blocks)) + 1
+    return [
+        group
+        for layer in sorted(by_layer)
+        for group in no_decay_for_vectors(by_layer[layer], decay, scale * tower.layer_decay ** (top - layer))
+    ]

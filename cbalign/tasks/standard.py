@@ -133,7 +133,7 @@ def example_fields(experiment: Experiment, text_length: int, *images: int) -> Ma
     return {
         "indices": torch.arange(size),
         "images": torch.empty(shape, dtype=torch.uint8),
-        "teacher_images": torch.empty(shape, dtype=torch.uint8) if experiment.data.augmentation.two_views else None,
+        "teacher_images": torch.empty(shape, dtype=torch.uint8) if experiment.data.two_views else None,
         "input_ids": torch.zeros(size, text_length, dtype=torch.int64),
         "attention_mask": torch.ones(size, text_length, dtype=torch.int64),
     }
