@@ -17,6 +17,7 @@ from cbalign.engine.task import Learner, Progress
 from cbalign.evaluation.evaluator import Evaluator
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.momentum import teacher_parameters
+from cbalign.tasks.image_cache import ImageCache
 
 B = TypeVar("B", bound=TensorBatch)
 
@@ -63,6 +64,7 @@ class DataTraining(Generic[B]):
         world: the processes that train together.
         evaluable: returns the model as its evaluator sees it.
         facts: further metadata for the run's manifest.
+        images: the features that are kept of a frozen image tower, if any.
     """
 
     experiment: Experiment
@@ -73,6 +75,12 @@ class DataTraining(Generic[B]):
     world: World
     evaluable: Callable[[], object]
     facts: Mapping[str, object] = field(default_factory=dict)
+    images: ImageCache | None = None
+
+    def prepare(self, note: Callable[[str], None]) -> None:
+        """Compute the features of images that are kept on disk."""
+        if self.images is not None:
+            self.images.prepare(note)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -91,12 +99,16 @@ class DataTraining(Generic[B]):
             evaluator: Evaluator[Any, Any] = section.model_copy(update={"bootstrap": 0}).build()
             for result in evaluator.evaluate(
                 model,
-                self.sources[section.on],
+                self._evaluated(section.on),
                 corrupt_limit=self.experiment.data.corrupt_limit,
                 process_group=self.world,
             ):
                 metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}
         return metrics
+
+    def _evaluated(self, split: str) -> Source[Any]:
+        kept = {} if self.images is None else self.images.evaluated
+        return kept.get(split, self.sources[split])
 
     def describe(self) -> Mapping[str, object]:
         """Return parameter counts, the data with their fingerprints, and what the model starts from."""
