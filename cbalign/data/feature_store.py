@@ -11,9 +11,11 @@ removed, and its features are computed again. Features are read through memory m
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import re
 import time
 import uuid
 import zlib
@@ -70,6 +72,10 @@ class FeatureStore:
     def __contains__(self, key: Key) -> bool:
         return key in self._rows
 
+    def keys(self) -> Sequence[Key]:
+        """Return the keys of all features."""
+        return list(self._rows)
+
     def __getitem__(self, key: Key) -> HalfArray:
         """Return the features of a view, (N, D) or (D,); raises `KeyError` if they are missing."""
         shard, row = self._rows[key]
@@ -103,7 +109,10 @@ class FeatureStore:
             "views": np.array([view for _, view in keys], np.int32),
         }
         try:
-            _save(tensors, temporary, {_CHECKSUM: str(zlib.crc32(whole.data.cast("B")))})
+            checksum = 0
+            for tensor in tensors.values():
+                checksum = zlib.crc32(tensor.data.cast("B"), checksum)
+            _save(tensors, temporary, {_CHECKSUM: str(checksum)})
             os.replace(temporary, self.folder / name)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -128,7 +137,7 @@ class FeatureStore:
     def _add(self, path: Path, *, check: bool = True) -> None:
         try:
             shard, keys, checksum = _read_header(path)
-            if check and _crc32(path, shard.offset, int(np.prod(shard.shape)) * 2) != checksum:
+            if check and _crc32(shard, keys) != checksum:
                 raise ValueError("the checksum differs")
         except FileNotFoundError:
             return  # another process removed it
@@ -146,8 +155,8 @@ def _save(tensors: dict[str, NDArray[Any]], path: Path, metadata: dict[str, str]
     try:
         save_file(tensors, path, metadata)
     except SafetensorError as error:
-        _, _, code = str(error).rpartition("os error ")
-        number = int(code.rstrip(") }")) if code.rstrip(") }").isdecimal() else 5
+        code = re.search(r"os error (\d+)", str(error))
+        number = int(code[1]) if code else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -170,11 +179,13 @@ def _read_header(path: Path) -> tuple[_Shard, list[Key], int]:
     return shard, [(digest.tobytes(), int(view)) for digest, view in zip(digests, views, strict=True)], checksum
 
 
-def _crc32(path: Path, offset: int, size: int) -> int:
-    checksum, left = 0, size
-    with open(path, "rb") as file:
-        file.seek(offset)
+def _crc32(shard: _Shard, keys: Sequence[Key]) -> int:
+    """The checksum of a shard's features, digests and views."""
+    checksum, left = 0, int(np.prod(shard.shape)) * 2
+    with open(shard.path, "rb") as file:
+        file.seek(shard.offset)
         while left and (chunk := file.read(min(_CHUNK, left))):
             checksum = zlib.crc32(chunk, checksum)
             left -= len(chunk)
-    return checksum
+    checksum = zlib.crc32(b"".join(digest for digest, _ in keys), checksum)
+    return zlib.crc32(np.array([view for _, view in keys], np.int32).tobytes(), checksum)

@@ -65,6 +65,7 @@ class Step:
             images if second is None else second,
             self.teacher_captions,
             replace(self.mode, gradients=False),
+            self.student,
         )
         self._model = model
         self._once: dict[Callable[[Step], Any], Any] = {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from cbalign.data.augment import Augmentation, Unaugmented
+from cbalign.data.batch import TensorBatch
 from cbalign.data.feature_store import FeatureStore
 from cbalign.data.kept_features import KeptViews, SourceWithFeatures
 from cbalign.data.loader import Loader
@@ -23,6 +24,8 @@ from cbalign.models.tower import KeptFeatures, VisionTower
 from cbalign.tasks.feature_work import FeatureWork, Note
 from cbalign.tasks.frozen_images import FeatureKey, kept_features
 
+B = TypeVar("B", bound=TensorBatch)
+
 
 def keep_features(model: nn.Module, experiment: Experiment) -> VisionTower | None:
     """Make a frozen image tower return what can be kept of its features, and return it; None if nothing can be kept."""
@@ -32,6 +35,18 @@ def keep_features(model: nn.Module, experiment: Experiment) -> VisionTower | Non
     tower = next(module for module in model.modules() if isinstance(module, VisionTower))
     tower.kept = kept
     return tower
+
+
+def with_features(batch: B, tower: VisionTower) -> B:
+    """Return a batch with the features of its images, as a training with kept features reads it."""
+    assert tower.kept is not None, "keep_features set it"
+    found = {}
+    for name in ("images", "teacher_images"):
+        images = getattr(batch, name, None)
+        if images is not None:
+            flat = images.flatten(0, -4)  # (B, 3, H, W) or (B, n, 3, H, W)
+            found[name] = tower.features(flat, tower.kept).unflatten(0, images.shape[:-3])
+    return replace(batch, **found)
 
 
 @dataclass

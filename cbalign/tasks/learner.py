@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from cbalign.data.batch import TensorBatch
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
 from cbalign.experiment.model import TeacherSection
 from cbalign.experiment.training import AdamWSection
 from cbalign.models.momentum import Distilled
-from cbalign.models.tower import Tower
+from cbalign.models.tower import Tower, VisionTower
 from cbalign.models.trained import layers
 
 B = TypeVar("B", bound=TensorBatch)
@@ -41,6 +41,22 @@ class DistilledLearner(ABC, Generic[N, B]):
     def before_step(self, progress: Progress) -> None:
         """Move the teacher towards the student."""
         self.model.update_teacher()
+
+    def read_images(self, images: Tensor, second: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what student and teacher read: pixels, or features where both share a frozen tower.
+
+        Args:
+            images: of the student, (B, 3, H, W) or (B, n, 3, H, W).
+            second: of the teacher; None for the same view.
+        """
+        vision = dict(self.model.student.named_children()).get("vision")
+        if second is not None or not isinstance(vision, VisionTower) or not vision.frozen:
+            return images, images if second is None else second
+        if images.is_floating_point():
+            return images, images
+        features: Tensor = vision(images.flatten(0, -4))
+        whole = features.unflatten(0, images.shape[:-3])
+        return whole, whole
 
     @abstractmethod
     def step(self, batch: B, progress: Progress) -> StepOutput:

@@ -19,6 +19,7 @@ from cbalign.lab.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch
 from cbalign.lab.plan.training import planned
 from cbalign.models.bert import FusionEncoder
 from cbalign.models.tower import TextTower, VisionTower
+from cbalign.tasks.image_cache import keep_features, with_features
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ def measure_step(
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         model = model.to_empty(device="cpu").train()
         world = _World(rank=0, size=processes, device=torch.device("cpu"))
+        frozen = keep_features(model, experiment)
         made = planned(experiment, model, captions.longest, world)
+        batch = made.batch
+        if frozen is not None and experiment.train.feature_cache != "off":
+            batch = with_features(batch, frozen)
         fill = captions.mean / captions.longest
         share = max((each.masked_share for each in experiment.objectives.active().values()), default=0.0)
         chosen = share * max(0.0, captions.mean - 1) / captions.longest
@@ -87,7 +92,7 @@ def measure_step(
         progress = Progress(step=10**6, total_steps=10**6 + 1, steps_per_epoch=1, logged=False)
         made.learner.before_step(progress)
         with OperationsByOwner(model, counter) as counted, _autocast(experiment):
-            output = made.learner.step(made.batch, progress)
+            output = made.learner.step(batch, progress)
         forward = counter.get_total_flops()
         torch.autograd.backward(output.loss)
         total = counter.get_total_flops()
