@@ -45,7 +45,8 @@ def with_features(batch: B, tower: VisionTower) -> B:
         images = getattr(batch, name, None)
         if images is not None:
             flat = images.flatten(0, -4)  # (B, 3, H, W) or (B, n, 3, H, W)
-            found[name] = tower.features(flat, tower.kept).unflatten(0, images.shape[:-3])
+            features = tower.features(flat, tower.kept)
+            found[name] = features.view(*images.shape[:-3], *features.shape[1:])
     return replace(batch, **found)
 
 

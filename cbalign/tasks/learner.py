@@ -55,7 +55,7 @@ class DistilledLearner(ABC, Generic[N, B]):
         if images.is_floating_point():
             return images, images
         features: Tensor = vision(images.flatten(0, -4))
-        whole = features.unflatten(0, images.shape[:-3])
+        whole = features.view(*images.shape[:-3], *features.shape[1:])
         return whole, whole
 
     @abstractmethod

@@ -70,7 +70,8 @@ def measure_step(
     # The model's own code has to run, with the CPU's rules of autocast, on tensors that say they lie on a CPU.
     with ExitStack() as stack:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-        model = model.to_empty(device="cpu").train()
+        leave_meta(model)
+        model.train()
         world = _World(rank=0, size=processes, device=torch.device("cpu"))
         frozen = keep_features(model, experiment)
         made = planned(experiment, model, captions.longest, world)
@@ -106,6 +107,22 @@ def measure_step(
         backward=total - forward,
         working_bytes=watch.peak,
     )
+
+
+def leave_meta(model: nn.Module) -> None:
+    """Move a model from the meta device to the CPU of fake tensors; what modules share stays shared."""
+    moved: dict[int, Tensor] = {}
+    for module in model.modules():
+        own = [
+            *module.named_parameters(recurse=False, remove_duplicate=False),
+            *module.named_buffers(recurse=False, remove_duplicate=False),
+        ]
+        for name, tensor in own:
+            if id(tensor) not in moved:
+                empty = torch.empty_like(tensor, device="cpu", requires_grad=False)
+                is_parameter = isinstance(tensor, nn.Parameter)
+                moved[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+            setattr(module, name, moved[id(tensor)])
 
 
 def planned_precision(experiment: Experiment) -> Precision:
