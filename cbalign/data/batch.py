@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cbalign.data.arrays import IntArray
 from cbalign.data.items import Item, Labelled, Pair, Question
+from cbalign.data.kept_texts import KeptTexts
 from cbalign.data.source import Source, known_target
 from cbalign.data.text import Tokenizer
 from cbalign.data.views import ViewArray
@@ -69,6 +70,7 @@ class Batch(TensorBatch):
     input_ids: Tensor  # (B, L) int64, padded to the longest caption
     attention_mask: Tensor  # (B, L) int64, 1 on tokens
     image_ids: Tensor  # (B,) int64: equal for captions of the same image
+    text_features: Tensor | None = None  # (B, L, D) or pooled (B, D) float16, where those of a frozen tower are kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +174,12 @@ class ItemCollation(ABC, Generic[ItemT, BatchT_co]):
 
 
 class PairCollation(ItemCollation[Pair, Batch]):
-    """Images with one of their captions, chosen at random in each epoch."""
+    """Images with one of their captions, chosen at random in each epoch.
+
+    `texts` are the features of the captions, where those of a frozen text tower are kept.
+    """
+
+    texts: KeptTexts | None = None
 
     def _collate(self, items: list[Pair], drawn: Drawn) -> Batch:
         captions = [
@@ -189,6 +196,7 @@ class PairCollation(ItemCollation[Pair, Batch]):
             input_ids=torch.from_numpy(tokens.input_ids),
             attention_mask=torch.from_numpy(tokens.attention_mask),
             image_ids=torch.from_numpy(np.array([pair.image_id for pair in items], np.int64)),
+            text_features=None if self.texts is None else torch.from_numpy(self.texts.of(tokens)),
         )
 
 

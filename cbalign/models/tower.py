@@ -159,10 +159,31 @@ class TextTower(Tower):
 
     part_name = "text tower"
 
+    kept: KeptFeatures | None = None
+    """The features of this frozen tower that are kept on disk; a call then returns them as they are kept."""
+
     def __init__(self, width: int, vocabulary: int, dropout: float = 0.0) -> None:
         super().__init__(width)
         self.vocabulary = vocabulary
         self.dropout = dropout
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Compute tokens (B, L, D) of token ids (B, L); as they are kept, or pooled (B, D), where they are kept."""
+        if self.kept is not None:
+            return self.features(input_ids, attention_mask, self.kept).to(torch.get_default_dtype())
+        return super().__call__(input_ids, attention_mask)
+
+    @torch.no_grad()
+    def features(self, input_ids: Tensor, attention_mask: Tensor, kept: KeptFeatures) -> Tensor:
+        """Features of token ids (B, L) as they are kept: float16 tokens (B, L, D), or pooled vectors (B, D).
+
+        They are computed in float32 whatever the training's precision, so that they depend on batch size and padding
+        by rounding errors only.
+        """
+        with torch.autocast(input_ids.device.type, enabled=False):
+            tokens = super().__call__(input_ids, attention_mask)
+            found = self.pool(tokens, attention_mask) if kept == "pooled" else tokens
+        return found.clamp(-HALF_MAX, HALF_MAX).half()
 
     @property
     def word_embeddings(self) -> Tensor:

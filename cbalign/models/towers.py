@@ -46,8 +46,9 @@ class Towers(nn.Module):
         return unit(self.image_projection(pooled))
 
     def embed_texts(self, text_tokens: Tensor, attention_mask: Tensor) -> Tensor:
-        """Project text tokens (B, L, D) to unit vectors (B, d) in float32."""
-        return unit(self.text_projection(self.text.pool(text_tokens, attention_mask)))
+        """Project text tokens (B, L, D), or pooled vectors (B, D), to unit vectors (B, d) in float32."""
+        pooled = text_tokens if text_tokens.ndim == 2 else self.text.pool(text_tokens, attention_mask)
+        return unit(self.text_projection(pooled))
 
 
 def unit(vectors: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class TextRequest:
     input_ids: Tensor  # (B, L)
     attention_mask: Tensor  # (B, L)
     teacher: bool = False
+    features: Tensor | None = None  # (B, L, D) or pooled (B, D): of a frozen text tower, computed before
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,8 @@ class View:
         self.mode = mode
         self.images = images
         self._texts: dict[TextRequest, Tensor | None] = {}  # None: announced
+        if captions.features is not None:
+            self._texts[captions] = captions.features.float()
         self._fusions: dict[FusionRequest, Tensor | None] = {}
 
     @computed
@@ -179,7 +182,7 @@ class View:
         waiting = [r for r in _waiting(self._texts, request) if r.input_ids.shape[1] == length]
         together = sorted(waiting, key=lambda r: r is not self.captions)
         tokens = self.towers.text(_joined(r.input_ids for r in together), _joined(r.attention_mask for r in together))
-        return dict(zip(together, tokens.split([len(r.input_ids) for r in together])))
+        return dict(zip(together, torch.split(tokens, [len(r.input_ids) for r in together])))
 
     def _fuse(self, request: FusionRequest) -> dict[FusionRequest, Tensor]:
         """Fuse all that is announced: a pass for texts that meet the images in order, a pass for all others."""

@@ -123,7 +123,7 @@ class FeatureWork:
         self, source: Source[Item], transform: Transform, works: Sequence[Work], total: int
     ) -> dict[bytes, str]:
         damaged: dict[bytes, str] = {}
-        writer = _Writer(self.store, sum(len(work.views) for work in works), self.world.size)
+        writer = FeatureWriter(self.store, sum(len(work.views) for work in works), self.world.size)
         progress = _Progress(self.note, source.name, len(works), total)
         drawn = ordered_map(DrawViews(source, transform), works, self.workers)
         for batch in _batches(_readable(drawn, damaged, progress)):
@@ -135,17 +135,19 @@ class FeatureWork:
         return damaged
 
 
-class _Writer:
+class FeatureWriter:
     """Collects features and writes them in shards.
 
     Args:
         store: where to.
         expected: number of views that will be added.
         processes: that write at the same time.
+        what: the tower in messages.
     """
 
-    def __init__(self, store: FeatureStore, expected: int, processes: int) -> None:
+    def __init__(self, store: FeatureStore, expected: int, processes: int, what: str = "image tower") -> None:
         self._store = store
+        self._what = what
         self._expected = expected
         self._processes = processes
         self._keys: list[Key] = []
@@ -154,6 +156,11 @@ class _Writer:
         self._checked = False
 
     def add(self, keys: Sequence[Key], features: HalfArray) -> None:
+        """Add the features (n, …) of n views.
+
+        Raises:
+            StorageError: there is no space for all that are expected, or they cannot be written.
+        """
         if not self._checked:
             self._check_space(features)
             self._checked = True
@@ -164,6 +171,11 @@ class _Writer:
             self.flush()
 
     def flush(self) -> None:
+        """Write what was added.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         if not self._keys:
             return
         try:
@@ -183,7 +195,7 @@ class _Writer:
 
     def _refusal(self, reason: str) -> StorageError:
         return StorageError(
-            f"The features of the frozen image tower need {self._needed / 1e6:,.0f} MB in {self._store.folder}: "
+            f"The features of the frozen {self._what} need {self._needed / 1e6:,.0f} MB in {self._store.folder}: "
             f"{reason}.",
             remedy="Free space, name a folder on another disk in CBALIGN_CACHE, or set train.feature_cache: off, "
             "which gives the same numbers. Lower data.augmentation.views to keep less.",

@@ -20,7 +20,7 @@ from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
 from cbalign.exporting.exportable import Exportable
 from cbalign.models.weights import Alias
-from cbalign.tasks.image_cache import ImageCache, keep_features
+from cbalign.tasks.feature_cache import FeatureCache, FrozenTowers
 from cbalign.tasks.initialisation import Initialisation
 from cbalign.tasks.kit import TorchModel
 from cbalign.tasks.training import Assets, DataTraining, TokenizerAssets, make_loader, open_splits
@@ -90,8 +90,9 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         assets = self.make_assets(initialisation, sources["train"])
         vocabulary = assets.tokenizer.info
         model = self.initial_model(initialisation, vocabulary).to(world.device)
-        loader = make_loader(self.collation(sources["train"], assets.tokenizer), experiment, world)
-        frozen = keep_features(model, experiment)
+        collation = self.collation(sources["train"], assets.tokenizer)
+        loader = make_loader(collation, experiment, world)
+        frozen = FrozenTowers.of(model, experiment)
         return DataTraining(
             experiment,
             self.learner(experiment, model, vocabulary, world),
@@ -101,7 +102,7 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
             world,
             lambda: self.evaluable(model, assets, world.device),
             initialisation.describe(),
-            None if frozen is None else ImageCache(frozen, experiment, sources, loader, world),
+            FeatureCache(frozen, experiment, sources, collation, loader, assets.tokenizer, world),
         )
 
     def load(self, run: Run, experiment: Experiment, checkpoint: Path, device: torch.device) -> TorchModel:

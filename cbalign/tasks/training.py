@@ -17,7 +17,7 @@ from cbalign.engine.task import Learner, Progress
 from cbalign.evaluation.evaluator import Evaluator
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.momentum import teacher_parameters
-from cbalign.tasks.image_cache import ImageCache
+from cbalign.tasks.feature_cache import FeatureCache
 
 B = TypeVar("B", bound=TensorBatch)
 
@@ -64,7 +64,7 @@ class DataTraining(Generic[B]):
         world: the processes that train together.
         evaluable: returns the model as its evaluator sees it.
         facts: further metadata for the run's manifest.
-        images: the features that are kept of a frozen image tower, if any.
+        cache: the features of frozen towers that are kept on disk.
     """
 
     experiment: Experiment
@@ -75,12 +75,12 @@ class DataTraining(Generic[B]):
     world: World
     evaluable: Callable[[], object]
     facts: Mapping[str, object] = field(default_factory=dict)
-    images: ImageCache | None = None
+    cache: FeatureCache | None = None
 
     def prepare(self, note: Callable[[str], None]) -> None:
-        """Compute the features of images that are kept on disk."""
-        if self.images is not None:
-            self.images.prepare(note)
+        """Compute the features that are kept on disk."""
+        if self.cache is not None:
+            self.cache.prepare(note)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -107,7 +107,7 @@ class DataTraining(Generic[B]):
         return metrics
 
     def _evaluated(self, split: str) -> Source[Any]:
-        kept = {} if self.images is None else self.images.evaluated
+        kept = {} if self.cache is None else self.cache.evaluated
         return kept.get(split, self.sources[split])
 
     def describe(self) -> Mapping[str, object]:

@@ -40,6 +40,25 @@ def test_training_gives_the_same_numbers_with_and_without_kept_features(task, pi
     assert read == computed
 
 
+@pytest.mark.parametrize("changes", [(), ("objectives.matching.weight=0", "objectives.masked_language.weight=0")])
+def test_captions_of_a_frozen_text_tower_give_the_same_numbers(changes, pictures, cache):
+    spec, frozen = pictures / "pretrain.yaml", ("model.text.train=frozen", "evaluate.0.protocols=[dual]", *changes)
+    plain = logged(train(spec, *frozen, "train.feature_cache=off", runs="plain"))
+    assert_close(logged(train(spec, *frozen, runs="kept")), plain, TOLERANCE)
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_captions_are_read_from_disk(pictures, cache, monkeypatch):
+    spec, frozen = pictures / "pretrain.yaml", ("model.text.train=frozen", "evaluate=[]")
+    expected = logged(train(spec, *frozen, "objectives.masked_language.weight=0", runs="first"))
+
+    def forward(self, *inputs):
+        raise AssertionError("the text tower ran")
+
+    monkeypatch.setattr("cbalign.models.bert.BertTextTower.forward", forward)
+    assert logged(train(spec, *frozen, "objectives.masked_language.weight=0", runs="second")) == expected
+
+
 def test_resuming_with_kept_features_is_bit_identical(pictures, cache):
     spec = pictures / "pretrain.yaml"
     whole = train(spec, runs="whole")

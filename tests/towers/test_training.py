@@ -80,8 +80,10 @@ def test_a_frozen_text_tower_encodes_each_text_once(pictures, monkeypatch):
     forward = BertTextTower.forward
     monkeypatch.setattr(BertTextTower, "forward", lambda self, *x: (calls.append(len(x[0])), forward(self, *x))[1])
     once = ("model.text.train=frozen", "evaluate=[]", "train.duration=1 steps")
-    train(pictures / "pretrain.yaml", *once)
+    train(pictures / "pretrain.yaml", *once, "train.feature_cache=off")
     assert calls == [8], "captions and masked captions, for student and teacher together"
+    train(pictures / "pretrain.yaml", *once, runs="kept")
+    assert calls[1:] == [12, 4], "all captions once, and the masked ones of the step"
 
 
 @pytest.mark.parametrize("blocks", [1, 2])

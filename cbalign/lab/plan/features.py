@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cbalign.experiment.experiment import Experiment
 from cbalign.lab.plan.step import leave_meta
-from cbalign.tasks.image_cache import keep_features, with_features
+from cbalign.tasks.feature_cache import FrozenTowers, with_features
 from cbalign.tasks.kit import kit_of
 
 
@@ -67,15 +67,15 @@ def measure_features(
     if experiment.train.feature_cache == "off":
         return None
     with FakeTensorMode(allow_non_fake_inputs=True):
-        tower = keep_features(model, experiment)
-        if tower is None:
+        towers = FrozenTowers(FrozenTowers.of(model, experiment).vision, None)
+        if towers.vision is None:
             return None
         leave_meta(model)
         model.train()
         batch: Any = kit_of(experiment).example_batch(experiment, 8)  # of any task: all have images
         each = batch.images.shape[:-3].numel()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            kept = with_features(batch, tower).images
+            kept = with_features(batch, towers).images
     passes = 1 if batch.teacher_images is None else 2
     per_item = each // len(batch)
     return FeatureCost(

@@ -19,7 +19,7 @@ from cbalign.lab.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch
 from cbalign.lab.plan.training import planned
 from cbalign.models.bert import FusionEncoder
 from cbalign.models.tower import TextTower, VisionTower
-from cbalign.tasks.image_cache import keep_features, with_features
+from cbalign.tasks.feature_cache import FrozenTowers, with_features
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def measure_step(
         leave_meta(model)
         model.train()
         world = _World(rank=0, size=processes, device=torch.device("cpu"))
-        frozen = keep_features(model, experiment)
+        frozen = FrozenTowers.of(model, experiment)
         made = planned(experiment, model, captions.longest, world)
         batch = made.batch
-        if frozen is not None and experiment.train.feature_cache != "off":
+        if experiment.train.feature_cache != "off":
             batch = with_features(batch, frozen)
         fill = captions.mean / captions.longest
         share = max((each.masked_share for each in experiment.objectives.active().values()), default=0.0)

@@ -1,4 +1,4 @@
-"""Which features of a frozen image tower a training keeps, and under which key."""
+"""Which features of frozen towers a training keeps, and under which key."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import Tensor
 from cbalign.engine.user_cache import user_cache
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import leaves
-from cbalign.models.tower import KeptFeatures, VisionTower
+from cbalign.models.tower import KeptFeatures, TextTower, Tower, VisionTower
 from cbalign.parts import Effect
+from cbalign.parts.towers import TowerSection
 
 FOLDER = "features"  # in the user's cache
 FORMAT = 1  # of the features of a tower; to be raised when the same settings give other numbers
@@ -31,52 +32,65 @@ def kept_features(experiment: Experiment) -> KeptFeatures | None:
     return "tokens" if reads_tokens(experiment) else "pooled"
 
 
+def kept_texts(experiment: Experiment) -> KeptFeatures | None:
+    """Return what can be kept of the captions: nothing if the text tower is trained, or the task has no captions."""
+    if not experiment.model.text.is_frozen or not experiment.task.aligns:
+        return None
+    return "tokens" if reads_tokens(experiment) else "pooled"
+
+
 def reads_tokens(experiment: Experiment) -> bool:
-    """Whether something reads the tokens of an image, rather than its pooled vector."""
+    """Whether something reads the tokens of an image or a text, rather than its pooled vector."""
     return not experiment.task.aligns or experiment.objectives.fuses
 
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """What the features of an image depend on besides its bytes.
+    """What features depend on besides the bytes of an image or the token ids of a text.
 
     Args:
         weights: a hash of the tower's parameters and buffers.
         architecture: the tower's settings that decide what it computes.
-        preprocessing: size, statistics and resampling of its input.
-        augmentation: None for the evaluation transform.
         kept: tokens or pooled vectors.
+        input: of images: size, statistics and resampling, and the augmentation; of texts: the maximum length.
     """
 
     weights: str
     architecture: dict[str, object]
-    preprocessing: str
-    augmentation: dict[str, object] | None
     kept: KeptFeatures
+    input: dict[str, object]
 
     @classmethod
-    def of(cls, tower: VisionTower, experiment: Experiment, kept: KeptFeatures, *, augmented: bool) -> FeatureKey:
+    def of_images(cls, tower: VisionTower, experiment: Experiment, *, augmented: bool) -> FeatureKey:
         """Return the key of the features that `tower` gives, of augmented images or not."""
-        section, drawn = experiment.model.vision, experiment.data.augmentation
-        return cls(
-            weights=weights_hash(tower),
-            architecture={path: value for path, value, effect in leaves(section) if effect is Effect.ARCHITECTURE},
-            preprocessing=tower.preprocessing.to_json(),
-            augmentation=drawn.model_dump(mode="json", exclude={"views", "two_views"}) if augmented and drawn else None,
-            kept=kept,
+        drawn = experiment.data.augmentation if augmented else None
+        return cls._of(
+            tower,
+            experiment.model.vision,
+            tower.kept,
+            {
+                "preprocessing": json.loads(tower.preprocessing.to_json()),
+                "augmentation": drawn and drawn.model_dump(mode="json", exclude={"views", "two_views"}),
+            },
         )
+
+    @classmethod
+    def of_texts(cls, tower: TextTower, experiment: Experiment) -> FeatureKey:
+        """Return the key of the features that `tower` gives."""
+        section = experiment.model.text
+        return cls._of(tower, section, tower.kept, {"max_tokens": section.max_tokens})
+
+    @classmethod
+    def _of(
+        cls, tower: Tower, section: TowerSection, kept: KeptFeatures | None, input: dict[str, object]
+    ) -> FeatureKey:
+        assert kept is not None, "FrozenTowers set it"
+        settings = {path: value for path, value, effect in leaves(section) if effect is Effect.ARCHITECTURE}
+        return cls(weights_hash(tower), settings, kept, input)
 
     def about(self) -> dict[str, object]:
         """Return the key as JSON values."""
-        return {
-            "format": FORMAT,
-            "weights": self.weights,
-            "architecture": self.architecture,
-            "preprocessing": json.loads(self.preprocessing),
-            "augmentation": self.augmentation,
-            "kept": self.kept,
-            "dtype": "float16",
-        }
+        return {"format": FORMAT, "dtype": "float16", **self.__dict__}
 
     def folder(self) -> Path:
         """Return the folder of features with this key."""
@@ -84,7 +98,7 @@ class FeatureKey:
         return user_cache(FOLDER) / hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def weights_hash(tower: VisionTower) -> str:
+def weights_hash(tower: Tower) -> str:
     """Hash the parameters and buffers of a tower, by name."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tower.state_dict().items()):
