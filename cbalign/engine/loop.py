@@ -153,10 +153,11 @@ class _Loop(Generic[BatchT]):
     def complete(self, resume_command: str) -> Mapping[str, float]:
         """Run the remaining steps; return the metrics of the last evaluation."""
         self.learner.model.train()
-        self.reporter.start(self.steps.total_steps, self.done)
         self.stack.callback(self.reporter.stop)
         metrics: Mapping[str, float] = {}
         try:
+            self._prepare()
+            self.reporter.start(self.steps.total_steps, self.done)
             if self.steps.evaluates(self.done):  # a kill may have come between checkpoint and evaluation
                 metrics = self.run_log.evaluation(self.done) or self._evaluate()
             batches = self._batches()
@@ -178,6 +179,16 @@ class _Loop(Generic[BatchT]):
         if not self.run.checkpoints.joinpath(f"step-{self.done}").exists():
             self._save()
         return metrics
+
+    def _prepare(self) -> None:
+        """Let the training compute what it needs before the first batch; a signal aborts it in a single process."""
+
+        def prepare(progress: Progress) -> Mapping[str, float]:
+            self.training.prepare(self.reporter.note)
+            return {}
+
+        with torch.no_grad(), self.signals.immediate() if self.world.size == 1 else nullcontext():
+            self.forward.evaluate(prepare, self._progress())
 
     def _stop_if_asked(self) -> None:
         if self.world.any(self.signals.received is not None):

@@ -11,7 +11,7 @@ import numpy as np
 
 from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.data.corruption import UnreadableItems
-from cbalign.data.image import prepare
+from cbalign.data.inputs import model_inputs
 from cbalign.data.items import Item
 from cbalign.data.progress import ProgressCallback
 from cbalign.data.source import Source
@@ -47,7 +47,8 @@ def measure_items(
 
     Args:
         source: the items.
-        judge: returns a result for each of B items from prepared images (B, n, H, W, 3).
+        judge: returns a result for each of B items from prepared images (B, n, H, W, 3), or their features
+            (B, n, N, D).
         image_size: side of the images in pixels.
         batch_size: items per call.
         corrupt_limit: share of the items that may have unreadable images; they are skipped.
@@ -64,7 +65,7 @@ def measure_items(
         positions, pixels = [], []
         for position in range(start, stop):
             try:
-                pixels.append(np.stack([prepare(image, image_size) for image in source.images(position)]))
+                pixels.append(np.stack(model_inputs(source, position, image_size)))
                 positions.append(position)
             except DataError as error:
                 unreadable.add(position, error.message)

@@ -118,6 +118,10 @@ def _below(choice: Choice, prefix: str, effect: Effect | None) -> Iterator[Found
                     yield from _below(setting.shape.item, f"{path}.[].", effect)
 
 
+def _is_default(value: object, setting: Setting) -> bool:
+    return (value.model_dump(mode="json") if isinstance(value, BaseModel) else value) == setting.default
+
+
 def leaves(
     section: Section, prefix: str = "", effect: Effect | None = None, *, later: bool = True
 ) -> Iterator[tuple[str, object, Effect]]:
@@ -129,7 +133,7 @@ def leaves(
         value = getattr(section, name)
         path = f"{prefix}{name}"
         own = effect or setting.effect
-        if (setting.absent and value is None) or (setting.later and not later and value == setting.default):
+        if (setting.absent and value is None) or (setting.later and not later and _is_default(value, setting)):
             continue
         if isinstance(value, Section):
             yield from leaves(value, f"{path}.", own, later=later)

@@ -74,6 +74,11 @@ class TensorTable:
             return None
         return sum(t.elements for t in self.tensors.values() if t.teacher and t.kind != "buffer")
 
+    @property
+    def frozen_parameters(self) -> int:
+        """Number of parameters of the student that nothing updates."""
+        return sum(t.elements for t in self.tensors.values() if t.kind == "frozen" and not t.teacher)
+
     def trainable_by_part(self) -> dict[str, int]:
         """Number of elements that the optimiser updates, by part of the model."""
         counts: dict[str, int] = {}

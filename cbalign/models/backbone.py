@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cbalign.experiment.model import ModelSection
 from cbalign.models.bert import FusionEncoder, MaskedLanguageHead
 from cbalign.models.tower import TextTower, VisionTower
+from cbalign.models.trained import apply_training
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def build_backbone(
     """
     vision: VisionTower = section.vision.build(initialise)
     text: TextTower = section.text.build(vocabulary, initialise)
+    apply_training(section.vision, vision, "model.vision")
+    apply_training(section.text, text, "model.text")
     config = text.layer_config
     layers = FusionEncoder(config, section.fusion.layers, vision.width, text.dropout) if fusion else None
     words = MaskedLanguageHead(config) if head else None

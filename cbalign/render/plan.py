@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 def plan_blocks(plan: TrainingPlan, fitted: Fit | None, starts: Sequence[Launch]) -> list[Block]:
     """Report a plan: the batch that fits, sizes, operations, memory, steps, time, files, and the commands to run."""
     blocks: list[Block] = [f"plan of {plan.experiment.name}", *([_fit(fitted)] if fitted is not None else [])]
-    blocks += [_parameters(plan), _operations(plan), _memory(plan), *_length(plan), _gpus(plan), *_files(plan)]
+    blocks += [
+        _parameters(plan),
+        _operations(plan),
+        _memory(plan),
+        *_features(plan),
+        *_length(plan),
+        _gpus(plan),
+        *_files(plan),
+    ]
     return [*blocks, *([_starts(starts)] if starts else [])]
 
 
@@ -71,6 +79,7 @@ def _parameters(plan: TrainingPlan) -> Table:
         ("  fusion", _millions(sizes.fusion), ""),
         ("  projections, heads", _millions(sizes.heads), ""),
         ("  codebook", _millions(sizes.codebook), ""),
+        ("frozen", _millions(sizes.frozen), "towers, not trained"),
         ("teacher", _millions(sizes.teacher), "momentum average, not trained"),
     ]
     return _block("parameters", [row for row in rows if row[1] != _millions(0)])
@@ -101,6 +110,7 @@ def _memory(plan: TrainingPlan) -> Table:
     memory, train = plan.memory, plan.experiment.train
     rows = [
         ("weights", memory.weights, ""),
+        ("frozen", memory.frozen, "weights that are not trained"),
         ("teacher", memory.teacher, ""),
         ("queues", memory.queues, "and other buffers"),
         ("optimiser", memory.optimizer, "two moments"),
@@ -111,6 +121,24 @@ def _memory(plan: TrainingPlan) -> Table:
     ]
     shown = [(name, in_bytes(value), remark) for name, value, remark in rows if value]
     return _block("memory per device", shown)
+
+
+def _features(plan: TrainingPlan) -> Iterator[Block]:
+    """The features of a frozen image tower, where they are kept."""
+    cost = plan.features
+    if cost is None:
+        return
+    rows = [("per view", in_bytes(cost.bytes_per_view), f"{cost.operations_per_view / 1e9:.1f} G operations")]
+    if cost.images is not None and cost.count is not None and cost.bytes is not None and cost.operations is not None:
+        views = f" × {cost.views} views" if cost.views > 1 else ""
+        more = f" and {cost.evaluated:,} of evaluations" if cost.evaluated else ""
+        rows = [
+            ("views", f"{cost.count:,}", f"at most {cost.images:,} images{views}{more}"),
+            *rows,
+            ("disk", in_bytes(cost.bytes), "in the user's cache, for all trainings with this tower"),
+            ("operations", _engineering(cost.operations), "once, before the first step"),
+        ]
+    yield _block("features of the frozen image tower", rows)
 
 
 def _length(plan: TrainingPlan) -> Iterator[Block]:

@@ -92,6 +92,9 @@ class TinyTask:
     def batches_per_epoch(self) -> int:
         return SAMPLES // self.batch_size
 
+    def prepare(self, note: Callable[[str], None]) -> None:
+        pass
+
     def batches(self, start: int) -> Iterator[TinyBatch]:
         while True:
             epoch, within = divmod(start, self.batches_per_epoch)

@@ -86,6 +86,7 @@ def _bare(shape: Choice, kind: str | None) -> dict:
         "shards": ["pairs.tar"],
         "questions": ["asked.json"],
         "key": "given",
+        "blocks": 1,
     }
     section = shape.section(kind)
     bare = {n: needed[n] for n, s in settings(section).items() if s.required and n != shape.discriminator}

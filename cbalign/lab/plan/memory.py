@@ -18,6 +18,7 @@ class TrainingMemory:
     """Bytes on one device, by use."""
 
     weights: int
+    frozen: int  # weights that are not trained
     teacher: int
     queues: int  # and all other buffers
     optimizer: int
@@ -35,11 +36,13 @@ def account(model: nn.Module, step: StepCost, *, processes: int) -> TrainingMemo
     """Return the memory of a device that trains `model`."""
     trained = size_of(p for p in model.parameters() if p.requires_grad)
     teacher = size_of(teacher_parameters(model))
+    frozen = size_of(p for p in model.parameters() if not p.requires_grad) - teacher
     everything = size_of(model.parameters()) + size_of(model.buffers())
     return TrainingMemory(
         weights=trained,
+        frozen=frozen,
         teacher=teacher,
-        queues=everything - trained - teacher,
+        queues=everything - trained - frozen - teacher,
         optimizer=MOMENTS * trained,
         gradients=trained,
         buckets=trained if processes > 1 else 0,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from torch import nn
 
+from cbalign.data.source import open_source
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import tokenizer_at_hand
 from cbalign.engine.precision import Precision
@@ -15,6 +16,7 @@ from cbalign.errors import CbalignError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment
 from cbalign.lab.plan.captions import CaptionLengths, measure_captions
+from cbalign.lab.plan.features import FeatureCost, measure_features
 from cbalign.lab.plan.files import ReadFile, files_read
 from cbalign.lab.plan.gpus import GPU, UTILISATION
 from cbalign.lab.plan.memory import TrainingMemory, account, checkpoint_bytes
@@ -39,6 +41,7 @@ class Sizes:
     fusion: int
     heads: int  # projections, masked-language head, match head, temperature; classifier or answer decoder
     codebook: int
+    frozen: int  # of towers, not trained
     teacher: int
 
     @property
@@ -77,6 +80,7 @@ class TrainingPlan:
     length: Length
     schedule: Schedule | None
     disk: Disk
+    features: FeatureCost | None  # of a frozen image tower, where they are kept on disk
     gpus: tuple[OnGPU, ...]
     reads: tuple[ReadFile, ...]
     why_unknown: str | None  # why the data were not read
@@ -109,6 +113,7 @@ class TrainingPlan:
             "learning_rate": None if self.schedule is None else self._rates(self.schedule),
             "checkpoint_bytes": self.disk.checkpoint,
             "disk_bytes": self.disk.peak,
+            "features": None if self.features is None else self.features.to_json(),
             "utilisation": UTILISATION,
             "gpus": [
                 {
@@ -164,6 +169,7 @@ class Planner:
         self._texts, self._why = _texts(self.experiment)
         self._tokenizer = _tokenizer(self.experiment, self._texts)
         self.pairs = self._texts.count if pairs is None and self._texts is not None else pairs
+        self._evaluated = _evaluated_items(self.experiment) if self._texts is not None else None
 
     def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> TrainingPlan:
         """Plan the training with `batch_size` pairs per device instead of the spec's.
@@ -181,16 +187,19 @@ class Planner:
         sizes = _sizes(model)
         checkpoint = checkpoint_bytes(model)
         step = measure_step(experiment, model, captions, processes=self.devices, accumulates=length.micro_steps > 1)
+        memory = account(model, step, processes=self.devices)
+        fresh = on_meta(experiment, None if self._tokenizer is None else self._tokenizer.vocabulary_size)
         made = TrainingPlan(
             experiment=experiment,
             devices=self.devices,
             sizes=sizes,
             captions=captions,
             step=step,
-            memory=account(model, step, processes=self.devices),
+            memory=memory,
             length=length,
             schedule=learning_rate(experiment.train, length),
             disk=Disk(checkpoint, checkpoint * (experiment.train.keep_checkpoints + 1)),
+            features=measure_features(experiment, fresh, items=self.pairs, evaluated=self._evaluated),
             gpus=(),
             reads=tuple(files_read(self._loaded)),
             why_unknown=self._why if length.pairs is None else None,
@@ -208,6 +217,8 @@ def _on_gpus(plan: TrainingPlan, gpus: Sequence[GPU]) -> TrainingPlan:
 
     def on(gpu: GPU) -> OnGPU:
         hours = None if steps is None else gpu.hours(plan.step_operations * steps / plan.devices, precision)
+        if hours is not None and plan.features is not None and plan.features.operations is not None:
+            hours += gpu.hours(plan.features.operations / plan.devices, "fp32")
         return OnGPU(gpu, plan.memory.total <= gpu.usable, hours)
 
     return replace(plan, gpus=tuple(map(on, gpus)))
@@ -218,6 +229,17 @@ def _texts(experiment: Experiment) -> tuple[TrainingTexts | None, str | None]:
         return training_texts(experiment.data, experiment.task.items), None
     except CbalignError as error:
         return None, error.message
+
+
+def _evaluated_items(experiment: Experiment) -> int | None:
+    """The number of items of the splits that are evaluated, whose images a frozen tower encodes as well."""
+    if not experiment.model.vision.is_frozen:
+        return 0
+    try:
+        splits = {section.on for section in experiment.evaluate}
+        return sum(len(open_source(getattr(experiment.data, split), experiment.task.items)) for split in splits)
+    except CbalignError:
+        return None
 
 
 def _tokenizer(experiment: Experiment, texts: TrainingTexts | None) -> Tokenizer | None:
@@ -237,5 +259,6 @@ def _sizes(model: nn.Module) -> Sizes:
         fusion=fusion,
         heads=sum(parts.values()) - vision - text - fusion - codes,
         codebook=codes,
+        frozen=table.frozen_parameters,
         teacher=table.teacher_parameters or 0,
     )
