@@ -32,7 +32,7 @@ from cbalign.data.source import open_source
 from cbalign.data.vocabulary import build_tokenizer
 from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
-from cbalign.engine.run import Run, create_run
+from cbalign.engine.run import RunFolder, create_run
 from cbalign.engine.task import no_decay_for_vectors
 from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.export import Precision
@@ -133,7 +133,7 @@ def table(document: dict) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
-def make_run(folder: Path, image_size: int) -> Run:
+def make_run(folder: Path, image_size: int) -> RunFolder:
     """Create a run of the experiment without any training step."""
     write_pairs(folder)
     (folder / "vit-b.yaml").write_text(SPEC % image_size)
@@ -144,7 +144,7 @@ def make_run(folder: Path, image_size: int) -> Run:
     torch.manual_seed(0)
     model = kit_of(experiment).build_model(experiment, tokenizer.info, initialise=False)
 
-    def fill(run: Run) -> None:
+    def fill(run: RunFolder) -> None:
         tokenizer.save(run.assets)
         decayed = no_decay_for_vectors(model.parameters(), experiment.train.optimizer.weight_decay)
         state = TrainingState(step=0, total_steps=0, steps_per_epoch=0, global_batch_size=0, samples_seen=0)

@@ -24,7 +24,7 @@ from cbalign.models.graphs import ImageGraph, TextGraph
 from cbalign.models.towers import Towers
 from cbalign.models.vision import VisionTower
 from cbalign.runtime.machine import cores
-from cbalign.runtime.signatures import SIGNATURES
+from cbalign.tasks.align.runtime import SIGNATURES
 
 BERT = BertConfig(vocabulary=1000, width=768, layers=12, heads=12, intermediate=3072)
 OPSETS = (PLAIN_OPSET, ATTENTION_OPSET)
@@ -49,7 +49,7 @@ def main() -> None:
             sessions = {}
             for opset in OPSETS:
                 path = Path(scratch) / f"{graph}-{opset}.onnx"
-                write_graph(module, SIGNATURES[graph], inputs(graph, 3), path, opset=opset, facts={})
+                write_graph(module, SIGNATURES[graph], inputs(graph, 3), path, opset=opset, metadata={})
                 sessions[str(opset)] = onnxruntime.InferenceSession(
                     str(path), options, providers=["CPUExecutionProvider"]
                 )

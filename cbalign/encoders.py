@@ -12,7 +12,12 @@ from cbalign.errors import UsageError
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Encoded images. `tokens` (B, N, D) feed the matcher, `embedding` (B, d) has unit length."""
+    """Encoded images.
+
+    Attributes:
+        tokens: (B, N, D) image tokens, which the matcher reads.
+        embedding: (B, d) unit vectors.
+    """
 
     tokens: FloatArray
     embedding: FloatArray
@@ -20,7 +25,13 @@ class ImageFeatures:
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Encoded texts. `tokens` (B, L, D), `attention_mask` (B, L) is 1 at tokens, `embedding` (B, d) has unit length."""
+    """Encoded texts.
+
+    Attributes:
+        tokens: (B, L, D) text tokens.
+        attention_mask: (B, L), 1 at tokens and 0 at padding.
+        embedding: (B, d) unit vectors.
+    """
 
     tokens: FloatArray
     attention_mask: IntArray

@@ -1,4 +1,8 @@
-"""The exceptions that cbalign raises for users. Each has the exit code that the command line returns."""
+"""The exceptions that cbalign raises for users. Each has the exit code that the command line returns.
+
+Messages name arguments as in Python, in backticks: `force=True`, `device="cpu"`, `output=…`. The command line shows its
+own options in their place.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +39,23 @@ class ParityError(CbalignError):
 
 
 class UsageError(CbalignError):
-    """A command was called with arguments that it cannot carry out."""
+    """A function or command was called with arguments that it cannot use."""
 
     exit_code = 2
 
 
 class SpecError(CbalignError):
-    """A spec is invalid; the message lists every mistake with file, line and column."""
+    """A spec is invalid; the message lists every mistake with its place and, where there is one, a hint.
+
+    Tracebacks show it as its subclass `InvalidSpec`, which has the mistakes one by one in `diagnostics`. `remedy` is
+    None: each mistake has its own hint.
+    """
 
     exit_code = 2
 
 
 class MissingExtraError(CbalignError):
-    """A command needs packages that are not installed."""
+    """A function or command needs packages that are not installed."""
 
     exit_code = 2
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cbalign.api.arguments import listed
+from cbalign.api.progress import stages
 from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,15 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An exported bundle, compared with PyTorch. Made by `cbalign.export`.
+    """An exported bundle, checked against PyTorch. Made by `cbalign.export`; `cbalign.load` opens an existing one.
 
-    Args:
-        path: folder of the bundle.
-        exported: manifest and parity report.
+    Attributes:
+        path: folder of the bundle, absolute.
     """
 
     path: Path
-    exported: Exported
+    exported: Exported = field(repr=False)
 
     @property
     def graphs(self) -> tuple[str, ...]:
@@ -57,7 +58,10 @@ class Bundle:
         return {"path": str(self.path), "graphs": list(self.graphs), "precisions": checks}
 
     def __repr__(self) -> str:
-        return f"Bundle {self.path} ({', '.join(self.precisions)}: {', '.join(self.graphs)}), compared with PyTorch"
+        from cbalign.engine.files import shown_path
+
+        names = f"{', '.join(self.precisions)}: {', '.join(self.graphs)}"
+        return f"Bundle {shown_path(self.path)} ({names}), checked against PyTorch"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>"
@@ -67,34 +71,36 @@ def export(
     run: str | Path | Run,
     output: str | Path | None = None,
     *,
-    precisions: Sequence[str] = (),
-    targets: Sequence[str | TargetRequest] = (),
+    precisions: str | Sequence[str] = (),
+    targets: str | Sequence[str | TargetRequest] = (),
     force: bool = False,
-    progress: Callable[[str], None] = lambda stage: None,
+    progress: bool | Callable[[str], None] = False,
 ) -> Bundle:
     """Export the newest checkpoint of a run to an ONNX bundle that needs no PyTorch.
 
     Args:
         run: a run directory, its name in `runs/`, or a `Run`.
-        output: folder of the bundle; `exports/NAME` when left out.
+        output: folder of the bundle; default: `exports/NAME`.
         precisions: instead of the spec's, such as `("fp32", "int8")`.
         targets: other layouts to write next to the bundle, such as `("triton",)`.
         force: whether to replace an existing bundle and existing targets.
-        progress: called with what is being done.
+        progress: whether to show the progress; or called as `progress(stage)` with what is being done.
 
     Raises:
-        UsageError: the folder exists and `force` is not given.
+        UsageError: the folder exists and `force` is not given, or `run` is a bundle.
         ParityError: a graph does not compute what PyTorch computes.
     """
     from cbalign.api.opening import find_model
     from cbalign.exporting.bundle import export_run
     from cbalign.exporting.targets import TargetRequest, target_section
+    from cbalign.runtime.bundle import is_bundle
 
-    if isinstance(precisions, str) or isinstance(targets, str):
-        raise UsageError("precisions and targets are lists of names", remedy='Write ("fp32",) with a comma.')
-    asked = [TargetRequest(target_section(each), None) if isinstance(each, str) else each for each in targets]
+    source = find_model(run)
+    if is_bundle(source):
+        raise UsageError(f"{source} is already a bundle", remedy="Export the run that it was made from.")
+    asked = [TargetRequest(target_section(each), None) if isinstance(each, str) else each for each in listed(targets)]
     target = None if output is None else Path(output)
     exported = export_run(
-        find_model(run), target, precisions=tuple(precisions), targets=asked, force=force, report=progress
+        source, target, precisions=listed(precisions), targets=asked, force=force, report=stages(progress)
     )
-    return Bundle(exported.folder, exported)
+    return Bundle(exported.folder.absolute(), exported)

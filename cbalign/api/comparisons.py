@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cbalign.api.arguments import listed
+from cbalign.api.progress import stages
 from cbalign.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Diff:
-    """The differences of experiments, grouped by what they do. Made by `cbalign.diff`; true if there are any.
+    """The differences of experiments, grouped by effect class. Made by `cbalign.diff`.
 
-    Args:
-        findings: differences, derived quantities, verdicts and metrics.
+    `bool(diff)` is True if anything differs.
+
+    Attributes:
+        findings: differences, derived quantities, verdicts and metrics; `to_dict` has them as plain data.
     """
 
     findings: Findings
@@ -74,10 +78,10 @@ def diff(
     a: str | Path | Mapping[str, Any] | Spec | Run | Bundle | Model,
     b: str | Path | Mapping[str, Any] | Spec | Run | Bundle | Model,
     *more: str | Path | Mapping[str, Any] | Spec | Run | Bundle | Model,
-    only: Sequence[str] = (),
-    ignore: Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     everything: bool = False,
-    progress: Callable[[str], None] = lambda stage: None,
+    progress: bool | Callable[[str], None] = False,
 ) -> Diff:
     """Compare experiments by their resolved values.
 
@@ -88,7 +92,7 @@ def diff(
         only: effect classes (`training`) or paths (`train.optimizer`) to keep.
         ignore: effect classes or paths to leave out.
         everything: whether to list equal settings and every changed tensor, too.
-        progress: called with what is being done.
+        progress: whether to show the progress; or called as `progress(stage)` with what is being done.
 
     Raises:
         SpecError: a spec is not valid.
@@ -97,7 +101,9 @@ def diff(
     from cbalign.lab.comparison.findings import gather
 
     operands = [_operand(each) for each in (a, b, *more)]
-    return Diff(gather(operands, only=only, ignore=ignore, everything=everything, report=progress))
+    return Diff(
+        gather(operands, only=listed(only), ignore=listed(ignore), everything=everything, report=stages(progress))
+    )
 
 
 def _operand(given: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from html import escape
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cbalign.api.model import Model
-from cbalign.data.progress import ProgressCallback, no_progress
+from cbalign.api.progress import units
+from cbalign.data.progress import ProgressCallback
 from cbalign.runtime.machine import installed
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from cbalign.api.pairs import Pairs
     from cbalign.api.runs import Run
     from cbalign.evaluation.base import Result
-    from cbalign.evaluation.published import Beside
-    from cbalign.evaluation.result import EvaluationDocument as Record
+    from cbalign.evaluation.published import PublishedComparison
+    from cbalign.evaluation.result import EvaluationDocument
     from cbalign.tasks.evaluate import Measurement
     from cbalign.tasks.opened import OpenedModel
 
@@ -30,14 +31,14 @@ _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxr
 class Evaluation:
     """What an evaluation measured. Made by `cbalign.evaluate`.
 
-    Args:
-        record: the results with versions and time, as they are stored.
+    Attributes:
+        record: the results with versions and time, as `save` stores them.
         published: published figures of the same protocol, next to the measured ones.
-        measurements: the results with the settings and data of each.
+        measurements: the results with the settings and data of each, see `Measurement`.
     """
 
-    record: Record
-    published: tuple[Beside, ...]
+    record: EvaluationDocument
+    published: tuple[PublishedComparison, ...]
     measurements: tuple[Measurement, ...]
 
     @property
@@ -89,25 +90,27 @@ def evaluate(
     device: str = "auto",
     precision: str | None = None,
     keep: bool = False,
-    progress: ProgressCallback = no_progress,
+    progress: bool | ProgressCallback = False,
     warn: Callable[[str], None] | None = None,
     **changes: Any,
 ) -> Evaluation:
     """Evaluate a model by its task's own metric.
 
     Args:
-        model: a model, or what `cbalign.load` takes.
-        on: a split (`test`) or a file; the evaluations that the spec lists when left out.
-        data: pairs to evaluate on: a list of (image, caption) pairs, a torch or a Hugging Face `Dataset`.
+        model: a `Model`, or what `cbalign.load` takes.
+        on: a split of the spec (`test`), or a data file; default: the evaluations that the spec lists.
+        data: pairs to evaluate on instead, see `Pairs`. Their results have the name of the split `on`; default: `test`,
+            as in `test/dual/image_to_text/r1`.
         device: see `cbalign.load`; ignored for a `Model`.
         precision: see `cbalign.load`; ignored for a `Model`.
         keep: whether to store the results in the run's folder `evaluation/`.
-        progress: progress callback `(stage, done, total)`.
-        warn: shows warnings; by default they are Python warnings.
-        **changes: settings of the evaluation, such as `protocols=("dual", "rerank")`, `top_k=16` or `bootstrap=0`.
+        progress: whether to show the progress; or called as `progress(stage, done, total)`.
+        warn: called with each warning; default: they are Python warnings.
+        **changes: settings of the evaluation, such as `protocols=("dual", "rerank")`, `top_k=16` or `bootstrap=0`. The
+            reference of specs has all of them under `evaluate`.
 
     Raises:
-        UsageError: there is no such split, or an evaluation of this task has no such setting.
+        UsageError: there is no such split, or the evaluation has no such setting or the setting no such value.
         DataError: the data cannot be read.
 
     Examples:
@@ -115,33 +118,36 @@ def evaluate(
         >>> result.metrics["test/dual/image_to_text/r1"]
     """
     from cbalign.api.opening import load, python_warning
-    from cbalign.evaluation.published import beside
-    from cbalign.evaluation.result import EvaluationDocument as Record
+    from cbalign.engine.files import shown_path
+    from cbalign.evaluation.result import EvaluationDocument
     from cbalign.tasks.evaluate import evaluate_opened as measure
 
     opened_model = model if isinstance(model, Model) else load(model, device=device, precision=precision, warn=warn)
     opened, shown = opened_model._opened, warn or python_warning
     if data is not None:
         on, opened = _given(data, on, opened)
-    measured = measure(opened, on, _tuples(changes), report=progress, warn=shown)
-    each = [(one, result) for one in measured for result in one.results]
-    fine_tuned = not opened.experiment.task.pretrains
-    figures = [
-        figure
-        for one, result in each
-        for figure in beside(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
-    ]
-    record = Record(
-        subject=str(opened_model.path),
+    measured = measure(opened, on, changes, report=units(progress), warn=shown)
+    record = EvaluationDocument(
+        subject=str(shown_path(opened_model.path)),
         step=opened.step,
         backend=opened.backend,
-        results=tuple(result for _, result in each),
+        results=tuple(result for one in measured for result in one.results),
         versions=installed(_PACKAGES),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if keep and opened.results is not None:
         _keep(record, opened.results)
-    return Evaluation(record, tuple(figures), tuple(measured))
+    fine_tuned = not opened.experiment.task.pretrains
+    return Evaluation(record, tuple(_published(measured, fine_tuned=fine_tuned)), tuple(measured))
+
+
+def _published(measured: Sequence[Measurement], *, fine_tuned: bool) -> Iterator[PublishedComparison]:
+    """Yield published figures of the same protocols, compared with the results."""
+    from cbalign.evaluation.published import compare_with_published
+
+    for one in measured:
+        for result in one.results:
+            yield from compare_with_published(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
 
 
 def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, OpenedModel]:
@@ -158,7 +164,7 @@ def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, Opene
     return split, replace(opened, experiment=experiment)
 
 
-def _keep(record: Record, folder: Path) -> None:
+def _keep(record: EvaluationDocument, folder: Path) -> None:
     from cbalign.engine.files import write_durably
     from cbalign.evaluation.result import file_name
 
@@ -166,7 +172,3 @@ def _keep(record: Record, folder: Path) -> None:
     for result in record.results:
         one = replace(record, results=(result,))
         write_durably(folder / file_name(result, record.step), one.to_json().encode())
-
-
-def _tuples(changes: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}

@@ -7,12 +7,15 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cbalign.api.arguments import whole
+from cbalign.api.progress import files
+from cbalign.api.queries import Query, checked_query
 from cbalign.api.vectors import Hit, Ranking
-from cbalign.errors import UsageError
-from cbalign.runtime.images import Picture
 
 if TYPE_CHECKING:
+    from cbalign.api.bundles import Bundle
     from cbalign.api.model import Model
+    from cbalign.api.runs import Run
     from cbalign.apps.search.index import SearchIndex as Vectors
 
 
@@ -36,18 +39,23 @@ class Index:
     def __len__(self) -> int:
         return len(self._vectors.contents.paths)
 
-    def search(self, query: str | Picture, top: int = 10, *, rerank: int = 0) -> Ranking:
+    def search(self, query: Query, top: int = 10, *, rerank: int = 0) -> Ranking:
         """Find the images that fit a query best.
 
         Args:
-            query: a text; or an example image as a `Path`, bytes, Pillow image or array.
-            top: how many to return.
-            rerank: how many of the best are ordered by match score; needs a text query.
+            query: a text; or an example image, but not as a str, which is always a text.
+            top: number of hits to return.
+            rerank: reorder this many of the best hits by match score; 0: none. Needs a text query.
+
+        Returns:
+            Hits, best first; `Hit.image` is the path.
+
+        Raises:
+            UsageError: the model has no match head for `rerank`.
         """
         from cbalign.apps.search.find import find_nearest
 
-        if rerank and not isinstance(query, str):
-            raise UsageError("rerank needs a text query: the match head compares images with texts")
+        query, rerank, top = checked_query(query, rerank), whole("rerank", rerank, 0), whole("top", top, 1)
         vector = self._model.encode_texts(query) if isinstance(query, str) else self._model.encode_images(query)
         found = find_nearest(self._vectors, vector, max(top, rerank))
         hits = [Hit(i, self.folder / hit.path, hit.score) for i, hit in enumerate(found)]
@@ -64,32 +72,34 @@ class Index:
         return f"<p>{escape(repr(self))}</p>"
 
     def __repr__(self) -> str:
-        problems = f", {len(self.problems):,} unusable files" if self.problems else ""
+        count = len(self.problems)
+        problems = f", {count:,} unusable file{'s' * (count != 1)}" if count else ""
         return f"Index of {len(self):,} images in {self.folder}{problems}"
 
 
 def index(
-    model: Model | str | Path,
+    model: Model | str | Path | Run | Bundle,
     folder: str | Path,
     *,
     cache: str | Path | None = None,
-    progress: Callable[[int, int], Any] = lambda done, total: None,
+    progress: bool | Callable[[int, int], Any] = False,
 ) -> Index:
     """Index the images of a folder for search; only new and changed files are read again.
 
     Args:
-        model: a model, as `cbalign.load` opens it, or the path of a run or bundle.
-        folder: of the images, with its subfolders.
-        cache: where vectors are kept; the user's cache folder when left out.
-        progress: called with the number of files done and in total.
+        model: a `Model`, or what `cbalign.load` takes.
+        folder: folder of images, searched with its subfolders.
+        cache: where vectors are kept; default: the user's cache folder.
+        progress: whether to show the progress; or called as `progress(done, total)` with numbers of files.
 
     Raises:
         DataError: the folder does not exist or has no images.
         UsageError: the model embeds no images.
     """
+    from cbalign.api.model import Model
     from cbalign.api.opening import load
     from cbalign.apps.search.index import index_folder
 
-    opened = load(model) if isinstance(model, str | Path) else model
-    place = None if cache is None else Path(cache)
-    return Index(opened, index_folder(opened._encoder(), opened._identity(), Path(folder), place, progress))
+    opened = model if isinstance(model, Model) else load(model)
+    place, where = None if cache is None else Path(cache), Path(folder).expanduser().absolute()
+    return Index(opened, index_folder(opened._encoder(), opened._identity(), where, place, files(progress)))

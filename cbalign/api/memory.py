@@ -25,6 +25,18 @@ def with_data(source: SpecSource, changes: Mapping[str, Any], data: Mapping[str,
     return spec(source, **{**changes, **{f"data.{split}": give_pairs(split, pairs) for split, pairs in given.items()}})
 
 
+def foreign_validation(given: Spec) -> str | None:
+    """A warning if the validation data of a spec come from a file or recipe, although the training data are given."""
+    section = given.experiment.data.validation
+    place = given.loaded.origins["data.validation.source"].place if section is not None else None
+    if section is None or section.from_python or place is None or place.source.name in ("dict", "--set"):
+        return None
+    return (
+        f"the training is measured on the validation data of the spec ({section.source}, set in {place}), "
+        "not on yours: pass `validation=…`"
+    )
+
+
 def give_again(resolved: Spec, data: Mapping[str, Pairs | None]) -> None:
     """Make the pairs available that a spec of a run names, and check that they are the same.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbalign.api.pictures import Images, Texts, as_images, as_texts, is_one_image, pixel_batches
-from cbalign.api.vectors import Codes, Hit, Ranking
+from cbalign.api.arguments import whole
+from cbalign.api.inference import answer_questions, classify_texts, match_pairs
+from cbalign.api.pictures import Images, Texts, as_images, as_texts, is_one_image, load_pixels, pixel_batches
+from cbalign.api.queries import Query, checked_query
+from cbalign.api.vectors import Codes, Hit, Ranking, are_vectors, of_width
 from cbalign.data.arrays import FloatArray, IntArray
 from cbalign.encoders import Classifier, Encoder, ImageFeatures, TextFeatures
 from cbalign.errors import UsageError
-from cbalign.runtime.images import Picture, load_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,23 +25,19 @@ if TYPE_CHECKING:
     from cbalign.experiment.experiment import Experiment
     from cbalign.tasks.opened import OpenedModel
 
-_BATCH = 32
-
 
 class Model:
     """A trained model with one contract, whether PyTorch or onnxruntime computes. Make it with `cbalign.load`.
 
-    Images are paths, bytes of image files, Pillow images or RGB arrays (H, W, 3), one or many; an array (B, H, W, 3) is
-    many. They are resized and normalised as in training. One image or text gives one vector (d,), a collection of n
-    gives (n, d).
+    Methods take one image or many, one text or many: see `Images` and `Texts`. Images are resized and normalised as in
+    training. One image or text gives one vector (d,), a collection of n gives (n, d).
 
-    Args:
-        opened: the model and its experiment.
+    Attributes:
         path: the run, checkpoint or bundle.
-        identity: returns a text that is equal for models that give the same vectors.
     """
 
     def __init__(self, opened: OpenedModel, path: Path, identity: Callable[[], str]) -> None:
+        # `identity` returns a text that is equal for models that give the same vectors.
         self._opened = opened
         self._model = opened.model
         self._identity = identity
@@ -100,7 +98,7 @@ class Model:
             DataError: an image cannot be decoded.
             UsageError: the model embeds no images.
         """
-        encoder = self._encoder()
+        encoder, batch_size = self._encoder(), whole("batch_size", batch_size, 1)
         batches = [encoder.embed_images(each) for each in pixel_batches(images, self.image_size, batch_size)]
         if not batches:
             return encoder.embed_texts(["x"])[:0]  # (0, d)
@@ -120,7 +118,7 @@ class Model:
         Raises:
             UsageError: the model embeds no texts.
         """
-        encoder, given = self._encoder(), as_texts(texts)
+        encoder, given, batch_size = self._encoder(), as_texts(texts), whole("batch_size", batch_size, 1)
         starts = range(0, max(1, len(given)), batch_size)
         parts = [encoder.embed_texts(given[start : start + batch_size] or ["x"]) for start in starts]
         vectors = np.concatenate(parts)[: len(given)]
@@ -131,14 +129,17 @@ class Model:
 
         Args:
             images: images, or vectors (I, d) of `encode_images`.
-            texts: texts, or vectors (T, d) of `encode_texts`.
+            texts: texts, or vectors (T, d) of `encode_texts`. Vectors are not normalised for you.
 
         Returns:
-            (I, T); a dimension of one image or one text is kept.
+            Always (I, T), even for one image or one text.
+
+        Raises:
+            UsageError: the vectors are not d-dimensional.
         """
-        a = images if _are_vectors(images) else self.encode_images(images)
-        b = texts if _are_vectors(texts) else self.encode_texts(texts)  # type: ignore[arg-type]
-        return np.atleast_2d(np.asarray(a)) @ np.atleast_2d(np.asarray(b)).T
+        a = images if are_vectors(images) else self.encode_images(images)
+        b = texts if are_vectors(texts) else self.encode_texts(texts)  # type: ignore[arg-type]
+        return of_width(self._width, a) @ of_width(self._width, b).T
 
     def match(self, images: Images, texts: Texts) -> FloatArray:
         """Match scores of image-text pairs, the logit of "fits": image i with text i.
@@ -148,56 +149,38 @@ class Model:
             texts: n texts, or one that is matched with every image.
 
         Returns:
-            (n,) scores.
+            Always (n,) scores, even for one pair.
 
         Raises:
             UsageError: the model has no match head, or the numbers of images and texts differ.
         """
-        encoder = self._encoder()
-        given, words = list(as_images(images)), as_texts(texts)
-        count = 0 if not given or not words else max(len(given), len(words))
-        if {len(given), len(words)} - {1, count}:
-            raise UsageError(
-                f"{len(given)} images and {len(words)} texts are not pairs",
-                remedy="Pass as many texts as images, or one of either.",
-            )
-        scores = [
-            self._match_batch(encoder, given, words, range(start, min(start + _BATCH, count)))
-            for start in range(0, count, _BATCH)
-        ]
-        return np.concatenate(scores) if scores else np.empty(0, np.float32)
+        return match_pairs(self._encoder(), list(as_images(images)), as_texts(texts), self.image_size)
 
-    def _match_batch(
-        self, encoder: Encoder, images: Sequence[Picture], texts: Sequence[str], pairs: Iterable[int]
-    ) -> FloatArray:
-        pairs = list(pairs)
-        chosen = [images[0]] if len(images) == 1 else [images[i] for i in pairs]
-        words = [texts[0]] * len(pairs) if len(texts) == 1 else [texts[i] for i in pairs]
-        index = np.zeros(len(pairs), np.int64) if len(images) == 1 else np.arange(len(pairs), dtype=np.int64)
-        features = encoder.encode_images(load_pixels(chosen, self.image_size))
-        return encoder.match(features, encoder.encode_texts(words), index)
-
-    def rank(self, query: str | Picture, images: Images, *, rerank: int = 0, top: int | None = None) -> Ranking:
+    def rank(self, query: Query, images: Images, *, rerank: int = 0, top: int | None = None) -> Ranking:
         """Order images by how well they fit a query.
 
         Args:
-            query: a text; or an example image as a `Path`, bytes, Pillow image or array.
+            query: a text; or an example image, but not as a str, which is always a text.
             images: the images to rank.
-            rerank: how many of the best are ordered by match score; needs a text query.
-            top: how many hits to return; all when left out.
+            rerank: reorder this many of the best hits by match score; 0: none. Needs a text query.
+            top: number of hits to return; default: all.
 
         Returns:
-            Hits with the index of each image in `images`, best first.
+            Hits, best first; `Hit.index` is the position in `images`.
+
+        Raises:
+            UsageError: the model embeds no images, or has no match head for `rerank`.
+            DataError: an image cannot be decoded.
         """
+        query, rerank = checked_query(query, rerank), whole("rerank", rerank, 0)
+        top = None if top is None else whole("top", top, 1)
         given = list(as_images(images))
         vectors = self.encode_images(given)
         vector = self.encode_texts(query) if isinstance(query, str) else self.encode_images(query)
         scores = vectors @ vector
         order: IntArray = np.argsort(-scores, kind="stable")
         hits = [Hit(int(i), given[i], float(scores[i])) for i in order]
-        if rerank:
-            if not isinstance(query, str):
-                raise UsageError("rerank needs a text query: the match head compares images with texts")
+        if rerank and isinstance(query, str):
             hits = self._reranked(query, hits, rerank)
         label = query if isinstance(query, str) else "example image"
         return Ranking(label, tuple(hits[:top]))
@@ -211,13 +194,17 @@ class Model:
         """Assign vectors, or images, to the codebook.
 
         Args:
-            vectors: unit vectors (n, d) or (d,) of `encode_images` or `encode_texts`; or images.
+            vectors: unit vectors (n, d) or (d,) of `encode_images` or `encode_texts`, which are not normalised for
+                you; or images.
+
+        Returns:
+            Codes of n vectors; one vector or image gives arrays with n = 1.
 
         Raises:
-            UsageError: the model has no codebook.
+            UsageError: the model has no codebook, or the vectors are not d-dimensional.
         """
-        given = np.asarray(vectors) if _are_vectors(vectors) else self.encode_images(vectors)
-        found = self._encoder().assign(np.atleast_2d(given).astype(np.float32))
+        given = vectors if are_vectors(vectors) else self.encode_images(vectors)
+        found = self._encoder().assign(of_width(self._width, given).astype(np.float32))
         return Codes(found.code, found.probabilities, found.prototype)
 
     def image_features(self, images: Images) -> ImageFeatures:
@@ -230,9 +217,11 @@ class Model:
 
     @property
     def module(self) -> nn.Module:
-        """The PyTorch module. `module(pixels, input_ids, attention_mask)` has gradients and returns embeddings.
+        """The PyTorch module, in evaluation mode, for gradients.
 
-        `prepare` and `tokenize` make its inputs; `.image` (n, d) and `.text` (n, d) of its result are unit vectors.
+        Call it as `module(pixels, input_ids, attention_mask)`. `pixels` (n, 3, H, W) are uint8, or floats from 0 to
+        255, not to 1: the module normalises them. `prepare` makes them, `tokenize` makes `input_ids` and
+        `attention_mask`. The result has unit vectors `.image` (n, d) and `.text` (n, d).
 
         Raises:
             UsageError: the model is an exported bundle.
@@ -261,17 +250,9 @@ class Model:
         if not isinstance(self._model, Classifier):
             raise UsageError(f"a model of task {self.task} does not classify texts")
         runtime: Any = self._opened.runtime
-        words, wanted = as_texts(texts), len(runtime.example_images)
         given = [list(as_images(each)) for each in images]
-        if len(given) != len(words):
-            raise UsageError(f"{len(words)} texts and {len(given)} entries of images: each text needs its own")
-        if wrong := next((each for each in given if len(each) != wanted), None):
-            raise UsageError(f"a text of task {self.task} needs {wanted} images, not {len(wrong)}")
-        pixels = np.stack([load_pixels(each, self.image_size) for each in given])  # (n, images, H, W, 3)
-        logits = self._model.classify(pixels, words)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares = powers / powers.sum(axis=1, keepdims=True)
-        return [dict(zip(self._model.labels, row)) for row in shares.tolist()]
+        wanted = len(runtime.example_images)
+        return classify_texts(self._model, given, as_texts(texts), self.image_size, images_per_text=wanted)
 
     def answer(self, images: Images, questions: Texts, *, candidates: int = 128) -> list[str]:
         """The likeliest answer of the model's list to each question; for models of VQA.
@@ -279,29 +260,23 @@ class Model:
         Args:
             images: n images, or one for all questions.
             questions: n questions.
-            candidates: answers that are scored as a whole.
+            candidates: how many of the likeliest answers are scored in full.
 
         Raises:
             UsageError: the model is of another task.
         """
         if not hasattr(self._model, "rank"):
             raise UsageError(f"a model of task {self.task} does not answer questions")
-        words = as_texts(questions)
-        pixels = load_pixels(as_images(images), self.image_size)
-        if len(pixels) not in (1, len(words)):
-            raise UsageError(f"{len(pixels)} images and {len(words)} questions: pass one image for all, or one each")
-        index = np.zeros(len(words), np.int64) if len(pixels) == 1 else np.arange(len(words), dtype=np.int64)
-        ranked = self._model.rank(pixels, words, index, candidates)
-        return [self._model.answers[i] for i in ranked.index[:, 0].tolist()]
+        return answer_questions(self._model, list(as_images(images)), as_texts(questions), self.image_size, candidates)
 
     def prepare(self, images: Images) -> Tensor:
-        """Images as the module takes them: uint8 pixels (n, 3, H, W)."""
+        """Images as the module takes them: uint8 pixels (n, 3, H, W), a torch tensor; also works for a bundle."""
         import torch
 
         return torch.from_numpy(load_pixels(as_images(images), self.image_size)).permute(0, 3, 1, 2).contiguous()
 
     def tokenize(self, texts: Texts) -> tuple[Tensor, Tensor]:
-        """Texts as the module takes them: token ids (n, L) and attention mask (n, L), int64."""
+        """Texts as the module takes them: token ids (n, L) and attention mask (n, L), int64 tensors."""
         import torch
 
         tokens = self._model.tokenizer.encode(as_texts(texts))
@@ -311,6 +286,10 @@ class Model:
         if not isinstance(self._model, Encoder):
             raise UsageError(f"a model of task {self.task} does not embed images and texts")
         return self._model
+
+    @property
+    def _width(self) -> int:
+        return self.experiment.model.joint_dim
 
     def to_dict(self) -> dict[str, Any]:
         """Name, task, step and what the model can do, as plain data."""
@@ -325,8 +304,3 @@ class Model:
         abilities = [name for name, has in (("codebook", self.has_codebook), ("match head", self.has_matcher)) if has]
         has = f"; {' and '.join(abilities)}" if abilities else ""
         return f"Model {self.name!r} ({self.task}{step}; {self.image_size} px; {self.backend}{has}) from {self.path}"
-
-
-def _are_vectors(values: object) -> bool:
-    """Whether an array holds vectors and not an image: (d,) or (n, d), floating point."""
-    return isinstance(values, np.ndarray) and values.ndim in (1, 2) and values.dtype.kind == "f"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    target: str | Path | Run | Bundle,
+    target: str | Path | Run | Bundle | Model,
     *,
     device: str = "auto",
     precision: str | None = None,
@@ -25,14 +26,15 @@ def load(
     """Open a trained model.
 
     Args:
-        target: a run directory or its name in `runs/`, `runs/latest`, a checkpoint `RUN/checkpoints/step-N`, an
-            exported bundle; or what `cbalign.train` and `cbalign.export` return.
-        device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
-        precision: of a bundle; the first that it lists when left out.
-        warn: shows warnings; by default they are Python warnings.
+        target: one of: a run directory, its name in `runs/` or the start of that name; `runs/latest`, the newest run; a
+            checkpoint `RUN/checkpoints/step-N`; the folder of a bundle; a `Run` or `Bundle`; a `Model`, which is
+            opened again.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`; for bundles also `tensorrt`.
+        precision: which of the bundle's precisions to use; default: the first listed. A run computes in fp32.
+        warn: called with each warning; default: they are Python warnings.
 
     Raises:
-        UsageError: it is neither a run nor a bundle.
+        UsageError: it is neither a run nor a bundle, or there is no such device or precision.
         CheckpointError: the run has no checkpoint, or it is damaged.
         BundleError: the bundle is damaged.
         DeviceError: the device does not exist.
@@ -46,14 +48,16 @@ def load(
 
     path = find_model(target)
     opened = open_model(path, device, precision, warn=warn or python_warning)
-    return Model(opened, path, lambda: _identity(opened.model, path))
+    results = None if opened.results is None else opened.results.absolute()
+    place = path.absolute()  # the working directory may change later
+    return Model(replace(opened, results=results), place, lambda: _identity(opened.model, place))
 
 
-def find_model(target: str | Path | Run | Bundle) -> Path:
+def find_model(target: str | Path | Run | Bundle | Model) -> Path:
     """The folder that a user means by a path, a name in `runs/`, or an object of this API."""
     if not isinstance(target, str | Path):
         return target.path
-    path = Path(target)
+    path = Path(target).expanduser()
     if path.exists():
         return path
     from cbalign.lab.runs.lookup import find_run

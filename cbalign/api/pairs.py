@@ -6,18 +6,29 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 from PIL import Image
 
+from cbalign.api.pictures import as_images, is_one_image
 from cbalign.data.items import Pair
 from cbalign.errors import DataError, UsageError
-from cbalign.runtime.images import Picture, from_array, open_image
+from cbalign.runtime.images import Picture, open_image
 
 Pairs: TypeAlias = Any
-"""A sequence of (image, caption) pairs, where a caption may be a list of captions; a map-style torch `Dataset` of such
-pairs or of dicts; or a Hugging Face `Dataset`. Images are paths, bytes, Pillow images, arrays or tensors."""
+"""Images with captions, in one of these forms:
 
-IMAGE_COLUMNS = ("image", "img", "picture", "pixel_values", "jpg", "png")
+- a list, another sequence or an iterable of pairs `(image, caption)`, or of dicts with an image and a caption;
+- a torch `Dataset` with a length whose items are such pairs or dicts;
+- a Hugging Face `Dataset`.
+
+An image is a `Picture`; a caption is a str or a list of them. In dicts and Hugging Face datasets, the image is the
+first column of `image`, `img`, `picture`, `pixel_values`, `jpg`, `png`, `image_path`, `file_name`, `filename`, `path`;
+the caption is the first of `caption`, `captions`, `text`, `texts`, `sentence`, `sentences`, `txt`. Relative paths are
+relative to the working directory."""
+
+IMAGE_COLUMNS = (
+    *("image", "img", "picture", "pixel_values", "jpg", "png"),
+    *("image_path", "file_name", "filename", "path"),
+)
 TEXT_COLUMNS = ("caption", "captions", "text", "texts", "sentence", "sentences", "txt")
 
 
@@ -56,8 +67,10 @@ class PythonPairs:
         """
         try:
             return (open_image(_picture(self._image(index))),)
-        except DataError as error:
-            raise DataError(f"{self.name}: item {index}: {error.message}", remedy=error.remedy) from error
+        except (DataError, UsageError) as error:
+            # Reports of several unreadable images keep the message only.
+            remedy = f" ({error.remedy.rstrip('.')})" if error.remedy else ""
+            raise DataError(f"{self.name}: item {index}: {error.message}{remedy}") from error
 
     def read(self, index: int) -> tuple[bytes, ...]:
         """The image of item `index` as PNG."""
@@ -70,13 +83,12 @@ class PythonPairs:
         return f"{self.name}: {len(self):,} pairs given from Python"
 
 
-def pairs_from(data: Pairs, name: str, *, image: str | None = None, text: str | None = None) -> PythonPairs:
+def pairs_from(data: Pairs, name: str) -> PythonPairs:
     """Read pairs from a Python object.
 
     Args:
         data: a sequence of (image, caption) pairs, a torch `Dataset`, or a Hugging Face `Dataset`.
         name: name of the source in messages.
-        image, text: columns of dict items; found by their usual names when left out.
 
     Raises:
         UsageError: it is not of such a form, or has no captions.
@@ -85,24 +97,24 @@ def pairs_from(data: Pairs, name: str, *, image: str | None = None, text: str | 
     if isinstance(columns, list) and hasattr(
         data, "__getitem__"
     ):  # a Hugging Face dataset: captions without decoding images
-        text_key, image_key = _columns(columns, text, image)
+        text_key, image_key = _columns(columns)
         texts = data[text_key]
         return _pairs(name, [_captions(each, name, i) for i, each in enumerate(texts)], lambda i: data[i][image_key])
     if isinstance(data, Mapping | str | bytes):
         _refuse(data)
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         data = list(data) if isinstance(data, Iterable) else _refuse(data)
-    return _from_items(data, name, image, text)
+    return _from_items(data, name)
 
 
-def _from_items(data: Any, name: str, image: str | None, text: str | None) -> PythonPairs:
+def _from_items(data: Any, name: str) -> PythonPairs:
     """Pairs from indexed items; each item is read once for its caption, and again for its image."""
     if len(data) == 0:
         raise UsageError(f"{name}: there are no pairs")
     first = data[0]
     if isinstance(first, Mapping):
         columns = [str(key) for key in first]
-        text_key, image_key = _columns(columns, text, image)
+        text_key, image_key = _columns(columns)
         captions = [_captions(data[i][text_key], name, i) for i in range(len(data))]
         return _pairs(name, captions, lambda i: data[i][image_key])
     captions = [_captions(_pair(data[i], name, i)[1], name, i) for i in range(len(data))]
@@ -131,29 +143,25 @@ def _captions(value: Any, name: str, index: int) -> tuple[str, ...]:
     return found
 
 
-def _columns(columns: Sequence[str], text: str | None, image: str | None) -> tuple[str, str]:
-    return _column(columns, text, TEXT_COLUMNS, "text"), _column(columns, image, IMAGE_COLUMNS, "image")
+def _columns(columns: Sequence[str]) -> tuple[str, str]:
+    return _column(columns, TEXT_COLUMNS, "caption"), _column(columns, IMAGE_COLUMNS, "image")
 
 
-def _column(columns: Sequence[str], wanted: str | None, usual: Sequence[str], what: str) -> str:
-    if wanted is not None and wanted in columns:
-        return wanted
-    found = [name for name in usual if name in columns] if wanted is None else []
-    if not found:
+def _column(columns: Sequence[str], usual: Sequence[str], what: str) -> str:
+    found = next((name for name in usual if name in columns), None)
+    if found is None:
         raise UsageError(
-            f"no column for the {what}: the data have {', '.join(columns)}", remedy=f"Name it with {what}='…'."
+            f"no column for the {what}: the data have {', '.join(columns)}",
+            remedy=f"Rename the column to {what!r}, or pass a list of pairs (image, caption).",
         )
-    return found[0]
+    return found
 
 
 def _picture(value: Any) -> Picture:
-    """A tensor (3, H, W) as an array; Hugging Face's undecoded {'bytes', 'path'}; everything else as it is."""
+    """One image as `open_image` takes it; also Hugging Face's undecoded {'bytes', 'path'}."""
     if isinstance(value, Mapping) and ("bytes" in value or "path" in value):
-        return value.get("bytes") or value.get("path")  # type: ignore[return-value]
-    if hasattr(value, "detach") and hasattr(value, "numpy"):
-        array = value.detach().cpu().numpy()
-        return from_array(np.moveaxis(array, 0, -1) if array.ndim == 3 and array.shape[0] == 3 else array)
-    return value
+        value = value.get("bytes") or value.get("path")
+    return next(as_images(value if is_one_image(value) else [value]))
 
 
 def _refuse(data: object) -> list[Any]:

@@ -7,23 +7,24 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from cbalign.api.arguments import listed, whole
 from cbalign.api.specs import Spec, SpecSource, spec
 
 if TYPE_CHECKING:
     from cbalign.lab.plan.fit import Fit
-    from cbalign.lab.plan.plan import Plan as Estimate
+    from cbalign.lab.plan.plan import TrainingPlan
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a training will cost. Made by `cbalign.plan`.
 
-    Args:
-        estimate: parameters, operations, memory, steps, hours and disk, as typed attributes.
-        fitted: how the batch was fitted to a GPU, if that was asked for.
+    Attributes:
+        estimate: parameters, operations, memory, steps, hours and disk; `to_dict` has them as plain data.
+        fitted: how the batch was fitted to a GPU; None unless `fit` was given.
     """
 
-    estimate: Estimate
+    estimate: TrainingPlan
     fitted: Fit | None = None
 
     @property
@@ -50,7 +51,7 @@ def plan(
     /,
     *,
     devices: int = 1,
-    gpus: Sequence[str] = (),
+    gpus: str | Sequence[str] = (),
     fit: str | None = None,
     pairs: int | None = None,
     **changes: Any,
@@ -59,7 +60,7 @@ def plan(
 
     Args:
         source: the spec, as `cbalign.spec` takes it; its data files need not exist.
-        devices: how many train together.
+        devices: number of devices that train together.
         gpus: names of GPUs to estimate hours for, such as `h100-80gb`.
         fit: name of a GPU; the plan is of the largest `train.batch_size` that fits its memory.
         pairs: size of the training data; counted where the data are available.
@@ -72,7 +73,8 @@ def plan(
     from cbalign.lab.plan.gpus import gpu_named
 
     wanted = None if fit is None else gpu_named(fit)
-    named = [gpu_named(name) for name in gpus]
+    devices, pairs = whole("devices", devices, 1), None if pairs is None else whole("pairs", pairs, 1)
+    named = [gpu_named(name) for name in listed(gpus)]
     loaded = (source if isinstance(source, Spec) and not changes else spec(source, check_files=False, **changes)).loaded
     from cbalign.lab.plan.fit import fit_batch
     from cbalign.lab.plan.plan import Planner

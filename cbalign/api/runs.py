@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cbalign.api.arguments import listed
 from cbalign.api.specs import Spec, SpecSource
 from cbalign.errors import UsageError
 
@@ -19,20 +20,36 @@ if TYPE_CHECKING:
     from cbalign.tasks.train import Trained
 
 StepCallback = Callable[[Mapping[str, Any]], None]
-"""Called with each log line and evaluation: `kind` (`train` or `evaluation`), `step`, `epoch` and the metrics."""
+"""A function that is called with each log line and each evaluation, as a dict: `kind` (`train` or `evaluation`),
+`step`, `epoch` and the metrics, for `train` with `loss`, `lr` and `samples_per_second`. `train.log_every` and
+`train.evaluate_every` say how often. It is called in the thread of the training, of the main process only, once the
+line is in `metrics.jsonl`; its return value is ignored.
+
+To stop early, raise `KeyboardInterrupt`: as after Ctrl-C, the training writes a checkpoint and raises `Interrupted`.
+Any other exception ends the training without a checkpoint, with the status `failed`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Run:
-    """A run directory: one experiment, trained once.
+    """A run directory: one experiment, trained once. `cbalign.Run("runs/latest")` opens an existing run.
 
     Args:
-        path: the run directory.
-        trained: what the call that made this object trained; None for a run that was only opened.
+        path: a run directory, its name in `runs/`, or `runs/latest`; as an attribute, the absolute path of the
+            directory.
+        trained: set by `cbalign.train` and `cbalign.resume`.
+
+    Raises:
+        UsageError: there is no such run.
+        CheckpointError: it is not a run.
     """
 
     path: Path
     trained: Trained | None = field(default=None, repr=False, compare=False)
+
+    def __init__(self, path: str | Path | Run, trained: Trained | None = None) -> None:
+        found = trained.run.folder if trained is not None else _folder(path)
+        object.__setattr__(self, "path", found.absolute())  # the working directory may change later
+        object.__setattr__(self, "trained", trained)
 
     @property
     def name(self) -> str:
@@ -52,19 +69,18 @@ class Run:
     @property
     def spec(self) -> Spec:
         """The resolved spec."""
-        from cbalign.engine.run import Run as Folders
+        from cbalign.engine.run import RunFolder
         from cbalign.experiment.load import load_experiment
 
-        resolved = Folders(self.path).resolved
+        resolved = RunFolder(self.path).resolved
         return Spec(resolved, load_experiment(resolved, check_files=False), check_files=False)
 
     @property
     def checkpoints(self) -> list[Path]:
         """Folders of the checkpoints, oldest first."""
-        from cbalign.engine.run import Run as Folders
-        from cbalign.engine.run import list_checkpoints
+        from cbalign.engine.run import RunFolder, list_checkpoints
 
-        return list_checkpoints(Folders(self.path).checkpoints)
+        return list_checkpoints(RunFolder(self.path).checkpoints)
 
     def history(self, kind: Literal["train", "evaluation"] | None = None) -> list[dict[str, Any]]:
         """The log lines as dicts: `kind`, `step`, `epoch` and the metrics. `pandas.DataFrame(run.history())` works.
@@ -73,9 +89,9 @@ class Run:
             kind: only lines of this kind.
         """
         from cbalign.engine.metrics_file import read_records
-        from cbalign.engine.run import Run as Folders
+        from cbalign.engine.run import RunFolder
 
-        records = read_records(Folders(self.path).metrics)
+        records = read_records(RunFolder(self.path).metrics)
         return [_line(record) for record in records if kind in (None, record.kind)]
 
     def load(self, **options: Any) -> Model:
@@ -91,17 +107,19 @@ class Run:
 
     def _manifest(self) -> Any:
         from cbalign.engine.manifest import Manifest
-        from cbalign.engine.run import Run as Folders
+        from cbalign.engine.run import RunFolder
 
-        return Manifest.read(Folders(self.path).manifest)
+        return Manifest.read(RunFolder(self.path).manifest)
 
     def __repr__(self) -> str:
-        lines = [f"Run {self.path} ({self.status})"]
+        from cbalign.engine.files import shown_path
+
+        lines = [f"Run {shown_path(self.path)} ({self.status})"]
         return "\n".join([*lines, *(f"  {name}: {value:.4g}" for name, value in self.metrics.items())])
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{escape(n)}</td><td>{v:.4g}</td></tr>" for n, v in self.metrics.items())
-        return f"<table><caption>Run {escape(str(self.path))} ({escape(self.status)})</caption>{rows}</table>"
+        return f"<table><caption>Run {escape(self.name)} ({escape(self.status)})</caption>{rows}</table>"
 
 
 def train(
@@ -114,38 +132,47 @@ def train(
     runs: str | Path = "runs",
     on_step: StepCallback | None = None,
     progress: bool | Reporter = True,
-    argv: Sequence[str] = ("cbalign.train",),
     **changes: Any,
 ) -> Run:
     """Train an experiment in a new run directory, in this process.
 
     Args:
         source: the spec, as `cbalign.spec` takes it.
-        data: pairs to train on instead of `data.train`: a list of (image, caption) pairs, a torch `Dataset` or a
-            Hugging Face `Dataset`. They are not stored: give them to `cbalign.resume` and `cbalign.evaluate` again.
-        validation: pairs in place of `data.validation`.
+        data: pairs to train on instead of `data.train`, see `Pairs`. The run stores a fingerprint of the captions, not
+            the pairs: another process must pass the same pairs to `cbalign.resume`, and pairs to `cbalign.evaluate`.
+        validation: pairs in place of `data.validation`. Without it, a training on `data` is measured on the validation
+            data of the spec, with a warning.
         test: pairs in place of `data.test`.
         runs: the folder of runs.
-        on_step: called with each log line and evaluation, see `train.log_every` and `train.evaluate_every`.
+        on_step: called with each log line and evaluation, see `StepCallback`; it can stop the training.
         progress: whether to show a progress bar in a terminal or notebook, and lines elsewhere; or a `Reporter`.
-        argv: the command that the run's manifest records.
         **changes: see `cbalign.spec`.
 
     Raises:
         SpecError: the spec is not valid.
         DataError: the data cannot be read.
         DivergenceError: the loss became infinite or NaN.
-        Interrupted: Ctrl-C or a signal stopped the training after a checkpoint; `cbalign.resume` continues it.
+        Interrupted: Ctrl-C, a signal or `on_step` stopped the training after a checkpoint; `cbalign.resume` continues
+            it.
 
     Examples:
         >>> run = cbalign.train("quickstart", **{"train.duration": "20 steps"}, on_step=print)
         >>> run.metrics
     """
-    from cbalign.api.memory import with_data
+    from cbalign.api.memory import foreign_validation, with_data
+    from cbalign.api.opening import python_warning
+
+    given = with_data(source, changes, {"train": data, "validation": validation, "test": test})
+    if data is not None and validation is None and (doubt := foreign_validation(given)) is not None:
+        python_warning(doubt)
+    return begin(given, Path(runs), _reporter(progress, on_step), argv=("cbalign.train",))
+
+
+def begin(given: Spec, runs: Path, reporter: Reporter, *, argv: Sequence[str]) -> Run:
+    """Train a spec; `argv` are the words that the run's manifest records."""
     from cbalign.tasks.train import train_experiment
 
-    loaded = with_data(source, changes, {"train": data, "validation": validation, "test": test}).loaded
-    trained = train_experiment(loaded, Path(runs), _reporter(progress, on_step), argv=argv)
+    trained = train_experiment(given.loaded, runs, reporter, argv=argv)
     return Run(trained.run.folder, trained)
 
 
@@ -158,21 +185,19 @@ def resume(
     test: Pairs | None = None,
     on_step: StepCallback | None = None,
     progress: bool | Reporter = True,
-    overrides: Sequence[str] = (),
-    argv: Sequence[str] = ("cbalign.resume",),
+    overrides: str | Sequence[str] = (),
     **changes: Any,
 ) -> Run:
     """Continue a training from its newest checkpoint; a finished run is returned as it is.
 
     Args:
-        run: a run directory, its name in `runs/`, or a `Run`.
+        run: a run directory, its name in `runs/`, `runs/latest`, or a `Run`.
         data: the training pairs that `cbalign.train` was given.
         validation: the validation pairs that it was given.
         test: the test pairs that it was given.
         on_step: see `cbalign.train`.
         progress: see `cbalign.train`.
         overrides: changes as texts of `--set`.
-        argv: see `cbalign.train`.
         **changes: settings of effect `runtime`, by dotted path.
 
     Raises:
@@ -180,22 +205,40 @@ def resume(
         CheckpointError: it is not a run, or its checkpoint is damaged.
     """
     from cbalign.api.memory import give_again
+    from cbalign.experiment.dump import inline
+
+    folder = _folder(run)
+    given = {"train": data, "validation": validation, "test": test}
+    if any(pairs is not None for pairs in given.values()):
+        give_again(Run(folder).spec, given)
+    words = [*listed(overrides), *(f"{path}={inline(value)}" for path, value in changes.items())]
+    return proceed(folder, words, _reporter(progress, on_step), argv=("cbalign.resume",))
+
+
+def proceed(folder: Path, overrides: Sequence[str], reporter: Reporter, *, argv: Sequence[str]) -> Run:
+    """Resume the run in a folder; `argv` are the words that the run's manifest records."""
+    from cbalign.engine.run import RunFolder as Folders
+    from cbalign.tasks.train import resume_run
+
+    trained = resume_run(Folders(folder), overrides, reporter, argv=argv)
+    return Run(trained.run.folder, trained)
+
+
+def _folder(run: str | Path | Run) -> Path:
+    """The directory of a run.
+
+    Raises:
+        UsageError: there is no such run, or it is a bundle.
+        CheckpointError: it is not a run.
+    """
     from cbalign.api.opening import find_model
     from cbalign.engine.run import open_run
-    from cbalign.experiment.dump import inline
     from cbalign.runtime.bundle import is_bundle
-    from cbalign.tasks.train import resume_run
 
     path = find_model(run)
     if is_bundle(path):
         raise UsageError(f"{path} is not a run: it is an exported bundle", remedy="Name the run that it was made from.")
-    folders = open_run(path)
-    given = {"train": data, "validation": validation, "test": test}
-    if any(pairs is not None for pairs in given.values()):
-        give_again(Run(folders.folder).spec, given)
-    words = [*overrides, *(f"{path}={inline(value)}" for path, value in changes.items())]
-    trained = resume_run(folders, words, _reporter(progress, on_step), argv=argv)
-    return Run(trained.run.folder, trained)
+    return open_run(path).folder
 
 
 def _reporter(progress: bool | Reporter, on_step: StepCallback | None) -> Reporter:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, KeysView, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from cbalign.api.arguments import listed
 from cbalign.errors import SpecError
 from cbalign.experiment.document import SourceText
 from cbalign.experiment.dump import as_data, dump_yaml, inline, write_yaml
@@ -16,11 +17,10 @@ from cbalign.experiment.fields import leaves
 from cbalign.experiment.files import DISK, Files
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 
-if TYPE_CHECKING:
-    pass
-
 SpecSource: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
-"""A file, the name of a recipe, a dict with the content of a spec, or another spec."""
+"""A file, the name of a recipe (`quickstart`, `albef`; `cbalign ls` lists them), a dict with the content of a spec
+file, or another `Spec`. A dict may `extend` a recipe, and need not have `data` if pairs are passed to
+`cbalign.train`."""
 
 _DICT = Path("<dict>")
 
@@ -29,16 +29,19 @@ _DICT = Path("<dict>")
 class Spec:
     """One experiment, checked and complete. Make it with `cbalign.spec`.
 
-    Args:
+    `spec["train.optimizer.lr"]` is the value of a setting and `spec["evaluate.0.on"]` that of the first item of a list;
+    `spec["train.optimizer"]` is a section. `"train.duration" in spec`, iteration, `len(spec)`, `spec.keys()` and
+    `dict(spec)` are over the dotted paths of all settings.
+
+    Attributes:
         source: what it was made from.
-        loaded: the validated experiment with the origin of each value.
         overrides: changes of the source, as texts of `--set`.
         profiles: names of the profiles that were applied.
         check_files: whether the files that it names had to exist.
     """
 
     source: str | Path | Mapping[str, Any]
-    loaded: LoadedExperiment
+    loaded: LoadedExperiment = field(repr=False)
     overrides: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     check_files: bool = True
@@ -66,6 +69,22 @@ class Spec:
             except (KeyError, IndexError, TypeError):
                 raise KeyError(path) from None
         return value
+
+    def keys(self) -> KeysView[str]:
+        """The dotted paths of all settings, in the order of the reference."""
+        return dict.fromkeys(path for path, _, _ in leaves(self.experiment)).keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __contains__(self, path: object) -> bool:
+        try:
+            return isinstance(path, str) and (self[path], True)[1]
+        except KeyError:
+            return False
 
     def origin(self, path: str) -> str:
         """Where the value at a dotted path was set: `default`, `base/tiny.yaml:12` or `--set`.
@@ -120,12 +139,15 @@ def spec(
     source: SpecSource,
     /,
     *,
-    overrides: Sequence[str] = (),
-    profiles: Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
+    profiles: str | Sequence[str] = (),
     check_files: bool = True,
     **changes: Any,
 ) -> Spec:
     """Load and check a spec.
+
+    The names of all settings are in [the reference of specs](spec/index.md). An item of a list is named by its number
+    from 0: `evaluate.0.top_k`.
 
     Args:
         source: a file, the name of a recipe (`quickstart`), a dict with the content of a spec file, or a `Spec`.
@@ -142,11 +164,12 @@ def spec(
         >>> spec["train.duration"]
         '2 epochs'
     """
-    words = (*overrides, *(f"{path}={_text(value)}" for path, value in changes.items()))
+    words = (*listed(overrides), *(f"{path}={_text(value)}" for path, value in changes.items()))
     if isinstance(source, Spec):
         words = (*_not_replaced(source.overrides, changes), *words)
-        profiles = (*source.profiles, *profiles)
+        profiles = (*source.profiles, *listed(profiles))
         check_files, source = check_files and source.check_files, source.source
+    profiles = listed(profiles)
     if not isinstance(source, str | Path | Mapping):
         raise SpecError(
             f"{type(source).__name__} is not a spec",
@@ -155,7 +178,7 @@ def spec(
     files = _DictFiles(source) if isinstance(source, Mapping) else DISK
     path = _DICT if isinstance(source, Mapping) else source
     loaded = load_experiment(path, words, profiles=profiles, check_files=check_files, files=files)
-    return Spec(source, loaded, words, tuple(profiles), check_files)
+    return Spec(source, loaded, words, profiles, check_files)
 
 
 class _DictFiles(Files):

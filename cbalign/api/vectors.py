@@ -10,9 +10,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from cbalign.data.arrays import FloatArray, IntArray
+from cbalign.errors import UsageError
 from cbalign.runtime.images import Picture, open_image
 
 _THUMBNAIL = 96
@@ -22,11 +24,11 @@ _THUMBNAIL = 96
 class Hit:
     """One image of a ranking.
 
-    Args:
-        index: its position in what was ranked.
-        image: what was given for it, or its path.
+    Attributes:
+        index: position of the image in what was ranked; in results of `Index.search`, the position by cosine.
+        image: the image as it was given; in results of `Index.search`, its path.
         score: cosine with the query.
-        match: match score, the logit of "fits", where the image was reranked.
+        match: match score, the logit of "fits"; None if the image was not reranked.
     """
 
     index: int
@@ -42,7 +44,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class Ranking(Sequence[Hit]):
-    """Images ordered by how well they fit a query, best first."""
+    """Images ordered by how well they fit a query, best first; a sequence of `Hit`.
+
+    Attributes:
+        query: the text; `example image` for an image.
+        hits: the hits, best first.
+        folder: folder that relative paths of images belong to, if any.
+    """
 
     query: str
     hits: tuple[Hit, ...]
@@ -84,11 +92,14 @@ class Ranking(Sequence[Hit]):
 
 @dataclass(frozen=True)
 class Codes:
-    """Where vectors lie in the codebook.
+    """Nearest prototype of each vector.
 
-    Args:
-        code: (n,) number of the nearest prototype.
-        probabilities: (n, K) softmax(z·C/τ), the distribution over prototypes.
+    z are the n unit vectors (n, d), C the K prototypes of the codebook as unit vectors (d, K), τ is
+    `model.codebook.temperature`.
+
+    Attributes:
+        code: (n,) number of the nearest prototype, 0 to K - 1.
+        probabilities: (n, K) softmax(z C / τ), a distribution over the prototypes.
         prototype: (n, d) the nearest prototype, a unit vector.
     """
 
@@ -109,6 +120,26 @@ class Codes:
     def __repr__(self) -> str:
         shown = ", ".join(map(str, self.code[:12].tolist())) + (", …" if len(self) > 12 else "")
         return f"Codes of {len(self)} vectors among {self.probabilities.shape[1]} prototypes: {shown}"
+
+
+def are_vectors(values: object) -> bool:
+    """Whether an array holds vectors and not an image: (d,) or (n, d), floating point."""
+    return isinstance(values, np.ndarray) and values.ndim in (1, 2) and values.dtype.kind == "f"
+
+
+def of_width(width: int, vectors: Any) -> FloatArray:
+    """Return vectors as (n, d); one vector has n = 1.
+
+    Raises:
+        UsageError: they do not have `width` dimensions.
+    """
+    found: FloatArray = np.atleast_2d(np.asarray(vectors))
+    if found.shape[1] != width:
+        raise UsageError(
+            f"vectors of shape {np.shape(vectors)}, but this model's have d = {width} dimensions",
+            remedy="Pass vectors (n, d) or (d,) that this model encoded.",
+        )
+    return found
 
 
 def _label(image: object, index: int) -> str:

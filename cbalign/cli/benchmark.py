@@ -74,13 +74,13 @@ def benchmark(
     from cbalign.engine.files import write_durably
     from cbalign.lab.benchmark.measure import QUICK, THOROUGH, measure
     from cbalign.lab.benchmark.target import BenchmarkTarget
-    from cbalign.runtime.bundle import Bundle
+    from cbalign.runtime.bundle import BundleFolder
     from cbalign.runtime.machine import cores
     from cbalign.runtime.placement import find_device, package_conflict
 
     if (conflict := package_conflict()) is not None:
         console.note(f"warning: {conflict}")
-    opened = Bundle.open(bundle).require_alignment()
+    opened = BundleFolder.open(bundle).require_alignment()
     place = require or device
     found = find_device(place)
     gpu = None if found.kind == "cpu" else found

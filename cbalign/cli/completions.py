@@ -14,7 +14,8 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from cbalign.experiment.fields import FoundSetting, Shape
+    from cbalign.experiment.fields import FoundSetting
+    from cbalign.experiment.shapes import Shape
 
 AT_MOST = 200
 _DEPTHS = ("", "*/", "*/*/")
@@ -53,7 +54,8 @@ def specs_and_results(ctx: click.Context, parameter: click.Parameter, incomplete
 
 def protocols(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Protocols of all kinds of evaluations."""
-    from cbalign.experiment.fields import Leaf, settings
+    from cbalign.experiment.fields import settings
+    from cbalign.experiment.shapes import Leaf
     from cbalign.experiment.unions import usable
     from cbalign.parts.registry import EVALUATIONS
 
@@ -156,14 +158,14 @@ def _assignments(begun: str, sign: str = "") -> list[str]:
 
 def _takes(shape: Shape, sign: str) -> bool:
     """Whether a setting of that shape can be extended (`+`), reset (`~`) or set."""
-    from cbalign.experiment.fields import Choice, Items
+    from cbalign.experiment.shapes import Choice, Items
 
     is_list = isinstance(shape, Items) or (not isinstance(shape, Choice) and shape.item is not None)
     return is_list if sign == "+" else sign == "~" or not isinstance(shape, Choice)
 
 
 def _values(shape: Shape) -> list[str]:
-    from cbalign.experiment.fields import Leaf
+    from cbalign.experiment.shapes import Leaf
 
     if not isinstance(shape, Leaf):
         return []

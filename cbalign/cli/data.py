@@ -85,7 +85,7 @@ def check(
         problems = list(findings.problems)
         console.document({"ok": not problems, "problems": problems, **document, "shared": shared})
     else:
-        console.blocks(*check_blocks(findings, experiment.model.text, experiment.task.items))
+        console.blocks(*check_blocks(findings, experiment.model.text, experiment.task))
     ctx.exit(1 if findings.problems else 0)
 
 
@@ -132,7 +132,7 @@ def stats(
     if as_json:
         console.document({"splits": {split: asdict(one) for split, one in found.items()}})
     else:
-        console.blocks(*stats_blocks(found, experiment.model.vision.image_size, experiment.task.items))
+        console.blocks(*stats_blocks(found, experiment.model.vision.image_size, experiment.task))
 
 
 @data.command()

@@ -12,7 +12,8 @@ from cbalign.cli.options import json_option
 from cbalign.runtime.table import Block, Table
 
 if TYPE_CHECKING:
-    from cbalign.experiment.fields import Choice, FoundSetting
+    from cbalign.experiment.fields import FoundSetting
+    from cbalign.experiment.shapes import Choice
 
 
 @click.command()
@@ -58,7 +59,7 @@ def _unknown(path: str) -> None:
 
 
 def _title(found: FoundSetting) -> str:
-    from cbalign.experiment.fields import Leaf
+    from cbalign.experiment.shapes import Leaf
 
     path = found.path.replace(".[]", "")
     return f"{path} ({found.variant})" if found.variant and isinstance(found.setting.shape, Leaf) else path
@@ -66,7 +67,7 @@ def _title(found: FoundSetting) -> str:
 
 def facts(found: FoundSetting) -> list[tuple[str, str]]:
     """List facts of a setting except its help, by name; an empty name continues the previous fact."""
-    from cbalign.experiment.fields import Choice, Items, Leaf
+    from cbalign.experiment.shapes import Choice, Items, Leaf
 
     setting = found.setting
     known: list[tuple[str, str]] = []
@@ -91,7 +92,7 @@ def facts(found: FoundSetting) -> list[tuple[str, str]]:
 
 
 def _blocks(found: FoundSetting) -> list[Block]:
-    from cbalign.experiment.fields import Choice, Items
+    from cbalign.experiment.shapes import Choice, Items
 
     setting = found.setting
     title = f"{click.style(_title(found), bold=True)}\n{setting.help}"
@@ -113,7 +114,7 @@ def _inside(choice: Choice, prefix: str) -> list[FoundSetting]:
 
 
 def _listing(choice: Choice, prefix: str) -> Table:
-    from cbalign.experiment.fields import Leaf
+    from cbalign.experiment.shapes import Leaf
 
     rows = []
     for each in _inside(choice, prefix):
@@ -124,7 +125,7 @@ def _listing(choice: Choice, prefix: str) -> Table:
 
 
 def _data(found: FoundSetting) -> dict[str, object]:
-    from cbalign.experiment.fields import Leaf
+    from cbalign.experiment.shapes import Leaf
 
     setting = found.setting
     leaf = setting.shape if isinstance(setting.shape, Leaf) else None

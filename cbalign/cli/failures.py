@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cbalign.cli.extras import missing_extra
-from cbalign.errors import CbalignError, DeviceError, StorageError
+from cbalign.errors import CbalignError, DeviceError, SpecError, StorageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _STORAGE = {
@@ -20,6 +21,8 @@ _STORAGE = {
     errno.EFBIG: "the file would be too large",
     errno.EIO: "the device reports an error",
 }
+_ARGUMENT = re.compile(r"`(\w+)=([^`]*)`")
+_OPTIONS = {"overrides": "set", "precisions": "precision", "protocols": "protocol", "runs": "runs-dir"}
 # Messages of torch and safetensors, which do not keep the errno.
 _NO_SPACE_TEXTS = ("No space left on device", "os error 28", "PytorchStreamWriter failed writing")
 
@@ -37,12 +40,12 @@ class Failure:
 def failure_of(error: Exception) -> Failure:
     """Describe an exception; an unexpected one is reported as a bug."""
     if isinstance(error, CbalignError):
-        return Failure(error.message, error.remedy, error.exit_code)
+        return _told(error)
     if isinstance(error, ModuleNotFoundError) and (missing := missing_extra(error)):
         return Failure(missing.message, missing.remedy, missing.exit_code)
     for cause in _causes(error):
         if isinstance(cause, CbalignError):
-            return Failure(cause.message, cause.remedy, cause.exit_code)
+            return _told(cause)
         if isinstance(cause, OSError) and (cause.errno in _STORAGE or cause.filename is not None):
             return _storage(cause)
         if any(text in str(cause) for text in _NO_SPACE_TEXTS):
@@ -57,6 +60,25 @@ def failure_of(error: Exception) -> Failure:
         f"This is a bug in {who or 'cbalign'}. Run again with `cbalign --debug …` and report the traceback.",
         1,
     )
+
+
+def with_options(text: str) -> str:
+    """Name the command line's options where a message names arguments of Python: `force=True` becomes --force."""
+    return _ARGUMENT.sub(_option, text)
+
+
+def _option(argument: re.Match[str]) -> str:
+    name, value = argument.groups()
+    option = "--" + _OPTIONS.get(name, name).replace("_", "-")
+    shown = value.strip('"')
+    return option if shown in ("True", "…") else f"{option} {shown}"
+
+
+def _told(error: CbalignError) -> Failure:
+    if isinstance(error, SpecError):  # quotes what the user wrote
+        return Failure(error.message, error.remedy, error.exit_code)
+    remedy = None if error.remedy is None else with_options(error.remedy)
+    return Failure(with_options(error.message), remedy, error.exit_code)
 
 
 def _author(error: Exception) -> str | None:

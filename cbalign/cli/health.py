@@ -15,13 +15,14 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 import cbalign
+from cbalign.cli.failures import with_options
 from cbalign.errors import DeviceError
 from cbalign.experiment.unions import unusable, usable
 from cbalign.parts.origin import PartOrigin
 from cbalign.parts.registry import registry
 from cbalign.runtime.machine import ask_gpus
 
-State = Literal["ok", "absent", "problem"]
+HealthState = Literal["ok", "absent", "problem"]
 LEAST_FREE = 2 * 2**30  # bytes; a checkpoint of the published model with teacher and optimiser takes 4 GiB
 
 
@@ -30,7 +31,7 @@ class Check:
     """The result of a check; `absent` means that something optional is missing."""
 
     name: str
-    state: State
+    state: HealthState
     found: str
     remedy: str | None = None
 
@@ -157,7 +158,9 @@ def _onnxruntime(gpus: Sequence[str]) -> Check:
     try:
         find_device("cuda")
     except DeviceError as error:
-        return Check(name, "problem", f"{found}; the GPU cannot be used: {error.message}", error.remedy)
+        return Check(
+            name, "problem", f"{found}; the GPU cannot be used: {error.message}", with_options(error.remedy or "")
+        )
     return Check(name, "ok", f"{found}; the GPU can be used")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import click
@@ -14,9 +13,8 @@ from cbalign.errors import UsageError
 from cbalign.runtime.table import Table
 
 if TYPE_CHECKING:
-    from cbalign.apps.search.find import SearchHit
+    from cbalign.apps.search.find import SearchHit, TimedSearch
     from cbalign.apps.search.index import Changes, SearchIndex
-    from cbalign.encoders import TextFeatures
     from cbalign.runtime.session import Session
 
 _SHOWN_PROBLEMS = 5
@@ -59,10 +57,7 @@ def search(
     The first search of a folder encodes all its images; later ones encode only new images. Vectors are stored by
     content, so moved and copied files are not encoded again. Links and names that begin with a dot are skipped.
     """
-    from dataclasses import asdict
-
-    from cbalign.apps.search.find import find_nearest
-    from cbalign.apps.search.find import rerank as put_in_order
+    from cbalign.apps.search.find import search_index
     from cbalign.runtime.images import decode_untrusted
     from cbalign.runtime.session import Session
     from cbalign.runtime.texts import check_text
@@ -71,48 +66,41 @@ def search(
         raise UsageError("search needs one query", remedy='Give a text, such as "a red car", or --image FILE.')
     if image is not None and rerank:
         raise UsageError("--rerank needs a text query: the matcher compares images with texts")
-    example = None if image is None else decode_untrusted(image)
+    query = text if image is None else decode_untrusted(image)
+    assert query is not None
     session = Session.open(bundle, device, precision, threads=threads)
     session.bundle.require_alignment()
     count = _rerank_count(session, text, rerank)
     if text is not None and (cut := check_text(text, session.tokenizer)):
         console.note(cut)
     index = load_index(session, folder, cache)
-
-    start = perf_counter()
-    words: TextFeatures | None = None
-    if text is not None:
-        words = session.encode_texts([text])
-        vector = words.embedding[0]
-    else:
-        assert example is not None
-        vector = session.embed_images([example])[0]
-    encoded = perf_counter()
-    hits = find_nearest(index, vector, max(top, count))
-    found = perf_counter()
-    if words is not None and count:
-        hits = put_in_order(session, index.folder, hits, words, count)
-    seconds = {"encode": encoded - start, "search": found - encoded, "rerank": perf_counter() - found}
-    hits = hits[:top]
+    found = search_index(session, index, query, top=top, rerank_count=count)
 
     describe_changes(index.changes)
-    query = f"“{text}”" if text is not None else f"like {image}"
     if html is not None:
-        _write_sheet(html, query, f"{len(index.contents.paths):,} images in {index.folder}", index.folder, hits)
+        title = f"“{text}”" if text is not None else f"like {image}"
+        _write_sheet(html, title, f"{len(index.contents.paths):,} images in {index.folder}", index.folder, found.hits)
     if as_json:
-        console.document(
-            {
-                "bundle": str(bundle),
-                "folder": str(index.folder),
-                "query": {"text": text} if text is not None else {"image": str(image)},
-                "index": _index_data(index.cache, len(index.contents.paths), index.changes),
-                "reranked": count,
-                "hits": [asdict(hit) for hit in hits],
-                "milliseconds": {name: round(1000 * value, 2) for name, value in seconds.items()},
-            }
-        )
+        asked = {"text": text} if text is not None else {"image": str(image)}
+        console.document(_document(bundle, asked, index, count, found))
         return
-    console.blocks(_table(hits))
+    console.blocks(_table(found.hits))
+
+
+def _document(
+    bundle: Path, query: dict[str, str], index: SearchIndex, reranked: int, found: TimedSearch
+) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "bundle": str(bundle),
+        "folder": str(index.folder),
+        "query": query,
+        "index": _index_data(index.cache, len(index.contents.paths), index.changes),
+        "reranked": reranked,
+        "hits": [asdict(hit) for hit in found.hits],
+        "milliseconds": {name: round(1000 * value, 2) for name, value in found.seconds.items()},
+    }
 
 
 def _rerank_count(session: Session, text: str | None, asked: int | None) -> int:

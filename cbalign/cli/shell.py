@@ -156,7 +156,7 @@ def _report(error: Exception, *, debug: bool) -> int:
     if leave_report(failure.message, failure.remedy, failure.exit_code, type(error).__name__):
         return failure.exit_code
     if isinstance(error, Interrupted | SpecError):  # their messages begin with the file or the run
-        console.note(str(error))
+        console.note(f"{failure.message}\n{failure.remedy}" if failure.remedy else failure.message)
     else:
         console.error(failure.message, failure.remedy)
     return failure.exit_code

@@ -45,8 +45,7 @@ def train(
     Prints the run directory on stdout when the training is finished. Ctrl-C, SIGTERM and SIGUSR1 finish the step,
     write a checkpoint and exit with 75. `cbalign train RUN` resumes from there, or after a crash.
     """
-    from cbalign.api.runs import resume
-    from cbalign.api.runs import train as start
+    from cbalign.api.runs import begin, proceed
     from cbalign.api.specs import spec as open_spec
     from cbalign.engine.launch import end_with_launcher, is_launched, launch
     from cbalign.engine.run import is_run, open_run
@@ -69,10 +68,10 @@ def train(
 
     reporter = console_reporter(console.stderr(), interactive=console.is_interactive())
     if run is not None:
-        done = resume(run.folder, overrides=overrides, progress=reporter, argv=sys.argv)
+        done = proceed(run.folder, overrides, reporter, argv=sys.argv)
     else:
         assert spec is not None, "either a run or a spec"
-        done = start(spec, runs=runs_dir, progress=reporter, argv=sys.argv)
+        done = begin(spec, runs_dir, reporter, argv=sys.argv)
     assert done.trained is not None, "this process trained it"
     print_outcome(done.trained)
 

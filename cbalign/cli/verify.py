@@ -11,7 +11,7 @@ from cbalign.cli import completions, console
 from cbalign.cli.options import device_option, json_option, require_option
 
 if TYPE_CHECKING:
-    from cbalign.runtime.bundle import Bundle
+    from cbalign.runtime.bundle import BundleFolder
     from cbalign.runtime.session import Session
 
 
@@ -27,7 +27,7 @@ def verify(bundle: Path, device: str, require: str | None, precisions: tuple[str
     Exits with 3 when a file is missing or changed, with 1 when outputs differ, and with 4 when the requested device is
     missing or would not run the whole model.
     """
-    from cbalign.runtime.bundle import Bundle
+    from cbalign.runtime.bundle import BundleFolder
     from cbalign.runtime.checker import has_checker
     from cbalign.runtime.golden import check_golden
     from cbalign.runtime.placement import package_conflict
@@ -35,7 +35,7 @@ def verify(bundle: Path, device: str, require: str | None, precisions: tuple[str
 
     if (conflict := package_conflict()) is not None:
         console.note(f"warning: {conflict}")
-    opened = Bundle.open(bundle)
+    opened = BundleFolder.open(bundle)
     opened.verify()
     for name in opened.unlisted():
         console.note(f"note: {bundle / name} is not in the manifest and is not used")
@@ -56,7 +56,7 @@ def verify(bundle: Path, device: str, require: str | None, precisions: tuple[str
     console.result("\n".join([*lines, *(line for report in reports for line in _lines(report))]))
 
 
-def _check_graphs(opened: Bundle, precisions: tuple[str, ...]) -> int:
+def _check_graphs(opened: BundleFolder, precisions: tuple[str, ...]) -> int:
     from cbalign.runtime.checker import check_graph
 
     paths = [

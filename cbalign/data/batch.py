@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cbalign.data.arrays import IntArray, PixelArray
+from cbalign.data.arrays import IntArray
 from cbalign.data.items import Item, Labelled, Pair, Question
+from cbalign.data.kept_texts import KeptTexts
 from cbalign.data.source import Source, known_target
 from cbalign.data.text import Tokenizer
+from cbalign.data.views import ViewArray
 from cbalign.errors import DataError
 
 Array = NDArray[np.generic]
@@ -30,7 +32,11 @@ BatchT_co = TypeVar("BatchT_co", bound="TensorBatch", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class TensorBatch:
-    """The base of batches: B items on one device. All fields are tensors, or None."""
+    """The base of batches: B items on one device. All fields are tensors, or None.
+
+    Where the features of a frozen image tower are kept, they take the place of images: (B, N, D) or (B, D) float16
+    instead of (B, 3, H, W) uint8.
+    """
 
     indices: Tensor  # (B,) int64: position of each item in its source, for messages
 
@@ -64,6 +70,7 @@ class Batch(TensorBatch):
     input_ids: Tensor  # (B, L) int64, padded to the longest caption
     attention_mask: Tensor  # (B, L) int64, 1 on tokens
     image_ids: Tensor  # (B,) int64: equal for captions of the same image
+    text_features: Tensor | None = None  # (B, L, D) or pooled (B, D) float16, where those of a frozen tower are kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +103,8 @@ class Drawn:
     """What was drawn for a step: the items, their augmented images, and generators for other random choices."""
 
     indices: IntArray  # (B,)
-    images: PixelArray  # (B, n, 3, H, W)
-    teacher_images: PixelArray | None  # (B, n, 3, H, W), the second view
+    images: ViewArray  # (B, n, 3, H, W) uint8, or kept features (B, n, …) float16
+    teacher_images: ViewArray | None  # the second view
     generator: Callable[[int], np.random.Generator]  # of an item in this epoch
 
 
@@ -113,6 +120,13 @@ class Collation(Protocol[BatchT_co]):
 
     def images(self, index: int) -> tuple[Image.Image, ...]:
         """Decode the images of item `index`, the same number for each item.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """Read the image files of item `index`.
 
         Raises:
             DataError: an image cannot be read.
@@ -146,6 +160,10 @@ class ItemCollation(ABC, Generic[ItemT, BatchT_co]):
         """Decode the images of item `index`."""
         return self._source.images(index)
 
+    def read(self, index: int) -> tuple[bytes, ...]:
+        """Read the image files of item `index`."""
+        return self._source.read(index)
+
     def collate(self, drawn: Drawn) -> BatchT_co:
         """Make the batch of what was drawn."""
         return self._collate([self._source.item(int(index)) for index in drawn.indices], drawn)
@@ -156,7 +174,12 @@ class ItemCollation(ABC, Generic[ItemT, BatchT_co]):
 
 
 class PairCollation(ItemCollation[Pair, Batch]):
-    """Images with one of their captions, chosen at random in each epoch."""
+    """Images with one of their captions, chosen at random in each epoch.
+
+    `texts` are the features of the captions, where those of a frozen text tower are kept.
+    """
+
+    texts: KeptTexts | None = None
 
     def _collate(self, items: list[Pair], drawn: Drawn) -> Batch:
         captions = [
@@ -173,6 +196,7 @@ class PairCollation(ItemCollation[Pair, Batch]):
             input_ids=torch.from_numpy(tokens.input_ids),
             attention_mask=torch.from_numpy(tokens.attention_mask),
             image_ids=torch.from_numpy(np.array([pair.image_id for pair in items], np.int64)),
+            text_features=None if self.texts is None else torch.from_numpy(self.texts.of(tokens)),
         )
 
 
@@ -219,6 +243,6 @@ class QuestionCollation(ItemCollation[Question, QuestionBatch]):
         )
 
 
-def _first(images: PixelArray) -> Tensor:
+def _first(images: ViewArray) -> Tensor:
     """Take the only image of each item: (B, 1, 3, H, W) to (B, 3, H, W)."""
     return torch.from_numpy(images[:, 0])

@@ -99,7 +99,7 @@ class UnreadableItems:
             first = next(iter(self.found.values())).reason
             raise DataError(
                 f"{self._name}: no image can be read; the first: {first}",
-                remedy="Check the source's root, and that the images exist.",
+                remedy="Check that the images exist, and the `root` of a source of files.",
             )
         if self.count <= allowed:
             return
@@ -108,5 +108,5 @@ class UnreadableItems:
             f"{self._name}: at least {self.count:,} of {self._total:,} items have missing or corrupt images, "
             f"{allowed:,} are allowed (data.corrupt_limit: {self._corrupt_limit:g}); the first:{examples}",
             remedy="Repair the images, remove them from the list, or raise data.corrupt_limit; "
-            "`cbalign data check` finds all of them.",
+            "for files, `cbalign data check` finds all of them.",
         )

@@ -1,4 +1,4 @@
-"""Items of the four kinds that tasks learn from: pairs, questions, statements and premises.
+"""Items that cbalign's own tasks learn from: pairs, questions, statements and premises.
 
 An item has one or more images and one or more texts about them. It has no answers, or no label, where a test set keeps
 them secret.

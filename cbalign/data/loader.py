@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from cbalign.data.augment import Augmentation, Unaugmented
 from cbalign.data.batch import Collation, TensorBatch
 from cbalign.data.samples import BuiltBatch, Sampler
+from cbalign.data.views import FixedViews, ItemViews, RandomViews
 from cbalign.data.workers import call_in_worker, worker_processes
 from cbalign.errors import DataError
 from cbalign.experiment.data import AugmentationSection
@@ -58,14 +59,9 @@ class Loader(Generic[B]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if augmentation is None:
-            view: Augmentation | Unaugmented = Unaugmented(image_size)
-        else:
-            view = Augmentation.from_section(augmentation, image_size)
         self._sampler = Sampler(
             collation,
-            view,
-            two_views=augmentation is not None and augmentation.two_views,
+            _views(collation, image_size, augmentation),
             batch_size=batch_size,
             seed=seed,
             corrupt_limit=corrupt_limit,
@@ -84,6 +80,10 @@ class Loader(Generic[B]):
     def unreadable_images(self) -> int:
         """Number of items whose image was found missing or corrupt so far."""
         return self._unreadable.count
+
+    def use(self, views: ItemViews) -> None:
+        """Take the images of items from somewhere else, such as features that are kept on disk."""
+        self._sampler.views = views
 
     def batches(self, start_step: int = 0) -> Iterator[B]:
         """Iterate over batches from step `start_step` on, without end; closing the iterator ends the workers.
@@ -129,3 +129,12 @@ class Loader(Generic[B]):
         for index, found in built.unreadable.items():
             if self._unreadable.add(index, found.reason):
                 _log.warning("skipped: %s", found.reason)
+
+
+def _views(collation: Collation[B], image_size: int, augmentation: AugmentationSection | None) -> ItemViews:
+    if augmentation is None:
+        return RandomViews(collation, Unaugmented(image_size), two_views=False)
+    transform = Augmentation.from_section(augmentation, image_size)
+    if augmentation.views is None:
+        return RandomViews(collation, transform, augmentation.two_views)
+    return FixedViews(collation, transform, augmentation.views, two_views=augmentation.two_views)

@@ -8,6 +8,9 @@ from cbalign.data.source import Source
 from cbalign.errors import DataError
 from cbalign.parts import ItemKind
 
+ARGUMENTS = {"train": "data"}
+"""The arguments of `cbalign.train` and `cbalign.resume` that are not named like their split."""
+
 _given: dict[tuple[str, str], Source[Pair]] = {}  # by key and fingerprint: several trainings may use one key
 
 
@@ -28,6 +31,7 @@ def open_given(section: MemorySource, items: ItemKind) -> Source[Pair]:
     if source is None:
         raise DataError(
             f"the data {section.key!r} were given from Python, to the process that trained, and are not stored",
-            remedy="Give them again, with the argument `data` of cbalign.train, cbalign.resume or cbalign.evaluate.",
+            remedy=f"Give them again: cbalign.resume(run, {ARGUMENTS.get(section.key, section.key)}=pairs), or "
+            "cbalign.evaluate(run, data=pairs, on=split).",
         )
     return source

@@ -6,21 +6,21 @@ are the same for any number of workers and processes, and training can resume at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Generic, TypeAlias, TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 import numpy as np
-from PIL import Image
 
-from cbalign.data.arrays import IntArray, PixelArray
+from cbalign.data.arrays import IntArray
 from cbalign.data.batch import Collation, Drawn, TensorBatch
 from cbalign.data.corruption import Unreadable, UnreadableItems
+from cbalign.data.views import ItemViews, ViewArray
 from cbalign.errors import DataError
 
 BatchT = TypeVar("BatchT", bound=TensorBatch)
-View: TypeAlias = Callable[[Image.Image, np.random.Generator], PixelArray]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class BuiltBatch(Generic[BatchT]):
 
 
 class _Purpose(IntEnum):
-    """The random streams of one item."""
+    """The random streams of one item; those of views are counted from 0, see `cbalign.data.views`."""
 
     STUDENT_VIEW = 0
     TEACHER_VIEW = 1
@@ -41,16 +41,12 @@ class _Purpose(IntEnum):
     ORDER = 4
 
 
-_SECOND_IMAGE = 16  # added to the purpose of a view for each image of an item after the first
-
-
 class Sampler(Generic[BatchT]):
     """Builds this rank's slice of the global batch of any step.
 
     Args:
         collation: makes batches from the items of a source.
-        view: from an image to (H, W, 3) pixels.
-        two_views: whether the teacher gets a second view.
+        views: the images of items as a step reads them.
         batch_size: items per rank.
         seed: of order, choices and views.
         corrupt_limit: share of the items whose images may be unreadable.
@@ -64,9 +60,8 @@ class Sampler(Generic[BatchT]):
     def __init__(
         self,
         collation: Collation[BatchT],
-        view: View,
+        views: ItemViews,
         *,
-        two_views: bool,
         batch_size: int,
         seed: int,
         corrupt_limit: float,
@@ -74,8 +69,7 @@ class Sampler(Generic[BatchT]):
         world_size: int,
     ) -> None:
         self._collation = collation
-        self._view = view
-        self._two_views = two_views
+        self.views = views
         self._batch_size = batch_size
         self._global_batch_size = batch_size * world_size
         self._seed = seed
@@ -101,22 +95,17 @@ class Sampler(Generic[BatchT]):
         start = position * self._global_batch_size + self._rank * self._batch_size
         unreadable = self.no_unreadable()
         indices: list[int] = []
-        views: list[list[list[PixelArray]]] = [[] for _ in range(2 if self._two_views else 1)]
+        views: list[list[list[ViewArray]]] = [[] for _ in range(2 if self.views.two_views else 1)]
         for drawn in self._epoch_order(epoch)[start : start + self._batch_size]:
-            index, images = self._load(epoch, int(drawn), unreadable)
+            index, found = self._load(epoch, int(drawn), unreadable)
             indices.append(index)
-            for purpose, pixels in enumerate(views):
-                pixels.append(
-                    [
-                        self._view(image, self._generator(epoch, index, purpose + _SECOND_IMAGE * i))
-                        for i, image in enumerate(images)
-                    ]
-                )
+            for batch_of_view, images in zip(views, found, strict=True):
+                batch_of_view.append(images)
         batch = self._collation.collate(
             Drawn(
                 indices=np.array(indices, np.int64),
-                images=_channels_first(views[0]),
-                teacher_images=_channels_first(views[1]) if self._two_views else None,
+                images=_stacked(views[0]),
+                teacher_images=_stacked(views[1]) if self.views.two_views else None,
                 generator=lambda index: self._generator(epoch, index, _Purpose.CHOICE),
             )
         )
@@ -126,13 +115,13 @@ class Sampler(Generic[BatchT]):
         """Start counting the unreadable items of the source."""
         return UnreadableItems(self._collation, self._corrupt_limit)
 
-    def _load(self, epoch: int, index: int, unreadable: UnreadableItems) -> tuple[int, tuple[Image.Image, ...]]:
-        """Decode the images of an item, or of the first readable one in a random sequence determined by the item."""
+    def _load(self, epoch: int, index: int, unreadable: UnreadableItems) -> tuple[int, list[list[ViewArray]]]:
+        """Return the views of an item, or of the first readable one in a random sequence determined by the item."""
         substitutes: np.random.Generator | None = None
         wanted = index
         while True:
             try:
-                return index, self._collation.images(index)
+                return index, self.views(index, epoch, partial(self._generator, epoch, index))
             except DataError as error:
                 unreadable.add(index, error.message)
             if substitutes is None:
@@ -149,10 +138,13 @@ class Sampler(Generic[BatchT]):
         return np.random.default_rng([self._seed, epoch, index, purpose])
 
 
-def _channels_first(views: list[list[PixelArray]]) -> PixelArray:
-    """Stack B lists of n views (H, W, 3) into one array (B, n, 3, H, W)."""
-    height, width, channels = views[0][0].shape
-    stacked = np.empty((len(views), len(views[0]), channels, height, width), np.uint8)
+def _stacked(views: list[list[ViewArray]]) -> ViewArray:
+    """Stack B lists of n views into one array: pixels (H, W, 3) to (B, n, 3, H, W), features to (B, n, …)."""
+    first = views[0][0]
+    if first.ndim < 3:
+        return np.stack([np.stack(images) for images in views])
+    height, width, channels = first.shape
+    stacked = np.empty((len(views), len(views[0]), channels, height, width), first.dtype)
     for row, images in enumerate(views):
         for column, view in enumerate(images):
             stacked[row, column] = view.transpose(2, 0, 1)

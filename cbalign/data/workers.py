@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from cbalign.errors import DataError
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 _ORPHAN_CHECK_SECONDS = 2.0
 _CHUNK = 16
@@ -38,8 +38,8 @@ def call_in_worker(argument: Any) -> Any:
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Generator[Result, None, None]:
+    function: Callable[[ItemT], ResultT], items: Iterable[ItemT], workers: int
+) -> Generator[ResultT, None, None]:
     """Map a function over worker processes: results in order, with only a few computed ahead.
 
     Args:
@@ -54,7 +54,7 @@ def ordered_map(
         yield from map(function, items)
         return
     chunks = _chunks(items)
-    pending: deque[Future[list[Result]]] = deque()
+    pending: deque[Future[list[ResultT]]] = deque()
     pool = worker_processes(workers, _Each(function))
     try:
         for chunk in islice(chunks, _AHEAD * workers):
@@ -82,7 +82,7 @@ class _Each:
         return [self._function(item) for item in items]
 
 
-def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+def _chunks(items: Iterable[ItemT]) -> Iterator[list[ItemT]]:
     rest = iter(items)
     while chunk := list(islice(rest, _CHUNK)):
         yield chunk

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
+
+import torch
+
+from cbalign.engine.distribution import World
 
 
 class Averages:
@@ -25,9 +30,13 @@ class Averages:
         """Sum and count of each name."""
         return dict(self._totals)
 
-    def replace(self, totals: Mapping[str, float]) -> None:
-        """Replace the sums; counts stay."""
-        self._totals = {name: (totals[name], count) for name, (_, count) in self._totals.items()}
+    def reduce(self, world: World) -> Self:
+        """Replace the sums by their means over all processes, so that all save and log the same numbers."""
+        if world.size > 1:
+            sums = torch.tensor([total for total, _ in self._totals.values()], device=world.device, dtype=torch.float64)
+            counts = [count for _, count in self._totals.values()]
+            self._totals = dict(zip(self._totals, zip(world.mean(sums).tolist(), counts)))
+        return self
 
     def clear(self) -> None:
         """Forget everything."""

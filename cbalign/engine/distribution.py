@@ -132,7 +132,7 @@ def open_world(device: str, environment: Mapping[str, str] | None = None) -> Ite
         ProcessLostError: another process ended while this one waited for it.
     """
     placement = read_placement(os.environ if environment is None else environment)
-    chosen = choose_device(device, local_rank=placement.local_rank if placement else 0)
+    chosen = choose_device(device, local_rank=placement.local_rank if placement else 0, name="train.device")
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if placement is None or placement.size == 1:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from cbalign.engine.sharding import whole_tensor
 from cbalign.engine.task import StepOutput
+from cbalign.errors import DivergenceError
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,23 @@ def explain_gradient(model: nn.Module, indices: Sequence[Tensor]) -> str:
     # Finite gradients can have an infinite norm.
     where = f"{len(broken)} parameters, first {broken[0]}" if broken else "its norm overflows"
     return f"the losses are finite, but the gradient is not ({where}); {_samples(indices, range(len(indices)))}"
+
+
+def divergence_error(found: str, *, step: int, total_steps: int, checkpoint: Path | None) -> DivergenceError:
+    """Build the error of a training whose loss or gradient is not finite.
+
+    Args:
+        found: what is not finite, and the samples that cause it.
+        step: number of the step, from 1.
+        total_steps: steps of the training.
+        checkpoint: the newest checkpoint, if there is one.
+    """
+    kept = f"The checkpoint {checkpoint} is intact." if checkpoint else "There is no checkpoint yet."
+    return DivergenceError(
+        f"Training diverged in step {step} of {total_steps}: {found}.\nThe step was not made. {kept}",
+        remedy="Start again with a smaller train.optimizer.lr, a longer warm-up, or train.clip_norm=1; "
+        "look at those samples if it happens at once.",
+    )
 
 
 def _samples(indices: Sequence[Tensor], micro_steps: Sequence[int]) -> str:

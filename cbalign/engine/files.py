@@ -23,6 +23,11 @@ _REMEDIES = {
 }
 
 
+def shown_path(path: Path) -> Path:
+    """The shorter of the path and its form relative to the working directory."""
+    return min((path, Path(os.path.relpath(path))), key=lambda p: len(str(p)))
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn the system's errors about `path` into `StorageError` with a remedy."""

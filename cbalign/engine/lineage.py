@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.errors import UsageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.parts import SourceSection
@@ -37,7 +37,7 @@ def ancestors(facts: Mapping[str, object]) -> tuple[Ancestor, ...]:
     return tuple(Ancestor.from_json(each) for each in listed) if isinstance(listed, list | tuple) else ()
 
 
-def descend(run: Run, step: int) -> tuple[Ancestor, ...]:
+def descend(run: RunFolder, step: int) -> tuple[Ancestor, ...]:
     """Return the lineage of a model that starts from a checkpoint of `run`.
 
     Raises:

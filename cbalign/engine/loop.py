@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic
@@ -19,13 +19,14 @@ import torch
 
 from cbalign.engine.averages import Averages
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from cbalign.engine.device import translate_out_of_memory
 from cbalign.engine.distribution import World, translate_lost_process_errors
-from cbalign.engine.divergence import StepNumbers, explain_gradient, explain_losses
+from cbalign.engine.divergence import StepNumbers, divergence_error, explain_gradient, explain_losses
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
 from cbalign.engine.parallel import StepModule
 from cbalign.engine.precision import agree_precision, autocast, check_precision, explain_emulation
 from cbalign.engine.reporter import Reporter
-from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.engine.run import RunFolder, latest_checkpoint
 from cbalign.engine.run_log import RunLog
 from cbalign.engine.schedule import Schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
@@ -33,7 +34,7 @@ from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.step_schedule import build_step_schedule
 from cbalign.engine.task import BatchT, Progress, StepOutput, Training
 from cbalign.engine.tracker import Record
-from cbalign.errors import CbalignError, DeviceError, DivergenceError, Interrupted
+from cbalign.errors import Interrupted
 from cbalign.experiment.log import LogSection
 from cbalign.experiment.training import TrainSection
 
@@ -50,7 +51,7 @@ class Outcome:
 def fit(
     training: Training[BatchT],
     train: TrainSection,
-    run: Run,
+    run: RunFolder,
     world: World,
     reporter: Reporter,
     *,
@@ -73,6 +74,7 @@ def fit(
     Raises:
         Interrupted: a signal arrived; the step was finished and a checkpoint written.
         DivergenceError: the loss or its gradient is not finite; the step was not made.
+        DeviceError: the device ran out of memory.
         StorageError: a file cannot be written; earlier checkpoints are intact.
         CheckpointError: the run's checkpoint is damaged or belongs to another model.
         UsageError: the data or the number of processes changed since the run began.
@@ -87,26 +89,13 @@ def fit(
         loop = _Loop(training, train, run, world, reporter, signals, run_log, stack)
         loop.resume()
         loop.begin(argv)
-        try:
-            command = resume_command or f"cbalign train {run.folder}"
-            with translate_lost_process_errors(command):
-                metrics = loop.complete(command)
-        except Interrupted as stop:
-            run_log.end("interrupted", step=loop.done, message=stop.message)
-            raise
-        except DivergenceError as error:
-            run_log.end("diverged", step=loop.done, message=error.message)
-            raise
-        except torch.OutOfMemoryError as error:
-            run_log.end("failed", step=loop.done, message=str(error))
-            raise DeviceError(
-                f"{world.device} ran out of memory: {str(error).splitlines()[0]}",
-                remedy="Make train.batch_size smaller; train.global_batch_size keeps the optimiser's batch.",
-            ) from error
-        except BaseException as error:
-            with suppress(CbalignError):  # a full disk must not hide what happened
-                run_log.end("failed", step=loop.done, message=str(error) or type(error).__name__)
-            raise
+        command = resume_command or f"cbalign train {run.folder}"
+        with (
+            translate_out_of_memory(world.device),
+            run_log.record_failure(lambda: loop.done),
+            translate_lost_process_errors(command),
+        ):
+            metrics = loop.complete(command)
         run_log.end("finished", step=loop.done, metrics=metrics)
         return Outcome(loop.steps.total_steps, metrics, time.monotonic() - started)
 
@@ -118,7 +107,7 @@ class _Loop(Generic[BatchT]):
         self,
         training: Training[BatchT],
         train: TrainSection,
-        run: Run,
+        run: RunFolder,
         world: World,
         reporter: Reporter,
         signals: StopSignals,
@@ -130,9 +119,9 @@ class _Loop(Generic[BatchT]):
         self.training, self.train, self.run, self.world = training, train, run, world
         self.learner = training.learner
         self.reporter, self.signals, self.run_log, self.stack = reporter, signals, run_log, stack
-        self.steps = build_step_schedule(train, batches_per_epoch=training.batches_per_epoch, processes=world.size)
-        table = self.steps
-        self.schedule: Schedule = train.schedule.build(train.optimizer.lr, table.steps_per_epoch, table.total_steps)
+        steps = build_step_schedule(train, batches_per_epoch=training.batches_per_epoch, processes=world.size)
+        self.steps = steps
+        self.schedule: Schedule = train.schedule.build(train.optimizer.lr, steps.steps_per_epoch, steps.total_steps)
         self.forward = StepModule(self.learner, world, train.parallel)
         self.optimizer = build_adamw(self.forward.groups, train.optimizer)
         self.done = 0
@@ -164,10 +153,11 @@ class _Loop(Generic[BatchT]):
     def complete(self, resume_command: str) -> Mapping[str, float]:
         """Run the remaining steps; return the metrics of the last evaluation."""
         self.learner.model.train()
-        self.reporter.start(self.steps.total_steps, self.done)
         self.stack.callback(self.reporter.stop)
         metrics: Mapping[str, float] = {}
         try:
+            self._prepare()
+            self.reporter.start(self.steps.total_steps, self.done)
             if self.steps.evaluates(self.done):  # a kill may have come between checkpoint and evaluation
                 metrics = self.run_log.evaluation(self.done) or self._evaluate()
             batches = self._batches()
@@ -190,19 +180,29 @@ class _Loop(Generic[BatchT]):
             self._save()
         return metrics
 
+    def _prepare(self) -> None:
+        """Let the training compute what it needs before the first batch; a signal aborts it in a single process."""
+
+        def prepare(progress: Progress) -> Mapping[str, float]:
+            self.training.prepare(self.reporter.note)
+            return {}
+
+        with torch.no_grad(), self.signals.immediate() if self.world.size == 1 else nullcontext():
+            self.forward.evaluate(prepare, self._progress())
+
     def _stop_if_asked(self) -> None:
         if self.world.any(self.signals.received is not None):
             raise StopNow
 
     def _batches(self) -> Iterator[list[BatchT]]:
         """Yield the micro-batches of each remaining step; drop the incomplete last step of an epoch."""
-        table = self.steps
-        stream = self.training.batches(table.first_batch(self.done))
+        steps = self.steps
+        stream = self.training.batches(steps.first_batch(self.done))
         self.stack.callback(getattr(stream, "close", lambda: None))
-        left_over = table.batches_per_epoch - table.steps_per_epoch * table.micro_steps
+        left_over = steps.batches_per_epoch - steps.steps_per_epoch * steps.micro_steps
         while True:
-            yield [next(stream) for _ in range(table.micro_steps)]
-            if table.epoch_ends(self.done):
+            yield [next(stream) for _ in range(steps.micro_steps)]
+            if steps.epoch_ends(self.done):
                 for _ in range(left_over):
                     next(stream)
 
@@ -233,12 +233,11 @@ class _Loop(Generic[BatchT]):
             self._log(rate)
 
     def _progress(self, *, logged: bool = True) -> Progress:
-        table = self.steps
         return Progress(
             step=self.done,
-            total_steps=table.total_steps,
-            steps_per_epoch=table.steps_per_epoch,
-            micro_steps=table.micro_steps,
+            total_steps=self.steps.total_steps,
+            steps_per_epoch=self.steps.steps_per_epoch,
+            micro_steps=self.steps.micro_steps,
             logged=logged,
         )
 
@@ -260,39 +259,27 @@ class _Loop(Generic[BatchT]):
             indices = [micro_batch.indices for micro_batch in batch]
             # DDP has spread a bad loss's gradient to all ranks; the one with the loss knows the samples.
             losses = [text for text in self.world.collect(explain_losses(numbers.measured, indices)) if text]
-            raise self._diverged(losses[0] if losses else explain_gradient(self.learner.model, indices))
+            raise divergence_error(
+                losses[0] if losses else explain_gradient(self.learner.model, indices),
+                step=self.done + 1,
+                total_steps=self.steps.total_steps,
+                checkpoint=latest_checkpoint(self.run.checkpoints),
+            )
         for values in numbers.logged():
             self.averages.add(values)
 
-    def _diverged(self, found: str) -> DivergenceError:
-        newest = latest_checkpoint(self.run.checkpoints)
-        kept = f"The checkpoint {newest} is intact." if newest else "There is no checkpoint yet."
-        return DivergenceError(
-            f"Training diverged in step {self.done + 1} of {self.steps.total_steps}: {found}.\n"
-            f"The step was not made. {kept}",
-            remedy="Start again with a smaller train.optimizer.lr, a longer warm-up, or train.clip_norm=1; "
-            "look at those samples if it happens at once.",
-        )
-
     def _log(self, rate: float) -> None:
-        means = self._reduced_averages().means()
+        means = self.averages.reduce(self.world).means()
         samples = self.timed * self.steps.global_batch_size
         values = {"loss": means.pop("loss"), "lr": rate, **means, "samples_per_second": samples / self.busy}
         self.averages.clear()
         self.busy, self.timed = 0.0, 0
         self._write(Record("train", self.done, self._progress().epoch, values))
 
-    def _reduced_averages(self) -> Averages:
-        """Average over ranks, so that all of them save the same numbers."""
-        if self.world.size > 1:
-            totals = self.averages.totals()
-            sums = torch.tensor([total for total, _ in totals.values()], device=self.world.device, dtype=torch.float64)
-            self.averages.replace(dict(zip(totals, self.world.mean(sums).tolist())))
-        return self.averages
-
     def _write(self, record: Record) -> None:
         self.run_log.log(record)
-        self.reporter.record(record)
+        with self.signals.interruptible():  # a callback may raise KeyboardInterrupt to stop early
+            self.reporter.record(record)
 
     def _evaluate(self) -> Mapping[str, float]:
         """Evaluate and log. In a single process a signal aborts the evaluation: resuming repeats it."""
@@ -309,7 +296,7 @@ class _Loop(Generic[BatchT]):
 
     def _save(self) -> Path:
         """Write a checkpoint."""
-        state = TrainingState.of(self.done, self.steps, self._reduced_averages().totals())
+        state = TrainingState.of(self.done, self.steps, self.averages.reduce(self.world).totals())
         self.run_log.sync()
         keep, writes = self.train.keep_checkpoints, self.world.is_main
         path = save_checkpoint(

@@ -53,7 +53,7 @@ def check_precision(device: torch.device, precision: Precision) -> None:
     if precision == "bf16" and not multiplies_bf16(device):
         raise DeviceError(
             f"{torch.cuda.get_device_name(device)} does not compute in bf16.",
-            remedy="Train with --set train.precision=fp32.",
+            remedy="Set train.precision to fp32.",
         )
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
 

@@ -30,8 +30,8 @@ _CHECKPOINT = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True)
-class Run:
-    """The paths of one run."""
+class RunFolder:
+    """The folder of one run, and the paths in it."""
 
     folder: Path
 
@@ -83,8 +83,10 @@ class Run:
         """
         found = latest_checkpoint(self.checkpoints)
         if found is None:
+            from cbalign.engine.resuming import resume_command
+
             raise CheckpointError(
-                f"{self.folder} has no checkpoint yet.", remedy=f"Resume the training: cbalign train {self.folder}"
+                f"{self.folder} has no checkpoint yet.", remedy=f"Resume the training: {resume_command(self)}"
             )
         return found
 
@@ -124,8 +126,8 @@ def create_run(
     fingerprint: str,
     facts: Mapping[str, object],
     rerun_of: str | None = None,
-    fill: Callable[[Run], None] | None = None,
-) -> Run:
+    fill: Callable[[RunFolder], None] | None = None,
+) -> RunFolder:
     """Create a run directory atomically and point `latest` to it.
 
     Args:
@@ -143,11 +145,11 @@ def create_run(
     """
     identity = secrets.token_hex(3)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    run = Run(runs / f"{name}-{stamp}-{identity}")
+    run = RunFolder(runs / f"{name}-{stamp}-{identity}")
     with storage_errors(runs):
         runs.mkdir(parents=True, exist_ok=True)
     with new_folder(run.folder) as folder:
-        made = Run(folder)
+        made = RunFolder(folder)
         made.spec.write_text(spec, encoding="utf-8")
         made.resolved.write_text(resolved, encoding="utf-8")
         made.metrics.touch()
@@ -167,7 +169,7 @@ def create_run(
     return run
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path) -> RunFolder:
     """The run at `path`: its directory, or a `latest` file that names it.
 
     Raises:
@@ -177,7 +179,7 @@ def open_run(path: Path) -> Run:
     if path.is_file() and path.name == LATEST:
         with suppress(OSError):
             folder = path.parent / path.read_text(encoding="utf-8").strip()
-    run = Run(folder)
+    run = RunFolder(folder)
     if not run.manifest.is_file():
         raise CheckpointError(
             f"{path} is not a run: it has no manifest.json.",
@@ -210,11 +212,11 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def find_runs(runs: Path) -> list[Run]:
+def find_runs(runs: Path) -> list[RunFolder]:
     """The runs in a folder of runs, oldest first."""
     if not runs.is_dir():
         return []
-    found = [Run(path.parent) for path in runs.glob("*/manifest.json") if not path.parent.name.startswith(".")]
+    found = [RunFolder(path.parent) for path in runs.glob("*/manifest.json") if not path.parent.name.startswith(".")]
     return sorted(found, key=lambda run: (Manifest.read(run.manifest).created, run.folder.name))
 
 
@@ -228,7 +230,7 @@ class RunSummary:
     metrics: Mapping[str, float]  # of the last evaluation that ended a training
 
 
-def summarise_run(run: Run) -> RunSummary:
+def summarise_run(run: RunFolder) -> RunSummary:
     """Summarise the state of a run; one that is marked as running but not locked was killed.
 
     Raises:

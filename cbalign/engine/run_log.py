@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Self
 
 from cbalign.engine.distribution import World
@@ -11,8 +11,9 @@ from cbalign.engine.manifest import PLUGINS, Manifest, Status
 from cbalign.engine.metrics_file import MetricsFile
 from cbalign.engine.precision import Precision
 from cbalign.engine.provenance import describe_attempt
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.engine.tracker import OptionalTracker, Record, RunInfo, Tracker
+from cbalign.errors import CbalignError, DivergenceError, Interrupted
 from cbalign.experiment.document import SourceText, plain_data
 from cbalign.experiment.environment import interpolate
 from cbalign.experiment.log import LogSection
@@ -35,7 +36,7 @@ class RunLog:
         CheckpointError: the manifest is damaged.
     """
 
-    def __init__(self, run: Run, world: World, section: LogSection, warn: Callable[[str], None]) -> None:
+    def __init__(self, run: RunFolder, world: World, section: LogSection, warn: Callable[[str], None]) -> None:
         self._run, self._world, self._section, self._warn = run, world, section, warn
         self._stack = ExitStack()
         self._metrics: MetricsFile | None = None
@@ -93,6 +94,26 @@ class RunLog:
             manifest = Manifest.read(self._run.manifest)
             manifest.end(status, step=step, message=message, metrics=metrics or {}).write(self._run.manifest)
 
+    @contextmanager
+    def record_failure(self, step: Callable[[], int]) -> Iterator[None]:
+        """Record in the manifest how the training ended if an exception ends it.
+
+        Args:
+            step: returns the number of completed steps.
+        """
+        try:
+            yield
+        except Interrupted as stop:
+            self.end("interrupted", step=step(), message=stop.message)
+            raise
+        except DivergenceError as error:
+            self.end("diverged", step=step(), message=error.message)
+            raise
+        except BaseException as error:
+            with suppress(CbalignError):  # a full disk must not hide what happened
+                self.end("failed", step=step(), message=str(error) or type(error).__name__)
+            raise
+
     def log(self, record: Record) -> None:
         """Write metrics to `metrics.jsonl` and to the trackers."""
         for tracker in self._trackers:
@@ -108,7 +129,7 @@ class RunLog:
             self._metrics.sync()
 
 
-def read_plain(run: Run) -> Mapping[str, Any]:
+def read_plain(run: RunFolder) -> Mapping[str, Any]:
     """The resolved spec of a run as plain data."""
     text = run.resolved.read_text(encoding="utf-8")
     node = read_node(SourceText(str(run.resolved), text, run.resolved))

@@ -56,6 +56,14 @@ class StopSignals:
         finally:
             self._immediate = False
 
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let a `KeyboardInterrupt` that is raised inside count as SIGINT: it takes effect after the current step."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._received = signal.SIGINT
+
     def _listen(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
             signal.signal(number, signal.SIG_DFL)

@@ -13,7 +13,7 @@ state of random generators is not saved: torch's are seeded from (seed, step, ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
@@ -114,6 +114,13 @@ class Training(Protocol[BatchT]):
     @property
     def batches_per_epoch(self) -> int:
         """Micro-batches per rank in one epoch of `batches`."""
+
+    def prepare(self, note: Callable[[str], None]) -> None:
+        """Run once before the first batch and the first evaluation, with the weights in place; called on every rank.
+
+        Args:
+            note: shows messages.
+        """
 
     def batches(self, start: int) -> Iterator[BatchT]:
         """Yield this rank's endless stream of micro-batches on the CPU, from micro-batch `start` on.

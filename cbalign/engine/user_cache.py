@@ -8,7 +8,12 @@ from pathlib import Path
 
 
 def user_cache(name: str) -> Path:
-    """cbalign's folder `name` among the caches of the current user; it may not exist yet."""
+    """cbalign's folder `name` among the caches of the current user; it may not exist yet.
+
+    `CBALIGN_CACHE` names another place for all of cbalign's caches.
+    """
+    if own := os.environ.get("CBALIGN_CACHE"):
+        return Path(own) / name
     if given := os.environ.get("XDG_CACHE_HOME"):
         base = Path(given)
     elif sys.platform == "win32":

@@ -61,8 +61,8 @@ def predictions_file(measured: Sequence[tuple[EvaluationSection, Result]]) -> st
     files = [text for section, result in measured if (text := evaluator_of(section).predictions_file(result))]
     if len(files) != 1:
         raise UsageError(
-            f"--predictions: {len(files)} evaluations have predictions, a file holds those of one",
-            remedy="Choose a split with --on and one protocol with --protocol."
+            f"{len(files)} evaluations have predictions, but a file of predictions holds those of one",
+            remedy="Choose a split with `on=…` and one protocol with `protocols=…`."
             if files
             else "The evaluations of this task rank items and predict nothing.",
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.corruption import UnreadableItems
-from cbalign.data.image import prepare
+from cbalign.data.inputs import model_inputs
 from cbalign.data.items import Pair
 from cbalign.data.progress import ProgressCallback
 from cbalign.data.source import Gallery, Source
@@ -83,8 +83,8 @@ def encode_gallery(
 
 
 def load_images(encoder: Encoder, source: Source[Pair], entries: IntArray) -> PixelArray:
-    """Prepared pixels (B, H, W, 3) of entries that are known to be readable."""
-    return np.stack([prepare(source.images(int(entry))[0], encoder.image_size) for entry in entries])
+    """Prepared pixels (B, H, W, 3) of entries that are known to be readable, or the features that a source has."""
+    return np.stack([model_inputs(source, int(entry), encoder.image_size)[0] for entry in entries])
 
 
 def _readable(

@@ -1,20 +1,21 @@
-"""Going through the items of a source, batch by batch, shared between processes."""
+"""Apply a model to the items of a source, batch by batch, shared between processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from cbalign.data.arrays import PixelArray
+from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.data.corruption import UnreadableItems
-from cbalign.data.image import prepare
+from cbalign.data.inputs import model_inputs
 from cbalign.data.items import Item
 from cbalign.data.progress import ProgressCallback
 from cbalign.data.source import Source
-from cbalign.errors import DataError
+from cbalign.errors import DataError, DivergenceError
 from cbalign.evaluation.process_group import ProcessGroup, each_once
 
 ItemT = TypeVar("ItemT", bound=Item)
@@ -46,7 +47,8 @@ def measure_items(
 
     Args:
         source: the items.
-        judge: returns a result for each of B items from prepared images (B, n, H, W, 3).
+        judge: returns a result for each of B items from prepared images (B, n, H, W, 3), or their features
+            (B, n, N, D).
         image_size: side of the images in pixels.
         batch_size: items per call.
         corrupt_limit: share of the items that may have unreadable images; they are skipped.
@@ -63,7 +65,7 @@ def measure_items(
         positions, pixels = [], []
         for position in range(start, stop):
             try:
-                pixels.append(np.stack([prepare(image, image_size) for image in source.images(position)]))
+                pixels.append(np.stack(model_inputs(source, position, image_size)))
                 positions.append(position)
             except DataError as error:
                 unreadable.add(position, error.message)
@@ -79,3 +81,24 @@ def measure_items(
         skipped.log()
     positions = tuple(position for share, _ in shares for position in share)
     return ItemResults(positions, tuple(one for _, share in shares for one in share), skipped.count)
+
+
+def require_finite(values: FloatArray, name: str) -> None:
+    """Refuse the output of a batch if it is not finite.
+
+    Raises:
+        DivergenceError: some value is infinite or not a number.
+    """
+    if not np.isfinite(values).all():
+        raise DivergenceError(
+            f"the {name} of a batch are not numbers",
+            remedy="The weights are damaged or the precision overflows: use an earlier checkpoint, or fp32.",
+        )
+
+
+def hash_items(descriptions: Iterable[str]) -> str:
+    """Return a fingerprint of items in their order, each described by one line of text."""
+    digest = hashlib.sha256()
+    for description in descriptions:
+        digest.update(f"{description}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()[:16]

@@ -40,7 +40,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Direction:
+class DirectionResult:
     """One direction of retrieval: the rank of every query, the metrics and their intervals."""
 
     ranks: IntArray  # (Q,)
@@ -48,7 +48,7 @@ class Direction:
     interval: Interval | None
 
     @classmethod
-    def of(cls, ranks: IntArray, resamples: int) -> Direction:
+    def of(cls, ranks: IntArray, resamples: int) -> DirectionResult:
         """Metrics of ranks (Q,), with an interval from `resamples` bootstrap samples unless that is 0."""
         return cls(ranks, RetrievalMetrics.of(ranks), bootstrap(ranks, resamples) if resamples else None)
 

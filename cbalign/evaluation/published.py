@@ -13,7 +13,7 @@ from cbalign.evaluation.base import PublishedProtocol, Result
 
 @dataclass(frozen=True)
 class Figures:
-    """Numbers in per cent by the name that results give them."""
+    """Published numbers in per cent, by their names in results."""
 
     method: str
     source: str
@@ -22,14 +22,14 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Beside:
+class PublishedComparison:
     """A published number compared with the measured one."""
 
     figure: str  # `CODIS, NLVR2 dev, accuracy`
     published: float
     measured: float
     source: str
-    differs: tuple[str, ...]  # what differs between the protocols; nothing where they are the same
+    differs: tuple[str, ...]  # differences between the protocols; empty if they are the same
 
     def __str__(self) -> str:
         line = f"published {self.figure}: {self.published:.2f}; here {self.measured:.2f}"
@@ -44,7 +44,7 @@ PUBLISHED = (
     Figures(
         "CODIS",
         _CODIS,
-        # Of a model that was fine-tuned on COCO, as the field has it.
+        # Measured, as is usual, with a model that was fine-tuned on COCO.
         PublishedProtocol(
             "flickr30k", "test", "Flickr30k 1K zero-shot", "rerank", {"images": 1000, "texts": 5000}, 384, 128, True
         ),
@@ -80,7 +80,7 @@ PUBLISHED = (
     Figures(
         "CODIS",
         _CODIS,
-        # A list of VQA v2's questions is of COCO, as its images are; only questions are ranked answers to.
+        # VQA v2 counts as COCO, whose images it uses; no other task on COCO has the protocol `rank`.
         PublishedProtocol("coco", "validation", "VQA v2 test-dev", "rank", {}, 384, 128, secret=True),
         {"accuracy": 73.15},
     ),
@@ -93,13 +93,15 @@ PUBLISHED = (
 )
 
 
-def beside(result: Result, split: str, data_sets: Sequence[str], *, fine_tuned: bool) -> tuple[Beside, ...]:
-    """Find the published figures of the same protocol on the same data set and split, or of the nearest one.
+def compare_with_published(
+    result: Result, split: str, data_sets: Sequence[str], *, fine_tuned: bool
+) -> tuple[PublishedComparison, ...]:
+    """Compare a result with the published figures of the same protocol on the same data set and split.
 
     Args:
-        result: what was measured.
+        result: the measured result.
         split: `validation` or `test` of the spec.
-        data_sets: names of the data sets that were measured on.
+        data_sets: names of the data sets of the evaluation.
         fine_tuned: whether the model was fine-tuned, rather than only pretrained.
     """
     return tuple(
@@ -108,17 +110,17 @@ def beside(result: Result, split: str, data_sets: Sequence[str], *, fine_tuned: 
         if tuple(data_sets) == (figures.protocol.data_set,)
         and split == figures.protocol.split
         and result.protocol == figures.protocol.name
-        for each in _beside(result, figures, fine_tuned)
+        for each in _compare(result, figures, fine_tuned)
     )
 
 
-def _beside(result: Result, figures: Figures, fine_tuned: bool) -> Iterator[Beside]:
+def _compare(result: Result, figures: Figures, fine_tuned: bool) -> Iterator[PublishedComparison]:
     measured = result.flat()
     differs = tuple(_differences(result, figures.protocol, fine_tuned))
     for name, value in figures.values.items():
         if name in measured:
             title = f"{figures.method}, {figures.protocol.title}, {_TITLES.get(name, name)}"
-            yield Beside(title, value, measured[name], figures.source, differs)
+            yield PublishedComparison(title, value, measured[name], figures.source, differs)
 
 
 def _differences(result: Result, protocol: PublishedProtocol, fine_tuned: bool) -> Iterator[str]:

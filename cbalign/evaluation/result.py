@@ -12,7 +12,7 @@ import numpy as np
 from cbalign.errors import DataError
 from cbalign.evaluation.base import PublishedProtocol, Result
 from cbalign.evaluation.codes import CodebookUse
-from cbalign.evaluation.metrics import CONFIDENCE, Direction, Interval, RetrievalMetrics, paired_difference
+from cbalign.evaluation.metrics import CONFIDENCE, DirectionResult, Interval, RetrievalMetrics, paired_difference
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.runtime.document import json_line
 from cbalign.runtime.table import Block, Table
@@ -42,8 +42,8 @@ class RetrievalResult(Result):
     skipped_images: int
     image_size: int
     top_k: int | None
-    image_to_text: Direction
-    text_to_image: Direction
+    image_to_text: DirectionResult
+    text_to_image: DirectionResult
     codebook: CodebookUse | None
     zero_shot: bool = False  # no model of the lineage was trained on this data set
 
@@ -175,7 +175,7 @@ class RetrievalResult(Result):
         )
 
 
-def _cells(direction: Direction) -> tuple[str, ...]:
+def _cells(direction: DirectionResult) -> tuple[str, ...]:
     m, interval = direction.metrics, direction.interval
     recalls = []
     for name in ("r1", "r5", "r10"):
@@ -268,7 +268,7 @@ def _result_from_json(values: Mapping[str, Any]) -> Result:
     return _CLASSES[values.get("kind")].from_json(values)
 
 
-def _direction_to_json(direction: Direction) -> dict[str, object]:
+def _direction_to_json(direction: DirectionResult) -> dict[str, object]:
     interval = direction.interval
     return {
         "metrics": asdict(direction.metrics),
@@ -277,9 +277,9 @@ def _direction_to_json(direction: Direction) -> dict[str, object]:
     }
 
 
-def _direction_from_json(values: Mapping[str, Any]) -> Direction:
+def _direction_from_json(values: Mapping[str, Any]) -> DirectionResult:
     interval = values["interval_95"]
-    return Direction(
+    return DirectionResult(
         np.asarray(values["ranks"], np.int64),
         RetrievalMetrics(**values["metrics"]),
         None

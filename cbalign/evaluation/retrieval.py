@@ -11,7 +11,7 @@ An image with several captions is a query whose best-ranked caption counts; each
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,12 +25,13 @@ from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.codes import CodebookUse, assign_all
 from cbalign.evaluation.features import EncodedGallery, encode_gallery
-from cbalign.evaluation.metrics import Direction
+from cbalign.evaluation.items import hash_items
+from cbalign.evaluation.metrics import DirectionResult
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.ranking import GalleryRanking, Relevance, rank, rank_candidates
 from cbalign.evaluation.rerank import score_pairs
 from cbalign.evaluation.result import RetrievalResult
-from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
+from cbalign.evaluation.sections.evaluations import RetrievalEvaluation, RetrievalProtocol
 
 
 @dataclass(frozen=True)
@@ -63,85 +64,68 @@ class RetrievalEvaluator:
         report: ProgressCallback = no_progress,
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> tuple[RetrievalResult, ...]:
-        """Measure retrieval; see `evaluate_retrieval`."""
-        return evaluate_retrieval(
-            require_encoder(model),
+        """Measure retrieval by each protocol of the section; see `Evaluator.evaluate`.
+
+        Raises:
+            UsageError: the model lacks the part that a protocol needs.
+            DataError: too many images are unreadable.
+            DivergenceError: the model returns values that are not finite.
+        """
+        encoder, section = require_encoder(model), self._section
+        _check_parts(encoder, section)
+        rerank = "rerank" in section.protocols
+        encoded = encode_gallery(
+            encoder,
             source,
-            self._section,
+            gallery(source),
+            batch_size=section.batch_size,
             corrupt_limit=corrupt_limit,
+            keep_text_tokens=rerank,
             report=report,
             process_group=process_group,
+        )
+        candidates = section.top_k if rerank else 0
+        dual = _BothWays.ranked(encoded.images, encoded.texts, encoded.gallery, candidates)
+        results = []
+        for protocol in section.protocols:
+            use: CodebookUse | None = None
+            if protocol == "dual":
+                found = dual
+            elif protocol == "rerank":
+                found = _reranked(encoder, source, encoded, dual, section.batch_size, report, process_group)
+            else:
+                found, use = _by_code(encoder, encoded, section.batch_size)
+            results.append(self._result(protocol, encoder, source, encoded, found, use))
+        return tuple(results)
+
+    def _result(
+        self,
+        protocol: RetrievalProtocol,
+        encoder: Encoder,
+        source: Source[Pair],
+        encoded: EncodedGallery,
+        found: _BothWays,
+        use: CodebookUse | None,
+    ) -> RetrievalResult:
+        images, texts, section = len(encoded.images), len(encoded.texts), self._section
+        return RetrievalResult(
+            protocol=protocol,
+            split=section.on,
+            source=source.name,
+            gallery=hash_items(_describe(source, encoded.gallery)),
+            images=images,
+            texts=texts,
+            skipped_images=encoded.skipped,
+            image_size=encoder.image_size,
+            top_k=min(section.top_k, max(images, texts)) if protocol == "rerank" else None,
+            image_to_text=DirectionResult.of(found.image_to_text.ranks, section.bootstrap),
+            text_to_image=DirectionResult.of(found.text_to_image.ranks, section.bootstrap),
+            codebook=use,
+            zero_shot=section.zero_shot,
         )
 
     def predictions_file(self, result: Result) -> None:
         """Return None: retrieval ranks items and predicts nothing."""
-
-
-def evaluate_retrieval(
-    encoder: Encoder,
-    source: Source[Pair],
-    section: RetrievalEvaluation,
-    *,
-    corrupt_limit: float = 0.0,
-    report: ProgressCallback = no_progress,
-    process_group: ProcessGroup = SINGLE_PROCESS,
-) -> tuple[RetrievalResult, ...]:
-    """Evaluate a model on one source, one result per protocol of the section.
-
-    Args:
-        encoder: the model.
-        source: images and captions.
-        section: which protocols, how many candidates, how many resamples.
-        corrupt_limit: share of the pairs whose images may be unreadable (`data.corrupt_limit`); they are skipped.
-        report: progress callback.
-        process_group: the processes that share the encoding and matching; all get the results of one.
-
-    Raises:
-        UsageError: the model lacks the part that a protocol needs.
-        DataError: too many images are unreadable.
-        DivergenceError: the model gives something that is not a number.
-    """
-    _check_parts(encoder, section)
-    rerank = "rerank" in section.protocols
-    encoded = encode_gallery(
-        encoder,
-        source,
-        gallery(source),
-        batch_size=section.batch_size,
-        corrupt_limit=corrupt_limit,
-        keep_text_tokens=rerank,
-        report=report,
-        process_group=process_group,
-    )
-    k = section.top_k if rerank else 0
-    dual = _BothWays.ranked(encoded.images, encoded.texts, encoded.gallery, k)
-    results = []
-    for protocol in section.protocols:
-        use: CodebookUse | None = None
-        if protocol == "dual":
-            found = dual
-        elif protocol == "rerank":
-            found = _reranked(encoder, source, encoded, dual, section.batch_size, report, process_group)
-        else:
-            found, use = _by_code(encoder, encoded, section.batch_size)
-        results.append(
-            RetrievalResult(
-                protocol=protocol,
-                split=section.on,
-                source=source.name,
-                gallery=_fingerprint(source, encoded.gallery),
-                images=len(encoded.images),
-                texts=len(encoded.texts),
-                skipped_images=encoded.skipped,
-                image_size=encoder.image_size,
-                top_k=min(k, max(len(encoded.images), len(encoded.texts))) if protocol == "rerank" else None,
-                image_to_text=Direction.of(found.image_to_text.ranks, section.bootstrap),
-                text_to_image=Direction.of(found.text_to_image.ranks, section.bootstrap),
-                codebook=use,
-                zero_shot=section.zero_shot,
-            )
-        )
-    return tuple(results)
 
 
 def _reranked(
@@ -191,11 +175,9 @@ def _check_parts(encoder: Encoder, section: RetrievalEvaluation) -> None:
         raise UsageError("code needs a codebook, which this model lacks", remedy="Remove code from the protocols.")
 
 
-def _fingerprint(source: Source[Pair], pairs: Gallery) -> str:
-    """Equal for galleries of the same images, named alike, and the same captions, in the same order."""
-    digest = hashlib.sha256()
+def _describe(source: Source[Pair], pairs: Gallery) -> Iterator[str]:
+    """Yield the names of the images and the captions, in their order, as the fingerprint reads them."""
     for entry in pairs.image_entries:
-        digest.update(f"{source.item(int(entry)).image_key}\n".encode("utf-8", "replace"))
+        yield source.item(int(entry)).image_key
     for image, caption in zip(pairs.caption_image, pairs.captions):
-        digest.update(f"{image} {caption}\n".encode("utf-8", "replace"))
-    return digest.hexdigest()[:16]
+        yield f"{image} {caption}"

@@ -15,9 +15,10 @@ from typing import TypeVar
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
 from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode, child, plain_data, same
 from cbalign.experiment.environment import interpolate_text
-from cbalign.experiment.fields import Choice, settings
+from cbalign.experiment.fields import settings
 from cbalign.experiment.files import DISK, Files
 from cbalign.experiment.recipes import list_recipes
+from cbalign.experiment.shapes import Choice
 from cbalign.experiment.spec_file import EXPECTS, EXTENDS, PROFILES, read_spec
 from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.variants import variant_changes, variant_of, written_by_options

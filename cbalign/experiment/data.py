@@ -53,6 +53,23 @@ class AugmentationSection(Section):
         help="Augment images independently for the teacher; otherwise, image-image alignment is nearly trivial.",
         paper="not stated (CODIS), yes (TCL)",
     )
+    views: int | None = setting(
+        None,
+        ge=1,
+        since="0.2",
+        effect=DATA,
+        help="Fixed augmented views of each image, of which epoch e uses number e modulo n, so that a frozen image "
+        "tower computes each only once; null: a new random view in each epoch.",
+    )
+
+    @model_validator(mode="after")
+    def _another_view_for_the_teacher(self) -> AugmentationSection:
+        if self.views == 1 and self.two_views:
+            raise RuleError(
+                "views: 1 leaves no second view for the teacher; set views to 2 or more, or two_views: false",
+                at=("views", "two_views"),
+            )
+        return self
 
     @model_validator(mode="after")
     def _crop_scale_in_order(self) -> AugmentationSection:
@@ -70,7 +87,11 @@ class DataSection(Section):
         None, effect=Effect.EVALUATION, help="The validation data, for choosing settings."
     )
     test: Source | None = setting(None, effect=Effect.EVALUATION, help="The test data, for reporting results.")
-    augmentation: AugmentationSection = subsection(AugmentationSection, help="Augmentation of training images.")
+    augmentation: AugmentationSection | None = subsection(
+        AugmentationSection,
+        effect=DATA,
+        help="Augmentation of training images; null: the evaluation transform, one view.",
+    )
     corrupt_limit: float = setting(
         0.01,
         ge=0,
@@ -81,3 +102,13 @@ class DataSection(Section):
     workers: int = setting(
         0, ge=0, effect=Effect.RUNTIME, help="Worker processes that decode and augment; 0: the main process."
     )
+
+    @property
+    def two_views(self) -> bool:
+        """Whether the teacher reads other views of the images than the student."""
+        return self.augmentation is not None and self.augmentation.two_views
+
+    @property
+    def fixed_views(self) -> int | None:
+        """Return the number of views of each image over the whole training; None if each epoch has new ones."""
+        return 1 if self.augmentation is None else self.augmentation.views

@@ -16,7 +16,7 @@ EXCERPT_WIDTH = 96
 class Diagnostic:
     """A mistake in a spec.
 
-    Args:
+    Attributes:
         message: the problem, in one line.
         place: its location in the source, if any.
         path: dotted path of the setting.
@@ -68,7 +68,11 @@ class Diagnostic:
 
 
 class InvalidSpec(SpecError):
-    """A spec is invalid; lists every mistake found."""
+    """A spec is invalid; lists every mistake found.
+
+    Attributes:
+        diagnostics: the mistakes, in the order of the file.
+    """
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         self.diagnostics = tuple(sorted(dict.fromkeys(diagnostics), key=_reading_order))

@@ -13,8 +13,9 @@ from typing import TypeGuard
 
 from cbalign.experiment.document import Data
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Items, Setting, settings
+from cbalign.experiment.fields import Setting, settings
 from cbalign.experiment.load import LoadedExperiment, Origin
+from cbalign.experiment.shapes import Items
 from cbalign.parts.duration import amount_and_unit
 from cbalign.parts.section import Effect, Section
 

@@ -8,7 +8,8 @@ from cbalign.experiment.compose import Expectation, merge
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import MapNode, Node, Place, child
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Choice, leaves
+from cbalign.experiment.fields import leaves
+from cbalign.experiment.shapes import Choice
 
 _HINT = "make the patch again, or remove this from its `expects` to apply it anyway"
 

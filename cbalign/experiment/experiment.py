@@ -105,7 +105,9 @@ class Experiment(Section):
                 )
             if getattr(self.data, evaluation.on) is None:
                 raise RuleError(
-                    f"evaluate[{i}] is on {evaluation.on}, but data.{evaluation.on} is not set", at=(f"{item}.on", item)
+                    f"evaluate[{i}] is on {evaluation.on}, but data.{evaluation.on} is not set "
+                    f"(in Python, cbalign.train takes it as `{evaluation.on}`)",
+                    at=(f"{item}.on", item),
                 )
             for protocol, capability in evaluation.needs.items():
                 self._require(f"evaluate[{i}] lists {protocol}", capability, (f"{item}.protocols", item))
@@ -114,6 +116,12 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _exports_exist(self) -> Experiment:
         if self.export.graphs != "all":
+            if missing := [graph for graph in self.export.graphs if graph not in self.task.graphs]:
+                raise RuleError(
+                    f"export.graphs lists {missing[0]}, but the graphs of task {self.task.kind} are "
+                    f"{', '.join(self.task.graphs)}",
+                    at=("export.graphs",),
+                )
             for graph, capability in self.task.graph_needs.items():
                 if graph in self.export.graphs:
                     self._require(f"export.graphs lists {graph}", capability, ("export.graphs",))

@@ -8,14 +8,14 @@ from pydantic import model_validator
 
 from cbalign.experiment.unions import union, usable
 from cbalign.parts import Effect, RuleError, Section, TargetSection, setting
-from cbalign.parts.registry import PRECISIONS, TARGETS
-
-Graph = Literal["image", "text", "codebook", "match"]
+from cbalign.parts.registry import PRECISIONS, TARGETS, TASKS
 
 if TYPE_CHECKING:
+    Graph = str
     Precision = str
     Target = TargetSection
 else:
+    Graph = Literal[tuple(dict.fromkeys(graph for task in usable(TASKS).values() for graph in task.graphs))]
     Precision = Literal[tuple(usable(PRECISIONS))]
     Target = union(TARGETS)
 

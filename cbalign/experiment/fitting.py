@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from cbalign.experiment.tensors import Shape, TensorTable
+from cbalign.experiment.tensors import TensorShape, TensorTable
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Misfit:
 
     name: str
     part: str
-    before: Shape | None
-    after: Shape | None
+    before: TensorShape | None
+    after: TensorShape | None
 
     @property
     def kind(self) -> Literal["reshaped", "only in A", "only in B"]:
@@ -58,5 +58,5 @@ def _counts(of_part: list[Misfit]) -> Iterator[str]:
         yield f"{len(same)} {kind}, {'first ' * (len(same) > 1)}{same[0]}"
 
 
-def _sizes(shape: Shape) -> str:
+def _sizes(shape: TensorShape) -> str:
     return "×".join(map(str, shape)) or "scalar"

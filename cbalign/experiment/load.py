@@ -16,13 +16,14 @@ from cbalign.experiment.document import MapNode, Node, Place, child, plain_data
 from cbalign.experiment.environment import interpolate
 from cbalign.experiment.expectations import unmet
 from cbalign.experiment.experiment import FORMAT, Experiment
-from cbalign.experiment.fields import Choice, leaves
+from cbalign.experiment.fields import leaves
 from cbalign.experiment.files import DISK, Files
 from cbalign.experiment.mistakes import explain_mistakes
 from cbalign.experiment.normalise import missing_files, normalise
 from cbalign.experiment.overrides import apply_override, parse_override
 from cbalign.experiment.recipes import display_name, find_spec, list_recipes
 from cbalign.experiment.requirements import unmet_requirements
+from cbalign.experiment.shapes import Choice
 from cbalign.experiment.spec_file import read_spec
 from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.task import Task

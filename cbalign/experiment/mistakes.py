@@ -10,13 +10,13 @@ from pydantic_core import ErrorDetails
 from cbalign.experiment import part_hints
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
-from cbalign.experiment.fields import Choice, Items, Leaf, Setting, find_settings, settings
+from cbalign.experiment.fields import Setting, find_settings, settings
+from cbalign.experiment.part_hints import Steps
 from cbalign.experiment.phrases import described, is_number, listed
+from cbalign.experiment.shapes import Choice, Items, Leaf
 from cbalign.experiment.suggestions import did_you_mean, meant_setting
-from cbalign.parts.registry import Kind
+from cbalign.parts.registry import PartKind
 from cbalign.parts.section import RuleError, Section
-
-Steps = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Explanation:
         return self._say(self.error["msg"])
 
     def _say(
-        self, message: str, *, place: Place | None = None, hint: str | None = None, kind: Kind | None = None
+        self, message: str, *, place: Place | None = None, hint: str | None = None, kind: PartKind | None = None
     ) -> Diagnostic:
         help = self.target.setting.help if self.target.setting else None
         where = place or place_of(self.tree, self.target.steps)

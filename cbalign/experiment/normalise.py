@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapEntry, MapNode, Node, Place, ScalarNode
-from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, settings
+from cbalign.experiment.fields import Setting, settings
 from cbalign.experiment.recipes import expand_home
+from cbalign.experiment.shapes import Choice, Items, Leaf, Shape
 from cbalign.experiment.shard_names import expand_shards
 from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.variants import variant_of

@@ -16,7 +16,7 @@ from cbalign.experiment.load import LoadedExperiment, Origin, load_experiment
 from cbalign.experiment.recipes import find_spec
 
 DEFAULTS = "defaults"
-Kind = Literal["spec", "revision", "run", "checkpoint", "bundle", "defaults"]
+OperandKind = Literal["spec", "revision", "run", "checkpoint", "bundle", "defaults"]
 _LATEST = "latest"  # a file in a folder of runs or checkpoints that names the newest
 _CHECKPOINT = re.compile(r"step-\d+")
 _WEIGHTS = (".safetensors", ".onnx", ".pt", ".pth", ".bin")
@@ -31,7 +31,7 @@ class Operand:
     """
 
     name: str
-    kind: Kind
+    kind: OperandKind
     loaded: LoadedExperiment
     folder: Path | None = None
     run: Path | None = None
@@ -72,7 +72,7 @@ def open_operand(
     return Operand(name, "spec", loaded)
 
 
-def _inside(folder: Path) -> tuple[Kind, Path, Path | None]:
+def _inside(folder: Path) -> tuple[OperandKind, Path, Path | None]:
     """Return the kind of a folder, its spec file and its run."""
     if (resolved := folder / "resolved.yaml").is_file():
         return "run", resolved, folder

@@ -9,8 +9,9 @@ from typing import Literal
 from cbalign.experiment.compose import merge
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
 from cbalign.experiment.document import Data, ListNode, MapEntry, MapNode, Node, Place, ScalarNode, SourceText
-from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, find_settings, settings
+from cbalign.experiment.fields import Setting, find_settings, settings
 from cbalign.experiment.reader import read_node
+from cbalign.experiment.shapes import Choice, Items, Leaf, Shape
 from cbalign.experiment.shorthand import expand_shorthand
 from cbalign.experiment.suggestions import meant_setting
 from cbalign.experiment.variants import variant_changes, written_by_options

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, ScalarNode
-from cbalign.experiment.fields import Choice, Items, Setting, Shape, settings
+from cbalign.experiment.fields import Setting, settings
+from cbalign.experiment.shapes import Choice, Items, Shape
 from cbalign.experiment.variants import variant_of
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
 from cbalign.experiment.document import ListNode, MapEntry, MapNode
-from cbalign.experiment.fields import Choice
 from cbalign.experiment.files import Files
 from cbalign.experiment.reader import read_node
+from cbalign.experiment.shapes import Choice
 from cbalign.experiment.shorthand import expand_section, expand_shorthand
 
 EXTENDS, EXPECTS, PROFILES = "extends", "expects", "profiles"

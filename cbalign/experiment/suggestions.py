@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from cbalign.experiment.fields import Leaf, every, settings
+from cbalign.experiment.fields import every, settings
+from cbalign.experiment.shapes import Leaf
 from cbalign.parts.section import Section
 
 # Names of other tools for our settings.
@@ -41,6 +42,9 @@ SYNONYMS = {
     "k_test": "evaluate.top_k",
 }
 
+# Names of other tools for settings of the same section.
+NEIGHBOURS = {"depth": "layers", "num_layers": "layers", "num_hidden_layers": "layers", "hidden_size": "width"}
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return a question that suggests the closest name of `known`, or `None`."""
@@ -70,6 +74,8 @@ def meant_setting(root: type[Section], section: type[Section], path: str, name: 
         return "a colon needs a space after it: `key: value`"
     if name in ("extends", "profiles"):
         return f"`{name}` belongs at the top of a file, not inside a section"
+    if NEIGHBOURS.get(name) in here:
+        return f"cbalign calls it `{NEIGHBOURS[name]}`"
     near = closest(name, here)
     if near and _likeness(name, near) > 0.8:
         return f"did you mean `{near}`?"

@@ -14,7 +14,7 @@ from typing import Literal, Self
 TENSORS = "tensors"
 """Key of the table in the metadata (`facts`) of a run's manifest."""
 
-Shape = tuple[int, ...]
+TensorShape = tuple[int, ...]
 TensorKind = Literal["trainable", "frozen", "buffer"]
 
 _KINDS: tuple[TensorKind, ...] = ("trainable", "frozen", "buffer")
@@ -33,7 +33,7 @@ class TensorInfo:
         tied: whether it shares memory with an earlier name in the table.
     """
 
-    shape: Shape
+    shape: TensorShape
     itemsize: int
     part: str
     kind: TensorKind | None = None
@@ -53,7 +53,7 @@ class TensorTable:
     tensors: Mapping[str, TensorInfo]
 
     @property
-    def shapes(self) -> dict[str, Shape]:
+    def shapes(self) -> dict[str, TensorShape]:
         """The shape of each tensor."""
         return {name: tensor.shape for name, tensor in self.tensors.items()}
 
@@ -73,6 +73,11 @@ class TensorTable:
         if not self._kinds_are_known:
             return None
         return sum(t.elements for t in self.tensors.values() if t.teacher and t.kind != "buffer")
+
+    @property
+    def frozen_parameters(self) -> int:
+        """Number of parameters of the student that nothing updates."""
+        return sum(t.elements for t in self.tensors.values() if t.kind == "frozen" and not t.teacher)
 
     def trainable_by_part(self) -> dict[str, int]:
         """Number of elements that the optimiser updates, by part of the model."""

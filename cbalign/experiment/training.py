@@ -95,6 +95,13 @@ class TrainSection(Section):
         help="How processes share the work: each has the whole model (ddp), or a shard of the weights, gradients and "
         "moments (fsdp2), for models that do not fit on one device.",
     )
+    feature_cache: Literal["auto", "off"] = setting(
+        "auto",
+        since="0.2",
+        effect=RUNTIME,
+        help="Keep the features of a frozen image tower on disk, so that an epoch costs the rest of the model only; "
+        "`auto`: if the images have a fixed number of views (`data.augmentation.views`, or no augmentation).",
+    )
     log_every: Duration = setting("10 steps", effect=RUNTIME, help="Interval between log lines of metrics.")
     evaluate_every: Duration | None = setting(
         "1 epoch", effect=RUNTIME, help="Interval between evaluations on the validation split; null: only at the end."
@@ -126,7 +133,8 @@ class TrainSection(Section):
             raise RuleError(f"duration must be in steps or epochs, not {self.duration!r}", at=("duration",))
         if warmup > (100 if warmup_unit == "%" else length) and warmup_unit in (unit, "%"):
             raise RuleError(
-                f"the warm-up ({self.schedule.warmup}) is longer than the training ({self.duration})",
+                f"the warm-up (train.schedule.warmup: {self.schedule.warmup}) is longer than the training "
+                f"(train.duration: {self.duration})",
                 at=("schedule.warmup", "schedule", "duration"),
             )
         return self

@@ -11,19 +11,19 @@ from pydantic import Field
 
 from cbalign.experiment.fields import settings
 from cbalign.parts.part import Part
-from cbalign.parts.registry import BrokenPart, Kind, registry
+from cbalign.parts.registry import BrokenPart, PartKind, registry
 
 _log = logging.getLogger("cbalign.parts")
 
 
-def union(kind: Kind) -> Any:
+def union(kind: PartKind) -> Any:
     """Return the type of a setting whose value is one part of a kind, discriminated by the kind's key."""
     members = tuple(usable(kind).values())
     return Annotated[reduce(or_, members), Field(discriminator=kind.key)] if len(members) > 1 else members[0]
 
 
 @cache
-def usable(kind: Kind) -> dict[str, type[Part]]:
+def usable(kind: PartKind) -> dict[str, type[Part]]:
     """Return the sections of a kind by name, except plug-in sections that the spec language cannot express."""
     return {
         name: part.section
@@ -50,7 +50,7 @@ def report_unusable_parts() -> None:
         _log.warning("%s", part)
 
 
-def unusable_part(kind: Kind, name: str) -> BrokenPart | None:
+def unusable_part(kind: PartKind, name: str) -> BrokenPart | None:
     """Return the unusable part of this kind and name, if an installed distribution provides one."""
     return next((part for part in unusable() if part.group == kind.name and part.name == name), None)
 

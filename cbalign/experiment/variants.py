@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cbalign.experiment.document import MapNode, ScalarNode
-from cbalign.experiment.fields import Choice
+from cbalign.experiment.shapes import Choice
 
 
 def variant_of(node: MapNode, choice: Choice) -> str | None:

@@ -11,7 +11,7 @@ from cbalign.experiment.diff import Comparison, Difference
 from cbalign.experiment.fitting import misfits, summarise_misfits
 from cbalign.parts.section import Effect
 
-Answer = Literal["yes", "partly", "no"]
+VerdictAnswer = Literal["yes", "partly", "no"]
 
 _ANOTHER_TRAINING = (Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.DATA, Effect.TRAINING)
 
@@ -21,7 +21,7 @@ class Verdict:
     """A question, its answer and the reason; `details` has one line per item that the reason summarises."""
 
     question: str
-    answer: Answer
+    answer: VerdictAnswer
     reason: str
     details: tuple[str, ...] = ()
 

@@ -13,22 +13,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from torch import nn
-
 from cbalign.data.source import open_source
 from cbalign.engine.device import choose_device
 from cbalign.engine.files import new_folder, replace_folder, storage_errors
 from cbalign.engine.lineage import seen, to_facts
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run, open_run
+from cbalign.engine.run import RunFolder, open_run
 from cbalign.errors import ParityError, UsageError
 from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.export import ExportSection
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.requirements import plugins, with_requirements
 from cbalign.exporting.card import model_card
-from cbalign.exporting.exportable import Exportable
+from cbalign.exporting.exportable import Exportable, chosen_signatures
 from cbalign.exporting.graph import write_graph
 from cbalign.exporting.opset import resolve_opset
 from cbalign.exporting.parity import ParityReport, PrecisionReport
@@ -49,7 +46,6 @@ from cbalign.runtime.bundle import (
 from cbalign.runtime.machine import installed
 from cbalign.runtime.precisions import REFERENCE, precision_section
 from cbalign.runtime.session import Session
-from cbalign.runtime.signatures import SIGNATURES, required
 
 _PACKAGES = (
     "cbalign",
@@ -98,6 +94,7 @@ def export_run(
 
     Raises:
         UsageError: `output` or the folder of a target exists, and `force` is not given or cbalign did not write it.
+        PartError: the task lacks the signature of a graph.
         CheckpointError: the run has no checkpoint, or it is damaged.
         DeviceError: this machine cannot run a precision.
         ParityError: a graph does not compute what PyTorch computes.
@@ -107,9 +104,13 @@ def export_run(
     loaded = load_experiment(run.resolved, check_files=False).experiment
     target = output or Path("exports") / loaded.name
     if target.exists() and not force:
-        raise UsageError(f"{target} already exists", remedy="Add --force to replace it, or choose another --output.")
+        raise UsageError(
+            f"{target} already exists", remedy="Add `force=True` to replace it, or choose another `output=…`."
+        )
     if target.exists() and not is_bundle(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError(f"{target} is not a bundle; --force replaces only bundles", remedy="Choose another --output.")
+        raise UsageError(
+            f"{target} is not a bundle; `force=True` replaces only bundles", remedy="Choose another `output=…`."
+        )
     requests = merge_requests(loaded.export.targets, targets)
     for request in requests:
         require_free(request.output(target), force=force)
@@ -121,7 +122,8 @@ def export_run(
     checkpoint = run.latest_checkpoint()
     report(f"loading {checkpoint}")
     exportable = _open_exportable(run, loaded, checkpoint, report)
-    graphs = chosen_graphs(loaded.export, exportable.graphs)
+    signatures = chosen_signatures(loaded.task, loaded.export, exportable.graphs)
+    graphs = tuple(signatures)
     for request in requests:
         require_graphs(request.section, graphs, str(run_folder))
     step = int(checkpoint.name.rpartition("-")[2])
@@ -140,6 +142,7 @@ def export_run(
         files={},
         lineage=tuple(to_facts(seen(Manifest.read(run.manifest).facts, step, run.folder.name))),
         plugins=plugins(loaded, parts),
+        signatures=signatures,
     )
     exported = write_bundle(exportable, with_requirements(loaded, parts), manifest, target, report=report)
     written = {}
@@ -149,7 +152,9 @@ def export_run(
     return replace(exported, targets=written)
 
 
-def _open_exportable(run: Run, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]) -> Exportable:
+def _open_exportable(
+    run: RunFolder, experiment: Experiment, checkpoint: Path, report: Callable[[str], None]
+) -> Exportable:
     """Load the model of a checkpoint and compute PyTorch's outputs for the parity checks.
 
     Raises:
@@ -214,12 +219,6 @@ def write_bundle(
     return Exported(target, listed, parity)
 
 
-def chosen_graphs(section: ExportSection, available: Mapping[str, nn.Module]) -> tuple[str, ...]:
-    """Return the model's graphs that a spec selects, and the graphs that every bundle needs."""
-    wanted = set(available) if section.graphs == "all" else {*required(available), *section.graphs}
-    return tuple(graph for graph in SIGNATURES if graph in wanted and graph in available)
-
-
 def _write_graphs(
     exportable: Exportable, manifest: BundleManifest, folder: Path, report: Callable[[str], None]
 ) -> None:
@@ -239,7 +238,7 @@ def _write_graphs(
         report(f"exporting the {graph} graph")
         write_graph(
             exportable.graphs[graph],
-            SIGNATURES[graph],
+            manifest.signatures[graph],
             examples[graph],
             original,
             opset=manifest.opset,

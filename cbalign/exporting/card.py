@@ -9,7 +9,7 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.exporting.parity import ParityReport, PrecisionReport
 from cbalign.runtime.bundle import BundleManifest
 from cbalign.runtime.precisions import precision_section
-from cbalign.runtime.signatures import SIGNATURES, Port
+from cbalign.runtime.signatures import Port, Signature
 from cbalign.runtime.table import Table
 from cbalign.runtime.task import task_runtime
 
@@ -37,7 +37,7 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
         or "A vision-language model, aligned through a representation codebook and exported by cbalign.",
         f"Exported from the run `{manifest.run}` at step {manifest.step}; `spec.yaml` is the complete experiment.",
         "## What it does",
-        "\n".join(_graph_line(graph) for graph in manifest.graphs),
+        "\n".join(_graph_line(graph, manifest.signatures[graph]) for graph in manifest.graphs),
         f"Images are resized to {experiment.model.vision.image_size} px squares (`preprocessing.json`), texts are "
         f"truncated to {experiment.model.text.max_tokens} tokens (`tokenizer.json`, `text.json`). Pixels are uint8; "
         "the graphs include scaling, normalisation and all other processing of pixels and tokens. All precisions have "
@@ -101,8 +101,7 @@ def _limits(manifest: BundleManifest, experiment: Experiment) -> list[str]:
     return [*limits, *filter(None, caveats)]
 
 
-def _graph_line(graph: str) -> str:
-    signature = SIGNATURES[graph]
+def _graph_line(graph: str, signature: Signature) -> str:
     takes, gives = (", ".join(map(_port, ports)) for ports in (signature.inputs, signature.outputs))
     return f"- `{graph}.onnx`: {takes} → {gives}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -10,9 +10,15 @@ from torch import Tensor, nn
 
 from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer
+from cbalign.errors import PartError
 from cbalign.evaluation.result import Result
+from cbalign.experiment.export import ExportSection
 from cbalign.exporting.parity_checks import ParityChecks
+from cbalign.parts import TaskSection
+from cbalign.parts.part import describe
 from cbalign.runtime.session import Session
+from cbalign.runtime.signatures import Signature
+from cbalign.runtime.task import task_runtime
 
 
 class Exportable(Protocol):
@@ -20,7 +26,7 @@ class Exportable(Protocol):
 
     @property
     def graphs(self) -> Mapping[str, nn.Module]:
-        """Modules to export, by graph name (see `cbalign.runtime.signatures`)."""
+        """Modules to export, by graph name; `TaskRuntime.signatures` has their inputs and outputs."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -53,6 +59,28 @@ class Exportable(Protocol):
 
     def write_golden(self, sessions: Mapping[str, Session], path: Path) -> None:
         """Record example outputs: this model's as fp32, and each session's under its precision."""
+
+
+def chosen_signatures(task: TaskSection, section: ExportSection, available: Collection[str]) -> dict[str, Signature]:
+    """Return the signatures of the graphs to export: those that a spec selects, and those that every bundle needs.
+
+    Args:
+        task: the task, whose runtime has the signatures of all its graphs, in order.
+        section: the `export` section of the spec.
+        available: names of the model's graphs.
+
+    Raises:
+        PartError: the runtime lacks the signature of a graph.
+    """
+    signatures = task_runtime(task).signatures
+    if unknown := [graph for graph in (*task.graphs, *available) if graph not in signatures]:
+        raise PartError(
+            f"{describe(type(task))} has the graph {unknown[0]}, but {task.runtime} has no signature for it",
+            remedy="Update or uninstall that distribution, or report this to its authors.",
+        )
+    needed = (graph for graph, signature in signatures.items() if not signature.is_optional)
+    wanted = available if section.graphs == "all" else {*needed, *section.graphs}
+    return {graph: signature for graph, signature in signatures.items() if graph in wanted and graph in available}
 
 
 def parameter_bytes(*modules: nn.Module | None) -> int:

@@ -15,7 +15,7 @@ from cbalign.errors import UsageError
 from cbalign.experiment.unions import usable
 from cbalign.parts import TargetSection
 from cbalign.parts.registry import TARGETS
-from cbalign.runtime.bundle import Bundle
+from cbalign.runtime.bundle import BundleFolder
 
 MARK = ".cbalign-target"
 """File in the folder of a target; only folders that have it are replaced."""
@@ -72,10 +72,10 @@ def require_free(output: Path, *, force: bool) -> None:
     if not output.exists():
         return
     if not force:
-        raise UsageError(f"{output} already exists", remedy="Add --force to replace it, or remove it.")
+        raise UsageError(f"{output} already exists", remedy="Add `force=True` to replace it, or remove it.")
     if not (output / MARK).is_file() and not (output.is_dir() and not any(output.iterdir())):
         raise UsageError(
-            f"{output} was not written by an export target; --force replaces only folders that were",
+            f"{output} was not written by an export target; `force=True` replaces only folders that were",
             remedy="Remove it, or choose a different folder.",
         )
 
@@ -114,7 +114,7 @@ def write_target(request: TargetRequest, bundle: Path, *, force: bool = False) -
     """
     output = request.output(bundle)
     require_free(output, force=force)
-    manifest = Bundle.open(bundle).manifest
+    manifest = BundleFolder.open(bundle).manifest
     require_graphs(request.section, manifest.graphs, str(bundle))
     fresh = output.with_name(f".new-{output.name}")
     with storage_errors(output):

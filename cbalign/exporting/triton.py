@@ -23,14 +23,13 @@ import onnxruntime
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
 from cbalign.errors import BundleError
 from cbalign.exporting.sections.targets import TritonTarget
-from cbalign.runtime.bundle import PREPROCESSING, Bundle
+from cbalign.runtime.bundle import PREPROCESSING, BundleFolder
 from cbalign.runtime.placement import CPU, quiet
 from cbalign.runtime.precisions import find_precision
-from cbalign.runtime.signatures import SIGNATURES, Port
+from cbalign.runtime.signatures import Port, Signature
 
 _TYPES = {"uint8": "TYPE_UINT8", "int64": "TYPE_INT64", "float32": "TYPE_FP32"}
 _BESIDE = {"image": (PREPROCESSING,), "text": (TOKENIZER_FILE, SETTINGS_FILE)}
-_UNBATCHED = "match"
 _FASTEST = ("FP16", "FP32")
 """TensorRT's precisions, fastest first."""
 _MAX_BATCH, _PREFERRED, _MAX_PAIRS = 64, (8, 16, 32), 256
@@ -51,7 +50,7 @@ def write_model_repository(section: TritonTarget, bundle: Path, repository: Path
         BundleError: the bundle is damaged.
         UsageError: the bundle does not embed images and texts, or lacks the precision.
     """
-    opened = Bundle.open(bundle).require_alignment()
+    opened = BundleFolder.open(bundle).require_alignment()
     chosen = section.precision or _fastest(opened.manifest.precisions)
     opened.graph_path(chosen, "image")
     opened.verify(opened.names_of(chosen))
@@ -70,7 +69,7 @@ def _tensorrt_mode(precision: str) -> str | None:
     return section.tensorrt if section is not None else None
 
 
-def _write_model(bundle: Bundle, precision: str, graph: str, folder: Path) -> None:
+def _write_model(bundle: BundleFolder, precision: str, graph: str, folder: Path) -> None:
     path = bundle.graph_path(precision, graph)
     version = folder / "1"
     version.mkdir(parents=True)
@@ -83,25 +82,29 @@ def _write_model(bundle: Bundle, precision: str, graph: str, folder: Path) -> No
     longest_text = Tokenizer.load(bundle.folder).settings.max_tokens
     files = [bundle.manifest.files.get(f"{precision}/{name}") for name in (path.name, data.name)]
     content = hashlib.sha256("".join(file.sha256 for file in files if file).encode()).hexdigest()[:16]
-    config = model_config(folder.name, graph, precision, _shapes(path), longest_text, content)
+    config = model_config(folder.name, bundle.signatures[graph], precision, _shapes(path), longest_text, content)
     (folder / "config.pbtxt").write_text(config, encoding="utf-8")
 
 
 def model_config(
-    name: str, graph: str, precision: str, shapes: dict[str, list[int | str]], longest_text: int, content: str
+    name: str,
+    signature: Signature,
+    precision: str,
+    shapes: dict[str, list[int | str]],
+    longest_text: int,
+    content: str,
 ) -> str:
     """Return the `config.pbtxt` of one graph (Triton's ModelConfig as protobuf text).
 
     Args:
         name: name of the model; Triton requires the name of its folder.
-        graph: name of the graph.
+        signature: inputs and outputs of the graph.
         precision: precision of the weights.
         shapes: shapes of all inputs and outputs in the ONNX file; a varying dimension is a string.
         longest_text: maximum text length in tokens.
         content: hash of the weights, in letters and digits.
     """
-    signature = SIGNATURES[graph]
-    batched = graph != _UNBATCHED
+    batched = signature.is_batched
     blocks = [
         f'name: "{name}"',
         'backend: "onnxruntime"',

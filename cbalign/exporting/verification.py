@@ -20,7 +20,6 @@ from cbalign.runtime.bundle import PREPROCESSING, BundleManifest
 from cbalign.runtime.checker import check_graph
 from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
-from cbalign.runtime.signatures import SIGNATURES
 
 _CONSTANTS = 1 << 16
 """Bytes allowed for the graphs' constants in addition to the model's weights."""
@@ -60,7 +59,7 @@ def verify_precision(
         compared,
         checks=(*checks, *compared.checks),
         device=session.device.kind,
-        divergence=_divergence(parity_checks, exportable, folder, precision),
+        divergence=_divergence(parity_checks, exportable, folder, manifest, precision),
     )
 
 
@@ -105,14 +104,17 @@ def _check_contents(
     ]
 
 
-def _divergence(checks: ParityChecks, exportable: Exportable, folder: Path, precision: str) -> str | None:
+def _divergence(
+    checks: ParityChecks, exportable: Exportable, folder: Path, manifest: BundleManifest, precision: str
+) -> str | None:
     measure, limit = checks.limits.measure, checks.limits.tokens
     for graph, feed in checks.failing.items():
         path, original = (folder / name / f"{graph}.onnx" for name in (precision, REFERENCE))
+        signature = manifest.signatures[graph]
         if precision == REFERENCE:
-            found = diverges_from_torch(exportable.graphs[graph], path, SIGNATURES[graph], feed, measure, limit)
+            found = diverges_from_torch(exportable.graphs[graph], path, signature, feed, measure, limit)
         else:
-            found = diverges_from_float(original, path, SIGNATURES[graph], feed, measure, limit)
+            found = diverges_from_float(original, path, signature, feed, measure, limit)
         if found is not None:
             return found
     return None

@@ -1,4 +1,4 @@
-"""ALBEF's configurations: `configs/*.yaml` of its repository, as they stood at commit b9727e4."""
+"""Convert ALBEF's configurations: `configs/*.yaml` of its repository at commit b9727e4."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STEPS_PER_WARMUP_EPOCH = (
     100  # Pretrain.py and its siblings: step_size = 100; warmup_iterations = warmup_steps*step_size
 )
 
-# Tasks by name: which kind of ours, and which of our sources reads its lists.
+# Tasks by name: the kind of task in cbalign, and the source that reads its lists.
 TASKS = {
     "pretraining": ("pretrain", "json"),
     "retrieval": ("retrieval", "json"),
@@ -22,7 +22,7 @@ TASKS = {
 }
 
 
-# How a task is measured, but for the split.
+# The evaluation of each task, without the split.
 EVALUATIONS: dict[str, dict[str, Data]] = {
     "retrieval": {"kind": "retrieval", "protocols": ["dual", "rerank"]},
     "visual question answering": {"kind": "vqa", "protocols": ["rank"]},
@@ -37,21 +37,21 @@ def recognises(tree: MapNode) -> bool:
 
 
 def warmup(epochs: Data) -> Data:
-    """`warmup_epochs: n` means n times 100 steps, all of them in the first epoch."""
+    """Convert `warmup_epochs: n`, which means n times 100 steps, all in the first epoch."""
     if isinstance(epochs, bool) or not isinstance(epochs, int | float):
         raise Unfit("not a number")
     return f"{round(epochs * STEPS_PER_WARMUP_EPOCH)} steps"
 
 
 def epochs(count: Data) -> Data:
-    """A number of epochs as a duration."""
+    """Convert a number of epochs to a duration."""
     if isinstance(count, bool) or not isinstance(count, int | float):
         raise Unfit("not a number of epochs")
     return f"{count:g} epochs"
 
 
 def adamw(name: Data) -> Data:
-    """The one optimiser that cbalign has."""
+    """Convert the name of an optimiser; cbalign has AdamW only."""
     if str(name).lower() != "adamw":
         raise Unfit("cbalign trains with AdamW")
     return "adamw"
@@ -59,7 +59,7 @@ def adamw(name: Data) -> Data:
 
 def _cosine(name: Data) -> Data:
     if name != "cosine":
-        raise Unfit("cbalign has cosine and constant schedules; cosine is set")
+        raise Unfit("cbalign has cosine and constant schedules; cosine is used")
     return "cosine"
 
 
@@ -69,7 +69,7 @@ def _ramp(ramps: Data) -> Data:
 
 RULES = (
     Rule("image_res", "model.vision.image_size"),
-    Rule("vision_width", unless=768, remark="the width of a ViT-B is 768; set model.vision.width for another"),
+    Rule("vision_width", unless=768, remark="the width of a ViT-B is 768; set model.vision.width to change it"),
     Rule("embed_dim", "model.joint_dim"),
     Rule("temp", "model.temperature.initial"),
     Rule("queue_size", "model.queue.length"),
@@ -77,14 +77,18 @@ RULES = (
     Rule("alpha", "model.teacher.distillation"),
     Rule("warm_up", "model.teacher.ramp_epochs", _ramp, remark="ALBEF ramps alpha up over the first epoch"),
     Rule("mlm_probability", "objectives.masked_language.probability"),
-    Rule("batch_size", "train.batch_size", remark="per GPU, of which ALBEF's README uses 8"),
-    Rule("batch_size_train", "train.batch_size", remark="per GPU, of which ALBEF's README uses 8"),
+    Rule("batch_size", "train.batch_size", remark="per GPU; ALBEF's README uses 8 GPUs"),
+    Rule("batch_size_train", "train.batch_size", remark="per GPU; ALBEF's README uses 8 GPUs"),
     Rule("optimizer.opt", "train.optimizer.kind", adamw),
     Rule("optimizer.lr", "train.optimizer.lr"),
     Rule("optimizer.weight_decay", "train.optimizer.weight_decay"),
     Rule("schedular.sched", "train.schedule.kind", _cosine),
     Rule("schedular.epochs", "train.duration", epochs),
-    Rule("schedular.min_lr", "train.schedule.final_lr", remark="ALBEF falls once an epoch, cbalign at every step"),
+    Rule(
+        "schedular.min_lr",
+        "train.schedule.final_lr",
+        remark="ALBEF lowers the rate once per epoch, cbalign at every step",
+    ),
     Rule("schedular.warmup_lr", "train.schedule.warmup_lr"),
     Rule("schedular.warmup_epochs", "train.schedule.warmup", warmup, remark="ALBEF's unit is 100 steps, not an epoch"),
     Rule("schedular.decay_rate", unless=1, remark="the cosine has no decay rate"),
@@ -94,7 +98,7 @@ RULES = (
 
 
 def migrate(tree: MapNode) -> Migration:
-    """One of ALBEF's configurations as a spec."""
+    """Convert one of ALBEF's configurations to a spec."""
     migration = Migration(TOOL, tree)
     task = _task(migration)
     kind, source = TASKS[task]
@@ -107,9 +111,9 @@ def migrate(tree: MapNode) -> Migration:
     _bert(migration)
     _data(migration, task, source)
     if kind is None:
-        migration.lack("the task", f"this cbalign has no {task}; the spec has its model and training, on pairs")
+        migration.lack("the task", f"cbalign has no {task}; the spec has its model and training, on image-text pairs")
     elif kind != "pretrain":
-        migration.assume("task.kind", kind, "which of its scripts this configures")
+        migration.assume("task.kind", kind, "the script that this configures")
     if task == "text assignment for NLVR2":
         migration.assume("task.stage", "text-assignment", "Pretrain_nlvr.py")
     migration.apply([Rule("answer_list", "task.answer_list", remark="relative to the spec")])
@@ -119,12 +123,12 @@ def migrate(tree: MapNode) -> Migration:
         _evaluation(migration, EVALUATIONS[task])
     migration.apply([Rule(key, remark=f"a setting of {task}") for key in ("k_test", "batch_size_test")])
     _code(migration, task)
-    migration.drop_the_rest(f"a setting of {task} that nothing in cbalign corresponds to")
+    migration.drop_the_rest(f"a setting of {task} without a counterpart in cbalign")
     return migration
 
 
 def _task(migration: Migration) -> str:
-    """Which script a configuration is for: told by the keys that only it reads, or else by the names of its lists."""
+    """Find the script of a configuration by keys that only this script reads, or by the names of its lists."""
     keys = migration.tree.entries.keys()
     lists = str(migration.value("train_file")).lower()
     if "refcoco_data" in keys:
@@ -142,19 +146,19 @@ def _task(migration: Migration) -> str:
 
 def _distillation(migration: Migration) -> None:
     if migration.value("distill") is False:
-        migration.carry("distill", "model.teacher.distillation", 0.0, "without distillation alpha has no use")
+        migration.carry("distill", "model.teacher.distillation", 0.0, "without distillation, alpha is not used")
     migration.apply([Rule("distill", unless=True)])
 
 
 def _learning_rate(migration: Migration) -> None:
     same = migration.value("optimizer.lr")
-    migration.apply([Rule("schedular.lr", unless=same, remark="ALBEF's optimiser takes optimizer.lr, not this")])
+    migration.apply([Rule("schedular.lr", unless=same, remark="ALBEF's optimiser reads optimizer.lr instead")])
 
 
 def _bert(migration: Migration) -> None:
     if migration.node("bert_config") is not None:
-        told = "the published config_bert.json: 12 layers, the last 6 of them for fusion"
-        migration.carry("bert_config", "model.text.layers", 6, told)
+        remark = "the published config_bert.json: 12 layers, the last 6 of them for fusion"
+        migration.carry("bert_config", "model.text.layers", 6, remark)
     migration.assume("model.text.architecture", "bert-base-uncased", "--text_encoder")
     migration.assume("model.text.layers", 6, "config_bert.json")
     migration.assume("model.fusion.layers", 6, "config_bert.json")
@@ -166,8 +170,8 @@ def _data(migration: Migration, task: str, source: str) -> None:
         if value is None:
             continue
         files: Data = value if isinstance(value, list) else [value]
-        migration.carry(key, f"data.{split}.files", files, "relative to the spec, not to where a script starts")
-        migration.assume(f"data.{split}.source", source, "the form of its lists")
+        migration.carry(key, f"data.{split}.files", files, "relative to the spec, not to the working directory")
+        migration.assume(f"data.{split}.source", source, "the format of its lists")
         if migration.node("image_root") is not None:
             migration.carry("image_root", f"data.{split}.root", migration.value("image_root"))
         elif migration.node("vqa_root") is not None:
@@ -176,41 +180,43 @@ def _data(migration: Migration, task: str, source: str) -> None:
                 migration.carry("vg_root", f"data.{split}.genome_root", migration.value("vg_root"))
     if migration.node("train_file") is None:
         files = ["train.json"]
-        migration.assume("data.train.files", files, "the configuration names no lists")
-        migration.assume("data.train.source", source, "the form of its lists")
+        migration.assume("data.train.files", files, "the configuration lists no files")
+        migration.assume("data.train.source", source, "the format of its lists")
     elif task in ("pretraining", "text assignment for NLVR2"):
-        migration.lack("the images", "paths in these lists are absolute; set data.train.root to a folder above all")
+        migration.lack(
+            "the images", "paths in these lists are absolute; set data.train.root to a folder that contains all images"
+        )
 
 
 def objectives(migration: Migration, *, retrieval: bool) -> None:
-    """The terms of ALBEF's loss, in pretraining or in fine-tuning for retrieval."""
+    """Set the terms of ALBEF's loss, in pretraining or in fine-tuning for retrieval."""
     migration.assume("objectives.codebook.weight", 0.0, "no codebook")
     migration.assume("objectives.contrastive.intra_modal", False, "image with text only")
-    together = "image" if retrieval else "pair"
-    migration.assume("objectives.contrastive.positives", together, "what counts as a positive")
+    positives = "image" if retrieval else "pair"
+    migration.assume("objectives.contrastive.positives", positives, "definition of a positive")
     if retrieval:
-        migration.assume("objectives.masked_language.weight", 0.0, "no masked words in fine-tuning")
+        migration.assume("objectives.masked_language.weight", 0.0, "no masked language modelling in fine-tuning")
 
 
 def _evaluation(migration: Migration, kind: dict[str, Data]) -> None:
-    """What is measured on each split; keys that nobody took are told as settings of the task."""
+    """Add the evaluations of each split."""
     splits = [split for split in ("validation", "test") if migration.written(f"data.{split}") is not None]
     measured: list[Data] = [{**kind, "on": split} for split in splits]
-    migration.assume("evaluate", measured, "what its script measures")
+    migration.assume("evaluate", measured, "the evaluation in its script")
     for number in range(len(splits)):
         for key, name in (("k_test", "top_k"), ("batch_size_test", "batch_size")):
-            takes = name == "batch_size" or "protocols" in kind
-            if takes and (value := migration.value(key)) is not None:
+            applies = name == "batch_size" or "protocols" in kind
+            if applies and (value := migration.value(key)) is not None:
                 migration.carry(key, f"evaluate.{number}.{name}", value)
 
 
 def _code(migration: Migration, task: str) -> None:
-    """What ALBEF's scripts do without being told by a configuration."""
+    """Set the values that are fixed in ALBEF's scripts."""
     first = task in ("pretraining", "text assignment for NLVR2")
     migration.assume("model.vision.architecture", "deit_base_patch16_224", "DeiT-B")
     migration.assume("model.text.max_tokens", 25 if first else 30, "max_length of the tokenizer")
     migration.assume("data.augmentation.crop_scale", [0.2 if first else 0.5, 1.0], "RandomResizedCrop")
-    migration.assume("data.augmentation.two_views", False, "one view for both networks")
+    migration.assume("data.augmentation.two_views", False, "student and teacher see the same view")
     migration.assume("data.workers", 4, "num_workers")
     migration.assume("train.precision", "fp32", "no autocast")
     migration.assume("train.seed", 42, "--seed")

@@ -1,6 +1,6 @@
-"""A spec of another format as one of this: settings that moved are moved, comments and layout stay.
+"""Convert a spec of an older format to the current one; comments and layout are preserved.
 
-Format 0 is what had no `cbalign:` line, from before formats were numbered.
+Format 0 has no `cbalign:` line: it predates the numbering of formats.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cbalign.experiment.experiment import FORMAT
 
 @dataclass(frozen=True)
 class Move:
-    """A setting that has another path in the next format, and perhaps another form."""
+    """A setting whose path, and possibly whose value, differs in the next format."""
 
     old: str
     new: str
@@ -29,7 +29,7 @@ def _epochs(count: Any) -> Data:
     return f"{count} epochs" if isinstance(count, int | float) and not isinstance(count, bool) else count
 
 
-# What moved on the way from each format to the next.
+# The settings that moved between each format and the next.
 MOVES: dict[int, tuple[Move, ...]] = {
     0: (
         Move("train.epochs", "train.duration", _epochs),
@@ -46,18 +46,18 @@ MOVES: dict[int, tuple[Move, ...]] = {
 
 @dataclass(frozen=True)
 class Rewritten:
-    """The text in this format, and what moved, in words."""
+    """The text in the current format, and one line for each setting that moved."""
 
     text: str
     moved: tuple[str, ...]
 
 
 def rewrite(source: SourceText, tree: MapNode) -> Rewritten:
-    """The spec in this cbalign's format; one that is already is given back as it stands.
+    """Convert a spec to the current format; a current spec is returned unchanged.
 
     Raises:
-        MissingExtraError: by way of `ModuleNotFoundError`, when ruamel.yaml is not installed.
-        SpecError: a format that this cbalign does not know.
+        ModuleNotFoundError: ruamel.yaml is not installed; the command line turns it into `MissingExtraError`.
+        SpecError: the format is unknown.
     """
     version = _version(tree)
     if version == FORMAT:
@@ -71,8 +71,8 @@ def rewrite(source: SourceText, tree: MapNode) -> Rewritten:
     moved: list[str] = []
     for step in range(version, FORMAT):
         for move in MOVES[step]:
-            told = _move(document, move, source.name)
-            moved += [told] if told else []
+            line = _move(document, move, source.name)
+            moved += [line] if line else []
     if "cbalign" in document:
         document["cbalign"] = FORMAT
     else:
@@ -89,18 +89,18 @@ def _version(tree: MapNode) -> int:
     if not isinstance(version, int) or isinstance(version, bool) or version < 0 or node is None:
         if node is None:
             return 0
-        raise InvalidSpec([Diagnostic("`cbalign` is the number of a format", node.place, "cbalign")])
+        raise InvalidSpec([Diagnostic("`cbalign` must be the number of a format", node.place, "cbalign")])
     if version > FORMAT:
-        message = f"a spec of format {version}; this cbalign reads formats up to {FORMAT}"
+        message = f"the spec has format {version}; this version of cbalign reads formats up to {FORMAT}"
         raise InvalidSpec([Diagnostic(message, node.place, "cbalign", hint="install a newer cbalign")])
     return version
 
 
 def _move(document: Any, move: Move, name: str) -> str | None:
-    """Move one setting with its comment; what moved in words, or None where there is nothing to move.
+    """Move one setting with its comment; return a line about it, or None if the spec does not set it.
 
     Raises:
-        UsageError: both the old and the new setting are there.
+        UsageError: both the old and the new setting are set.
     """
     *above, old = move.old.split(".")
     section: Any = _at(document, above)
@@ -126,7 +126,7 @@ def _move(document: Any, move: Move, name: str) -> str | None:
 
 
 def _at(document: Any, steps: list[str]) -> Any:
-    """The section at a path, or None."""
+    """Return the section at a path, or None."""
     node = document
     for step in steps:
         node = node.get(step) if hasattr(node, "get") else None
@@ -134,21 +134,21 @@ def _at(document: Any, steps: list[str]) -> Any:
 
 
 def _made(document: Any, steps: list[str], position: int) -> Any:
-    """The section at a path; where it is not there, it is put where the setting was that moves into it."""
+    """Return the section at a path; create it at the position of the moved setting if it is missing."""
     from ruamel.yaml.comments import CommentedMap
 
     node = document
     for step in steps:
         if not hasattr(node.get(step), "get"):
             if node.get(step) is not None:
-                raise SpecError(f"{step} is no section: nothing can be moved into it")
+                raise SpecError(f"{step} is not a section: no setting can be moved into it")
             node.insert(min(position, len(node)), step, CommentedMap())
         node = node[step]
     return node
 
 
 def _insert_first(document: Any, key: str, value: Data) -> None:
-    """Put a setting before all others, and what the file begins with before that."""
+    """Insert a setting before all others, but after the comments at the top of the file."""
     head = document.ca.comment
     document.ca.comment = None
     document.insert(0, key, value)

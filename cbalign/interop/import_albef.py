@@ -1,4 +1,4 @@
-"""From a checkpoint of ALBEF to a run that can be evaluated, exported and trained on."""
+"""Import a checkpoint of ALBEF as a run that can be evaluated, exported and trained further."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import PLACE, text_settings
 from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
-from cbalign.engine.run import Run, create_run
+from cbalign.engine.run import RunFolder, create_run
 from cbalign.engine.task import no_decay_for_vectors
 from cbalign.errors import CheckpointError, DataError, MissingExtraError, UsageError
 from cbalign.experiment.architectures import BERTS, MINILM, BertConfig
@@ -30,19 +30,19 @@ from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
 from cbalign.models.pretrained import read_weights
 from cbalign.models.recorded import tensor_table
 from cbalign.models.weights import WeightReport
-from cbalign.tasks.align.network import build_alignment
+from cbalign.tasks.align.network import AlignmentModel, build_alignment
 
 BASE = "bert-base-uncased"
-ASSETS = "./assets"  # in a run, beside resolved.yaml
+ASSETS = "./assets"  # in a run, next to resolved.yaml
 CONFIG = "config.json"
 LONGEST_CAPTION = 30  # tokens, in ALBEF's retrieval
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A run that was made from a file."""
+    """A run that was created from a file."""
 
-    run: Run
+    run: RunFolder
     experiment: Experiment
     sizes: AlbefSizes
     report: WeightReport
@@ -64,45 +64,29 @@ def import_albef(
     image_heads: int | None = None,
     text_heads: int | None = None,
 ) -> Imported:
-    """Make a run of a checkpoint of ALBEF's pretraining or retrieval model. Nothing is written unless all fits.
+    """Create a run from a checkpoint of ALBEF's pretraining or retrieval model. Nothing is written if an error occurs.
 
     Args:
-        file: `{'model': …}` or a bare state dict, read without running code that it may hold.
+        file: `{'model': …}` or a bare state dict, read without executing code.
         runs: the folder of runs.
-        loaded: the experiment that the run is to be of; None reads the model off the file and takes the OpenMoji
-            drawings as data, so that the run can be evaluated at once.
-        name: of the run, where no spec names it; the file's where left out.
-        tokenizer: folder or hub name of the BERT whose vocabulary the file's word embeddings belong to. None takes
-            the spec's, or else the uncased BERT vocabulary of an installed package.
-        image_heads, text_heads: attention heads where the tensors' shapes leave them open.
+        loaded: the experiment of the run; None infers the model from the file and uses the OpenMoji drawings as data,
+            so that the run can be evaluated at once.
+        name: name of the run without a spec; defaults to the name of the file.
+        tokenizer: folder or hub name of the BERT whose vocabulary the file's word embeddings belong to. None uses the
+            spec's, or else the uncased BERT vocabulary of an installed package.
+        image_heads, text_heads: numbers of attention heads, if the shapes of the tensors do not determine them.
 
     Raises:
-        CheckpointError: the file cannot be read, is of another model, or does not fit the spec or the tokenizer.
+        CheckpointError: the file cannot be read, contains another model, or does not match the spec or the tokenizer.
         DataError: the tokenizer is damaged.
         StorageError: the run cannot be written.
     """
     weights = read_weights(file)
     sizes = infer_sizes(weights, file, image_heads=image_heads, text_heads=text_heads)
-    standard = _is_standard(sizes.bert)
-    with tempfile.TemporaryDirectory() as scratch:
-        if loaded is not None:
-            experiment = buildable = loaded.experiment
-        else:
-            _write_config(sizes.bert, Path(scratch))
-            experiment = _experiment(sizes, name or _name(file), BASE if standard else ASSETS)
-            buildable = _experiment(sizes, experiment.name, BASE if standard else scratch)
-        words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
-        torch.manual_seed(experiment.train.seed)
-        model = build_alignment(
-            buildable.model,
-            buildable.objectives.active(),
-            words.info,
-            legacy=buildable.legacy,
-            initialise=False,
-        )
+    experiment, words, model = _build(sizes, loaded, name or _name(file), tokenizer)
     report = load_albef(model, weights, sizes, file)
 
-    def fill(run: Run) -> None:
+    def fill(run: RunFolder) -> None:
         words.save(run.assets)
         if experiment.model.text.tokenizer_settings().pretrained == ASSETS:
             _write_config(sizes.bert, run.assets)
@@ -122,28 +106,52 @@ def import_albef(
     return Imported(run, experiment, sizes, report, tensors)
 
 
+def _build(
+    sizes: AlbefSizes, loaded: LoadedExperiment | None, name: str, tokenizer: str | None
+) -> tuple[Experiment, Tokenizer, AlignmentModel]:
+    """Build the model of a spec, or without a spec, one of the file's sizes; its weights are not initialised."""
+    architecture = BASE if _is_standard(sizes.bert) else ASSETS
+    with tempfile.TemporaryDirectory() as scratch:
+        if loaded is not None:
+            experiment = buildable = loaded.experiment
+        else:
+            _write_config(sizes.bert, Path(scratch))
+            experiment = _experiment(sizes, name, architecture)
+            buildable = _experiment(sizes, name, BASE if architecture == BASE else scratch)
+        words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
+        torch.manual_seed(experiment.train.seed)
+        model = build_alignment(
+            buildable.model,
+            buildable.objectives.active(),
+            words.info,
+            legacy=buildable.legacy,
+            initialise=False,
+        )
+    return experiment, words, model
+
+
 def _name(file: Path) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")
     return f"imported-{name}" if name else "imported"
 
 
 def _is_standard(bert: BertConfig) -> bool:
-    """Whether a spec can say all sizes by changing those of BERT-base."""
+    """Whether a spec can express all sizes by changing those of BERT-base."""
     base = BERTS[BASE]
     return (bert.positions, bert.types) == (base.positions, base.types)
 
 
 def _experiment(sizes: AlbefSizes, name: str, architecture: str) -> Experiment:
-    """ALBEF's experiment at the sizes of the file."""
+    """Return ALBEF's experiment with the sizes of the file."""
     base = BERTS[BASE]
     vision: dict[str, object] = {
         "kind": "timm",
         "architecture": "deit_base_patch16_224",
         "image_size": sizes.image_size,
     }
-    theirs = (sizes.patch_size, sizes.vision_layers, sizes.vision_width, sizes.vision_heads)
-    if theirs != (16, 12, 768, 12):
-        vision |= dict(zip(("patch_size", "layers", "width", "heads"), theirs)) | {"init": "random"}
+    vision_sizes = (sizes.patch_size, sizes.vision_layers, sizes.vision_width, sizes.vision_heads)
+    if vision_sizes != (16, 12, 768, 12):
+        vision |= dict(zip(("patch_size", "layers", "width", "heads"), vision_sizes)) | {"init": "random"}
     text: dict[str, object] = {
         "kind": "bert",
         "architecture": architecture,
@@ -168,7 +176,7 @@ def _experiment(sizes: AlbefSizes, name: str, architecture: str) -> Experiment:
     spec = {
         "cbalign": 1,
         "name": name,
-        "description": "Weights of ALBEF's published form.",
+        "description": "Weights in the format of ALBEF's releases.",
         "model": model,
         "objectives": {
             "contrastive": {"intra_modal": False, "positives": "pair" if pretrained else "image"},
@@ -188,7 +196,7 @@ def _experiment(sizes: AlbefSizes, name: str, architecture: str) -> Experiment:
 
 
 def _write_config(bert: BertConfig, folder: Path) -> None:
-    """The sizes as a BERT's config.json, where a spec's `text.architecture` finds them."""
+    """Write the sizes as the config.json of a BERT, which `text.architecture` of a spec reads."""
     values = {
         "model_type": "bert",
         "vocab_size": bert.vocabulary,
@@ -209,24 +217,27 @@ def _tokenizer(given: str | None, experiment: Experiment, sizes: AlbefSizes, *, 
     settings, published = text_settings(section), section.tokenizer_settings().pretrained
     if own_words and published is None:
         raise UsageError(
-            "model.text.tokenizer is `captions`: a vocabulary of its own does not fit imported word embeddings",
+            "model.text.tokenizer is `captions`: a trained vocabulary does not match imported word embeddings",
             remedy="Set model.text.tokenizer and model.text.init to pretrained.",
         )
     if given is None and own_words and published != BASE:
         given = published
     remedy = "Give the folder with its vocab.txt or tokenizer.json: --tokenizer FOLDER"
     if given is None and size != BERTS[BASE].vocabulary:
-        raise CheckpointError(f"The file has embeddings of {size} words: which vocabulary is it?", remedy=remedy)
+        raise CheckpointError(
+            f"The file has embeddings of {size} words, which is not the vocabulary of {BASE}.", remedy=remedy
+        )
     try:
-        # all-MiniLM-L6-v2 kept the vocabulary of BERT-base uncased, word by word.
+        # all-MiniLM-L6-v2 has the vocabulary of BERT-base uncased.
         tokenizer = Tokenizer.from_folder(published_folder(given or MINILM, PLACE, TOKENIZER_FILES), settings)
     except MissingExtraError as error:
-        raise CheckpointError("The vocabulary of BERT-base uncased is not on this machine.", remedy=remedy) from error
+        raise CheckpointError("The vocabulary of BERT-base uncased is not installed.", remedy=remedy) from error
     except DataError as error:
         raise DataError(error.message, remedy=remedy) from error
     if tokenizer.vocabulary_size != size:
         raise CheckpointError(
-            f"The tokenizer knows {tokenizer.vocabulary_size} words, the file has embeddings of {size}.", remedy=remedy
+            f"The tokenizer has {tokenizer.vocabulary_size} words, but the file has embeddings of {size}.",
+            remedy=remedy,
         )
     return tokenizer
 
@@ -240,8 +251,8 @@ def _facts(file: Path, tensors: TensorTable, tokenizer: Tokenizer) -> Mapping[st
     }
 
 
-def _save(run: Run, experiment: Experiment, model: nn.Module) -> None:
-    """The checkpoint of a training that has not made a step."""
+def _save(run: RunFolder, experiment: Experiment, model: nn.Module) -> None:
+    """Write the checkpoint of a training before its first step."""
     optimizer = build_adamw(
         no_decay_for_vectors(model.parameters(), experiment.train.optimizer.weight_decay), experiment.train.optimizer
     )

@@ -1,4 +1,4 @@
-"""LAVIS's project configurations of ALBEF: `lavis/projects/albef/**.yaml`, sections model, datasets and run."""
+"""Convert LAVIS's project configurations of ALBEF: `lavis/projects/albef/**.yaml` with `model`, `datasets`, `run`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cbalign.interop.rules import Migration, Rule, Unfit
 
 TOOL = "LAVIS"
 
-# Architectures: which kind of task of ours, and which of our sources reads its lists.
+# Architectures: the kind of task in cbalign, and the source that reads its lists.
 ARCHITECTURES = {
     "albef_pretrain": ("pretrain", "json"),
     "albef_retrieval": ("retrieval", "json"),
@@ -34,18 +34,18 @@ def _steps(count: Data) -> Data:
 
 def _vit(kind: Data) -> Data:
     if kind not in ("base", "large"):
-        raise Unfit("cbalign knows LAVIS's vit_type base and large")
+        raise Unfit("cbalign supports LAVIS's vit_type base and large")
     return f"vit_{kind}_patch16_224"
 
 
 def _schedule(name: Data) -> Data:
     if name != "linear_warmup_cosine_lr":
-        raise Unfit("cbalign has no step decay; cosine is set instead")
+        raise Unfit("cbalign has no step decay; cosine is used instead")
     return "cosine"
 
 
-_WEIGHTS = "weights do not come with a spec: `cbalign import albef` turns published ones into a checkpoint"
-_LAUNCH = "torchrun says how many processes train and where"
+_WEIGHTS = "a spec contains no weights; `cbalign import albef` imports published ones"
+_LAUNCH = "set by torchrun when the training starts"
 
 RULES = (
     Rule("model.model_type", remark=_WEIGHTS),
@@ -57,8 +57,8 @@ RULES = (
     Rule("model.image_size", "model.vision.image_size"),
     Rule("model.vit_drop_path_rate", "model.vision.drop_path", lambda rate: float(str(rate))),
     Rule("model.vit_layer_norm_epsilon", unless=1e-6, remark="timm's vision transformers have 1e-6"),
-    Rule("model.vit_grad_ckpt", unless=False, remark="cbalign keeps activations"),
-    Rule("model.vit_ckpt_layer", unless=0, remark="cbalign keeps activations"),
+    Rule("model.vit_grad_ckpt", unless=False, remark="cbalign has no activation checkpointing"),
+    Rule("model.vit_ckpt_layer", unless=0, remark="cbalign has no activation checkpointing"),
     Rule(
         "model.med_config_path", "model.text.layers", lambda _: 6, remark="med_config_albef.json: fusion from layer 6"
     ),
@@ -71,7 +71,7 @@ RULES = (
     Rule("model.max_txt_len", "model.text.max_tokens"),
     Rule("run.lr_sched", "train.schedule.kind", _schedule),
     Rule("run.init_lr", "train.optimizer.lr"),
-    Rule("run.min_lr", "train.schedule.final_lr", remark="LAVIS falls once an epoch, cbalign at every step"),
+    Rule("run.min_lr", "train.schedule.final_lr", remark="LAVIS lowers the rate once per epoch, cbalign at every step"),
     Rule("run.warmup_lr", "train.schedule.warmup_lr"),
     Rule("run.warmup_steps", "train.schedule.warmup", _steps, remark="LAVIS ends a warm-up with the first epoch"),
     Rule("run.weight_decay", "train.optimizer.weight_decay"),
@@ -82,30 +82,34 @@ RULES = (
     Rule("run.device", "train.device"),
     Rule("run.amp", "train.precision", lambda on: "bf16" if on else "fp32", remark="LAVIS's amp is fp16"),
     Rule("run.log_freq", "train.log_every", _steps),
-    Rule("run.accum_grad_iters", unless=1, remark="set train.global_batch_size, which cbalign accumulates up to"),
-    Rule("run.output_dir", remark="say it to the command: cbalign train --runs-dir"),
-    Rule("run.evaluate", unless=False, remark="to evaluate only is another command: cbalign evaluate"),
-    Rule("run.train_splits", unless=["train"], remark="data.train is what is learned from"),
+    Rule(
+        "run.accum_grad_iters",
+        unless=1,
+        remark="set train.global_batch_size; cbalign accumulates gradients to reach it",
+    ),
+    Rule("run.output_dir", remark="an option of the command: cbalign train --runs-dir"),
+    Rule("run.evaluate", unless=False, remark="a separate command: cbalign evaluate"),
+    Rule("run.train_splits", unless=["train"], remark="the training split is data.train"),
     Rule("run.world_size", remark=_LAUNCH),
     Rule("run.dist_url", remark=_LAUNCH),
     Rule("run.distributed", remark=_LAUNCH),
-    Rule("run.use_dist_eval_sampler", unless=False, remark="every process's share is gathered"),
-    Rule("run.resume_ckpt_path", remark="cbalign goes on with a run: cbalign train RUN"),
+    Rule("run.use_dist_eval_sampler", unless=False, remark="cbalign always shards evaluation over processes"),
+    Rule("run.resume_ckpt_path", remark="resume a run with: cbalign train RUN"),
 )
 
 
 def migrate(tree: MapNode) -> Migration:
-    """A project configuration of LAVIS as a spec.
+    """Convert a project configuration of LAVIS to a spec.
 
     Raises:
-        UsageError: it is for another model than ALBEF.
+        UsageError: the model is not ALBEF.
     """
     migration = Migration(TOOL, tree)
     arch = str(migration.value("model.arch"))
     if arch not in ARCHITECTURES:
         raise UsageError(
-            f"LAVIS's model.arch {arch} is none that cbalign trains.",
-            remedy=f"Those of {', '.join(ARCHITECTURES)} can be migrated.",
+            f"cbalign cannot train LAVIS's model.arch {arch}.",
+            remedy=f"These architectures can be converted: {', '.join(ARCHITECTURES)}.",
         )
     kind, source = ARCHITECTURES[arch]
     is_aligned = arch in ("albef_pretrain", "albef_retrieval")
@@ -121,14 +125,14 @@ def migrate(tree: MapNode) -> Migration:
     if arch == "albef_retrieval":
         _evaluation(migration)
     migration.settle("run.task")
-    migration.apply([Rule("run.batch_size_eval", remark="a batch size of `evaluate`, which is empty")])
+    migration.apply([Rule("run.batch_size_eval", remark="`evaluate` of the spec is empty")])
     _code(migration, arch)
-    migration.drop_the_rest("nothing in cbalign corresponds to it")
+    migration.drop_the_rest("no counterpart in cbalign")
     return migration
 
 
 def _data(migration: Migration, source: str) -> None:
-    """LAVIS names builders, which know files; where the configuration does not, they have to be put in place."""
+    """Set the files. Configurations may leave them to LAVIS's dataset builders; then the paths are placeholders."""
     datasets = migration.node("datasets")
     names = list(datasets.entries) if isinstance(datasets, MapNode) else []
     sizes = [migration.value(f"datasets.{name}.vis_processor.train.image_size") for name in names]
@@ -144,11 +148,13 @@ def _data(migration: Migration, source: str) -> None:
             files += some or [f"data/{name}/{split}.json"]
         path = f"data.{_SPLITS[split]}"
         if names:
-            migration.carry("datasets", f"{path}.files", files, "LAVIS's builders know the files; put them there")
+            migration.carry(
+                "datasets", f"{path}.files", files, "LAVIS's dataset builders name the files; place them here"
+            )
         else:
-            migration.assume(f"{path}.files", [f"data/{split}.json"], "no datasets named")
-        migration.assume(f"{path}.source", source, "the form of its annotations")
-        migration.assume(f"{path}.root", _root(migration, names), "where its builders keep images")
+            migration.assume(f"{path}.files", [f"data/{split}.json"], "the configuration names no datasets")
+        migration.assume(f"{path}.source", source, "the format of its annotations")
+        migration.assume(f"{path}.root", _root(migration, names), "the image folder of its builders")
 
 
 def _root(migration: Migration, names: list[str]) -> Data:
@@ -157,7 +163,7 @@ def _root(migration: Migration, names: list[str]) -> Data:
 
 
 def _wanted(migration: Migration) -> list[str]:
-    """The splits that are measured, of those that cbalign has."""
+    """Return the evaluated splits that cbalign has."""
     asked = [migration.value(key) for key in ("run.valid_splits", "run.test_splits")]
     named = [str(split) for each in asked if isinstance(each, list) for split in each]
     return list(dict.fromkeys(split for split in named if split in ("val", "test")))
@@ -179,7 +185,7 @@ def _evaluation(migration: Migration) -> None:
 
 
 def _code(migration: Migration, arch: str) -> None:
-    """What LAVIS's code and its `configs/models/albef_*.yaml` say where a project does not."""
+    """Set the defaults of LAVIS's code and of its `configs/models/albef_*.yaml`."""
     migration.assume("model.vision.architecture", "vit_base_patch16_224", "vit_type base")
     migration.assume("model.text.architecture", "bert-base-uncased", "its tokenizer and weights")
     migration.assume("model.text.layers", 6, "med_config_albef.json")
@@ -188,11 +194,11 @@ def _code(migration: Migration, arch: str) -> None:
     migration.assume("model.text.max_words", 50, "blip_caption")
     migration.assume("model.text.closing_sep", True, "unlike ALBEF's own")
     migration.assume("data.augmentation.crop_scale", [0.5, 1.0], "blip_image_train")
-    migration.assume("data.augmentation.two_views", False, "one view for both networks")
+    migration.assume("data.augmentation.two_views", False, "student and teacher see the same view")
     migration.assume("train.schedule.kind", "cosine", "lr_sched")
     migration.assume("train.schedule.warmup", "0 steps", "warmup_steps")
     rate = migration.value("run.init_lr")
     if rate is not None:
-        migration.assume("train.schedule.warmup_lr", rate, "without warmup_lr it starts at init_lr")
-    migration.assume("model.teacher.ramp_epochs", 2.0, "alpha grows over two epochs")
+        migration.assume("train.schedule.warmup_lr", rate, "without warmup_lr, the warm-up starts at init_lr")
+    migration.assume("model.teacher.ramp_epochs", 2.0, "alpha ramps up over two epochs")
     migration.assume("train.precision", "fp32", "amp is off")

@@ -1,12 +1,10 @@
-"""open_clip: the `params.txt` of a run, a command line with its flags, or a JSON model configuration."""
+"""Convert the settings of open_clip: those of a run (`open_clip_settings`) or a JSON model configuration."""
 
 from __future__ import annotations
 
-import ast
 import re
-import shlex
 
-from cbalign.experiment.document import Data, ListNode, MapEntry, MapNode, Node, Place, ScalarNode, SourceText
+from cbalign.experiment.document import Data, MapNode
 from cbalign.interop.albef import adamw, epochs
 from cbalign.interop.rules import Migration, Rule, Unfit
 
@@ -16,9 +14,8 @@ TOOL = "open_clip"
 _NAMED_VIT = re.compile(r"ViT-(?P<size>[SBLHgG])-(?P<patch>\d+)(?:-(?P<image>\d+))?(?:-quickgelu)?\Z")
 _SIZES = {"S": (12, 384), "B": (12, 768), "L": (24, 1024), "H": (32, 1280)}
 _TEXTS = {"S": (12, 384), "B": (12, 512), "L": (12, 768), "H": (24, 1024)}
-_LINE = re.compile(r"(?P<name>[a-z][a-z0-9_]*): (?P<value>.*)\Z")
 
-_LAUNCH = "how a run is launched and logged is not part of a spec"
+_LAUNCH = "a spec does not say how a run is launched and logged"
 _LAUNCHING = (
     *("logs", "log_local", "log_path", "log_level", "report_to", "tensorboard", "tensorboard_path", "checkpoint_path"),
     *("wandb", "wandb_notes", "wandb_project_name", "debug", "copy_codebase", "rank", "local_rank", "distributed"),
@@ -30,81 +27,22 @@ _LAUNCHING = (
 )
 
 
-def read_params(source: SourceText) -> MapNode | None:
-    """The lines `name: value` of a params.txt; None where the text is none."""
-    entries: dict[str, MapEntry] = {}
-    for number, line in enumerate(source.lines, 1):
-        if not line.strip():
-            continue
-        match = _LINE.match(line)
-        if match is None:
-            return None
-        value = Place(source, number, match.start("value") + 1, max(1, len(match["value"])))
-        entries[match["name"]] = MapEntry(Place(source, number, 1, len(match["name"])), _node(match["value"], value))
-    known = {"lr", "wd", "warmup", "train_data", "model", "batch_size"}
-    return MapNode(entries, Place(source, 1, 1, 0)) if len(known & entries.keys()) >= 4 else None
-
-
-def read_flags(source: SourceText) -> MapNode | None:
-    """The flags of a command line, which may be spread over lines; None where the text is none."""
-    entries: dict[str, MapEntry] = {}
-    name: str | None = None
-    for number, line in enumerate(source.lines, 1):
-        try:
-            words = shlex.split(line.rstrip().removesuffix("\\"), comments=True)
-        except ValueError:
-            return None
-        for word in words:
-            place = Place(source, number, line.find(word) + 1 or 1, len(word))
-            if word.startswith("--"):
-                flag, equals, value = word[2:].partition("=")
-                name = flag.replace("-", "_")
-                entries[name] = MapEntry(place, _node(value, place) if equals else ScalarNode(True, place))
-            elif name is not None:
-                entries[name] = MapEntry(entries[name].key, _node(word, place))
-                name = None
-    known = {"lr", "wd", "warmup", "train_data", "model", "batch_size", "precision", "epochs"}
-    return MapNode(entries, Place(source, 1, 1, 0)) if len(known & entries.keys()) >= 2 else None
-
-
 def recognises(tree: MapNode) -> bool:
-    """Whether this is a model configuration."""
+    """Whether this is a JSON model configuration of open_clip."""
     return {"vision_cfg", "text_cfg"} <= tree.entries.keys()
-
-
-def _node(text: str, place: Place) -> Node:
-    """What Python printed: a literal, or else text."""
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = text
-    return _tree(value, place)
-
-
-def _tree(value: object, place: Place) -> Node:
-    match value:
-        case dict():
-            entries = {str(name): MapEntry(place, _tree(inner, place)) for name, inner in value.items()}
-            return MapNode(entries, place)
-        case list() | tuple():
-            return ListNode(tuple(_tree(item, place) for item in value), place)
-        case str() | int() | float() | None:
-            return ScalarNode(value, place)
-        case _:
-            return ScalarNode(str(value), place)
 
 
 def _precision(name: Data) -> Data:
     kinds = {"amp_bf16": "bf16", "amp_bfloat16": "bf16", "amp": "bf16", "fp32": "fp32"}
     if name not in kinds:
-        raise Unfit("cbalign trains in fp32, or with autocast to bf16, which is set")
+        raise Unfit("cbalign trains in fp32 or with bf16 autocast; bf16 is used")
     return kinds[str(name)]
 
 
 def _schedule(name: Data) -> Data:
     kinds = {"cosine": "cosine", "const": "constant"}
     if name not in kinds:
-        raise Unfit("cbalign has cosine and constant schedules; cosine is set")
+        raise Unfit("cbalign has cosine and constant schedules; cosine is used")
     return kinds[str(name)]
 
 
@@ -114,8 +52,8 @@ def _steps(count: Data) -> Data:
 
 def _crop(scale: Data) -> Data:
     if not (isinstance(scale, list) and len(scale) == 2):
-        raise Unfit("not a range of two shares")
-    return [float(str(share)) for share in scale]
+        raise Unfit("not a range of two fractions")
+    return [float(str(fraction)) for fraction in scale]
 
 
 RULES = (
@@ -138,16 +76,16 @@ RULES = (
     Rule("save_frequency", "train.checkpoint_every", epochs),
     Rule("val_frequency", "train.evaluate_every", epochs),
     Rule("aug_cfg.scale", "data.augmentation.crop_scale", _crop),
-    Rule("skip_scheduler", unless=False, remark="set train.schedule to {kind: constant}"),
-    Rule("train_data_upsampling_factors", unless=None, remark="every source counts once"),
+    Rule("skip_scheduler", unless=False, remark="set train.schedule: {kind: constant}"),
+    Rule("train_data_upsampling_factors", unless=None, remark="cbalign does not upsample sources"),
     Rule("siglip", unless=False, remark="cbalign's contrastive loss is a softmax"),
-    Rule("pretrained", unless="", remark="weights do not come with a spec"),
+    Rule("pretrained", unless="", remark="a spec contains no weights"),
     *(Rule(name, remark=_LAUNCH, unless=None) for name in _LAUNCHING),
 )
 
 
 def migrate(tree: MapNode) -> Migration:
-    """open_clip's settings as a spec: its towers and its one loss. What cbalign does not have is told."""
+    """Convert open_clip's settings to a spec: its towers and its contrastive loss."""
     migration = Migration(TOOL, tree)
     migration.put("name", "open-clip")
     if (given := migration.value("name")) is not None:
@@ -159,7 +97,7 @@ def migrate(tree: MapNode) -> Migration:
     _objectives(migration)
     if not recognises(tree):
         _training(migration)
-    migration.drop_the_rest("nothing in cbalign corresponds to it")
+    migration.drop_the_rest("no counterpart in cbalign")
     return migration
 
 
@@ -179,7 +117,9 @@ def _accumulation(migration: Migration) -> None:
         total = each * world * (times if isinstance(times, int) else 1)
         migration.carry("world_size", "train.global_batch_size", total, "batch_size × world_size × accum_freq")
         migration.apply([Rule("accum_freq", "train.global_batch_size", lambda _: total)])
-    migration.apply([Rule("accum_freq", unless=1, remark="set train.global_batch_size: pairs over all GPUs")])
+    migration.apply(
+        [Rule("accum_freq", unless=1, remark="set train.global_batch_size, the number of pairs over all GPUs")]
+    )
 
 
 def _vision(migration: Migration) -> None:
@@ -189,7 +129,7 @@ def _vision(migration: Migration) -> None:
         if migration.value("vision_cfg.timm_model_pretrained") is True:
             migration.carry("vision_cfg.timm_model_pretrained", "model.vision.init", "pretrained")
     elif isinstance(migration.value("vision_cfg.layers"), list):
-        migration.drop("vision_cfg.layers", "a ResNet; cbalign's image tower is a vision transformer")
+        migration.drop("vision_cfg.layers", "a ResNet; cbalign has vision transformers only")
     elif migration.node("vision_cfg") is not None:
         migration.apply(
             [
@@ -206,7 +146,7 @@ def _vision(migration: Migration) -> None:
         migration.assume("model.vision.heads", width // 64, "heads of width 64")
         migration.assume("model.vision.image_size", int(match["image"] or 224), "image_size of that model")
     elif migration.node("model") is not None:
-        migration.drop("model", "migrate its JSON model configuration to have its towers")
+        migration.drop("model", "convert its JSON model configuration to get its towers")
     forced = migration.value("force_image_size")
     size = forced[0] if isinstance(forced, list) and forced else forced
     if isinstance(size, int):
@@ -220,8 +160,8 @@ def _vision(migration: Migration) -> None:
 def _heads(migration: Migration) -> None:
     width, each = migration.value("vision_cfg.width"), migration.value("vision_cfg.head_width") or 64
     if isinstance(width, int) and isinstance(each, int) and each > 0 and width % each == 0:
-        migration.assume("model.vision.heads", width // each, "heads of width 64 unless head_width says another")
-    migration.apply([Rule("vision_cfg.head_width", unless=64, remark="counted in model.vision.heads")])
+        migration.assume("model.vision.heads", width // each, "heads of width 64, unless head_width is set")
+    migration.apply([Rule("vision_cfg.head_width", unless=64, remark="determines model.vision.heads")])
 
 
 def _text(migration: Migration) -> None:
@@ -231,7 +171,7 @@ def _text(migration: Migration) -> None:
         migration.assume("model.text.layers", 12, "all layers of a BERT")
     else:
         if named is not None:
-            migration.drop("text_cfg.hf_model_name", "cbalign's text tower is a BERT")
+            migration.drop("text_cfg.hf_model_name", "cbalign has BERT text towers only")
         migration.apply(
             [
                 Rule("text_cfg.layers", "model.text.layers"),
@@ -249,12 +189,14 @@ def _text(migration: Migration) -> None:
         if isinstance(across, int):
             migration.assume("model.text.intermediate", 4 * across, "mlp_ratio 4")
         migration.assume("model.text.init", "random", "trained from scratch")
-        migration.lack("the text tower", "it reads byte pairs from left to right; ours is a BERT of the same size")
+        migration.lack(
+            "the text tower", "open_clip's is a causal transformer on byte pairs; cbalign's is a BERT of the same size"
+        )
     migration.apply(
         [
             Rule("force_context_length", "model.text.max_tokens", unless=None),
             Rule("text_cfg.context_length", "model.text.max_tokens"),
-            Rule("text_cfg.vocab_size", remark="the vocabulary is that of model.text.tokenizer"),
+            Rule("text_cfg.vocab_size", remark="the tokenizer determines the vocabulary: model.text.tokenizer"),
             Rule("embed_dim", "model.joint_dim"),
         ]
     )
@@ -272,14 +214,14 @@ def _data(migration: Migration) -> None:
         if is_csv:
             migration.carry(key, f"data.{split}.files", [given])
             migration.assume(f"data.{split}.source", "csv", "dataset_type")
-            for option, ours, usual in (
+            for option, name, default in (
                 ("csv_img_key", "image", "filepath"),
                 ("csv_caption_key", "caption", "title"),
                 ("csv_separator", "delimiter", "\t"),
             ):
-                if (told := migration.value(option)) is not None:
-                    migration.carry(option, f"data.{split}.{ours}", told)
-                migration.assume(f"data.{split}.{ours}", usual, f"--{option.replace('_', '-')}")
+                if (column := migration.value(option)) is not None:
+                    migration.carry(option, f"data.{split}.{name}", column)
+                migration.assume(f"data.{split}.{name}", default, f"--{option.replace('_', '-')}")
         elif given.startswith("pipe:"):
             migration.drop(key, "cbalign reads shards from files, not from a command")
         else:
@@ -293,7 +235,7 @@ def _data(migration: Migration) -> None:
         migration.assume("data.train.shards", ["data/00000.tar"], "the configuration names no data")
     if isinstance(migration.value("val_data"), str) and migration.value("val_data"):
         migration.assume(
-            "evaluate", [{"kind": "retrieval", "on": "validation", "protocols": ["dual"]}], "its validation"
+            "evaluate", [{"kind": "retrieval", "on": "validation", "protocols": ["dual"]}], "its validation data"
         )
 
 
@@ -301,17 +243,18 @@ def _objectives(migration: Migration) -> None:
     migration.assume("objectives.contrastive.intra_modal", False, "image with text only")
     migration.assume("objectives.contrastive.positives", "pair", "the diagonal of the batch")
     for term in ("codebook", "matching", "masked_language"):
-        migration.assume(f"objectives.{term}.weight", 0.0, "one loss")
+        migration.assume(f"objectives.{term}.weight", 0.0, "open_clip has one loss")
     migration.assume("model.queue.length", 0, "no queue")
-    migration.assume("model.teacher.momentum", 0.0, "no momentum teacher: it is the model itself")
+    migration.assume("model.teacher.momentum", 0.0, "no momentum teacher")
     migration.assume("model.teacher.distillation", 0.0, "no distillation")
     migration.lack(
-        "the contrastive loss", "its gradients flow through both sides of a pair, ours through the student's"
+        "the contrastive loss",
+        "open_clip's gradients flow through both sides of a pair, cbalign's through the student's only",
     )
 
 
 def _training(migration: Migration) -> None:
-    """What a run does, and the defaults of the flags that were not given."""
+    """Set what a run does, and the defaults of flags that were not given."""
     _betas(migration)
     _accumulation(migration)
     for path, value, flag in (

@@ -1,12 +1,11 @@
-"""Which tool a configuration belongs to, and the spec that it becomes."""
+"""Detect the tool of a configuration, and convert it to a spec."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from cbalign.errors import SpecError, UsageError
 from cbalign.experiment.diagnostics import InvalidSpec
@@ -17,20 +16,29 @@ from cbalign.experiment.load import load_experiment
 from cbalign.experiment.reader import read_file, read_node
 from cbalign.experiment.recipes import display_name
 from cbalign.interop import albef, formats, lavis, open_clip
+from cbalign.interop.open_clip_settings import read_flags, read_params
 from cbalign.interop.rules import Line, Migration
 
 Tool = Literal["albef", "lavis", "open_clip", "cbalign"]
 TOOLS: tuple[Tool, ...] = ("albef", "lavis", "open_clip", "cbalign")
-_OTHERS: dict[Tool, Callable[[MapNode], Migration]] = {
-    "albef": albef.migrate,
-    "lavis": lavis.migrate,
-    "open_clip": open_clip.migrate,
-}
+
+
+class ConfigurationFormat(Protocol):
+    """The configurations of one tool; the modules of this package implement it."""
+
+    def recognises(self, tree: MapNode) -> bool:
+        """Whether the settings belong to this tool."""
+
+    def migrate(self, tree: MapNode) -> Migration:
+        """Convert the settings to a spec."""
+
+
+_FORMATS: dict[Tool, ConfigurationFormat] = {"albef": albef, "lavis": lavis, "open_clip": open_clip}
 
 
 @dataclass(frozen=True)
 class Migrated:
-    """A valid spec, and the account of it: what was carried over, assumed from a tool's code, and left behind."""
+    """A valid spec, and the settings that were converted, assumed from the tool's code, or dropped."""
 
     tool: Tool
     text: str
@@ -41,30 +49,30 @@ class Migrated:
 
 
 def migrate_file(path: Path, tool: Tool | None = None, name: str | None = None) -> Migrated:
-    """Turn a configuration into a spec.
+    """Convert a configuration to a spec.
 
     Args:
-        path: the file; `-` is standard input.
-        tool: what it belongs to; found out where it is not said.
-        name: of the experiment, instead of one that is made up.
+        path: the file; `-` reads stdin.
+        tool: the tool that it belongs to; None detects it.
+        name: name of the experiment; None derives one from the configuration.
 
     Raises:
-        SpecError: it cannot be read, or what comes out is no valid spec.
-        UsageError: it belongs to none of the tools, or to a part of one that cbalign has not.
+        SpecError: the file cannot be read, or the result is not a valid spec.
+        UsageError: the file belongs to none of the tools, or configures a model that cbalign does not have.
     """
     source = read_file(path, display_name(path))
     tree, found = _tree(source)
     tool = tool or found
     if tool is None:
         raise UsageError(
-            f"{source.name} is no configuration of ALBEF, LAVIS or open_clip, and no spec.",
-            remedy=f"If it is one, name the tool: --from {'|'.join(TOOLS)}",
+            f"{source.name} is neither a configuration of ALBEF, LAVIS or open_clip nor a spec.",
+            remedy=f"If it is one, specify the tool: --from {'|'.join(TOOLS)}",
         )
     if tool == "cbalign":
         rewritten = formats.rewrite(source, tree)
         _check(rewritten.text, path.absolute().parent)
         return Migrated(tool, rewritten.text, moved=rewritten.moved)
-    migration = _OTHERS[tool](tree)
+    migration = _FORMATS[tool].migrate(tree)
     if name is not None:
         migration.rename(name)
     text = f"# Migrated from {source.name}, a configuration of {migration.tool}.\n{migration.text()}"
@@ -73,31 +81,28 @@ def migrate_file(path: Path, tool: Tool | None = None, name: str | None = None) 
 
 
 def _tree(source: SourceText) -> tuple[MapNode, Tool | None]:
-    """The settings in a text, and the tool that writes such."""
-    for read in (open_clip.read_params, open_clip.read_flags):
+    """Parse the settings of a file and detect their tool; None if no tool matches."""
+    for read in (read_params, read_flags):
         if (tree := read(source)) is not None:
             return tree, "open_clip"
     node = read_node(source)
     if not isinstance(node, MapNode):
-        raise UsageError(f"{source.name} holds no settings.", remedy="Name a configuration file.")
-    if albef.recognises(node):
-        return node, "albef"
-    if lavis.recognises(node):
-        return node, "lavis"
-    if open_clip.recognises(node):
-        return node, "open_clip"
+        raise UsageError(f"{source.name} contains no settings.", remedy="Give a configuration file.")
+    for tool, configuration in _FORMATS.items():
+        if configuration.recognises(node):
+            return node, tool
     own = {"extends", "profiles", *settings(Experiment)}
     is_spec = "cbalign" in node.entries or (bool(node.entries) and node.entries.keys() <= own)
     return node, "cbalign" if is_spec else None
 
 
 def _check(text: str, folder: Path | None) -> None:
-    """Refuse to hand out a spec that is none; its data need not be there."""
+    """Validate the resulting spec; its data files need not exist."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=folder, encoding="utf-8") as draft:
         draft.write(text)
         draft.flush()
         try:
             load_experiment(draft.name, check_files=False)
         except InvalidSpec as error:
-            told = str(error).replace(display_name(Path(draft.name)), "the migrated spec")
-            raise SpecError(f"{told}\n\nNothing was written: correct this first.") from error
+            message = str(error).replace(display_name(Path(draft.name)), "the migrated spec")
+            raise SpecError(f"{message}\n\nNothing was written. Correct this first.") from error

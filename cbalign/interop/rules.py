@@ -1,4 +1,4 @@
-"""How a configuration becomes a spec: a table of rules, and an account of what each of its settings came to."""
+"""Convert a configuration to a spec by a table of rules, and record what happened to each setting."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from dataclasses import dataclass, field
 from cbalign.experiment.document import Data, MapNode, Node, Place, child, plain_data
 from cbalign.experiment.dump import write_yaml
 from cbalign.experiment.experiment import FORMAT
-from cbalign.experiment.fields import Choice, settings
+from cbalign.experiment.fields import settings
 from cbalign.experiment.load import ROOT
+from cbalign.experiment.shapes import Choice
 
 
 class Unfit(ValueError):
-    """A value that means nothing to cbalign; the text says why."""
+    """A value that cbalign cannot represent; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of one setting.
+    """The conversion of one setting.
 
     Args:
         key: its dotted path in the configuration.
-        path: where it goes; None where it goes nowhere.
-        convert: its value there; raises `Unfit`.
-        unless: the value that needs no mention, because cbalign does the same or has no such thing.
-        remark: what a reader should know: what changed, or why it goes nowhere.
+        path: its dotted path in the spec; None if the setting is dropped.
+        convert: converts the value; may raise `Unfit`.
+        unless: a value that is ignored without a message, because cbalign behaves the same.
+        remark: shown to the user: what changed, or why the setting was dropped.
     """
 
     key: str
@@ -38,7 +39,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Line:
-    """What became of a setting. `path` and `value` are those of the spec; `place` and `key` those it came from."""
+    """The outcome of one setting: `path` and `value` in the spec, `place`, `key` and `given` in the configuration."""
 
     path: str | None
     value: Data
@@ -49,13 +50,13 @@ class Line:
 
     def __str__(self) -> str:
         where = f"{self.place.source.name}:{self.place.line}  " if self.place else ""
-        told = f"{self.key} {_short(self.given)}" if self.key and self.place else self.key or ""
+        source = f"{self.key} {_short(self.given)}" if self.key and self.place else self.key or ""
         target = f"{self.path}: {_short(self.value)}" if self.path else ""
         remark = f" ({self.remark})" if target and self.remark else f": {self.remark}" if self.remark else ""
-        return f"{where}{' → '.join(filter(None, (told, target)))}{remark}"
+        return f"{where}{' → '.join(filter(None, (source, target)))}{remark}"
 
     def to_json(self) -> dict[str, Data]:
-        """The same as plain data."""
+        """Return the outcome as plain data."""
         return {
             "file": self.place.source.name if self.place else None,
             "line": self.place.line if self.place else None,
@@ -69,9 +70,10 @@ class Line:
 
 @dataclass
 class Migration:
-    """A spec in the making.
+    """A spec under construction, and the outcome of each setting.
 
-    `carried` came from the configuration, `assumed` from the code that reads it, `dropped` went nowhere.
+    `carried` are values of the configuration, `assumed` are defaults of the tool's code, and `dropped` are settings
+    without a counterpart in cbalign.
     """
 
     tool: str
@@ -83,19 +85,19 @@ class Migration:
     _done: set[str] = field(default_factory=set)
 
     def node(self, key: str) -> Node | None:
-        """What the configuration says at a dotted path."""
+        """Return the node of the configuration at a dotted path, if it exists."""
         node: Node | None = self.tree
         for step in key.split("."):
             node = child(node, step) if node is not None else None
         return node
 
     def value(self, key: str) -> Data:
-        """The same as plain data; None where it says nothing."""
+        """Return the value at a dotted path as plain data; None if it is not set."""
         node = self.node(key)
         return None if node is None else plain_data(node)
 
     def apply(self, rules: Iterable[Rule]) -> None:
-        """Carry over what the rules know."""
+        """Convert the settings that the rules name."""
         for rule in rules:
             node = self.node(rule.key)
             if node is None or rule.key in self._done:
@@ -112,52 +114,52 @@ class Migration:
                     self.drop(rule.key, str(error))
 
     def carry(self, key: str, path: str, value: Data, remark: str = "") -> None:
-        """A setting of the configuration goes to a path of the spec."""
+        """Set a path of the spec from a setting of the configuration."""
         node = self.node(key)
-        assert node is not None, "only what is there can be carried over"
+        assert node is not None, "only an existing setting can be carried over"
         self._done.add(key)
         self.put(path, value)
         self.carried.append(Line(path, value, node.place, key, plain_data(node), remark))
 
     def drop(self, key: str, reason: str) -> None:
-        """A setting of the configuration goes nowhere."""
+        """Record that a setting of the configuration has no counterpart."""
         node = self.node(key)
         self._done.add(key)
         self.dropped.append(Line(None, None, node.place if node else None, key, self.value(key), reason))
 
     def assume(self, path: str, value: Data, remark: str) -> None:
-        """What the tool's code does, and cbalign would not without being told; a value carried over stays."""
+        """Set a path of the spec to what the tool's code does, unless the path is set already."""
         if self.written(path) is None:
             self.put(path, value)
             self.assumed.append(Line(path, value, None, None, None, remark))
 
     def rename(self, name: str) -> None:
-        """Give the experiment a name that the user chose."""
+        """Set the name of the experiment to one that the user chose."""
         self.put("name", name)
         self.carried = [line for line in self.carried if line.path != "name"]
         self.assumed = [line for line in self.assumed if line.path != "name"]
 
     def lack(self, what: str, reason: str) -> None:
-        """Something that the tool does and no setting names goes nowhere."""
+        """Record a behaviour of the tool that no setting names and that cbalign does not have."""
         self.dropped.append(Line(None, None, None, what, None, reason))
 
     def settle(self, *keys: str) -> None:
-        """Nothing more is to be said of these settings."""
+        """Mark settings as handled without a message."""
         self._done.update(keys)
 
     def drop_the_rest(self, reason: str) -> None:
-        """Every setting that no rule knows, but those that are off."""
+        """Drop every setting that was not handled, except those that are empty or off."""
         for key, value in _leaves(self.tree):
             settled = any(key == done or key.startswith(f"{done}.") for done in self._done)
             if not settled and value not in (None, False, "", [], {}):
                 self.drop(key, reason)
 
     def data(self) -> dict[str, Data]:
-        """The spec, in the order of the language."""
+        """Return the spec with its settings in the order of the spec language."""
         return _in_order({"cbalign": FORMAT, **self._spec}, ROOT)
 
     def text(self) -> str:
-        """The spec as YAML; each line says what it came from."""
+        """Return the spec as YAML, with the origin of each line as a comment."""
         remarks = {line.path: f"{self.tool}'s code: {line.remark}" for line in self.assumed if line.path}
         for line in self.carried:
             if line.path and line.place:
@@ -165,14 +167,14 @@ class Migration:
         return write_yaml(self.data(), remarks)
 
     def written(self, path: str) -> Data:
-        """What the spec says so far at a path through sections; None where it says nothing."""
+        """Return the value of the spec at a path through sections; None if it is not set yet."""
         data: Data = self._spec
         for step in path.split("."):
             data = data.get(step) if isinstance(data, dict) else None
         return data
 
     def put(self, path: str, value: Data) -> None:
-        """Set a path of the spec that needs no explanation; items of lists go by their position."""
+        """Set a path of the spec without recording it; list items are addressed by position."""
         *above, name = path.split(".")
         section: Data = self._spec
         for step in above:
@@ -194,7 +196,7 @@ def _leaves(node: MapNode, prefix: str = "") -> Iterator[tuple[str, Data]]:
 
 
 def _in_order(data: Mapping[str, Data], choice: Choice) -> dict[str, Data]:
-    """The data with the keys of each section in the order in which the language declares them."""
+    """Sort the keys of each section in the order in which the spec language declares them."""
     key = choice.discriminator
     section = choice.section(str(data.get(key)) if key and key in data else None)
     known = settings(section) if section else {}

@@ -8,6 +8,7 @@ from cbalign.experiment.model import FusionSection, ModelSection
 from cbalign.models.bert import FusionEncoder, MaskedLanguageHead
 from cbalign.models.pretrained import PublishedBert, bert_config
 from cbalign.models.tower import TextTower, VisionTower
+from cbalign.models.trained import apply_training
 
 FUSION_PLACE = "model.fusion.architecture"
 
@@ -51,6 +52,8 @@ def build_backbone(
     """
     vision: VisionTower = section.vision.build(initialise)
     text: TextTower = section.text.build(vocabulary, initialise)
+    apply_training(section.vision, vision, "model.vision")
+    apply_training(section.text, text, "model.text")
     layers = build_fusion(section.fusion, text, vision.width, initialise) if fusion else None
     words = build_language_head(text, text.width if layers is None else layers.width) if head else None
     text.release_published()

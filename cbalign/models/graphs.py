@@ -10,6 +10,11 @@ from cbalign.models.codebook import Codebook
 from cbalign.models.towers import Towers
 
 
+def channels_first(pixels: Tensor) -> Tensor:
+    """Pixels (B, H, W, 3) to (B, 3, H, W); features of a frozen tower, (B, N, D) or (B, D), stay as they are."""
+    return pixels.permute(0, 3, 1, 2) if pixels.ndim == 4 else pixels
+
+
 class ImageGraph(nn.Module):
     """Pixels to image tokens and joint embedding."""
 
@@ -19,7 +24,7 @@ class ImageGraph(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels (B, H, W, 3), uint8 RGB, to tokens (B, N, D) and unit embeddings (B, d)."""
-        tokens = self.towers.vision(pixels.permute(0, 3, 1, 2))
+        tokens = self.towers.vision(channels_first(pixels))
         return tokens, self.towers.embed_images(tokens)
 
 

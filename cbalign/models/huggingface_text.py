@@ -55,10 +55,9 @@ class HuggingFaceTextTower(TextTower):
         self.rotary = hasattr(model, "rotary_emb")
         self.causal = config.model_type in CAUSAL
         self.pooling: Pooling = pooling or ("trunk" if self.full_length or self.causal else "mean")
-        self.pooler = _detach_pooler(model)
-        if self.pooling != "trunk":
-            self.pooler = None
+        pooler = _detach_pooler(model)
         self.model = model
+        self.pooler = pooler if self.pooling == "trunk" else None  # behind the blocks, in the order of registration
         self._check_pooling(config.model_type)
 
     @classmethod

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
+
+from cbalign.models.tower import Tower
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class MomentumTeacher(nn.Module, Generic[M]):
     """A copy of the student that follows it: θ̄ ← m θ̄ + (1 - m) θ, and takes no gradient.
+
+    Frozen towers, and frozen parameters of other towers, are not copied but shared with the student.
 
     Args:
         student: the module to follow; the copy starts equal to it.
@@ -22,12 +26,18 @@ class MomentumTeacher(nn.Module, Generic[M]):
     def __init__(self, student: M, momentum: float) -> None:
         super().__init__()
         self.momentum = momentum
-        self.network: M = copy.deepcopy(student).requires_grad_(False)
+        self.network: M = copy.deepcopy(student, _shared(student)).requires_grad_(False)
 
     @torch.no_grad()
     def update(self, student: M) -> None:
         """One step towards the student; before the teacher's forward pass, as ALBEF does."""
-        torch._foreach_lerp_(list(self.network.parameters()), list(student.parameters()), 1 - self.momentum)
+        pairs = [
+            (own, new)
+            for own, new in zip(self.network.parameters(), student.parameters(), strict=True)
+            if own is not new
+        ]
+        if pairs:
+            torch._foreach_lerp_([own for own, _ in pairs], [new for _, new in pairs], 1 - self.momentum)
 
 
 class Distilled(nn.Module, Generic[M]):
@@ -44,5 +54,19 @@ class Distilled(nn.Module, Generic[M]):
 
 
 def teacher_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of all momentum teachers in a model."""
-    return [p for part in model.modules() if isinstance(part, MomentumTeacher) for p in part.parameters()]
+    """Return the parameters of all momentum teachers in a model, without those that they share with a student."""
+    teachers = tuple(f"{name}." for name, part in model.named_modules() if isinstance(part, MomentumTeacher))
+    every = list(model.named_parameters(remove_duplicate=False))
+    others = {id(p) for name, p in every if not name.startswith(teachers)}
+    return list({id(p): p for name, p in every if name.startswith(teachers) and id(p) not in others}.values())
+
+
+def _shared(student: nn.Module) -> dict[int, Any]:
+    """What a copy of the student shares with it, by identity, as `copy.deepcopy` expects it."""
+    shared: dict[int, Any] = {}
+    for tower in student.modules():
+        if isinstance(tower, Tower):
+            if tower.frozen:
+                shared[id(tower)] = tower
+            shared |= {id(p): p for p in tower.parameters() if not p.requires_grad}
+    return shared

@@ -6,8 +6,8 @@ through these classes, so that it works with any tower.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from cbalign.models.bert import BertEmbeddings, FusionEncoder, MaskedLanguageHead
 
 HEAD_WIDTH = 64  # of BERT's attention heads
+HALF_MAX = torch.finfo(torch.float16).max
+
+KeptFeatures = Literal["tokens", "pooled"]
+"""What is kept of an image: all tokens (N, D), or the pooled vector (D,) where nothing reads tokens."""
 
 
 class Tower(nn.Module):
@@ -28,9 +32,34 @@ class Tower(nn.Module):
         width: dimension D of a token.
     """
 
+    layer_decay = 1.0
+    """Learning-rate factor from each block to the one before it."""
+
+    frozen = False
+    """Whether nothing of the tower is trained; student and teacher then share it."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
+        self._still: Sequence[nn.Module] = ()
+
+    def freeze(self) -> None:
+        """Train nothing of the tower, and keep it in evaluation mode."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.eval()
+
+    def keep_still(self, modules: Sequence[nn.Module]) -> None:
+        """Keep some of the tower's modules in evaluation mode: no dropout, no statistics of the batch."""
+        self._still = tuple(modules)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training mode, except for what is frozen."""
+        super().train(mode and not self.frozen)
+        for module in self._still:
+            module.eval()
+        return self
 
     @property
     def pooled_width(self) -> int:
@@ -72,6 +101,9 @@ class VisionTower(Tower):
     mean: Tensor
     std: Tensor
 
+    kept: KeptFeatures | None = None
+    """The features of this frozen tower that are kept on disk; `forward` then returns them as they are kept."""
+
     def __init__(self, width: int, preprocessing: Preprocessing, prefix_tokens: int = 0) -> None:
         super().__init__(width)
         self.preprocessing = preprocessing
@@ -85,9 +117,32 @@ class VisionTower(Tower):
         """Side of the square input in pixels."""
         return self.preprocessing.size
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W), uint8 0..255, to tokens (B, N, D)."""
-        return self.encode((pixels.to(self.mean.dtype) / 255 - self.mean) / self.std)
+    def forward(self, images: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W), uint8 0..255, to tokens (B, N, D).
+
+        Features that were computed before, (B, N, D) or pooled (B, D), take the place of pixels and are returned.
+        """
+        if images.ndim < 4:
+            return images.to(self.mean.dtype)
+        if self.kept is not None:
+            return self.features(images, self.kept).to(self.mean.dtype)
+        return self.encode(self.normalise(images))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W), uint8 0..255, to values with the mean and standard deviation of the weights."""
+        return (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
+
+    @torch.no_grad()
+    def features(self, pixels: Tensor, kept: KeptFeatures) -> Tensor:
+        """Features of pixels (B, 3, H, W) as they are kept: float16 tokens (B, N, D), or pooled vectors (B, D).
+
+        They are computed in float32 whatever the training's precision, so that they depend on the batch size by
+        rounding errors only.
+        """
+        with torch.autocast(pixels.device.type, enabled=False):
+            tokens = self.encode(self.normalise(pixels))
+            found = self.pool(tokens) if kept == "pooled" else tokens
+        return found.clamp(-HALF_MAX, HALF_MAX).half()
 
     def encode(self, normalised: Tensor) -> Tensor:
         """Images (B, 3, H, W), already normalised by mean and standard deviation, to tokens (B, N, D)."""
@@ -109,10 +164,31 @@ class TextTower(Tower):
 
     part_name = "text tower"
 
+    kept: KeptFeatures | None = None
+    """The features of this frozen tower that are kept on disk; a call then returns them as they are kept."""
+
     def __init__(self, width: int, vocabulary: int, dropout: float = 0.0) -> None:
         super().__init__(width)
         self.vocabulary = vocabulary
         self.dropout = dropout
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Compute tokens (B, L, D) of token ids (B, L); as they are kept, or pooled (B, D), where they are kept."""
+        if self.kept is not None:
+            return self.features(input_ids, attention_mask, self.kept).to(torch.get_default_dtype())
+        return super().__call__(input_ids, attention_mask)
+
+    @torch.no_grad()
+    def features(self, input_ids: Tensor, attention_mask: Tensor, kept: KeptFeatures) -> Tensor:
+        """Features of token ids (B, L) as they are kept: float16 tokens (B, L, D), or pooled vectors (B, D).
+
+        They are computed in float32 whatever the training's precision, so that they depend on batch size and padding
+        by rounding errors only.
+        """
+        with torch.autocast(input_ids.device.type, enabled=False):
+            tokens = super().__call__(input_ids, attention_mask)
+            found = self.pool(tokens, attention_mask) if kept == "pooled" else tokens
+        return found.clamp(-HALF_MAX, HALF_MAX).half()
 
     @property
     def word_embeddings(self) -> Tensor:

@@ -41,12 +41,14 @@ class Towers(nn.Module):
         return self.text.word_embeddings
 
     def embed_images(self, image_tokens: Tensor) -> Tensor:
-        """Project image tokens (B, N, D) to unit vectors (B, d) in float32."""
-        return unit(self.image_projection(self.vision.pool(image_tokens)))
+        """Project image tokens (B, N, D), or pooled vectors (B, D), to unit vectors (B, d) in float32."""
+        pooled = image_tokens if image_tokens.ndim == 2 else self.vision.pool(image_tokens)
+        return unit(self.image_projection(pooled))
 
     def embed_texts(self, text_tokens: Tensor, attention_mask: Tensor) -> Tensor:
-        """Project text tokens (B, L, D) to unit vectors (B, d) in float32."""
-        return unit(self.text_projection(self.text.pool(text_tokens, attention_mask)))
+        """Project text tokens (B, L, D), or pooled vectors (B, D), to unit vectors (B, d) in float32."""
+        pooled = text_tokens if text_tokens.ndim == 2 else self.text.pool(text_tokens, attention_mask)
+        return unit(self.text_projection(pooled))
 
 
 def unit(vectors: Tensor) -> Tensor:

@@ -124,11 +124,15 @@ class _Loading:
     problems: list[str] = field(default_factory=list)
 
     def run(self) -> WeightReport:
-        own = self.model.state_dict()
+        own = self.model.state_dict(keep_vars=True)
         towers = {f"{name}." if name else "": m for name, m in self.model.named_modules() if isinstance(m, Tower)}
         # Teachers last: they may copy the student.
         for name in sorted(own, key=lambda name: TEACHER in name):
-            self.state[name] = own[name] if self.rules.skipped(name) else self._value(name, own[name], towers)
+            student = name.replace(TEACHER, STUDENT, 1)
+            if TEACHER in name and own.get(student) is own[name]:  # of a frozen tower, which both have
+                self._share(name, student)
+            else:
+                self.state[name] = own[name] if self.rules.skipped(name) else self._value(name, own[name], towers)
         unexpected = [n for n in self.weights if n not in self.used and not self.rules.skipped(n)]
         self.problems += [f"unexpected   {name}" for name in unexpected if self.rules.complete(name)]
         self._refuse_problems()
@@ -140,6 +144,12 @@ class _Loading:
             missing=tuple(self.missing),
             unexpected=tuple(unexpected),
         )
+
+    def _share(self, name: str, student: str) -> None:
+        """Load the student's tensor, whatever the weights have for the teacher."""
+        self.used |= {candidate for candidate in _names(name, self.rules.aliases) if candidate in self.weights}
+        self.state[name] = self.state[student]
+        (self.missing if student in self.missing else self.copied).append(name)
 
     def _value(self, name: str, own: Tensor, towers: Mapping[str, Tower]) -> Tensor:
         for candidate in _names(name, self.rules.aliases):

@@ -56,7 +56,7 @@ class Step:
         self.distillation = distillation
         self.device = batch.images.device
         self.mode = Mode.now(self.device)
-        self.captions = TextRequest(batch.input_ids, batch.attention_mask)
+        self.captions = TextRequest(batch.input_ids, batch.attention_mask, features=batch.text_features)
         self.teacher_captions = replace(self.captions, teacher=True)
         images, second = batch.images, batch.teacher_images
         self.student = View(model.student, images, self.captions, self.mode)
@@ -65,6 +65,7 @@ class Step:
             images if second is None else second,
             self.teacher_captions,
             replace(self.mode, gradients=False),
+            self.student,
         )
         self._model = model
         self._once: dict[Callable[[Step], Any], Any] = {}

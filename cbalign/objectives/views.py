@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cbalign.models.bert import KeyValues
+from cbalign.models.tower import VisionTower
 from cbalign.models.towers import Towers
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class TextRequest:
     input_ids: Tensor  # (B, L)
     attention_mask: Tensor  # (B, L)
     teacher: bool = False
+    features: Tensor | None = None  # (B, L, D) or pooled (B, D): of a frozen text tower, computed before
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,20 +96,29 @@ class View:
         images: (B, 3, H, W) uint8.
         captions: the texts of the batch.
         mode: autocast and gradient mode to run in.
+        student: the view of the student, whose frozen towers this one shares: what they give is computed once.
     """
 
-    def __init__(self, towers: Towers, images: Tensor, captions: TextRequest, mode: Mode) -> None:
+    def __init__(
+        self, towers: Towers, images: Tensor, captions: TextRequest, mode: Mode, student: View | None = None
+    ) -> None:
         self.towers = towers
+        self._same_images = student if student and _is_shared(student, towers.vision, images) else None
+        self._same_texts = student if student and student.towers.text is towers.text else None
         self.captions = captions
         self.mode = mode
-        self._images = images
+        self.images = images
         self._texts: dict[TextRequest, Tensor | None] = {}  # None: announced
+        if captions.features is not None:
+            self._texts[captions] = captions.features.float()
         self._fusions: dict[FusionRequest, Tensor | None] = {}
 
     @computed
     def image_tokens(self) -> Tensor:
         """(B, N, D_image)."""
-        return self.towers.vision(self._images)
+        if self._same_images is not None:
+            return self._same_images.image_tokens.detach()
+        return self.towers.vision(self.images)
 
     @computed
     def image_embedding(self) -> Tensor:
@@ -127,12 +138,26 @@ class View:
     def expect(self, request: TextRequest | FusionRequest) -> None:
         """Register a request in advance."""
         if isinstance(request, TextRequest):
-            self._texts.setdefault(request, None)
+            if self._same_texts is None:
+                self._texts.setdefault(request, None)
+            else:
+                self._same_texts.expect(self._same_texts.like(request))
         else:
             self._fusions.setdefault(request, None)
 
+    def like(self, request: TextRequest) -> TextRequest:
+        """Return the request of this view for the same tensors, or `request` itself."""
+        same = (
+            known
+            for known in (self.captions, *self._texts)
+            if known.input_ids is request.input_ids and known.attention_mask is request.attention_mask
+        )
+        return next(same, request)
+
     def encoded(self, request: TextRequest) -> Tensor:
         """Tokens (B, L, D) of a text."""
+        if self._same_texts is not None:
+            return self._same_texts.encoded(self._same_texts.like(request)).detach()
         found = self._texts.get(request)
         if found is None:
             with self.mode():
@@ -157,7 +182,7 @@ class View:
         waiting = [r for r in _waiting(self._texts, request) if r.input_ids.shape[1] == length]
         together = sorted(waiting, key=lambda r: r is not self.captions)
         tokens = self.towers.text(_joined(r.input_ids for r in together), _joined(r.attention_mask for r in together))
-        return dict(zip(together, tokens.split([len(r.input_ids) for r in together])))
+        return dict(zip(together, torch.split(tokens, [len(r.input_ids) for r in together])))
 
     def _fuse(self, request: FusionRequest) -> dict[FusionRequest, Tensor]:
         """Fuse all that is announced: a pass for texts that meet the images in order, a pass for all others."""
@@ -183,6 +208,10 @@ class View:
         masks = _joined(_rows(r.text.attention_mask, r.texts) for r in requests)
         tokens = self.towers.fusion(_joined(texts), masks, images, texts_per_image=texts_per_image)
         return dict(zip(requests, tokens.split([len(text) for text in texts])))
+
+
+def _is_shared(student: View, tower: VisionTower, images: Tensor) -> bool:
+    return student.towers.vision is tower and student.images is images
 
 
 def _waiting(requests: dict[T, Tensor | None], wanted: T) -> list[T]:

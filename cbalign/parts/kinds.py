@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
 
 from cbalign.parts.part import Part
 from cbalign.parts.section import Effect, setting
@@ -15,8 +15,11 @@ from cbalign.parts.section import Effect, setting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ItemKind = Literal["pairs", "questions", "statements", "premises"]
-"""Kinds of training items: image-text pairs, questions, statements about two images, premises with hypotheses."""
+ItemKind: TypeAlias = str
+"""The name of a kind of training items, which a source has and a task learns from.
+
+cbalign's own are `pairs` of image and text, `questions`, `statements` about two images, and `premises` with hypotheses.
+"""
 
 Split = Literal["train", "validation", "test"]
 
@@ -59,6 +62,7 @@ class SourceSection(Part):
 
     `builds` is called with (section, kind of items) and returns a `cbalign.data.source.Source` of these items.
     `items` lists the kinds of items it provides, `more_splits` its splits beyond train, validation and test.
+    `from_python` says that a program gives the data, so that a run cannot open them alone.
     """
 
     if TYPE_CHECKING:
@@ -66,6 +70,7 @@ class SourceSection(Part):
 
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs",)
     more_splits: ClassVar[tuple[str, ...]] = ()
+    from_python: ClassVar[bool] = False
 
     def data_sets(self) -> tuple[str, ...]:
         """Names of the data sets in the source, such as `coco`; all splits of a data set share a name."""
@@ -144,7 +149,8 @@ class TaskSection(Part):
 
     `builds` is called with (section) and returns a `cbalign.tasks.kit.TaskKit`; `runtime`, in the same form, is called
     with (section) and returns the torch-free half, a `cbalign.runtime.task.TaskRuntime`. `items` is the kind of
-    training items, `evaluation` the kind of evaluation (`none`: the task cannot be evaluated).
+    training items, one of cbalign's or of the task's own, `evaluation` the kind of evaluation (`none`: the task cannot
+    be evaluated).
     """
 
     if TYPE_CHECKING:
@@ -165,8 +171,16 @@ class TaskSection(Part):
     pretrains: ClassVar[bool] = False
     """Whether it pretrains a model, rather than fine-tuning one."""
 
+    graphs: ClassVar[tuple[str, ...]] = ()
+    """Names of the graphs of an exported model, which `export.graphs` may list."""
+
     graph_needs: ClassVar[dict[str, str]] = {}
     """Required capabilities of the model, by the name of the graph that requires them."""
+
+    @property
+    def text_nouns(self) -> tuple[str, str]:
+        """What a text of the training items is called in reports, in singular and plural."""
+        return "text", "texts"
 
     @property
     def is_evaluated(self) -> bool:

@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 @dataclass(frozen=True)
-class Kind:
+class PartKind:
     """A kind of part.
 
     Args:
@@ -55,21 +55,21 @@ class Kind:
         return f"{self.noun}s"
 
 
-OBJECTIVES = Kind("objectives", kinds.ObjectiveSection, "cbalign.objectives", "objective")
-SOURCES = Kind("sources", kinds.SourceSection, "cbalign.data", "source", "source")
-TASKS = Kind("tasks", kinds.TaskSection, "cbalign.tasks", "task", "kind")
-EVALUATIONS = Kind(
+OBJECTIVES = PartKind("objectives", kinds.ObjectiveSection, "cbalign.objectives", "objective")
+SOURCES = PartKind("sources", kinds.SourceSection, "cbalign.data", "source", "source")
+TASKS = PartKind("tasks", kinds.TaskSection, "cbalign.tasks", "task", "kind")
+EVALUATIONS = PartKind(
     "evaluations", kinds.EvaluationSection, "cbalign.evaluation", "evaluation", "kind", ("on",), ("cbalign.tasks",)
 )
-VISION_TOWERS = Kind("towers", towers.VisionTowerSection, "cbalign.models", "image tower", "kind", ("image_size",))
-TEXT_TOWERS = Kind(
+VISION_TOWERS = PartKind("towers", towers.VisionTowerSection, "cbalign.models", "image tower", "kind", ("image_size",))
+TEXT_TOWERS = PartKind(
     "towers", towers.TextTowerSection, "cbalign.models", "text tower", "kind", ("max_tokens", "max_words")
 )
-SOLVERS = Kind("solvers", kinds.SolverSection, "cbalign.models", "solver", "solver")
-SCHEDULES = Kind("schedules", kinds.ScheduleSection, "cbalign.engine", "schedule", "kind", ("warmup",))
-PRECISIONS = Kind("precisions", kinds.PrecisionSection, "cbalign.exporting", "precision")
-TARGETS = Kind("targets", kinds.TargetSection, "cbalign.exporting", "export target", "kind")
-TRACKERS = Kind("trackers", kinds.TrackerSection, "cbalign.engine", "tracker", "kind")
+SOLVERS = PartKind("solvers", kinds.SolverSection, "cbalign.models", "solver", "solver")
+SCHEDULES = PartKind("schedules", kinds.ScheduleSection, "cbalign.engine", "schedule", "kind", ("warmup",))
+PRECISIONS = PartKind("precisions", kinds.PrecisionSection, "cbalign.exporting", "precision")
+TARGETS = PartKind("targets", kinds.TargetSection, "cbalign.exporting", "export target", "kind")
+TRACKERS = PartKind("trackers", kinds.TrackerSection, "cbalign.engine", "tracker", "kind")
 
 KINDS = (
     OBJECTIVES,
@@ -90,7 +90,7 @@ KINDS = (
 class InstalledPart:
     """A usable part."""
 
-    kind: Kind
+    kind: PartKind
     name: str
     section: type[Part]
     origin: PartOrigin
@@ -121,7 +121,7 @@ class Registry:
     parts: tuple[InstalledPart, ...]
     broken: tuple[BrokenPart, ...]
 
-    def of(self, kind: Kind) -> dict[str, InstalledPart]:
+    def of(self, kind: PartKind) -> dict[str, InstalledPart]:
         """Return the parts of a kind by name."""
         return {part.name: part for part in self.parts if part.kind == kind}
 
@@ -152,12 +152,12 @@ def registry() -> Registry:
     return Registry(tuple(parts), tuple(broken))
 
 
-def sections(kind: Kind) -> tuple[type[Part], ...]:
+def sections(kind: PartKind) -> tuple[type[Part], ...]:
     """Return the sections of a kind, cbalign's first, in a fixed order."""
     return tuple(part.section for part in registry().of(kind).values())
 
 
-def broken_part(kind: Kind, name: str) -> BrokenPart | None:
+def broken_part(kind: PartKind, name: str) -> BrokenPart | None:
     """Return the unusable part of this name, if one is installed."""
     return next((part for part in registry().broken if part.group == kind.name and part.name == name), None)
 
@@ -166,7 +166,7 @@ def _group(part: InstalledPart | BrokenPart) -> str:
     return part.group if isinstance(part, BrokenPart) else part.kind.name
 
 
-def _own(kind: Kind) -> Iterator[type[Part]]:
+def _own(kind: PartKind) -> Iterator[type[Part]]:
     """Yield cbalign's own parts of a kind, from modules of `sections` and from `section` of each subpackage."""
     declared = [
         section
@@ -192,8 +192,8 @@ def _section_modules(package: str) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _entry_points() -> Iterator[tuple[metadata.EntryPoint, tuple[Kind, ...]]]:
-    by_group: dict[str, tuple[Kind, ...]] = {}
+def _entry_points() -> Iterator[tuple[metadata.EntryPoint, tuple[PartKind, ...]]]:
+    by_group: dict[str, tuple[PartKind, ...]] = {}
     for kind in KINDS:
         by_group[f"{OWN}.{kind.name}"] = (*by_group.get(f"{OWN}.{kind.name}", ()), kind)
     installed = metadata.entry_points()
@@ -202,7 +202,7 @@ def _entry_points() -> Iterator[tuple[metadata.EntryPoint, tuple[Kind, ...]]]:
             yield point, of_group
 
 
-def _load(point: metadata.EntryPoint, of_group: tuple[Kind, ...]) -> InstalledPart | BrokenPart:
+def _load(point: metadata.EntryPoint, of_group: tuple[PartKind, ...]) -> InstalledPart | BrokenPart:
     group = of_group[0].name
     origin = PartOrigin(point.dist.name, point.dist.version) if point.dist else PartOrigin("unknown distribution", "")
 
@@ -224,7 +224,7 @@ def _load(point: metadata.EntryPoint, of_group: tuple[Kind, ...]) -> InstalledPa
     return InstalledPart(kind, point.name, section, origin)
 
 
-def _flaw(name: str, value: str, kind: Kind, section: type[Part]) -> str | None:
+def _flaw(name: str, value: str, kind: PartKind, section: type[Part]) -> str | None:
     """Return the problem of a section that an entry point names; None if there is none."""
     try:
         own_name = section.part_name()
@@ -239,7 +239,13 @@ def _flaw(name: str, value: str, kind: Kind, section: type[Part]) -> str | None:
         return f"{value} does not define what it builds: set `builds` to 'module:attribute'"
     if missing := [each for each in (kind.key, *kind.required) if each and each not in section.model_fields]:
         return f"{value} lacks the setting{'s' * (len(missing) > 1)} {', '.join(missing)} that every {kind.noun} has"
+    if issubclass(section, kinds.TaskSection) and not _are_names(section.graphs):
+        return f"{value}: `graphs` is not a tuple of names: use lower-case letters, digits and _"
     return None
+
+
+def _are_names(values: object) -> bool:
+    return isinstance(values, tuple) and all(isinstance(name, str) and _NAME.fullmatch(name) for name in values)
 
 
 def _other_version(distribution: metadata.Distribution | None) -> str | None:

@@ -110,9 +110,20 @@ def setting(
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
-def subsection(factory: Any = None, *, help: str, effect: Effect | None = None, **constraints: Any) -> Any:
-    """Declare a nested section, whose settings declare their own effects; required unless `factory` makes a default."""
-    extra: dict[str, Any] | None = {"effect": effect.value} if effect else None
+def subsection(
+    factory: Any = None,
+    *,
+    help: str,
+    effect: Effect | None = None,
+    since: str | None = None,
+    **constraints: Any,
+) -> Any:
+    """Declare a nested section, whose settings declare their own effects; required unless `factory` makes a default.
+
+    `since` is as for `setting`.
+    """
+    declared = {"effect": effect.value if effect else None, "since": since}
+    extra: dict[str, Any] | None = {name: value for name, value in declared.items() if value is not None} or None
     if factory is None:
         return Field(description=help, json_schema_extra=extra, **constraints)
     return Field(default_factory=factory, description=help, json_schema_extra=extra, **constraints)

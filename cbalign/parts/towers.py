@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from cbalign.parts.part import Part
+from cbalign.parts.section import Effect, setting, subsection
+from cbalign.parts.trained import TrainAll, Trained
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,26 @@ class WeightsSource:
 class TowerSection(Part):
     """The common base of image and text towers."""
 
-    if TYPE_CHECKING:
-        kind: str
+    kind: str = setting(effect=Effect.ARCHITECTURE, help="Kind of tower.")
+    train: Trained = subsection(
+        TrainAll,
+        since="0.2",
+        help="How much of the tower is trained: `all`, `frozen`, or `{kind: last, blocks: n}`.",
+    )
+    layer_decay: float = setting(
+        1.0,
+        gt=0,
+        le=1,
+        since="0.2",
+        effect=Effect.TRAINING,
+        help="Learning-rate factor from each block to the one before it; the embeddings have the lowest rate.",
+        paper="0.65 to 0.75 for fine-tuning ViTs (BEiT, MAE)",
+    )
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing of the tower is trained."""
+        return self.train.freezes
 
     @property
     def weights_source(self) -> WeightsSource | None:

@@ -13,22 +13,15 @@ if TYPE_CHECKING:
     from cbalign.data.check import DataFindings, Found, SplitFindings
     from cbalign.data.distribution import Distribution
     from cbalign.data.stats import SplitStatistics
-    from cbalign.parts import ItemKind, TextTowerSection
+    from cbalign.parts import TaskSection, TextTowerSection
 
 _SHOWN = 3  # examples of a kind; --json has more
-_TEXTS: dict[ItemKind, tuple[str, str]] = {
-    "pairs": ("caption", "captions"),
-    "questions": ("question", "questions"),
-    "statements": ("statement", "statements"),
-    "premises": ("hypothesis", "hypotheses"),
-}
-"""What the texts of a kind of items are called, in singular and plural."""
 
 
-def check_blocks(findings: DataFindings, limits: TextTowerSection, items: ItemKind) -> list[Block]:
+def check_blocks(findings: DataFindings, limits: TextTowerSection, task: TaskSection) -> list[Block]:
     """Report a check: the sources, a table of counts, examples, and the problems."""
     splits = findings.splits
-    rows = [_check_row(found, limits, items) for found in splits.values()]
+    rows = [_check_row(found, limits, task) for found in splits.values()]
     for shared in findings.shared:
         name = f"images shared with {shared.first}"
         for split, row in zip(splits, rows):
@@ -49,18 +42,18 @@ def check_blocks(findings: DataFindings, limits: TextTowerSection, items: ItemKi
     return parts
 
 
-def stats_blocks(found: Mapping[str, SplitStatistics], image_size: int, items: ItemKind) -> list[Block]:
+def stats_blocks(found: Mapping[str, SplitStatistics], image_size: int, task: TaskSection) -> list[Block]:
     """Report statistics: the sources and a table."""
-    rows = [_stats_row(one, image_size, items) for one in found.values()]
+    rows = [_stats_row(one, image_size, task) for one in found.values()]
     return [_sources({split: one.source for split, one in found.items()}), _table(list(found), rows)]
 
 
-def _check_row(found: SplitFindings, limits: TextTowerSection, items: ItemKind) -> dict[str, str]:
-    captions, texts = found.captions, _TEXTS[items][1]
+def _check_row(found: SplitFindings, limits: TextTowerSection, task: TaskSection) -> dict[str, str]:
+    captions, texts = found.captions, task.text_nouns[1]
     tokens, reading = captions.cut_by_max_tokens, limits.tokenizer_settings()
     words = f"{texts} over {reading.max_words} words"
     return {
-        items: f"{found.items:,}",
+        task.items: f"{found.items:,}",
         "images": f"{found.images:,}",
         texts: f"{captions.count:,}",
         f"{texts} per image": _span(found.captions_per_image),
@@ -73,11 +66,11 @@ def _check_row(found: SplitFindings, limits: TextTowerSection, items: ItemKind) 
     }
 
 
-def _stats_row(found: SplitStatistics, image_size: int, items: ItemKind) -> dict[str, str]:
+def _stats_row(found: SplitStatistics, image_size: int, task: TaskSection) -> dict[str, str]:
     words, sizes = found.vocabulary, found.sizes
-    text, texts = _TEXTS[items]
+    text, texts = task.text_nouns
     return {
-        items: f"{found.items:,}",
+        task.items: f"{found.items:,}",
         texts: f"{found.captions:,}",
         f"{texts} per image": _span(found.captions_per_image),
         f"words of a {text}": _spread(found.words),

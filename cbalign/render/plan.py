@@ -13,13 +13,21 @@ from cbalign.runtime.table import Block, Table
 if TYPE_CHECKING:
     from cbalign.lab.plan.fit import Fit
     from cbalign.lab.plan.launch import Launch
-    from cbalign.lab.plan.plan import Plan
+    from cbalign.lab.plan.plan import TrainingPlan
 
 
-def plan_blocks(plan: Plan, fitted: Fit | None, starts: Sequence[Launch]) -> list[Block]:
+def plan_blocks(plan: TrainingPlan, fitted: Fit | None, starts: Sequence[Launch]) -> list[Block]:
     """Report a plan: the batch that fits, sizes, operations, memory, steps, time, files, and the commands to run."""
     blocks: list[Block] = [f"plan of {plan.experiment.name}", *([_fit(fitted)] if fitted is not None else [])]
-    blocks += [_parameters(plan), _operations(plan), _memory(plan), *_length(plan), _gpus(plan), *_files(plan)]
+    blocks += [
+        _parameters(plan),
+        _operations(plan),
+        _memory(plan),
+        *_features(plan),
+        *_length(plan),
+        _gpus(plan),
+        *_files(plan),
+    ]
     return [*blocks, *([_starts(starts)] if starts else [])]
 
 
@@ -62,7 +70,7 @@ def _block(title: str, rows: Sequence[tuple[str, str, str]]) -> Table:
     return Table.headless(rows, right=(1,), title=click.style(title, bold=True))
 
 
-def _parameters(plan: Plan) -> Table:
+def _parameters(plan: TrainingPlan) -> Table:
     sizes = plan.sizes
     rows = [
         ("trainable", _millions(sizes.trainable), ""),
@@ -71,12 +79,13 @@ def _parameters(plan: Plan) -> Table:
         ("  fusion", _millions(sizes.fusion), ""),
         ("  projections, heads", _millions(sizes.heads), ""),
         ("  codebook", _millions(sizes.codebook), ""),
+        ("frozen", _millions(sizes.frozen), "towers, not trained"),
         ("teacher", _millions(sizes.teacher), "momentum average, not trained"),
     ]
     return _block("parameters", [row for row in rows if row[1] != _millions(0)])
 
 
-def _operations(plan: Plan) -> Table:
+def _operations(plan: TrainingPlan) -> Table:
     step, batch = plan.step, plan.experiment.train.batch_size
     each = [
         ("image tower", step.image_tower),
@@ -86,21 +95,22 @@ def _operations(plan: Plan) -> Table:
         ("heads, codebook", step.other),
         ("backward", step.backward),
     ]
-    rows = [(f"  {name}", f"{value / batch / 1e9:.1f} G", f"{value / step.operations:.0%}") for name, value in each]
+    rows = [(f"  {name}", _engineering(value / batch), f"{value / step.operations:.0%}") for name, value in each]
     how = "measured on the captions" if plan.captions.measured else "assumed: the maximum of the spec"
     total = [
         ("per optimiser step", _engineering(plan.step_operations), f"{plan.length.global_batch_size} pairs"),
-        ("per pair", f"{step.operations / batch / 1e9:.1f} G", ""),
+        ("per pair", _engineering(step.operations / batch), ""),
         *rows,
         ("tokens per caption", f"{plan.captions.mean:.1f}", f"padded to {plan.captions.longest}; {how}"),
     ]
     return _block("floating-point operations (multiply and add count as two)", total)
 
 
-def _memory(plan: Plan) -> Table:
+def _memory(plan: TrainingPlan) -> Table:
     memory, train = plan.memory, plan.experiment.train
     rows = [
         ("weights", memory.weights, ""),
+        ("frozen", memory.frozen, "weights that are not trained"),
         ("teacher", memory.teacher, ""),
         ("queues", memory.queues, "and other buffers"),
         ("optimiser", memory.optimizer, "two moments"),
@@ -113,7 +123,25 @@ def _memory(plan: Plan) -> Table:
     return _block("memory per device", shown)
 
 
-def _length(plan: Plan) -> Iterator[Block]:
+def _features(plan: TrainingPlan) -> Iterator[Block]:
+    """The features of a frozen image tower, where they are kept."""
+    cost = plan.features
+    if cost is None:
+        return
+    rows = [("per view", in_bytes(cost.bytes_per_view), f"{cost.operations_per_view / 1e9:.1f} G operations")]
+    if cost.images is not None and cost.count is not None and cost.bytes is not None and cost.operations is not None:
+        views = f" × {cost.views} views" if cost.views > 1 else ""
+        more = f" and {cost.evaluated:,} of evaluations" if cost.evaluated else ""
+        rows = [
+            ("views", f"{cost.count:,}", f"at most {cost.images:,} images{views}{more}"),
+            *rows,
+            ("disk", in_bytes(cost.bytes), "in the user's cache, for all trainings with this tower"),
+            ("operations", _engineering(cost.operations), "once, before the first step"),
+        ]
+    yield _block("features of the frozen image tower", rows)
+
+
+def _length(plan: TrainingPlan) -> Iterator[Block]:
     """Steps, pairs and disk, and the learning-rate curve where it is known."""
     length, train = plan.length, plan.experiment.train
     accumulated = f", {length.micro_steps} accumulated" if length.micro_steps > 1 else ""
@@ -126,7 +154,7 @@ def _length(plan: Plan) -> Iterator[Block]:
     ]
     if length.pairs is None:
         reason = f"{plan.why_unknown}; " if plan.why_unknown else ""
-        rows.append(("pairs", "?", f"{reason}set --pairs"))
+        rows.append(("pairs", "?", f"{reason}give their number as `pairs`"))
     else:
         rows.append(("pairs", f"{length.pairs:,}", ""))
         rows.append(("steps per epoch", f"{length.steps_per_epoch:,}", ""))
@@ -142,7 +170,7 @@ def _length(plan: Plan) -> Iterator[Block]:
         yield "\n".join([click.style("learning rate", bold=True), *draw_schedule(plan.schedule, length.total_steps)])
 
 
-def _gpus(plan: Plan) -> Table:
+def _gpus(plan: TrainingPlan) -> Table:
     from cbalign.lab.plan.gpus import UTILISATION
 
     rows = []
@@ -155,7 +183,7 @@ def _gpus(plan: Plan) -> Table:
     return _block(f"time on {several}… at {UTILISATION:.0%} of the {precision} peak (assumed)", rows)
 
 
-def _files(plan: Plan) -> Iterator[Block]:
+def _files(plan: TrainingPlan) -> Iterator[Block]:
     from cbalign.lab.plan.files import files_written
 
     rows = [(file.path, "" if file.here else "missing", file.what) for file in plan.reads]
@@ -170,10 +198,10 @@ def _millions(count: int) -> str:
 
 
 def _engineering(value: float) -> str:
-    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9)):
+    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
         if value >= size:
             return f"{value / size:.1f} {unit}"
-    return f"{value / 1e6:.1f} M"
+    return f"{value / 1e3:.1f} K"
 
 
 def _hours(hours: float) -> str:

@@ -59,7 +59,7 @@ def _table(table: Table, console: Console) -> Iterator[RenderableType]:
     left = len(table.indent)
     if table.title:
         yield Text.from_ansi(table.title)
-    for number, (part, widths) in enumerate(fit(table, console.width - left)):
+    for number, (part, widths) in enumerate(fit_table(table, console.width - left)):
         if number:
             yield ""
         yield Padding(_grid(part, widths), (0, 0, 0, left), expand=False)
@@ -81,7 +81,7 @@ def _grid(table: Table, widths: Sequence[int]) -> RenderableType:
     return grid
 
 
-def fit(table: Table, width: int) -> Iterator[tuple[Table, list[int]]]:
+def fit_table(table: Table, width: int) -> Iterator[tuple[Table, list[int]]]:
     """Fit a table to a width: columns wrap at words, and those that still do not fit follow in further tables.
 
     Yields:

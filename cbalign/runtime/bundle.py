@@ -20,6 +20,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,7 +28,8 @@ from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError, UsageError
 from cbalign.experiment.load import read_task
 from cbalign.parts import TaskSection
-from cbalign.runtime.signatures import SIGNATURES
+from cbalign.runtime.signatures import Signature
+from cbalign.runtime.task import task_runtime
 
 FORMAT = 2
 KIND = "cbalign bundle"
@@ -42,7 +44,7 @@ _REQUIRED = (SPEC, PREPROCESSING, TOKENIZER_FILE, SETTINGS_FILE)
 _EXPORT_AGAIN = "Export it again with `cbalign export`."
 _COPY_AGAIN = "Copy the bundle again, or export it again with `cbalign export`."
 _BLOCK = 1 << 20
-_PRECISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # also a folder of the bundle
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # of a graph or precision, thus also of a file or folder
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class BundleManifest:
     lineage: tuple[Mapping[str, Any], ...] | None = None
     # Versions of the distributions, other than cbalign, whose parts the run or the export used.
     plugins: Mapping[str, str] = field(default_factory=dict)
+    # Inputs and outputs of the graphs; empty in bundles of earlier versions, whose task defines them.
+    signatures: Mapping[str, Signature] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the manifest as an indented JSON object that contains its own SHA-256."""
@@ -108,10 +112,12 @@ class BundleManifest:
             seal = str(values.pop("sha256"))
             if _digest(text.replace(seal, "", 1)) != seal:
                 raise BundleError(f"{name} is damaged or was changed: its SHA-256 does not match", remedy=_COPY_AGAIN)
-            for key, is_known in (("graphs", SIGNATURES.__contains__), ("precisions", _PRECISION.fullmatch)):
+            for key in ("graphs", "precisions"):
                 values[key] = tuple(map(str, values[key]))
-                if unknown := [name for name in values[key] if not is_known(name)]:
-                    raise ValueError(f"it lists {unknown[0]!r} under {key}")
+                if wrong := [name for name in values[key] if not _NAME.fullmatch(name)]:
+                    raise ValueError(f"it lists {wrong[0]!r} under {key}")
+            if signatures := values.setdefault("signatures", {}):
+                values["signatures"] = {graph: Signature.from_json(signatures[graph]) for graph in values["graphs"]}
             if values.get("lineage") is not None:
                 values["lineage"] = tuple(map(dict, values["lineage"]))
             if not values["precisions"]:
@@ -126,14 +132,14 @@ class BundleManifest:
 
 
 @dataclass(frozen=True)
-class Bundle:
+class BundleFolder:
     """A bundle's folder and its manifest."""
 
     folder: Path
     manifest: BundleManifest
 
     @classmethod
-    def open(cls, folder: str | Path) -> Bundle:
+    def open(cls, folder: str | Path) -> BundleFolder:
         """Read the manifest of a bundle, and no other file.
 
         Raises:
@@ -178,7 +184,26 @@ class Bundle:
         """
         return read_task(self.folder / SPEC)
 
-    def require_alignment(self) -> Bundle:
+    @cached_property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Inputs and outputs of the bundle's graphs by name.
+
+        Raises:
+            BundleError: the bundle was exported by an earlier version, and its spec is damaged or its task has other
+                graphs.
+            SpecError: the same, and the task is that of a plug-in that is not installed.
+        """
+        if self.manifest.signatures:
+            return self.manifest.signatures
+        known = task_runtime(self.task).signatures
+        if unknown := [graph for graph in self.manifest.graphs if graph not in known]:
+            raise BundleError(
+                f"{self.folder} has the graph {unknown[0]}, which task {self.task.kind} does not have",
+                remedy=_COPY_AGAIN,
+            )
+        return {graph: known[graph] for graph in self.manifest.graphs}
+
+    def require_alignment(self) -> BundleFolder:
         """Require that the model embeds images and texts, and return the bundle.
 
         Raises:

@@ -52,7 +52,7 @@ def check_golden(session: Session) -> dict[str, float]:
         raise ParityError(
             f"{session.bundle.folder}: outputs of {session.precision} differ from the recorded ones: "
             f"{', '.join(wrong)} (off by {differences[wrong[0]]:.2g}, at most {allowed:g} is allowed)",
-            remedy="Try --device cpu, or a different version of onnxruntime.",
+            remedy='Try `device="cpu"`, or a different version of onnxruntime.',
         )
     return differences
 

@@ -15,7 +15,8 @@ from cbalign.data.image import MAX_PIXELS, decode, prepare, to_rgb
 from cbalign.errors import DataError
 
 Picture: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
-"""A path, the bytes of an image file, a Pillow image, or an RGB array (H, W, 3): uint8, or floats in [0, 1]."""
+"""One image: a path (`~` is expanded, URLs are not read), the bytes of an image file, a Pillow image, an RGB array
+(H, W, 3), or a torch tensor (3, H, W). Arrays and tensors are uint8, or floats in [0, 1] that are not normalised."""
 
 
 FORMATS = {
@@ -69,7 +70,9 @@ def from_array(array: NDArray[Any]) -> Image.Image:
     if array.min() < 0 or array.max() > 1:
         raise DataError(
             f"a float image array must lie in [0, 1], not in [{array.min():g}, {array.max():g}]",
-            remedy="Divide by 255, or pass uint8.",
+            remedy="Divide by 255, or pass uint8."
+            if array.min() >= 0
+            else "Pass the pixels before they are normalised; the model normalises them.",
         )
     return Image.fromarray(np.rint(array * 255).astype(np.uint8))
 

@@ -35,7 +35,7 @@ _WORK = frozenset(
         *("Attention", "MultiHeadAttention", "Softmax", "LayerNormalization", "SkipLayerNormalization"),
     }
 )
-_INSTALL = "Install the CUDA libraries with: pip install 'cbalign[gpu]', or use --device cpu."
+_INSTALL = """Install the CUDA libraries with: pip install 'cbalign[gpu]', or use `device="cpu"`."""
 _KINDS = ("cpu", "cuda", "tensorrt")
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -166,7 +166,7 @@ def check_placement(placement: GraphPlacement, providers: list[str], device: Dev
         listed = ", ".join(f"{count} {name}" for name, count in sorted(misplaced.items()))
         raise DeviceError(
             f"{device.provider} does not run all of the {placement.graph} graph: {listed} would run elsewhere",
-            remedy="Update onnxruntime-gpu, export with a lower `export.opset`, or use --device cpu.",
+            remedy='Update onnxruntime-gpu, export with a lower `export.opset`, or use `device="cpu"`.',
         )
 
 
@@ -190,7 +190,7 @@ def _gpu_problem(device: Device) -> _Problem | None:
     count = _nvidia_gpus()
     if device.index >= count:
         found = "no NVIDIA GPU with a driver was found" if count == 0 else f"only {count} GPUs were found"
-        return _Problem(found, "Use --device cpu, or check `nvidia-smi`.")
+        return _Problem(found, 'Use `device="cpu"`, or check `nvidia-smi`.')
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         onnxruntime.preload_dlls()

@@ -44,7 +44,7 @@ def precision_section(name: str, plugins: Mapping[str, str] | None = None) -> Pr
             f"the precision {name} is not installed; the bundle was made with {' and '.join(missing)}",
             remedy=f"pip install {' '.join(missing)}",
         )
-    raise BundleError(f"the precision {name} is not installed", remedy=f"Installed are {_listed()}.")
+    raise BundleError(f"unknown precision {name!r}", remedy=f"Known are {_listed()}.")
 
 
 def _listed() -> str:

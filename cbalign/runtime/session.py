@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,14 +15,11 @@ from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer, Tokens
 from cbalign.encoders import CodeAssignment, ImageFeatures, TextFeatures
 from cbalign.errors import BundleError, DataError, UsageError
-from cbalign.runtime.bundle import PREPROCESSING, Bundle
-from cbalign.runtime.captured import CapturedGraph, can_be_captured
+from cbalign.runtime.bundle import PREPROCESSING, BundleFolder
 from cbalign.runtime.images import Picture, load_pixels
-from cbalign.runtime.placement import CUDA, Device, GraphPlacement, Provider, check_placement, find_device, quiet
+from cbalign.runtime.loaded_graph import LoadedGraph, load_graph
+from cbalign.runtime.placement import Device, GraphPlacement, find_device, quiet
 from cbalign.runtime.ranking import Nearest, nearest
-from cbalign.runtime.signatures import SIGNATURES, required
-
-_ELEMENT = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
 
 
 class Session:
@@ -33,36 +28,30 @@ class Session:
     Args:
         bundle: the verified bundle.
         precision: precision of the graphs.
-        graphs: onnxruntime sessions by graph name.
+        graphs: the loaded graphs by name.
         tokenizer, preprocessing: those of the bundle.
         device: device that runs the graphs.
-        placement: execution provider of each node, per graph.
         batch_size: items per run; longer inputs are split into batches.
-        captured: graphs that run with fixed buffers and CUDA graphs, by name.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: BundleFolder,
         precision: str,
-        graphs: Mapping[str, onnxruntime.InferenceSession],
+        graphs: Mapping[str, LoadedGraph],
         tokenizer: Tokenizer,
         preprocessing: Preprocessing,
         device: Device,
-        placement: tuple[GraphPlacement, ...],
         *,
         batch_size: int = 64,
-        captured: Mapping[str, CapturedGraph] | None = None,
     ) -> None:
         self.bundle = bundle
         self.precision = precision
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing
         self.device = device
-        self.placement = placement
         self.batch_size = batch_size
         self._graphs = graphs
-        self._captured = captured or {}
 
     @classmethod
     def open(
@@ -90,10 +79,10 @@ class Session:
             DeviceError: the requested device is missing or cannot run the whole model.
         """
         quiet()
-        opened = Bundle.open(bundle)
+        opened = BundleFolder.open(bundle)
         precision = precision or opened.manifest.precisions[0]
         found = find_device(device, precision)
-        for graph in required(opened.manifest.graphs):
+        for graph in opened.manifest.graphs:
             opened.graph_path(precision, graph)
         opened.verify(opened.names_of(precision))
         try:
@@ -102,26 +91,18 @@ class Session:
             raise BundleError(error.message, remedy=error.remedy) from error
         path = opened.folder / PREPROCESSING
         preprocessing = Preprocessing.from_json(path.read_text(encoding="utf-8"), name=str(path))
-        graphs, placement, captured = {}, [], {}
-        for graph in opened.manifest.graphs:
-            graphs[graph] = _load(opened.graph_path(precision, graph), found, threads, cuda_graphs)
-            _check_signature(graph, graphs[graph], opened.graph_path(precision, graph))
-            if _captures(graphs[graph]) and can_be_captured(graphs[graph], SIGNATURES[graph]):
-                captured[graph] = CapturedGraph(graphs[graph], SIGNATURES[graph], "cuda", found.index)
-            placement.append(GraphPlacement.of(graph, graphs[graph]))
-            if found.kind != "cpu":
-                check_placement(placement[-1], graphs[graph].get_providers(), found)
-        return cls(
-            opened,
-            precision,
-            graphs,
-            tokenizer,
-            preprocessing,
-            found,
-            tuple(placement),
-            batch_size=batch_size,
-            captured=captured,
-        )
+        graphs = {
+            graph: load_graph(
+                graph, opened.graph_path(precision, graph), signature, found, threads, cuda_graphs=cuda_graphs
+            )
+            for graph, signature in opened.signatures.items()
+        }
+        return cls(opened, precision, graphs, tokenizer, preprocessing, found, batch_size=batch_size)
+
+    @property
+    def placement(self) -> tuple[GraphPlacement, ...]:
+        """Execution provider of each node, per graph."""
+        return tuple(graph.placement for graph in self._graphs.values())
 
     @property
     def image_size(self) -> int:
@@ -242,63 +223,4 @@ class Session:
                 f"the bundle {self.bundle.folder} has no {graph} graph",
                 remedy="Train with the objective that needs it, and export all graphs.",
             )
-        signature = SIGNATURES[graph]
-        feed = dict(zip(signature.input_names, inputs, strict=True))
-        wanted = tuple(outputs or signature.output_names)
-        try:
-            if graph in self._captured:
-                return self._captured[graph].run(inputs, wanted)
-            found: list[NDArray] = self._graphs[graph].run(wanted, feed)  # type: ignore[type-arg]
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            shapes = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in feed.items())
-            raise BundleError(
-                f"onnxruntime {onnxruntime.__version__} cannot run the {graph} graph on {shapes} ({_reason(error)})",
-                remedy="Check the inputs, or export with another `export.opset`.",
-            ) from error
-        return found
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
-
-
-def _load(path: Path, device: Device, threads: int | None, cuda_graphs: bool) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    # Each graph has its own threads, which would otherwise keep spinning while another graph runs.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if cuda_graphs and device.kind == "cuda":
-        # onnxruntime does not capture a graph with a compute node on the CPU.
-        with contextlib.suppress(Exception):
-            return onnxruntime.InferenceSession(str(path), options, providers=_capturing(device.providers()))
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=device.providers())
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise BundleError(
-            f"{path}: onnxruntime {onnxruntime.__version__} cannot load the graph ({_reason(error)})",
-            remedy="Update onnxruntime, or export with a lower `export.opset`.",
-        ) from error
-
-
-def _capturing(providers: list[Provider]) -> list[Provider]:
-    return [
-        (p[0], {**p[1], "enable_cuda_graph": "1"}) if isinstance(p, tuple) and p[0] == CUDA else p for p in providers
-    ]
-
-
-def _captures(session: onnxruntime.InferenceSession) -> bool:
-    return str(session.get_provider_options().get(CUDA, {}).get("enable_cuda_graph", "0")) == "1"
-
-
-def _check_signature(graph: str, session: onnxruntime.InferenceSession, path: Path) -> None:
-    signature = SIGNATURES[graph]
-    expected = [(port.name, _ELEMENT[port.dtype]) for port in (*signature.inputs, *signature.outputs)]
-    found = [(port.name, port.type) for port in (*session.get_inputs(), *session.get_outputs())]
-    if found != expected:
-        raise BundleError(
-            f"{path} is not a {graph} graph: it has {found} instead of {expected}",
-            remedy="Do not rename or replace the files of a bundle.",
-        )
+        return self._graphs[graph].run(inputs, outputs)

@@ -1,10 +1,13 @@
-"""Inputs and outputs of a bundle's graphs, as exported and as checked by the runtime."""
+"""Inputs and outputs of a bundle's graphs, as exported and as checked by the runtime.
+
+Each task defines the signatures of its graphs (`cbalign.runtime.task.TaskRuntime.signatures`); bundles contain them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 DType: TypeAlias = Literal["uint8", "int64", "float32"]
 
@@ -24,6 +27,26 @@ class Signature:
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    is_optional: bool = False
+    """Whether a bundle may lack the graph."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Signature:
+        """Read a signature from JSON values, the form of `dataclasses.asdict`.
+
+        Raises:
+            ValueError: a value is wrong.
+            TypeError: a value has the wrong type.
+            KeyError: a value is missing.
+        """
+        inputs, outputs = (tuple(map(_port, values[key])) for key in ("inputs", "outputs"))
+        return cls(inputs, outputs, is_optional=bool(values["is_optional"]))
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether all inputs and outputs have the same first dimension, so that items can be batched along it."""
+        first = {port.shape[0] if port.shape else None for port in (*self.inputs, *self.outputs)}
+        return len(first) == 1 and None not in first
 
     @property
     def input_names(self) -> list[str]:
@@ -36,84 +59,10 @@ class Signature:
         return [port.name for port in self.outputs]
 
 
-SIGNATURES: Mapping[str, Signature] = {
-    "image": Signature(
-        (Port("pixels", "uint8", ("batch", None, None, None)),),  # (B, H, W, 3) RGB
-        (
-            Port("tokens", "float32", ("batch", None, None)),  # (B, N, D)
-            Port("embedding", "float32", ("batch", None)),  # (B, d)
-        ),
-    ),
-    "text": Signature(
-        (
-            Port("input_ids", "int64", ("batch", "length")),
-            Port("attention_mask", "int64", ("batch", "length")),
-        ),
-        (
-            Port("tokens", "float32", ("batch", "length", None)),  # (B, L, D)
-            Port("embedding", "float32", ("batch", None)),
-        ),
-    ),
-    "codebook": Signature(
-        (Port("embedding", "float32", ("batch", None)),),
-        (
-            Port("probabilities", "float32", ("batch", None)),  # (B, K)
-            Port("code", "int64", ("batch",)),
-            Port("prototype", "float32", ("batch", None)),  # (B, d)
-        ),
-    ),
-    "match": Signature(
-        (
-            Port("image_tokens", "float32", ("images", None, None)),  # (I, N, D)
-            Port("text_tokens", "float32", ("texts", "length", None)),  # (T, L, D)
-            Port("attention_mask", "int64", ("texts", "length")),
-            Port("image_index", "int64", ("texts",)),
-        ),
-        (Port("score", "float32", ("texts",)),),
-    ),
-    "vision": Signature(
-        (Port("pixels", "uint8", ("images", None, None, None)),),  # (I, H, W, 3) RGB
-        (Port("image_tokens", "float32", ("images", None, None)),),  # (I, N, D)
-    ),
-    "question": Signature(
-        (
-            Port("image_tokens", "float32", ("images", None, None)),
-            Port("input_ids", "int64", ("questions", "length")),
-            Port("attention_mask", "int64", ("questions", "length")),
-            Port("image_index", "int64", ("questions",)),
-        ),
-        (Port("question_tokens", "float32", ("questions", "length", None)),),  # (Q, L, D)
-    ),
-    "answer": Signature(
-        (
-            Port("question_tokens", "float32", ("questions", "length", None)),
-            Port("question_mask", "int64", ("questions", "length")),
-            Port("answer_ids", "int64", ("answers", "answer_length")),  # (A, M), beginning with [CLS]
-            Port("question_index", "int64", ("answers",)),
-        ),
-        (
-            # Log-probabilities of each token after the first, and of every token as the next one after the last.
-            Port("token", "float32", ("answers", "answer_length - 1")),
-            Port("following", "float32", ("answers", None)),  # (A, V)
-        ),
-    ),
-    "classify": Signature(
-        (
-            Port("pixels", "uint8", ("batch", None, None, None, None)),  # (B, n, H, W, 3) RGB
-            Port("input_ids", "int64", ("batch", "length")),
-            Port("attention_mask", "int64", ("batch", "length")),
-        ),
-        (Port("logits", "float32", ("batch", None)),),  # (B, C)
-    ),
-}
-"""The graphs by name."""
-
-ALIGNMENT: tuple[str, ...] = ("image", "text")
-ANSWERING: tuple[str, ...] = ("vision", "question", "answer")
-CLASSIFYING: tuple[str, ...] = ("classify",)
-"""Required graphs of bundles that align, answer questions, or classify."""
-
-
-def required(graphs: Container[str]) -> tuple[str, ...]:
-    """Return the graphs that a bundle with these graphs must have, depending on its kind of model."""
-    return next((kind for kind in (ANSWERING, CLASSIFYING) if kind[-1] in graphs), ALIGNMENT)
+def _port(values: Mapping[str, Any]) -> Port:
+    port = Port(values["name"], values["dtype"], tuple(values["shape"]))
+    if not isinstance(port.name, str) or port.dtype not in get_args(DType):
+        raise ValueError(f"it has an input or output {port.name!r} of type {port.dtype!r}")
+    if not all(size is None or isinstance(size, str) for size in port.shape):
+        raise ValueError(f"the shape of {port.name} is not a list of names")
+    return port

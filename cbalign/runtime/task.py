@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.parts import EvaluationSection, TaskSection
 from cbalign.parts.kinds import Split
 from cbalign.parts.part import call_part
-from cbalign.runtime.session import Session
+from cbalign.runtime.signatures import Signature
+
+if TYPE_CHECKING:
+    from cbalign.runtime.session import Session
 
 ModelT = TypeVar("ModelT")
 
 
 class TaskRuntime(Protocol[ModelT]):
     """Runs bundles of one kind of task; `TaskSection.runtime` names it."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Inputs and outputs of all graphs of such bundles by name, in the order of the manifest."""
 
     def open(self, session: Session) -> ModelT:
         """Open the model of a bundle for the task's evaluator.

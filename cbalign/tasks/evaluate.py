@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
 from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.data.source import open_source, source_of_file
 from cbalign.engine.lineage import refuse_seen
@@ -14,17 +16,22 @@ from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.evaluator import evaluator_of
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Leaf, settings
+from cbalign.experiment.fields import settings
+from cbalign.experiment.shapes import Leaf, Shape
 from cbalign.parts import EvaluationSection, SourceSection
 from cbalign.parts.kinds import Split
 from cbalign.tasks.opened import OpenedModel
 
-_OPTIONS = {"protocols": "--protocol", "zero_shot": "--zero-shot", "top_k": "--top-k"}
-
 
 @dataclass(frozen=True)
 class Measurement:
-    """An evaluation and its results. `data` is the source that it used."""
+    """An evaluation and its results.
+
+    Attributes:
+        section: the settings of the evaluation.
+        data: the source that it used.
+        results: one result for each protocol.
+    """
 
     section: EvaluationSection
     data: SourceSection
@@ -79,7 +86,7 @@ def sections_on(opened: OpenedModel, on: str | None) -> tuple[EvaluationSection,
     listed = opened.experiment.evaluate
     if on is None:
         if not listed:
-            raise UsageError("the spec lists nothing under `evaluate`", remedy="Choose a split: --on test.")
+            raise UsageError("the spec lists nothing under `evaluate`", remedy='Choose a split: `on="test"`.')
         return listed
     if same := tuple(section for section in listed if section.on == on):
         return same
@@ -92,20 +99,30 @@ def sections_on(opened: OpenedModel, on: str | None) -> tuple[EvaluationSection,
 def changed(section: EvaluationSection, changes: Mapping[str, Any]) -> EvaluationSection:
     """Return a section with some settings replaced.
 
+    A single value for a list means a list of it.
+
     Raises:
-        UsageError: it has no such setting, or not this choice.
+        UsageError: it has no such setting, or the setting no such value.
     """
     known = settings(type(section))
-    if wrong := [_OPTIONS.get(name, name) for name in changes if name not in known]:
+    if wrong := [f"`{name}=…`" for name in changes if name not in known]:
         raise UsageError(f"{' and '.join(wrong)}: an evaluation of kind {section.kind} has no such setting")
-    for name, values in changes.items():
-        allowed = _choices(type(section), name)
-        if allowed and (other := [value for value in values if value not in allowed]):
+    values = {name: _listed(known[name].shape, value) for name, value in changes.items()}
+    for name, value in values.items():
+        allowed = _choices(known[name].shape)
+        if allowed and (other := [each for each in value if each not in allowed]):
             raise UsageError(
-                f"{_OPTIONS.get(name, name)} {other[0]}: an evaluation of kind {section.kind} has "
-                f"{', '.join(map(str, allowed))}"
+                f"`{name}={other[0]}`: an evaluation of kind {section.kind} has {', '.join(map(str, allowed))}"
             )
-    return section.model_copy(update=changes)
+    try:
+        type(section).model_validate({**section.model_dump(), **values})
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        name = str(mistake["loc"][0]) if mistake["loc"] else ", ".join(values)
+        shape = known[name].shape if name in known else None
+        wanted = shape.wording() if isinstance(shape, Leaf) else mistake["msg"]
+        raise UsageError(f"{name} must be {wanted}, not {values.get(name)!r}") from error
+    return section.model_copy(update=values)
 
 
 def source_on(experiment: Experiment, section: EvaluationSection, on: str | None) -> tuple[SourceSection, str]:
@@ -119,17 +136,26 @@ def source_on(experiment: Experiment, section: EvaluationSection, on: str | None
             return further, on
         path = Path(on)
         if not path.is_file():
-            raise UsageError(f"--on {on}: neither a split nor a file", remedy="Choose train, validation or test.")
+            raise UsageError(f"`on={on}`: neither a split nor a file", remedy="Choose train, validation or test.")
         return source_of_file(path, experiment.task.items), path.stem
     source: SourceSection | None = getattr(experiment.data, section.on)
     if source is None:
-        raise UsageError(f"the spec has no data.{section.on}", remedy="Choose another split with --on.")
+        raise UsageError(
+            f"the spec has no data.{section.on}",
+            remedy="Choose another split with `on=…`; in Python, cbalign.evaluate also takes pairs as `data`.",
+        )
     return source, section.on
 
 
-def _choices(section: type[EvaluationSection], name: str) -> tuple[str | int, ...]:
+def _listed(shape: Shape, value: Any) -> Any:
+    """A list as the tuple that sections hold; a text for a list as a list of it."""
+    if not isinstance(shape, Leaf) or shape.item is None:
+        return value
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+def _choices(shape: Shape) -> tuple[str | int, ...]:
     """Return the choices of a setting that is a list of choices, else nothing."""
-    shape = settings(section)[name].shape
     return shape.item.choices if isinstance(shape, Leaf) and shape.item is not None else ()
 
 

@@ -13,7 +13,7 @@ from cbalign.data.vocabulary import build_tokenizer, text_settings
 from cbalign.engine.checkpoint import read_model
 from cbalign.engine.lineage import LINEAGE, TRAINED_ON, Ancestor, descend, refuse_seen, to_facts, trained_on
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run, open_run
+from cbalign.engine.run import RunFolder, open_run
 from cbalign.errors import CbalignError, CheckpointError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.requirements import with_requirements
@@ -141,7 +141,7 @@ def inherited_tokenizer(experiment: Experiment) -> Tokenizer | None:
         return None
     given = Path(experiment.init.run or experiment.init.checkpoint or "")
     try:
-        run = open_run(given) if experiment.init.run else Run(given.parent.parent)
+        run = open_run(given) if experiment.init.run else RunFolder(given.parent.parent)
         return Tokenizer.from_folder(run.assets, text_settings(experiment.model.text))
     except CbalignError:
         return None
@@ -154,7 +154,7 @@ def _open(section: InitSection) -> InitialModel:
     assert section.checkpoint is not None, "a spec names one of them"
     path = Path(section.checkpoint)
     if path.is_dir():
-        run = Run(path.parent.parent)
+        run = RunFolder(path.parent.parent)
         if not run.manifest.is_file():
             raise CheckpointError(
                 f"init.checkpoint: {path} is not a checkpoint of a run",
@@ -164,7 +164,7 @@ def _open(section: InitSection) -> InitialModel:
     return _of_albef(path)
 
 
-def _of_run(run: Run, checkpoint: Path) -> InitialModel:
+def _of_run(run: RunFolder, checkpoint: Path) -> InitialModel:
     step = int(checkpoint.name.rpartition("-")[2])
     label = f"{run.folder.name}, step {step}"
     manifest = Manifest.read(run.manifest)

@@ -11,7 +11,7 @@ from torch import nn
 from cbalign.data.batch import TensorBatch
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
 from cbalign.exporting.exportable import Exportable
@@ -70,7 +70,7 @@ class TaskKit(Protocol):
     def example_batch(self, experiment: Experiment, text_length: int) -> TensorBatch:
         """Return a batch of `train.batch_size` items with texts of `text_length` tokens; only shapes matter."""
 
-    def load(self, run: Run, experiment: Experiment, checkpoint: Path, device: torch.device) -> TorchModel:
+    def load(self, run: RunFolder, experiment: Experiment, checkpoint: Path, device: torch.device) -> TorchModel:
         """Load the model of a checkpoint in evaluation mode.
 
         Raises:

@@ -6,13 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from cbalign.data.batch import TensorBatch
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
 from cbalign.experiment.model import TeacherSection
 from cbalign.experiment.training import AdamWSection
 from cbalign.models.momentum import Distilled
+from cbalign.models.tower import Tower, VisionTower
+from cbalign.models.trained import layers
 
 B = TypeVar("B", bound=TensorBatch)
 N = TypeVar("N", bound=nn.Module)
@@ -39,6 +41,22 @@ class DistilledLearner(ABC, Generic[N, B]):
     def before_step(self, progress: Progress) -> None:
         """Move the teacher towards the student."""
         self.model.update_teacher()
+
+    def read_images(self, images: Tensor, second: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what student and teacher read: pixels, or features where both share a frozen tower.
+
+        Args:
+            images: of the student, (B, 3, H, W) or (B, n, 3, H, W).
+            second: of the teacher; None for the same view.
+        """
+        vision = dict(self.model.student.named_children()).get("vision")
+        if second is not None or not isinstance(vision, VisionTower) or not vision.frozen:
+            return images, images if second is None else second
+        if images.is_floating_point():
+            return images, images
+        features: Tensor = vision(images.flatten(0, -4))
+        whole = features.view(*images.shape[:-3], *features.shape[1:])
+        return whole, whole
 
     @abstractmethod
     def step(self, batch: B, progress: Progress) -> StepOutput:
@@ -67,5 +85,20 @@ def tower_groups(model: nn.Module, student: nn.Module, optimizer: AdamWSection) 
     in_towers = {id(p) for tower, _ in towers for p in tower.parameters()}
     groups = no_decay_for_vectors((p for p in model.parameters() if id(p) not in in_towers), decay)
     for tower, scale in towers:
-        groups += no_decay_for_vectors(tower.parameters(), decay, scale)
+        groups += _layer_groups(tower, decay, scale)
     return groups
+
+
+def _layer_groups(tower: nn.Module, decay: float, scale: float) -> list[ParameterGroup]:
+    """The groups of a tower; with layer decay, one layer behind the other, the lowest rate first."""
+    if not isinstance(tower, Tower) or tower.layer_decay == 1:
+        return no_decay_for_vectors(tower.parameters(), decay, scale)
+    by_layer: dict[int, list[nn.Parameter]] = {}
+    for parameter, layer in layers(tower):
+        by_layer.setdefault(layer, []).append(parameter)
+    top = len(list(tower.blocks)) + 1
+    return [
+        group
+        for layer in sorted(by_layer)
+        for group in no_decay_for_vectors(by_layer[layer], decay, scale * tower.layer_decay ** (top - layer))
+    ]

@@ -16,6 +16,7 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment
 from cbalign.runtime.bundle import MANIFEST, SPEC, BundleManifest, is_bundle
 from cbalign.runtime.placement import package_conflict
+from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
 from cbalign.runtime.task import TaskRuntime, task_runtime
 
@@ -67,13 +68,14 @@ def open_model(
         warn: shows warnings about the installation.
 
     Raises:
-        UsageError: the folder is neither.
+        UsageError: the folder is neither, or a precision is asked of a run.
         CbalignError: whatever prevents its use, including a missing device.
     """
     if is_bundle(target):
         if (conflict := package_conflict()) is not None:
             warn(conflict)
         return _open_bundle(target, device, precision)
+    _refuse_precision(target, precision)
     if is_checkpoint(target):
         return _open_run(target.absolute().parents[1], device, target)
     if not (target / MANIFEST).is_file() and not target.is_file():
@@ -82,6 +84,14 @@ def open_model(
             remedy="Name a folder that `cbalign train` or `cbalign export` made.",
         )
     return _open_run(target, device)
+
+
+def _refuse_precision(target: Path, precision: str | None) -> None:
+    if precision not in (None, REFERENCE):
+        raise UsageError(
+            f"{target} is a run, which computes in {REFERENCE}: precisions are of bundles",
+            remedy=f"Leave out `precision=…`, or export the run in {precision}.",
+        )
 
 
 def _open_bundle(target: Path, device: str, precision: str | None) -> OpenedModel:

@@ -15,11 +15,12 @@ from cbalign.data.source import texts_of
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.checkpoint import load_model_weights as load_weights
 from cbalign.engine.distribution import World
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
 from cbalign.exporting.exportable import Exportable
 from cbalign.models.weights import Alias
+from cbalign.tasks.feature_cache import FeatureCache, FrozenTowers
 from cbalign.tasks.initialisation import Initialisation
 from cbalign.tasks.kit import TorchModel
 from cbalign.tasks.training import Assets, DataTraining, TokenizerAssets, make_loader, open_splits
@@ -89,18 +90,22 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         assets = self.make_assets(initialisation, sources["train"])
         vocabulary = assets.tokenizer.info
         model = self.initial_model(initialisation, vocabulary).to(world.device)
+        collation = self.collation(sources["train"], assets.tokenizer)
+        loader = make_loader(collation, experiment, world)
+        frozen = FrozenTowers.of(model, experiment)
         return DataTraining(
             experiment,
             self.learner(experiment, model, vocabulary, world),
-            make_loader(self.collation(sources["train"], assets.tokenizer), experiment, world),
+            loader,
             sources,
             assets,
             world,
             lambda: self.evaluable(model, assets, world.device),
             initialisation.describe(),
+            FeatureCache(frozen, experiment, sources, collation, loader, assets.tokenizer, world),
         )
 
-    def load(self, run: Run, experiment: Experiment, checkpoint: Path, device: torch.device) -> TorchModel:
+    def load(self, run: RunFolder, experiment: Experiment, checkpoint: Path, device: torch.device) -> TorchModel:
         """Load the model of a checkpoint; see `TaskKit.load`."""
         assets = self.read_assets(run.assets)
         model = self.build_model(experiment, assets.tokenizer.info, initialise=False)
@@ -133,7 +138,7 @@ def example_fields(experiment: Experiment, text_length: int, *images: int) -> Ma
     return {
         "indices": torch.arange(size),
         "images": torch.empty(shape, dtype=torch.uint8),
-        "teacher_images": torch.empty(shape, dtype=torch.uint8) if experiment.data.augmentation.two_views else None,
+        "teacher_images": torch.empty(shape, dtype=torch.uint8) if experiment.data.two_views else None,
         "input_ids": torch.zeros(size, text_length, dtype=torch.int64),
         "attention_mask": torch.ones(size, text_length, dtype=torch.int64),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cbalign.engine.distribution import World, open_world
+from cbalign.engine.files import shown_path
 from cbalign.engine.launch import is_launched
 from cbalign.engine.loop import fit
 from cbalign.engine.manifest import PLUGINS, Manifest
 from cbalign.engine.reporter import Reporter, Silent
-from cbalign.engine.run import Run, create_run, latest_checkpoint
+from cbalign.engine.resuming import resume_command
+from cbalign.engine.run import RunFolder, create_run, latest_checkpoint
 from cbalign.engine.task import Training
 from cbalign.errors import UsageError
 from cbalign.experiment.diff import compare_experiments
@@ -35,7 +36,7 @@ from cbalign.tasks.kit import kit_of
 class Trained:
     """A run that is finished."""
 
-    run: Run
+    run: RunFolder
     experiment: Experiment
     metrics: Mapping[str, float]  # of the last evaluation
     seconds: float | None  # that this call trained for; None if the run was finished before
@@ -102,7 +103,7 @@ def train_experiment(
             training.save_assets(run.assets)
         run = world.share(run)
         assert run is not None, "the main process made it"
-        shown.note(f"run {_shown(run.folder)}")
+        shown.note(f"run {shown_path(run.folder)}")
         command = resume_command(run, processes=world.size if is_launched() else 1)
         outcome = fit(
             training,
@@ -117,7 +118,7 @@ def train_experiment(
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
 
 
-def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: Sequence[str] = ()) -> Trained:
+def resume_run(run: RunFolder, overrides: Sequence[str], reporter: Reporter, *, argv: Sequence[str] = ()) -> Trained:
     """Resume a run from its newest checkpoint; a finished run is returned unchanged.
 
     Args:
@@ -158,18 +159,12 @@ def resume_run(run: Run, overrides: Sequence[str], reporter: Reporter, *, argv: 
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
 
 
-def resume_command(run: Run, overrides: Sequence[str] = (), *, processes: int = 1) -> str:
-    """Return the command that resumes a run."""
-    words = ["cbalign", "train", str(_shown(run.folder)), *(f"--set={o}" for o in overrides)]
-    return shlex.join(words if processes == 1 else [*words, f"--nproc={processes}"])
-
-
 def _plugin_facts(experiment: Experiment) -> dict[str, object]:
     found = plugins(experiment)
     return {PLUGINS: found} if found else {}
 
 
-def _refuse_other_training(run: Run, before: LoadedExperiment, after: LoadedExperiment) -> None:
+def _refuse_other_training(run: RunFolder, before: LoadedExperiment, after: LoadedExperiment) -> None:
     refused = compare_experiments([before, after]).keep(lambda difference: difference.effect is not Effect.RUNTIME)
     if refused.differences:
         lines = [
@@ -177,15 +172,10 @@ def _refuse_other_training(run: Run, before: LoadedExperiment, after: LoadedExpe
             for d in refused.differences
         ]
         raise UsageError(
-            f"{_shown(run.folder)} cannot resume with other training settings.\n" + "\n".join(lines),
+            f"{shown_path(run.folder)} cannot resume with other training settings.\n" + "\n".join(lines),
             remedy="Only settings of effect runtime can change on resume (device, workers, log_every, …); "
-            f"for others start a new run: cbalign runs rerun {shlex.quote(str(_shown(run.folder)))} --set …",
+            f"for others start a new run: cbalign runs rerun {shlex.quote(str(shown_path(run.folder)))} --set …",
         )
-
-
-def _shown(path: Path) -> Path:
-    """The shorter of the path and its form relative to the working directory."""
-    return min((path, Path(os.path.relpath(path))), key=lambda p: len(str(p)))
 
 
 @contextmanager

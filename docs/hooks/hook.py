@@ -9,6 +9,7 @@ from typing import Any
 
 import cli_pages
 import equations
+import notebook_pages
 import spec_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -52,9 +53,10 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 @cache
 def made() -> dict[str, str]:
-    """Return Markdown by path: the reference of specs and commands, and CONTRIBUTING.md."""
+    """Return Markdown by path: the reference of specs and commands, notebooks, and CONTRIBUTING.md."""
     guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    return {**spec_pages.pages(), **cli_pages.pages(), "contributing.md": guide}
+    notebooks = notebook_pages.pages(ROOT / "docs")
+    return {**spec_pages.pages(), **cli_pages.pages(), **notebooks, "contributing.md": guide}
 
 
 def included(path: Path, name: str) -> str:

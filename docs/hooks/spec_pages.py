@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from cbalign.cli.explain import facts
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Choice, FoundSetting, Items, Leaf, Setting, settings
+from cbalign.experiment.fields import FoundSetting, Setting, settings
+from cbalign.experiment.shapes import Choice, Items, Leaf
 from cbalign.parts.section import Effect, Section
 
 FOLDER = "reference/spec"

@@ -32,6 +32,24 @@ def test_evaluate_a_run_and_its_bundle_alike(run_model, bundle_model, pairs):
     assert {result.split for result in one.results} == {"test"}
 
 
+def test_one_protocol_may_be_a_text(run_model, pairs):
+    result = cbalign.evaluate(run_model, data=pairs[:6], protocols="dual", bootstrap=0, progress=True)
+    assert {name.split("/")[1] for name in result.metrics} == {"dual"}
+
+
+def test_a_bundle_is_not_exported_again(bundle):
+    with pytest.raises(UsageError, match="is already a bundle") as caught:
+        cbalign.export(bundle)
+    assert "Export the run" in caught.value.remedy
+
+
+def test_remedies_are_in_python(run, bundle):
+    with pytest.raises(UsageError) as caught:
+        cbalign.export(run, bundle.path)
+    assert "`force=True`" in caught.value.remedy
+    assert "--" not in str(caught.value)
+
+
 def test_evaluate_on_a_file(run_model, folder, tmp_path):
     lines = [{"image": f"{i}.png", "caption": f"thing {i}"} for i in range(6)]
     path = folder / "pairs.json"
@@ -65,6 +83,8 @@ def test_evaluate_other_tasks(old_run):
         ({"nothing": 3}, "nothing"),
         ({"protocols": ("nothing",)}, "nothing"),
         ({"data": []}, "data: there are no pairs"),
+        ({"on": "validation", "bootstrap": -1}, "bootstrap must be a whole number of at least 0, not -1"),
+        ({"on": "validation", "top_k": "many"}, "top_k must be a whole number"),
     ],
 )
 def test_evaluate_says_what_is_wrong(run_model, options, message):
@@ -101,7 +121,7 @@ def test_a_bundle_describes_itself(bundle, home):
     assert bundle.path == home / "exports/mine"
     assert bundle.precisions == ("fp32",)
     assert bundle.graphs == ("image", "text", "codebook", "match")
-    assert repr(bundle) == f"Bundle {bundle.path} (fp32: image, text, codebook, match), compared with PyTorch"
+    assert repr(bundle) == f"Bundle {bundle.path} (fp32: image, text, codebook, match), checked against PyTorch"
     assert "Bundle" in bundle._repr_html_()
     data = json.loads(json.dumps(bundle.to_dict()))
     assert data["precisions"]["fp32"]["checks"] > 0
@@ -113,9 +133,9 @@ def test_export_does_not_replace_unasked(run, bundle):
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("options", [{"precisions": ["fp9"]}, {"precisions": "fp32"}])
+@pytest.mark.parametrize("options", [{"precisions": ["fp9"]}, {"precisions": "fp9"}])
 def test_export_refuses_unknown_precisions(run, tmp_path, options):
-    with pytest.raises(CbalignError, match=r"fp9|precisions"):
+    with pytest.raises(CbalignError, match="unknown precision 'fp9'"):
         cbalign.export(run, tmp_path / "bundle", **options)
     assert not (tmp_path / "bundle").exists()
 

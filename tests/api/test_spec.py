@@ -75,6 +75,37 @@ def test_an_unknown_path_is_a_key_error(path):
         spec.origin(path)
 
 
+def test_a_spec_is_a_mapping_of_its_settings():
+    spec = cbalign.spec(SPEC)
+    assert "train.duration" in spec
+    assert "train.nothing" not in spec
+    assert 3 not in spec
+    assert list(spec)[:2] == ["cbalign", "name"]
+    assert len(spec) == len(list(spec)) == len(dict(spec))
+    assert dict(spec)["train.duration"] == "4 steps"
+    assert list(spec.keys()) == list(spec)
+
+
+def test_one_text_is_a_list_of_one():
+    spec = cbalign.spec(SPEC, overrides="train.duration=3 steps")
+    assert spec["train.duration"] == "3 steps"
+    assert list(cbalign.diff(SPEC, spec, only="train.duration").differences) == ["train.duration"]
+    assert not cbalign.diff(SPEC, spec, ignore="train.duration")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.vision.depth": 2}, "cbalign calls it `layers`"),
+        ({"model.text.num_hidden_layers": 2}, "cbalign calls it `layers`"),
+        ({"train.schedule.warmup": "9 steps"}, r"train\.schedule\.warmup: 9 steps\) is longer than the training"),
+    ],
+)
+def test_messages_name_the_setting(changes, message):
+    with pytest.raises(SpecError, match=message):
+        cbalign.spec(SPEC, **changes)
+
+
 def test_a_spec_shows_itself():
     spec = cbalign.spec(SPEC, **{"train.optimizer.lr": 0.25})
     assert repr(spec).startswith("Spec 'mine', values that are not defaults:\n")
@@ -122,5 +153,9 @@ def test_plan():
     fitted = cbalign.plan(cbalign.spec(SPEC), fit="h100-80gb")
     assert fitted.batch_size >= 4
     assert fitted.to_dict()["fit"]
+    assert "h100-80gb" in repr(cbalign.plan(SPEC, gpus="h100-80gb"))
+    assert " 0.0 G" not in repr(plan)
+    with pytest.raises(cbalign.errors.UsageError, match="devices must be a whole number of at least 1, not 0"):
+        cbalign.plan(SPEC, devices=0)
     with pytest.raises(cbalign.errors.CbalignError, match="h1000"):
         cbalign.plan(SPEC, gpus=["h1000"])

@@ -1,10 +1,13 @@
 """Training in Python, and runs as objects."""
 
+import shutil
+import warnings
+
 import numpy as np
 import pytest
 
 import cbalign
-from cbalign.errors import CbalignError, DataError, SpecError, UsageError
+from cbalign.errors import CbalignError, CheckpointError, DataError, Interrupted, SpecError, UsageError
 from tests.api.conftest import SPEC, make_pairs
 
 
@@ -44,6 +47,7 @@ def test_a_run_describes_itself(run, pairs):
     assert "validation/dual/image_to_text/r1" in run.metrics
     assert [path.name for path in run.checkpoints] == ["step-2", "step-4"]
     assert run.spec["train.duration"] == "4 steps"
+    assert run.path.is_absolute()
     assert repr(run).startswith(f"Run {run.path} (finished)\n  ")
     assert "<td>validation/dual/image_to_text/r1</td>" in run._repr_html_()
     assert run.to_dict() == {"path": str(run.path), "status": "finished", "metrics": run.metrics}
@@ -116,7 +120,7 @@ def test_images_may_have_several_captions_and_any_form(train, pairs, folder):
         ([("a.png", "a cat"), ("b.png", "")], "item 1 has no caption"),
         ([("a.png", "a cat"), ("b.png", None)], "item 1 has no caption"),
         ([("a.png", "a cat"), ("b.png",)], "item 1 is tuple, not a pair"),
-        ([{"picture": "a.png", "label": 3}], "no column for the text: the data have picture, label"),
+        ([{"picture": "a.png", "label": 3}], "no column for the caption: the data have picture, label"),
         ("pairs.json", "str is not a list of pairs or a dataset"),
         ({"train": []}, "dict is not a list of pairs or a dataset"),
         (7, "int is not a list of pairs or a dataset"),
@@ -210,6 +214,70 @@ def test_resume_in_another_process_asks_for_the_data(interrupted, monkeypatch):
     with pytest.raises(DataError, match="given from Python") as caught:
         cbalign.resume(interrupted, progress=False)
     assert "cbalign.resume" in caught.value.remedy
+
+
+def test_on_step_can_stop_the_training(tmp_path, pairs):
+    def stop(line):
+        if line["step"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="after step 4 of 6") as caught:
+        cbalign.train(
+            SPEC, data=pairs, validation=pairs[::4], runs=tmp_path / "runs", on_step=stop, progress=False,
+            **{"train.duration": "6 steps", "train.checkpoint_every": "6 steps"},
+        )  # fmt: skip
+    run = cbalign.Run(tmp_path / "runs/latest")
+    assert "cbalign.resume(" in caught.value.remedy
+    assert "data=…, validation=…)" in caught.value.remedy
+    assert run.status == "interrupted"
+    assert [path.name for path in run.checkpoints] == ["step-4"]
+    assert cbalign.resume(run, data=pairs, validation=pairs[::4], progress=False).status == "finished"
+
+
+def test_a_run_without_a_checkpoint_says_how_to_resume_it(run, tmp_path):
+    copy = shutil.copytree(run.path, tmp_path / "copy", ignore=shutil.ignore_patterns("step-*"))
+    with pytest.raises(CheckpointError, match="no checkpoint yet") as caught:
+        cbalign.load(copy)
+    assert caught.value.remedy.endswith("copy', data=…, validation=…)")
+
+
+def test_own_data_without_own_validation_data_is_a_warning(tmp_path, pairs):
+    path = cbalign.spec(SPEC).save(tmp_path / "mine.yaml")
+    options = {"data": pairs, "runs": tmp_path / "runs", "progress": False}
+    changes = {"train.duration": "1 step", "evaluate": []}
+    with pytest.warns(
+        UserWarning, match=r"validation data of the spec \(scenes, set in .*mine\.yaml:\d+.*validation=…"
+    ):
+        cbalign.train(path, **options, **changes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cbalign.train(path, validation=pairs[:4], **options, **changes)
+
+
+def test_missing_validation_pairs_are_named(tmp_path, pairs):
+    with pytest.raises(SpecError, match="takes it as `validation`"):
+        cbalign.train({**SPEC, "data": {}}, data=pairs, runs=tmp_path / "runs", progress=False)
+
+
+def test_columns_of_files(train, pairs, folder):
+    rows = [{"file_name": str(folder / f"{i}.png"), "text": text} for i, (_, text) in enumerate(pairs)]
+    assert train(rows).status == "finished"
+    with pytest.raises(UsageError, match="no column for the image") as caught:
+        train([{"foto": "a.png", "text": "a cat"}])
+    assert "Rename the column to 'image'" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, "train: item 0: NoneType is not an image"),
+        (np.full((8, 8, 3), 200.0), r"must lie in \[0, 1\].*Divide by 255"),
+        (np.zeros((3, 8, 9), np.uint8), "np.moveaxis"),
+    ],
+)
+def test_images_that_cannot_be_used_have_a_remedy(train, image, message):
+    with pytest.raises(DataError, match=message):
+        train([(image, "a cat")] * 8)
 
 
 def test_a_finished_run_is_returned(run, pairs):

@@ -15,7 +15,7 @@ import cbalign.lab.comparison.bundles
 from cbalign.cli import main
 from cbalign.engine.manifest import Attempt, Manifest
 from cbalign.engine.run import create_run
-from cbalign.evaluation.metrics import Direction
+from cbalign.evaluation.metrics import DirectionResult
 from cbalign.evaluation.result import EvaluationDocument, RetrievalResult, file_name
 from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.load import load_experiment
@@ -95,7 +95,7 @@ def make_checkpoint(run, step, weights):
 
 
 def keep_ranks(run, ranks, *, gallery="g", step=4):
-    direction = Direction.of(np.array(ranks), 0)
+    direction = DirectionResult.of(np.array(ranks), 0)
     result = RetrievalResult(
         protocol="dual", split="validation", source="openmoji", gallery=gallery, images=len(ranks), texts=len(ranks),
         skipped_images=0, image_size=32, top_k=None, image_to_text=direction, text_to_image=direction, codebook=None,

@@ -224,7 +224,7 @@ def test_the_vocabulary_has_to_be_that_of_the_word_embeddings(weights, place):
     assert "embeddings of 64 words" in refused("ALBEF.pth")
     words = Path("words/vocab.txt")
     words.write_text(words.read_text() + "one-more\n")
-    assert "knows 65 words" in refused("ALBEF.pth", "--tokenizer", "words")
+    assert "tokenizer has 65 words" in refused("ALBEF.pth", "--tokenizer", "words")
 
 
 def test_heads_that_no_shape_tells_are_asked_for(weights, place):

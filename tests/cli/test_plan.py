@@ -78,7 +78,7 @@ def test_the_text_has_every_part(place):
 def test_without_data_the_size_is_asked_for(place):
     (place / "pairs.csv").unlink()
     text = plan("small.yaml").stdout
-    assert "set --pairs" in text
+    assert "give their number as `pairs`" in text
     assert "missing" in text
     document = json.loads(plan("small.yaml", "--json", "--pairs", "40").stdout)
     assert document["length"]["total_steps"] == 30

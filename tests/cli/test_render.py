@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from cbalign.render.text import as_text, comma_separated, fit
+from cbalign.render.text import as_text, comma_separated, fit_table
 from cbalign.runtime.table import Table, unstyled
 
 SENTENCE = "a remark that is much longer than the terminal is wide and has to be wrapped"
@@ -49,7 +49,7 @@ def test_a_word_wider_than_the_terminal_is_folded_not_cut():
 @pytest.mark.parametrize("width", [8, 20, 30, 80])
 def test_parts_hold_every_column_once_besides_the_first(width):
     table = Table.of(("a", "bb", "ccc", "dddd"), [("1", "two words", "three", "four more words")])
-    parts = list(fit(table, width))
+    parts = list(fit_table(table, width))
     columns = [column.header for part, _ in parts for column in part.columns[1:]]
     assert columns == ["bb", "ccc", "dddd"]
 

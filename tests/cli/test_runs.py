@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run, find_runs
+from cbalign.engine.run import RunFolder, find_runs
 from tests.cli.tiny import cbalign, command, write_experiment
 
 SHORT = ("--set", "train.duration=4 steps", "--set", "train.evaluate_every=2 steps")
@@ -104,7 +104,7 @@ def test_evaluations_made_later_are_shown(copied):
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("tiny", "means 2 runs"), ("none", "There is no run 'none'"), ("tiny-2", "Write more of the name, or its id")],
+    [("tiny", "matches 2 runs"), ("none", "There is no run 'none'"), ("tiny-2", "Give more of the name, or the id")],
 )
 def test_a_word_that_means_no_run_or_several_is_refused(word, message, place):
     result = cbalign(place, "runs", "show", word)
@@ -173,7 +173,7 @@ def test_rerun_trains_the_same_again_and_says_so(copied):
     old = runs_of(copied)[0]
     result = cbalign(copied, "runs", "rerun", old.folder.name)
     assert result.code == 0, result.stderr
-    new = Run(copied / result.stdout.strip())
+    new = RunFolder(copied / result.stdout.strip())
     manifest = Manifest.read(new.manifest)
     assert manifest.rerun_of == old.folder.name
     assert manifest.spec_fingerprint == Manifest.read(old.manifest).spec_fingerprint

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run, find_runs
+from cbalign.engine.run import RunFolder, find_runs
 from tests.cli.tiny import cbalign, command, write_experiment
 
 SHORT = ("--set", "train.duration=2 steps", "--set", "train.evaluate_every=null")
@@ -113,11 +113,11 @@ def test_settings_that_change_no_result_are_one_training(place):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "Nothing is swept"),
+        ((), "No setting is given"),
         (("--over", "train.optimizer.Ir=1,2"), "There is no setting `train.optimizer.Ir`"),
         (("--over", "train.optimizer.lr"), "not of the form"),
         (("--over", "train.optimizer.lr=1e-4..1e-3"), "--random"),
-        (("--over", "train.seed=1,2", "--seeds", "2"), "`train.seed` is swept twice"),
+        (("--over", "train.seed=1,2", "--seeds", "2"), "`train.seed` is given twice"),
         (("--paired", "train.seed=1,2", "--paired", "train.batch_size=4"), "train.batch_size has 1"),
         (("--seeds", "2", "--metric", "none"), "There is no metric 'none'"),
     ],
@@ -145,7 +145,7 @@ def test_a_failure_stops_no_other_and_sets_the_exit_code(place):
 def test_a_run_that_was_begun_is_gone_on_with(place, swept):
     folder = place / "resumed"
     shutil.copytree(place / "runs", folder)
-    killed = Run(folder / json.loads(swept.stdout)["trainings"][1]["run"].removeprefix("runs/"))
+    killed = RunFolder(folder / json.loads(swept.stdout)["trainings"][1]["run"].removeprefix("runs/"))
     expected = (killed.checkpoints / "step-2" / "model.safetensors").read_bytes()
     manifest = json.loads(killed.manifest.read_text())
     killed.manifest.write_text(json.dumps({**manifest, "status": "running"}))
@@ -169,7 +169,7 @@ def test_a_signal_exits_75_and_the_same_command_goes_on(place):
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate()
     assert process.returncode == 75, stderr
-    assert "Repeat the same command to go on" in stderr
+    assert "Repeat the same command to continue" in stderr
     assert stdout == ""
     (first, *_) = find_runs(place / "stopped")
     attempts = Manifest.read(first.manifest).attempts

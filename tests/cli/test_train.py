@@ -13,7 +13,7 @@ import torch
 
 import cbalign as cbalign_package
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.experiment.tensors import TENSORS, TensorTable
 from cbalign.lab.comparison.checkpoints import read_tensors
 from tests.cli.tiny import SPEC, cbalign, command, write_experiment
@@ -30,7 +30,7 @@ def finished(place):
     """A trained run, and what the command printed."""
     result = cbalign(place, "train", "spec.yaml", "--runs-dir", "done")
     assert result.code == 0, result.stderr
-    return result, Run(place / result.stdout.strip())
+    return result, RunFolder(place / result.stdout.strip())
 
 
 def test_train_prints_the_run_and_what_to_do_next(finished):
@@ -69,7 +69,7 @@ def test_a_finished_run_says_so(finished, place):
 
 def resumable(finished, place, name):
     """A copy of the finished run that looks as if it was killed after step 4."""
-    run = Run(place / "copies" / name)
+    run = RunFolder(place / "copies" / name)
     shutil.copytree(finished[1].folder, run.folder)
     shutil.rmtree(run.checkpoints / "step-6")
     manifest = json.loads(run.manifest.read_text())

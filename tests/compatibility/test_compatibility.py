@@ -1,14 +1,17 @@
 """What cbalign 0.1.0 wrote to disk still loads, and still means the same: see README.md beside this file.
 
-Everything is asked of the command line, on copies, and compared with what 0.1.0 itself said. Only `RENAMED` and the
-test of `cbalign.load` know anything of the code.
+Everything is asked of the command line, on copies, and compared with what 0.1.0 itself said. Only `RENAMED`, the test
+of model cards and that of `cbalign.load` know anything of the code.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,15 @@ import numpy as np
 import onnxruntime
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from safetensors import safe_open
 
 import cbalign as package
 from cbalign.cli import main
 from cbalign.experiment.dump import experiment_fingerprint
 from cbalign.experiment.load import load_experiment
+from cbalign.runtime.bundle import Bundle
+from cbalign.runtime.task import task_runtime
 
 HERE = Path(__file__).parent
 EXPECTED = HERE / "expected"
@@ -149,6 +155,28 @@ def test_a_bundle_is_verified(bundle: str) -> None:
     assert [each["precision"] for each in found["precisions"]] == (
         ["fp32", "int8"] if bundle == "pretrain" else ["fp32"]
     )
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_code_of_a_model_card_prints_what_the_code_of_a_new_card_prints(name: str, place: Path) -> None:
+    bundle = place / name
+    shutil.copytree(HERE / "bundles" / name, bundle)
+    for file, colour in (("picture", "red"), ("left", "blue"), ("right", "green")):
+        Image.new("RGB", (20, 20), colour).save(bundle / f"{file}.png")
+    (old,) = re.findall(r"^```python\n(.*?)^```$", (bundle / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    new = task_runtime(Bundle.open(bundle).task).usage()
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", f"{code}\nif 'similarity' in globals(): print(similarity)"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=bundle,
+            env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+        ).stdout
+        for code in (old, new)
+    ]
+    assert printed[0] == printed[1] != ""
 
 
 # Training

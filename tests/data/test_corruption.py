@@ -145,7 +145,7 @@ def test_a_message_has_place_count_limit_examples_and_remedy(source: Source[Pair
         "list: at least 4 of 10 items have missing or corrupt images, 3 are allowed (data.corrupt_limit: 0.3); "
         "the first:\n  list.json, entry 1: no such image\n  list.json, entry 8: cannot be decoded\n"
         "Repair the images, remove them from the list, or raise data.corrupt_limit; "
-        "`cbalign data check` finds all of them."
+        "for files, `cbalign data check` finds all of them."
     )
 
 

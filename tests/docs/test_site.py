@@ -1,14 +1,19 @@
 """The built documentation: complete, and readable without a network."""
 
 import html
+import json
 import re
+from pathlib import Path
 
 import click
 import pytest
 
 from cbalign.cli import VERBS, main
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Leaf, every
+from cbalign.experiment.fields import every
+from cbalign.experiment.shapes import Leaf
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs/notebooks").glob("*.ipynb"))
 
 
 def test_every_setting_is_described(site):
@@ -59,3 +64,13 @@ def test_equations_are_drawn_by_the_browser_alone(site):
         page = path.read_text("utf-8")
         assert "arithmatex" not in page, path
         assert "$$" not in page, path
+
+
+def test_every_notebook_is_a_page_that_can_be_downloaded(site):
+    for path in NOTEBOOKS:
+        page = (site / f"notebooks/{path.stem}.html").read_text("utf-8")
+        assert (site / f"notebooks/{path.name}").is_file()
+        assert f'href="{path.name}"' in page
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            if cell["cell_type"] == "code":
+                assert _words("".join(cell["source"])) in _words(_text(page))

@@ -9,14 +9,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # tiny_task is also run as a pro
 
 import tiny_task
 
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 
 
 @pytest.fixture
 def new_run(tmp_path):
     """Makes run directories: `new_run()`."""
 
-    def make() -> Run:
+    def make() -> RunFolder:
         return tiny_task.new_run(tmp_path / "runs")
 
     return make

@@ -109,9 +109,11 @@ def test_a_gpu_that_is_not_there_is_a_device_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == torch.device("cpu")
     with pytest.raises(DeviceError, match=r"train\.device is cuda") as caught:
-        choose_device("cuda")
+        choose_device("cuda", name="train.device")
     assert caught.value.exit_code == 4
-    assert "train.device=cpu" in str(caught.value)
+    assert "set train.device to cpu" in str(caught.value)
+    with pytest.raises(UsageError, match="no device 'gpu'"):
+        choose_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("auto", local_rank=1) == torch.device("cuda", 1)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from cbalign.engine.distribution import World
 from cbalign.engine.loop import Outcome, fit
 from cbalign.engine.reporter import Silent
-from cbalign.engine.run import Run, create_run
+from cbalign.engine.run import RunFolder, create_run
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
 from cbalign.experiment.training import TrainSection
 
@@ -92,6 +92,9 @@ class TinyTask:
     def batches_per_epoch(self) -> int:
         return SAMPLES // self.batch_size
 
+    def prepare(self, note: Callable[[str], None]) -> None:
+        pass
+
     def batches(self, start: int) -> Iterator[TinyBatch]:
         while True:
             epoch, within = divmod(start, self.batches_per_epoch)
@@ -140,15 +143,15 @@ class TinyTask:
         (folder / "words.txt").write_text("tiny\n")
 
 
-def new_run(runs: Path) -> Run:
+def new_run(runs: Path) -> RunFolder:
     return create_run(runs, "tiny", spec="name: tiny\n", resolved="name: tiny\n", fingerprint="0", facts={})
 
 
-def train(run: Run, task: TinyTask | None = None, section: TrainSection | None = None) -> Outcome:
+def train(run: RunFolder, task: TinyTask | None = None, section: TrainSection | None = None) -> Outcome:
     return fit(task or TinyTask(), section or settings(), run, World.single(), Silent())
 
 
-def metrics_of(run: Run) -> list[dict[str, object]]:
+def metrics_of(run: RunFolder) -> list[dict[str, object]]:
     """The lines of metrics.jsonl without what depends on the clock."""
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     for line in lines:
@@ -156,7 +159,7 @@ def metrics_of(run: Run) -> list[dict[str, object]]:
     return lines
 
 
-def digest(run: Run) -> str:
+def digest(run: RunFolder) -> str:
     """Everything that must not depend on interruptions, as a hash."""
     newest = run.latest_checkpoint()
     parts = [
@@ -196,7 +199,7 @@ class Killer:
         return wrapped
 
 
-def attempt(run: Run, at: int | None) -> tuple[int, int]:
+def attempt(run: RunFolder, at: int | None) -> tuple[int, int]:
     """Train in a forked process that may kill itself; returns its wait status and its number of events."""
     read, write = os.pipe()
     child = os.fork()

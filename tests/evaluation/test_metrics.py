@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cbalign.evaluation.metrics import Direction, RetrievalMetrics, bootstrap
+from cbalign.evaluation.metrics import DirectionResult, RetrievalMetrics, bootstrap
 
 
 def test_metrics_of_hand_made_ranks() -> None:
@@ -36,4 +36,4 @@ def test_intervals_agree_with_scipy() -> None:
 def test_intervals_are_the_same_every_time_and_can_be_left_out() -> None:
     ranks = np.arange(1, 60)
     assert bootstrap(ranks, 100) == bootstrap(ranks, 100)
-    assert Direction.of(ranks, 0).interval is None
+    assert DirectionResult.of(ranks, 0).interval is None

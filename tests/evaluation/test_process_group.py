@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cbalign.errors import DataError
 from cbalign.evaluation.process_group import ProcessGroup, each_once
-from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.evaluation.retrieval import RetrievalEvaluator
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 
 from .conftest import NumberedSource, TableEncoder
@@ -76,13 +76,13 @@ def test_retrieval_is_that_of_one_process(
 ) -> None:
     encoder, source = world
     source.unreadable = unreadable
-    alone = evaluate_retrieval(encoder, source, section, corrupt_limit=0.5)
+    alone = RetrievalEvaluator(section).evaluate(encoder, source, corrupt_limit=0.5)
     pairs = sorted(encoder.matched)
     encoder.matched.clear()
     for results in together(
         size,
-        lambda process_group: evaluate_retrieval(
-            encoder, source, section, corrupt_limit=0.5, process_group=process_group
+        lambda process_group: RetrievalEvaluator(section).evaluate(
+            encoder, source, corrupt_limit=0.5, process_group=process_group
         ),
     ):
         for ours, theirs in zip(results, alone, strict=True):
@@ -98,7 +98,7 @@ def test_the_limit_on_unreadable_images_is_that_of_all_together(
 
     def refused(process_group: ProcessGroup) -> str:
         with pytest.raises(DataError) as caught:
-            evaluate_retrieval(encoder, source, section, corrupt_limit=0.2, process_group=process_group)
+            RetrievalEvaluator(section).evaluate(encoder, source, corrupt_limit=0.2, process_group=process_group)
         return caught.value.message
 
     assert len({message.partition(";")[0] for message in together(3, refused)}) == 1

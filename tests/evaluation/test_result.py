@@ -8,7 +8,7 @@ import pytest
 
 from cbalign.errors import DataError
 from cbalign.evaluation.result import EvaluationDocument, RetrievalResult, file_name, largest_difference
-from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.evaluation.retrieval import RetrievalEvaluator
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.evaluation.table import format_table, markdown_table
 
@@ -23,7 +23,7 @@ def results(section: RetrievalEvaluation) -> tuple[RetrievalResult, ...]:
     texts[3] = [0.8, 0, 0, 0.6]
     encoder = TableEncoder(images, texts, np.eye(4, dtype=np.float32), (images, np.eye(4, dtype=np.float32)))
     source = NumberedSource([(0,), (1,), (2,), (3,)])
-    return evaluate_retrieval(encoder, source, section.model_copy(update={"bootstrap": 50, "top_k": 2}))
+    return RetrievalEvaluator(section.model_copy(update={"bootstrap": 50, "top_k": 2})).evaluate(encoder, source)
 
 
 def test_the_protocol_stands_beside_the_numbers(results: tuple[RetrievalResult, ...]) -> None:

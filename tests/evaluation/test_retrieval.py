@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from cbalign.errors import DataError, DivergenceError, UsageError
-from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.evaluation.retrieval import RetrievalEvaluator
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 
 from .conftest import NumberedSource, TableEncoder
@@ -30,7 +30,7 @@ def test_every_protocol_equals_brute_force_over_all_pairs(
     world: tuple[TableEncoder, NumberedSource], section: RetrievalEvaluation
 ) -> None:
     encoder, source = world
-    dual, rerank, code = evaluate_retrieval(encoder, source, section)
+    dual, rerank, code = RetrievalEvaluator(section).evaluate(encoder, source)
     owner = [i for i, own in enumerate(source.captions) for _ in own]
     cosine = encoder.images @ encoder.texts.T
     assert encoder.matches is not None
@@ -58,7 +58,8 @@ def test_each_pair_is_scored_once_and_images_are_not_split_without_need(
     world: tuple[TableEncoder, NumberedSource], section: RetrievalEvaluation
 ) -> None:
     encoder, source = world
-    evaluate_retrieval(encoder, source, section.model_copy(update={"protocols": ("rerank",), "batch_size": 16}))
+    small = section.model_copy(update={"protocols": ("rerank",), "batch_size": 16})
+    RetrievalEvaluator(small).evaluate(encoder, source)
     cosine = encoder.images @ encoder.texts.T
     wanted = {(i, int(t)) for i in range(11) for t in np.argsort(-cosine[i])[:5]}
     wanted |= {(int(i), t) for t in range(21) for i in np.argsort(-cosine[:, t])[:5]}
@@ -73,7 +74,8 @@ def test_reranking_all_of_the_gallery_is_ranking_by_match_score(
 ) -> None:
     encoder, source = world
     assert encoder.matches is not None
-    (found,) = evaluate_retrieval(encoder, source, section.model_copy(update={"protocols": ("rerank",), "top_k": 1000}))
+    wide = section.model_copy(update={"protocols": ("rerank",), "top_k": 1000})
+    (found,) = RetrievalEvaluator(wide).evaluate(encoder, source)
     assert found.top_k == 21
     assert found.image_to_text.ranks.tolist() == [
         first_right(list(np.argsort(-encoder.matches[i])), set(source.captions[i])) for i in range(11)
@@ -89,9 +91,8 @@ def test_recall_equals_what_albef_recorded(section: RetrievalEvaluation) -> None
     assert np.abs(both[0] - both[1])[(both > -100).all(axis=0)].max() < 1e-5
     encoder = TableEncoder(np.eye(6, dtype=np.float32), dual_scores.T.copy(), both.max(axis=0))
     source = NumberedSource([(0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11)])
-    dual, rerank = evaluate_retrieval(
-        encoder, source, section.model_copy(update={"protocols": ("dual", "rerank"), "top_k": k})
-    )
+    both_protocols = section.model_copy(update={"protocols": ("dual", "rerank"), "top_k": k})
+    dual, rerank = RetrievalEvaluator(both_protocols).evaluate(encoder, source)
     assert (both > -100).any(axis=0).sum() == len(encoder.matched)
     for prefix, direction in (("txt", dual.image_to_text.metrics), ("img", dual.text_to_image.metrics)):
         for at in (1, 5, 10):
@@ -106,9 +107,8 @@ def test_codebook_statistics_are_those_of_the_nearest_codes(section: RetrievalEv
     encoder = TableEncoder(
         np.eye(3, dtype=np.float32), -np.eye(3, dtype=np.float32), None, (one_hot[[0, 0, 1]], one_hot[[0, 2, 1]])
     )
-    (result,) = evaluate_retrieval(
-        encoder, NumberedSource([(0,), (1,), (2,)]), section.model_copy(update={"protocols": ("code",)})
-    )
+    by_code = section.model_copy(update={"protocols": ("code",)})
+    (result,) = RetrievalEvaluator(by_code).evaluate(encoder, NumberedSource([(0,), (1,), (2,)]))
     use = result.codebook
     assert use is not None
     assert (use.size, use.used, use.used_by_images, use.used_by_texts) == (4, 3, 2, 3)
@@ -125,7 +125,7 @@ def test_unreadable_images_leave_with_their_captions(
 ) -> None:
     encoder, source = world
     source.unreadable = frozenset({0, 4})
-    dual, *_ = evaluate_retrieval(encoder, source, section, corrupt_limit=0.2)
+    dual, *_ = RetrievalEvaluator(section).evaluate(encoder, source, corrupt_limit=0.2)
     assert (dual.images, dual.texts, dual.skipped_images) == (9, 18, 2)
     kept = [i for i in range(11) if i not in (0, 4)]
     texts = [t for i in kept for t in source.captions[i]]
@@ -152,7 +152,7 @@ def test_too_many_unreadable_images_are_refused(
     encoder, source = world
     source.unreadable = frozenset(unreadable)
     with pytest.raises(DataError, match=message):
-        evaluate_retrieval(encoder, source, section, corrupt_limit=limit)
+        RetrievalEvaluator(section).evaluate(encoder, source, corrupt_limit=limit)
 
 
 @pytest.mark.parametrize("table", ["images", "texts", "matches"])
@@ -162,7 +162,7 @@ def test_what_is_not_a_number_gets_no_rank(
     encoder, source = world
     getattr(encoder, table)[3] = np.nan
     with pytest.raises(DivergenceError, match="not numbers"):
-        evaluate_retrieval(encoder, source, section)
+        RetrievalEvaluator(section).evaluate(encoder, source)
 
 
 @pytest.mark.parametrize(("part", "protocol"), [("matches", "rerank"), ("distributions", "code")])
@@ -173,4 +173,4 @@ def test_a_protocol_whose_part_is_missing_is_refused_before_anything_is_encoded(
     setattr(encoder, part, None)
     source.unreadable = frozenset(range(11))
     with pytest.raises(UsageError, match=protocol):
-        evaluate_retrieval(encoder, source, section)
+        RetrievalEvaluator(section).evaluate(encoder, source)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Choice, FoundSetting, Leaf, every, leaves, settings
+from cbalign.experiment.fields import FoundSetting, every, leaves, settings
 from cbalign.experiment.load import LoadedExperiment, Origin
+from cbalign.experiment.shapes import Choice, Leaf
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 
@@ -87,6 +88,7 @@ def _bare(shape: Choice, kind: str | None) -> dict:
         "questions": ["asked.json"],
         "key": "given",
         "architecture": "given",
+        "blocks": 1,
     }
     section = shape.section(kind)
     bare = {n: needed[n] for n, s in settings(section).items() if s.required and n != shape.discriminator}

@@ -3,7 +3,8 @@
 import pytest
 
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Leaf, every, find_settings, leaves
+from cbalign.experiment.fields import every, find_settings, leaves
+from cbalign.experiment.shapes import Leaf
 from cbalign.experiment.suggestions import SYNONYMS
 from cbalign.parts.section import Effect
 

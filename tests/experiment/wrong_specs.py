@@ -105,6 +105,7 @@ WRONG = {
         files={"pairs.csv": "image,caption\n"},
     ),
     "wide_characters": Wrong(HEAD + "description: 日本語 # 説明\ntrain: {precision: 半精度}\n"),
+    "graph_of_another_task": Wrong(HEAD + "export: {graphs: [image, text, answer]}\n"),
     "long_line": Wrong(HEAD + f"description: {'long ' * 60}\nexport: {{graphs: all, {' ' * 130}opst: 5}}\n"),
     # Rules between settings.
     "patch_of_the_architecture": Wrong(HEAD + "model:\n  vision: {image_size: 225}\n"),

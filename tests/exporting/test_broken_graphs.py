@@ -20,7 +20,7 @@ from cbalign.exporting.bundle import Exported
 from cbalign.exporting.parity import PrecisionReport
 from cbalign.exporting.verification import verify_precision
 from cbalign.models.encoder import TorchEncoder
-from cbalign.runtime.bundle import Bundle
+from cbalign.runtime.bundle import BundleFolder
 from cbalign.tasks.align.exportable import AlignmentExportable
 from cbalign.tasks.load import load_model
 
@@ -161,5 +161,5 @@ def verify_broken(
     model = onnx.load(path)
     break_it(model)
     path.write_bytes(model.SerializeToString())
-    manifest = bundle_module._write_manifest(folder, Bundle.open(folder).manifest)
+    manifest = bundle_module._write_manifest(folder, BundleFolder.open(folder).manifest)
     return verify_precision(side.exportable, folder, manifest, precision, lambda part: None)

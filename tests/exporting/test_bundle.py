@@ -9,21 +9,23 @@ import onnx
 import pytest
 import torch
 
-from cbalign.errors import BundleError, ParityError, UsageError
+from cbalign.errors import BundleError, ParityError, PartError, UsageError
 from cbalign.experiment.export import ExportSection
 from cbalign.experiment.load import load_experiment
 from cbalign.exporting import bundle as bundle_module
-from cbalign.exporting.bundle import Exported, chosen_graphs, export_run
-from cbalign.runtime.bundle import Bundle, is_bundle
+from cbalign.exporting.bundle import Exported, export_run
+from cbalign.exporting.exportable import chosen_signatures
+from cbalign.runtime.bundle import BundleFolder, is_bundle
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
+from cbalign.tasks.align.section import PretrainTask
 from cbalign.tasks.load import load_model
 
 GRAPHS = ("image", "text", "codebook", "match")
 
 
 def test_a_bundle_has_all_that_running_it_needs(exported: Exported, run: Path) -> None:
-    opened = Bundle.open(exported.folder)
+    opened = BundleFolder.open(exported.folder)
     opened.verify()
     assert set(opened.manifest.files) == {
         *(f"{precision}/{graph}.onnx" for precision in ("fp32", "fp16", "int8") for graph in GRAPHS),
@@ -91,7 +93,7 @@ def test_recorded_outputs_are_repeated_and_a_difference_is_found(exported: Expor
     np.savez(copy / "golden.npz", **recorded)
     with pytest.raises(BundleError, match=r"golden\.npz is damaged"):
         Session.open(copy, "cpu")
-    bundle_module._write_manifest(copy, Bundle.open(copy).manifest)
+    bundle_module._write_manifest(copy, BundleFolder.open(copy).manifest)
     with pytest.raises(ParityError, match="outputs of fp32 differ"):
         check_golden(Session.open(copy, "cpu"))
 
@@ -102,7 +104,7 @@ def test_a_bundle_that_is_there_is_replaced_only_with_force(run: Path, tmp_path:
     (target / "mine.txt").write_text("keep")
     with pytest.raises(UsageError, match="already exists") as caught:
         export_run(run, target)
-    assert "--force" in str(caught.value)
+    assert "force=True" in str(caught.value)
     with pytest.raises(UsageError, match="is not a bundle"):
         export_run(run, target, force=True)
     assert (target / "mine.txt").read_text() == "keep"
@@ -142,6 +144,12 @@ def test_a_bundle_that_computes_something_else_gets_no_name(
 
 
 def test_image_and_text_are_always_exported() -> None:
-    available = dict.fromkeys(GRAPHS, torch.nn.Identity())
-    assert chosen_graphs(ExportSection(), available) == GRAPHS
-    assert chosen_graphs(ExportSection(graphs=("codebook",)), available) == ("image", "text", "codebook")
+    task = PretrainTask(kind="pretrain")
+    assert tuple(chosen_signatures(task, ExportSection(), GRAPHS)) == GRAPHS
+    chosen = chosen_signatures(task, ExportSection(graphs=("codebook",)), GRAPHS)
+    assert tuple(chosen) == ("image", "text", "codebook")
+
+
+def test_a_graph_without_a_signature_is_not_left_out_silently() -> None:
+    with pytest.raises(PartError, match=r"pretrain \(cbalign .*\) has the graph depth, but .* has no signature for it"):
+        chosen_signatures(PretrainTask(kind="pretrain"), ExportSection(), (*GRAPHS, "depth"))

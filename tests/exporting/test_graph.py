@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cbalign.errors import CbalignError
 from cbalign.exporting.graph import INLINE_LIMIT, MODULE, write_graph
-from cbalign.runtime.signatures import SIGNATURES
+from cbalign.tasks.align.runtime import SIGNATURES
 
 
 class Texts(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cbalign.exporting.graph import write_graph
 from cbalign.models.bert import BertConfig, BertTextTower
 from cbalign.models.vision import TimmVisionTower
-from cbalign.runtime.signatures import SIGNATURES
+from cbalign.tasks.align.runtime import SIGNATURES
 
 BERT = BertConfig(vocabulary=40, width=16, layers=2, heads=2, intermediate=32, positions=16)
 IDS, MASK = torch.arange(15).view(3, 5), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]])

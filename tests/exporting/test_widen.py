@@ -20,7 +20,7 @@ from cbalign.exporting.graph import write_graph
 from cbalign.exporting.precision import write_precision
 from cbalign.exporting.widen import idle_bytes
 from cbalign.runtime.precisions import precision_section
-from cbalign.runtime.signatures import SIGNATURES
+from cbalign.tasks.align.runtime import SIGNATURES
 from cbalign.tasks.train import train_experiment
 
 from .conftest import write_experiment

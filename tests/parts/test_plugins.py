@@ -125,6 +125,30 @@ def test_a_part_that_cannot_be_used_is_reported_and_the_others_work(
     }.items()
 
 
+TASK = """
+from typing import Literal
+from cbalign.parts import Effect, TaskSection, setting
+
+
+class Count(TaskSection):
+    \"\"\"How many things are there?\"\"\"
+
+    builds = "{module}.builders:Greedy"
+    graphs = GRAPHS
+
+    kind: Literal["count"] = setting(effect=Effect.ARCHITECTURE, help="Which task.")
+"""
+
+
+@pytest.mark.parametrize("graphs", ["'count'", "property(lambda task: ('count',))", "('../count',)"])
+def test_a_task_whose_graphs_are_not_names_is_reported_and_the_others_work(site: Site, graphs: str) -> None:
+    site.install(sections=TASK.replace("GRAPHS", graphs), entries={"cbalign.tasks": {"count": "Count"}})
+    site.write(HEAD)
+    works = site.run("validate", "spec.yaml")
+    assert works.returncode == 0, works.stderr
+    assert "`count` in cbalign.tasks is unusable: fake:Count: `graphs` is not a tuple of names" in works.stderr
+
+
 def test_two_plugins_with_one_name_are_both_left_out(site: Site) -> None:
     for name, module in (("cbalign-fake", "fake"), ("cbalign-twin", "twin")):
         site.install(name, module=module, entries={"cbalign.solvers": {"greedy": "Greedy"}})

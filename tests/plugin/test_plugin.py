@@ -179,6 +179,16 @@ def test_a_model_made_of_its_parts_is_trained_evaluated_exported_and_verified(
     assert [each["protocol"] for each in torch] == ["dual", "code"] == [each["protocol"] for each in exported]
 
 
+def test_data_check_and_stats_read_the_items_of_its_task(place: Place) -> None:
+    checked, described = place.run("data check check.yaml --workers 0", "data stats check.yaml --workers 0")
+    assert "problem: validation: 24 of its images are also in train" in checked.out
+    for done, code, noun in ((checked, 1, "captions per image"), (described, 0, "words of a caption")):
+        assert done.code == code, done.err
+        (items,) = (line.split() for line in done.out.splitlines() if line.startswith("checked-captions"))
+        assert items[1:] == ["48", "48", "24"], "two items for each picture"
+        assert f"\n{noun}" in done.out
+
+
 def test_its_task_is_trained_evaluated_and_exported(life: dict[str, Done]) -> None:
     torch, exported = (
         life[f"evaluate {name} --json"].document["results"][0] for name in ("checks/latest", "check-bundle")

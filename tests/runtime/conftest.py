@@ -12,6 +12,7 @@ import pytest
 from cbalign.data.image import Preprocessing
 from cbalign.data.text import TextSettings, Tokenizer
 from cbalign.runtime.bundle import MANIFEST, PREPROCESSING, SPEC, BundleManifest, list_files
+from cbalign.tasks.align.runtime import SIGNATURES
 
 SIZE, WIDTH = 4, 3
 
@@ -87,6 +88,7 @@ def write_manifest(folder: Path, graphs: tuple[str, ...] = tuple(GRAPHS)) -> Non
             opset_reason="written by hand",
             versions={},
             files=list_files(folder),
+            signatures={graph: SIGNATURES[graph] for graph in graphs},
         ).to_json()
     )
 

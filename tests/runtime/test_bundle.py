@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cbalign.errors import BundleError, UsageError
-from cbalign.runtime.bundle import MANIFEST, Bundle, is_bundle, sealed
+from cbalign.runtime.bundle import MANIFEST, BundleFolder, is_bundle, sealed
 from cbalign.runtime.checker import check_graph
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
 
-from .conftest import write_manifest
+from .conftest import write_graph, write_manifest
 
 
 def edit_manifest(folder: Path, change: Callable[[dict], object]) -> None:
@@ -27,7 +27,7 @@ def edit_manifest(folder: Path, change: Callable[[dict], object]) -> None:
 
 
 def test_an_untouched_bundle_verifies(bundle: Path) -> None:
-    opened = Bundle.open(bundle)
+    opened = BundleFolder.open(bundle)
     opened.verify()
     assert set(opened.manifest.files) == {
         *(f"fp32/{graph}.onnx" for graph in ("image", "text", "codebook", "match")),
@@ -40,7 +40,7 @@ def test_an_untouched_bundle_verifies(bundle: Path) -> None:
 @given(data=st.data())
 def test_any_flipped_byte_of_any_file_is_found(bundle: Path, data: st.DataObject) -> None:
     """The manifest's own bytes included: its digest, its white space, its line ends."""
-    name = data.draw(st.sampled_from([MANIFEST, *Bundle.open(bundle).manifest.files]))
+    name = data.draw(st.sampled_from([MANIFEST, *BundleFolder.open(bundle).manifest.files]))
     path = bundle / name
     content = path.read_bytes()
     position = data.draw(st.integers(0, len(content) - 1))
@@ -48,7 +48,7 @@ def test_any_flipped_byte_of_any_file_is_found(bundle: Path, data: st.DataObject
     path.write_bytes(content[:position] + bytes([flipped]) + content[position + 1 :])
     try:
         with pytest.raises(BundleError, match=name):
-            Bundle.open(bundle).verify()
+            BundleFolder.open(bundle).verify()
         with pytest.raises(BundleError):
             Session.open(bundle, "cpu")
     finally:
@@ -59,12 +59,12 @@ def test_an_edited_manifest_is_found(bundle: Path) -> None:
     path = bundle / MANIFEST
     path.write_text(path.read_text().replace('"step": 1', '"step": 2'))
     with pytest.raises(BundleError, match="its SHA-256 does not match"):
-        Bundle.open(bundle)
+        BundleFolder.open(bundle)
 
 
 def test_files_that_the_manifest_does_not_know_are_listed(bundle: Path) -> None:
     (bundle / "fp32" / "notes.txt").write_text("mine")
-    assert Bundle.open(bundle).unlisted() == ["fp32/notes.txt"]
+    assert BundleFolder.open(bundle).unlisted() == ["fp32/notes.txt"]
 
 
 @pytest.mark.parametrize("name", ["fp32/text.onnx", "tokenizer.json", "text.json", "preprocessing.json"])
@@ -90,7 +90,7 @@ def test_a_graph_under_anothers_name_is_found(bundle: Path) -> None:
 def test_another_format_is_refused_with_what_to_do(bundle: Path, number: int, remedy: str) -> None:
     edit_manifest(bundle, lambda values: values.update(format=number))
     with pytest.raises(BundleError, match=f"the bundle has format {number}") as caught:
-        Bundle.open(bundle)
+        BundleFolder.open(bundle)
     assert caught.value.remedy == remedy
 
 
@@ -98,7 +98,7 @@ def test_another_format_is_refused_with_what_to_do(bundle: Path, number: int, re
 def test_a_manifest_cannot_name_files_outside_of_the_bundle(bundle: Path, name: str) -> None:
     edit_manifest(bundle, lambda values: values["files"].update({name: {"sha256": "0", "size": 1}}))
     with pytest.raises(BundleError, match="outside the bundle"):
-        Bundle.open(bundle)
+        BundleFolder.open(bundle)
 
 
 @pytest.mark.parametrize(
@@ -108,26 +108,26 @@ def test_a_manifest_cannot_name_files_outside_of_the_bundle(bundle: Path, name: 
 def test_a_damaged_manifest_is_named(bundle: Path, text: str) -> None:
     (bundle / MANIFEST).write_text(text)
     with pytest.raises(BundleError, match=r"manifest\.json: not a bundle's manifest"):
-        Bundle.open(bundle)
+        BundleFolder.open(bundle)
 
 
 def test_a_manifest_that_lacks_a_needed_file_is_refused(bundle: Path) -> None:
     edit_manifest(bundle, lambda values: values["files"].pop("tokenizer.json"))
     with pytest.raises(BundleError, match=r"does not list tokenizer\.json"):
-        Bundle.open(bundle)
+        BundleFolder.open(bundle)
 
 
 def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
     assert not is_bundle(tmp_path)
     with pytest.raises(BundleError, match="is not a bundle"):
-        Bundle.open(tmp_path)
+        BundleFolder.open(tmp_path)
 
 
 @pytest.mark.parametrize(("key", "value"), [("precisions", ["../fp8"]), ("graphs", ["../text"]), ("precisions", [])])
 def test_a_manifest_with_unknown_parts_is_refused(bundle: Path, key: str, value: list[str]) -> None:
     edit_manifest(bundle, lambda values: values.update({key: value}))
     with pytest.raises(BundleError, match="not a bundle's manifest"):
-        Bundle.open(bundle)
+        BundleFolder.open(bundle)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,50 @@ def test_a_manifest_with_values_of_other_types_is_refused(bundle: Path, key: str
 
     edit_manifest(bundle, edit)
     with pytest.raises(BundleError, match="not a bundle's manifest"):
-        Bundle.open(bundle)
+        BundleFolder.open(bundle)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda signatures: signatures.pop("text"),
+        lambda signatures: signatures["text"].pop("outputs"),
+        lambda signatures: signatures["text"]["inputs"][0].update(dtype="float64"),
+        lambda signatures: signatures["text"]["inputs"][0].update(shape=[1, 2]),
+        lambda signatures: signatures["text"]["inputs"][0].update(name=None),
+    ],
+)
+def test_a_manifest_with_damaged_signatures_is_refused(bundle: Path, change: Callable[[dict], object]) -> None:
+    edit_manifest(bundle, lambda values: change(values["signatures"]))
+    with pytest.raises(BundleError, match="not a bundle's manifest"):
+        BundleFolder.open(bundle)
+
+
+def test_a_session_runs_graphs_that_cbalign_does_not_know(bundle: Path) -> None:
+    write_graph(bundle / "fp32" / "double.onnx", "double (float[batch] x) => (float[batch] y) { y = Add (x, x) }")
+    ports = ({"name": name, "dtype": "float32", "shape": ["batch"]} for name in "xy")
+    signature = {**{key: [port] for key, port in zip(("inputs", "outputs"), ports)}, "is_optional": False}
+    write_manifest(bundle)
+    edit_manifest(bundle, lambda values: values.update(graphs=["double"], signatures={"double": signature}))
+    (doubled,) = Session.open(bundle, "cpu").run("double", np.ones(3, np.float32))
+    assert doubled.tolist() == [2, 2, 2]
+
+
+def test_the_task_of_an_earlier_bundle_defines_its_signatures(bundle: Path) -> None:
+    expected = BundleFolder.open(bundle).signatures
+    (bundle / "spec.yaml").write_text("cbalign: 1\ntask: {kind: pretrain}\n")
+    write_manifest(bundle)
+    edit_manifest(bundle, lambda values: values.pop("signatures"))
+    assert BundleFolder.open(bundle).signatures == expected
+    Session.open(bundle, "cpu")
+
+
+def test_a_graph_that_the_task_of_an_earlier_bundle_lacks_is_refused(bundle: Path) -> None:
+    (bundle / "spec.yaml").write_text("cbalign: 1\ntask: {kind: entailment}\n")
+    write_manifest(bundle)
+    edit_manifest(bundle, lambda values: values.pop("signatures"))
+    with pytest.raises(BundleError, match="has the graph image, which task entailment does not have"):
+        Session.open(bundle, "cpu")
 
 
 def test_nothing_pickled_is_loaded(bundle: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbalign.runtime.captured import MOST_BUCKETS, CapturedGraph, bucket_of, can_be_captured
-from cbalign.runtime.signatures import SIGNATURES
+from cbalign.tasks.align.runtime import SIGNATURES
+from cbalign.tasks.vqa.runtime import SIGNATURES as ANSWERING
 
 from .conftest import GRAPHS, SIZE, write_graph
 
@@ -134,7 +135,7 @@ def test_a_graph_whose_outputs_have_sizes_of_their_own_is_not_captured(tmp_path:
     }"""
     write_graph(tmp_path / "answer.onnx", text)
     session = onnxruntime.InferenceSession(tmp_path / "answer.onnx", providers=["CPUExecutionProvider"])
-    assert not can_be_captured(session, SIGNATURES["answer"])
+    assert not can_be_captured(session, ANSWERING["answer"])
 
 
 def test_a_graph_that_leaves_its_own_sizes_open_is_not_captured(tmp_path: Path) -> None:

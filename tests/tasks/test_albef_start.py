@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from tests.cli.tiny import Result, cbalign
 from tests.tasks.tiny_tasks import write_tasks
 
@@ -22,10 +22,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tasks(tmp_path_factory.mktemp("albef"))
 
 
-def trained(place: Path, spec: str, *overrides: str) -> tuple[Run, Result]:
+def trained(place: Path, spec: str, *overrides: str) -> tuple[RunFolder, Result]:
     result = cbalign(place, "train", spec, *(f"--set={override}" for override in overrides))
     assert result.code == 0, result.stderr
-    return Run(place / result.stdout.strip()), result
+    return RunFolder(place / result.stdout.strip()), result
 
 
 ENTAILMENT = """\

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from tests.cli.tiny import Result, cbalign
 from tests.tasks.tiny_tasks import write_tasks
 
@@ -22,36 +22,36 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pretrained(place: Path) -> Run:
+def pretrained(place: Path) -> RunFolder:
     return trained(place, "pretrain.yaml")[0]
 
 
 @pytest.fixture(scope="module")
-def assigned(place: Path, pretrained: Run) -> Run:
+def assigned(place: Path, pretrained: RunFolder) -> RunFolder:
     return trained(place, "assignment.yaml", f"init.run={pretrained.folder}")[0]
 
 
 @pytest.fixture(scope="module")
-def entails(place: Path, pretrained: Run) -> tuple[Run, Result]:
+def entails(place: Path, pretrained: RunFolder) -> tuple[RunFolder, Result]:
     return trained(place, "entailment.yaml", f"init.run={pretrained.folder}")
 
 
 @pytest.fixture(scope="module")
-def statements(place: Path, assigned: Run) -> tuple[Run, Result]:
+def statements(place: Path, assigned: RunFolder) -> tuple[RunFolder, Result]:
     return trained(place, "nlvr2.yaml", f"init.run={assigned.folder}")
 
 
-def trained(place: Path, spec: str, *overrides: str) -> tuple[Run, Result]:
+def trained(place: Path, spec: str, *overrides: str) -> tuple[RunFolder, Result]:
     result = cbalign(place, "train", spec, *(f"--set={override}" for override in overrides))
     assert result.code == 0, result.stderr
-    return Run(place / result.stdout.strip()), result
+    return RunFolder(place / result.stdout.strip()), result
 
 
-def weights(run: Run, step: int) -> dict[str, object]:
+def weights(run: RunFolder, step: int) -> dict[str, object]:
     return dict(load_file(run.checkpoints / f"step-{step}" / "model.safetensors"))
 
 
-def test_a_start_from_pretraining_is_told_and_kept(pretrained: Run, entails: tuple[Run, Result]):
+def test_a_start_from_pretraining_is_told_and_kept(pretrained: RunFolder, entails: tuple[RunFolder, Result]):
     run, result = entails
     assert f"starting from {pretrained.folder.name}, step 4: " in result.stderr
     assert "missing: head" in result.stderr
@@ -64,13 +64,15 @@ def test_a_start_from_pretraining_is_told_and_kept(pretrained: Run, entails: tup
     assert (run.assets / "tokenizer.json").read_text() == vocabulary
 
 
-def test_lineage_reaches_through_the_stages(statements: tuple[Run, Result], assigned: Run, pretrained: Run):
+def test_lineage_reaches_through_the_stages(
+    statements: tuple[RunFolder, Result], assigned: RunFolder, pretrained: RunFolder
+):
     facts = Manifest.read(statements[0].manifest).facts
     assert [each["name"] for each in facts["lineage"]] == [assigned.folder.name, pretrained.folder.name]
     assert facts["trained_on"] == ["nlvr2"]
 
 
-def test_text_assignment_doubles_the_pretrained_layers(place: Path, pretrained: Run):
+def test_text_assignment_doubles_the_pretrained_layers(place: Path, pretrained: RunFolder):
     run, result = trained(
         place,
         "assignment.yaml",
@@ -93,7 +95,7 @@ def test_text_assignment_doubles_the_pretrained_layers(place: Path, pretrained: 
 @pytest.mark.parametrize("task", ["entails", "statements"])
 def test_a_killed_run_goes_on_to_the_same_weights(task: str, place: Path, request: pytest.FixtureRequest):
     finished = request.getfixturevalue(task)[0]
-    run = Run(place / "killed" / task)
+    run = RunFolder(place / "killed" / task)
     shutil.copytree(finished.folder, run.folder)
     shutil.rmtree(run.checkpoints / "step-4")
     manifest = json.loads(run.manifest.read_text())
@@ -104,7 +106,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(task: str, place: Path, reques
     assert (run.checkpoints / "step-4" / "model.safetensors").read_bytes() == expected.read_bytes()
 
 
-def test_entailment_is_evaluated_with_its_confusions(entails: tuple[Run, Result], place: Path):
+def test_entailment_is_evaluated_with_its_confusions(entails: tuple[RunFolder, Result], place: Path):
     run, _ = entails
     result = cbalign(place, "evaluate", str(run.folder), "--json")
     assert result.code == 0, result.stderr
@@ -122,7 +124,7 @@ def test_entailment_is_evaluated_with_its_confusions(entails: tuple[Run, Result]
 
 
 def test_statements_are_consistent_where_all_of_a_sentence_are_right(
-    statements: tuple[Run, Result], place: Path, tmp_path: Path
+    statements: tuple[RunFolder, Result], place: Path, tmp_path: Path
 ):
     file = tmp_path / "predictions.csv"
     result = cbalign(place, "evaluate", str(statements[0].folder), "--json", f"--predictions={file}")
@@ -135,7 +137,7 @@ def test_statements_are_consistent_where_all_of_a_sentence_are_right(
     assert found["metrics"]["accuracy"] == pytest.approx(100 * sum(right) / len(entries))
 
 
-def test_two_runs_are_compared_item_by_item(entails: tuple[Run, Result], place: Path):
+def test_two_runs_are_compared_item_by_item(entails: tuple[RunFolder, Result], place: Path):
     other, _ = trained(place, "entailment.yaml", "train.seed=1")
     for run in (entails[0], other):
         assert cbalign(place, "evaluate", str(run.folder)).code == 0
@@ -145,7 +147,7 @@ def test_two_runs_are_compared_item_by_item(entails: tuple[Run, Result], place: 
     assert '"interval_95"' in result.stdout
 
 
-def test_a_start_that_does_not_fit_is_refused(pretrained: Run, place: Path):
+def test_a_start_that_does_not_fit_is_refused(pretrained: RunFolder, place: Path):
     before = len(list((place / "runs").iterdir()))
     result = cbalign(
         place,
@@ -161,7 +163,7 @@ def test_a_start_that_does_not_fit_is_refused(pretrained: Run, place: Path):
     assert len(list((place / "runs").iterdir())) == before
 
 
-def test_retrieval_of_a_classifier_is_refused(entails: tuple[Run, Result], place: Path):
+def test_retrieval_of_a_classifier_is_refused(entails: tuple[RunFolder, Result], place: Path):
     result = cbalign(place, "evaluate", str(entails[0].folder), "--protocol", "dual")
     assert result.code == 2
     assert "--protocol: an evaluation of kind accuracy has no such setting" in result.stderr

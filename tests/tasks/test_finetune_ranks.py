@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from tests.cli.tiny import cbalign, command
 from tests.tasks.tiny_tasks import write_tasks
 
@@ -27,7 +27,7 @@ def test_two_processes_are_one_with_the_doubled_batch(task: str, parallel: str, 
         command("train", f"{task}.yaml", *words), cwd=place, capture_output=True, text=True, check=False
     )
     assert two.returncode == 0, two.stderr
-    runs = [Run(place / text.strip().splitlines()[-1]) for text in (alone.stdout, two.stdout)]
+    runs = [RunFolder(place / text.strip().splitlines()[-1]) for text in (alone.stdout, two.stdout)]
     one, other = (load_file(run.checkpoints / "step-4" / "model.safetensors") for run in runs)
     assert one.keys() == other.keys()
     for name, tensor in one.items():

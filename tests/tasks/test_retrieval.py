@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from tests.cli.tiny import Result, cbalign
 from tests.tasks.tiny_tasks import MODEL, TRAIN, write_tasks
 
@@ -41,23 +41,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def trained(place: Path, spec: str, *overrides: str) -> tuple[Run, Result]:
+def trained(place: Path, spec: str, *overrides: str) -> tuple[RunFolder, Result]:
     result = cbalign(place, "train", spec, *(f"--set={override}" for override in overrides))
     assert result.code == 0, result.stderr
-    return Run(place / result.stdout.strip()), result
+    return RunFolder(place / result.stdout.strip()), result
 
 
 @pytest.fixture(scope="module")
-def pretrained(place: Path) -> Run:
+def pretrained(place: Path) -> RunFolder:
     return trained(place, "pretrain.yaml")[0]
 
 
 @pytest.fixture(scope="module")
-def tuned(place: Path, pretrained: Run) -> tuple[Run, Result]:
+def tuned(place: Path, pretrained: RunFolder) -> tuple[RunFolder, Result]:
     return trained(place, "retrieval.yaml", f"init.run={pretrained.folder}")
 
 
-def test_the_queue_knows_the_image_of_each_caption(tuned: tuple[Run, Result], pretrained: Run):
+def test_the_queue_knows_the_image_of_each_caption(tuned: tuple[RunFolder, Result], pretrained: RunFolder):
     weights = load_file(tuned[0].checkpoints / "step-4" / "model.safetensors")
     assert set(weights["text_queue.image_ids"].tolist()) <= set(range(8)), "numbers of these data, not of the old"
     assert int(weights["text_queue.filled"]) == 8
@@ -65,11 +65,11 @@ def test_the_queue_knows_the_image_of_each_caption(tuned: tuple[Run, Result], pr
     assert "unexpected: codebook, masked_language" in tuned[1].stderr
 
 
-def test_a_pretrained_match_head_and_temperature_are_taken(tuned: tuple[Run, Result]):
+def test_a_pretrained_match_head_and_temperature_are_taken(tuned: tuple[RunFolder, Result]):
     assert "; new" not in tuned[1].stderr
 
 
-def test_zero_shot_is_refused_where_the_lineage_saw_the_data_set(tuned: tuple[Run, Result], place: Path):
+def test_zero_shot_is_refused_where_the_lineage_saw_the_data_set(tuned: tuple[RunFolder, Result], place: Path):
     run = tuned[0]
     assert Manifest.read(run.manifest).facts["trained_on"] == ["coco"]
     refused = cbalign(place, "evaluate", str(run.folder), "--zero-shot")
@@ -81,7 +81,7 @@ def test_zero_shot_is_refused_where_the_lineage_saw_the_data_set(tuned: tuple[Ru
     assert "zero-shot: not trained on this data set" in allowed.stdout
 
 
-def test_an_ancestor_counts_as_the_run_itself(tuned: tuple[Run, Result], place: Path):
+def test_an_ancestor_counts_as_the_run_itself(tuned: tuple[RunFolder, Result], place: Path):
     spec = place / "again.yaml"
     spec.write_text(RETRIEVAL.replace("coco_train.json", "other.json").replace("on: validation", "on: test"))
     (place / "other.json").write_text((place / "coco_train.json").read_text())
@@ -99,7 +99,7 @@ def test_a_training_that_would_break_its_own_promise_does_not_begin(place: Path)
     assert sorted((place / "runs").iterdir()) == before
 
 
-def test_the_published_figure_stands_beside_ours_with_what_differs(tuned: tuple[Run, Result], place: Path):
+def test_the_published_figure_stands_beside_ours_with_what_differs(tuned: tuple[RunFolder, Result], place: Path):
     run = str(tuned[0].folder)
     result = cbalign(place, "evaluate", run, "--on", "test", "--protocol", "rerank", "--zero-shot")
     assert result.code == 0, result.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.experiment.recipes import recipes_folder
 from tests.cli.tiny import Result, cbalign
 
@@ -32,24 +32,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pretrained(place: Path) -> Run:
+def pretrained(place: Path) -> RunFolder:
     return trained(place, "scenes")
 
 
-def trained(place: Path, recipe: str) -> Run:
+def trained(place: Path, recipe: str) -> RunFolder:
     changes = (f"--set={change}" for change in TINY)
     result = cbalign(place, "train", str(recipes_folder() / f"{recipe}.yaml"), *changes)
     assert result.code == 0, result.stderr
-    return Run(place / result.stdout.strip())
+    return RunFolder(place / result.stdout.strip())
 
 
-def evaluated(place: Path, run: Run, on: str) -> Result:
+def evaluated(place: Path, run: RunFolder, on: str) -> Result:
     return cbalign(place, "evaluate", str(run.folder), "--on", on, "--bootstrap", "0", "--json")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_recipe_learns_from_the_pretrained_one_and_is_measured_on_both_test_splits(
-    place: Path, pretrained: Run, task: str, monkeypatch: pytest.MonkeyPatch
+    place: Path, pretrained: RunFolder, task: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("CBALIGN_PRETRAINED", str(pretrained.folder))
     if task == "nlvr2":
@@ -62,7 +62,7 @@ def test_every_recipe_learns_from_the_pretrained_one_and_is_measured_on_both_tes
         assert (first["protocol"], first["split"], first["source"]) == (TASKS[task], split, f"scenes {split}")
 
 
-def test_a_split_that_scenes_have_not_is_neither_a_split_nor_a_file(place: Path, pretrained: Run):
+def test_a_split_that_scenes_have_not_is_neither_a_split_nor_a_file(place: Path, pretrained: RunFolder):
     result = evaluated(place, pretrained, "composition")
     assert result.code == 2
     assert "neither a split nor a file" in result.stderr

@@ -26,11 +26,11 @@ from cbalign.engine.checkpoint import load_model_weights
 from cbalign.engine.distribution import World, open_world
 from cbalign.engine.loop import fit
 from cbalign.engine.reporter import Silent
-from cbalign.engine.run import Run, create_run, list_checkpoints, open_run
+from cbalign.engine.run import RunFolder, create_run, list_checkpoints, open_run
 from cbalign.engine.sharding import whole_tensor
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.process_group import SINGLE_PROCESS
-from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.evaluation.retrieval import RetrievalEvaluator
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.encoder import TorchEncoder
 from cbalign.objectives.masked_language import MaskedTokens
@@ -182,13 +182,13 @@ def train(world: World, name: str, settings: Experiment, draws: list[Draws] | No
         torch.save(gradients, f"{name}/gradients.pt")
 
 
-def new_run(name: str, training: DataTraining[Batch]) -> Run:
+def new_run(name: str, training: DataTraining[Batch]) -> RunFolder:
     run = create_run(Path(name), "tiny", spec="", resolved="", fingerprint="", facts={})
     training.save_assets(run.assets)
     return run
 
 
-def only_run(name: str) -> Run:
+def only_run(name: str) -> RunFolder:
     (folder,) = Path(name).glob("tiny-*")
     return open_run(folder)
 
@@ -225,7 +225,7 @@ def evaluate(world: World, name: str, settings: Experiment) -> None:
     source, (section,) = training.sources["validation"], settings.evaluate
     found = {}
     for way, group in (("together", world), ("alone", SINGLE_PROCESS)):
-        results = evaluate_retrieval(encoder, source, section, corrupt_limit=0.1, process_group=group)
+        results = RetrievalEvaluator(section).evaluate(encoder, source, corrupt_limit=0.1, process_group=group)
         found[way] = [result.to_json() for result in results]
     Path(f"{name}/evaluation-{world.rank}.json").write_text(json.dumps(found))
 

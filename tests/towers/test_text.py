@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import string
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,26 @@ from torch import Tensor, nn
 
 from cbalign.data.published_tokenizer import read_published
 from cbalign.data.text import TextSettings, Tokenizer
-from cbalign.errors import CbalignError, CheckpointError, SpecError, UsageError
+from cbalign.errors import CheckpointError, DataError, SpecError, UsageError
 from cbalign.exporting.graph import write_graph
 from cbalign.models.graphs import TextGraph
 from cbalign.models.huggingface_text import HuggingFaceTextTower
 from cbalign.models.sections.huggingface_text import HuggingFaceTextSection
 from cbalign.models.towers import Towers
-from cbalign.runtime.signatures import SIGNATURES
+from cbalign.runtime.signatures import Port, Signature
 from cbalign.runtime.texts import check_text
 from tests.towers.texts import POSITIONS, TEXT_TOWERS, TEXTS, make_text
 
 PLACE = "model.text.architecture"
 PADDED = ("siglip", "siglip2", "siglip2-naflex")
 SENTENCEPIECE = "siglip"  # transformers reads its tokenizer with a package that is not installed
+
+
+_BATCH = ("batch", "length")
+SIGNATURE = Signature(
+    (Port("input_ids", "int64", _BATCH), Port("attention_mask", "int64", _BATCH)),
+    (Port("tokens", "float32", (*_BATCH, None)), Port("embedding", "float32", ("batch", None))),
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +135,8 @@ def test_truncation_keeps_the_last_special_token(family: str, folder: Path) -> N
         row = ids[mask.bool()].tolist()
         assert end in row
         if family not in PADDED:
-            assert row[-1] == end and len(row) <= 6
+            assert row[-1] == end
+            assert len(row) <= 6
 
 
 def test_special_tokens_are_never_masked(folder: Path) -> None:
@@ -138,7 +145,8 @@ def test_special_tokens_are_never_masked(folder: Path) -> None:
     assert tokenizer.form.tokens.end in special
     assert tokenizer.mask_id is None or tokenizer.mask_id in special
     words = set(tokenizer.word_ids("cats sleep"))
-    assert words and not words & (special - {tokenizer.unk_id})
+    assert words
+    assert not words & (special - {tokenizer.unk_id})
 
 
 @torch.no_grad()
@@ -157,11 +165,10 @@ def test_the_pooled_vector_of_the_trunk_is_that_of_transformers(family: str, fol
             build(folder, pooling="trunk")
         return
     model = theirs(folder)
-    if family in ("roberta", "mpnet", "bert", "xlm-roberta"):
-        if model.pooler is None or family in ("bert", "xlm-roberta"):  # published without: for words only
-            with pytest.raises(CheckpointError, match="missing"):
-                build(folder, pooling="trunk")
-            return
+    if family in ("bert", "xlm-roberta"):  # published for masked words, without a pooler
+        with pytest.raises(CheckpointError, match="missing"):
+            build(folder, pooling="trunk")
+        return
     tower = build(folder, pooling="trunk")
     found = tower.pool(tower(ids, mask), mask)
     expected = model(input_ids=ids, attention_mask=mask).pooler_output
@@ -225,11 +232,12 @@ class Images(nn.Module):
     width = pooled_width = 8
 
 
+@pytest.mark.slow
 def test_the_exported_graph_computes_the_same(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tower = build(folder)
     graph = TextGraph(Towers(Images(), tower, None, 8)).eval()
-    write_graph(graph, SIGNATURES["text"], encoded(folder), tmp_path / "text.onnx", opset=23, metadata={})
+    write_graph(graph, SIGNATURE, encoded(folder), tmp_path / "text.onnx", opset=23, metadata={})
     session = onnxruntime.InferenceSession(tmp_path / "text.onnx", providers=["CPUExecutionProvider"])
     for texts in (TEXTS[:1], TEXTS[1:2] * 3, TEXTS):
         ids, mask = encoded(folder, texts)
@@ -239,3 +247,84 @@ def test_the_exported_graph_computes_the_same(folder: Path, tmp_path: Path) -> N
         for ours, exported in zip(expected, session.run(None, feed), strict=True):
             real = mask.bool() if ours.ndim == 3 else slice(None)
             assert np.abs(ours.numpy() - exported)[real].max() < 1e-4
+
+
+class TestTexts:
+    """What the runtime says about texts of users."""
+
+    def test_a_text_that_fits_is_read_whole(self, folder: Path) -> None:
+        assert check_text("a", read(folder)) is None
+
+    def test_a_long_text_is_cut_and_its_beginning_is_shown(self, family: str, folder: Path) -> None:
+        note = check_text(TEXTS[3] * 3, read(folder, POSITIONS))
+        assert note is not None
+        start = re.sub(r"\s", "", note.partition(": ")[2])
+        assert start.startswith(("'the", "'t")) or family == "distilbert", note
+
+    @pytest.mark.parametrize("text", ["", "  ", "!?", "\u200b"])
+    def test_a_text_without_words_is_refused(self, folder: Path, text: str) -> None:
+        with pytest.raises(UsageError, match="has no words"):
+            check_text(text, read(folder))
+
+
+class TestBadInput:
+    """Each mistake gives one message with its place, before anything is computed."""
+
+    def test_a_tokenizer_of_another_model(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        mixed = shutil.copytree(folders["bert"], tmp_path / "mixed")
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(folders["roberta"] / file, mixed / file)
+        with pytest.raises(SpecError, match=r"model\.text\.architecture: the tokenizer .* has 373 tokens, .* of 150"):
+            build(mixed)
+
+    def test_a_tokenizer_of_a_much_smaller_vocabulary(self, folder: Path) -> None:
+        rows = read(folder).vocabulary_size
+        config = json.loads((folder / "config.json").read_text())
+        with pytest.raises(SpecError, match="tokens, its model embeddings of"):
+            build(folder, vocabulary=rows - 2000 if rows > 2000 else -1024)
+        assert config
+
+    def test_weights_of_another_architecture(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        mixed = shutil.copytree(folders["bert"], tmp_path / "mixed")
+        shutil.copy(folders["t5"] / "model.safetensors", mixed / "model.safetensors")
+        with pytest.raises(CheckpointError, match=r"does not fit model\.text"):
+            build(mixed)
+
+    def test_weights_of_other_sizes(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        mixed = shutil.copytree(folders["bert"], tmp_path / "mixed")
+        config = json.loads((mixed / "config.json").read_text())
+        (mixed / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
+        with pytest.raises(CheckpointError, match="other shape"):
+            build(mixed)
+
+    def test_no_weights(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        bare = shutil.copytree(folders["bert"], tmp_path / "bare")
+        (bare / "model.safetensors").unlink()
+        with pytest.raises(CheckpointError, match=r"model\.text\.architecture: .* contains no weights"):
+            build(bare)
+        assert build(bare, init="random").width == 32
+
+    def test_more_layers_than_the_model_has(self, folder: Path) -> None:
+        with pytest.raises(SpecError, match=r"model\.text\.layers: 3 layers, but .* has 2"):
+            build(folder, layers=3)
+
+    def test_longer_texts_than_the_model_has_positions(self, family: str, folder: Path) -> None:
+        if family in ("t5", "modernbert"):  # relative positions
+            return
+        with pytest.raises(SpecError, match=r"model\.text\.max_tokens: 25, but .* has 24 positions"):
+            build(folder, max_tokens=25)
+
+    def test_an_image_model(self, tmp_path: Path) -> None:
+        transformers.ViTConfig().save_pretrained(tmp_path)
+        with pytest.raises(SpecError, match="a vit, which reads no texts"):
+            build(tmp_path, vocabulary=99)
+
+    def test_no_configuration(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"model\.text\.architecture: .* has no config\.json"):
+            build(tmp_path, vocabulary=99)
+
+    def test_no_tokenizer(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        bare = shutil.copytree(folders["siglip"], tmp_path / "bare")
+        (bare / "tokenizer.json").unlink()
+        with pytest.raises(DataError, match=r"model\.text\.architecture: .* has no tokenizer"):
+            read(bare)

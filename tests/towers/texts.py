@@ -1,4 +1,4 @@
-"""Small text models with random weights and small tokenizers in the hub's layout, one for each family of text towers."""
+"""Small text models with random weights and tokenizers in the hub's layout, one for each family of text towers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
-from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 
 from cbalign.data.wordpiece import SPECIAL_TOKENS, train_wordpiece
@@ -114,6 +114,7 @@ class SigLIPFiles:
         pieces = _pieces(["<unk>", "</s>"])
         self.own = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
         self.own.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+        self.own.decoder = decoders.Metaspace()
         self.own.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
         self.own.add_special_tokens(["</s>", "<unk>"])
 
@@ -157,9 +158,7 @@ def _model(name: str, tokenizer: Any) -> Any:
             return t.BertForMaskedLM(t.BertConfig(**common))
         case "distilbert":
             sizes = {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
-            return t.DistilBertModel(
-                t.DistilBertConfig(**sizes, vocab_size=words, max_position_embeddings=POSITIONS)
-            )
+            return t.DistilBertModel(t.DistilBertConfig(**sizes, vocab_size=words, max_position_embeddings=POSITIONS))
         case "roberta":
             return t.RobertaModel(t.RobertaConfig(**shifted))
         case "mpnet":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
+from PIL import Image
 
 from cbalign.apps.search.index import SearchIndex
 from cbalign.data.arrays import FloatArray
@@ -39,6 +42,41 @@ def find_nearest(index: SearchIndex, vector: FloatArray, count: int) -> list[Sea
         SearchHit(contents.paths[row][0], contents.paths[row][1:], score)
         for row, score in zip(found.position.tolist(), found.score.tolist())
     ]
+
+
+@dataclass(frozen=True)
+class TimedSearch:
+    """The hits of a search, and the seconds that encoding, searching and reranking took."""
+
+    hits: list[SearchHit]
+    seconds: Mapping[str, float]
+
+
+def search_index(
+    session: Session, index: SearchIndex, query: str | Image.Image, *, top: int, rerank_count: int
+) -> TimedSearch:
+    """Search an index for a text or an example image.
+
+    Args:
+        session: the bundle that made the index.
+        index: the images to search.
+        query: a text, or an example image.
+        top: maximum number of hits.
+        rerank_count: number of nearest images to rerank with a text; 0 disables it.
+
+    Raises:
+        DivergenceError: a match score is not a number.
+    """
+    start = perf_counter()
+    text = session.encode_texts([query]) if isinstance(query, str) else None
+    vector = session.embed_images([query])[0] if text is None else text.embedding[0]
+    encoded = perf_counter()
+    hits = find_nearest(index, vector, max(top, rerank_count))
+    found = perf_counter()
+    if text is not None and rerank_count:
+        hits = rerank(session, index.folder, hits, text, rerank_count)
+    seconds = {"encode": encoded - start, "search": found - encoded, "rerank": perf_counter() - found}
+    return TimedSearch(hits[:top], seconds)
 
 
 def rerank(session: Session, folder: Path, hits: list[SearchHit], text: TextFeatures, count: int) -> list[SearchHit]:

@@ -29,7 +29,7 @@ MAX_BYTES = 256 << 20
 _KEEP_EVERY = 256  # files between commits; a killed process repeats at most this many
 _BATCH = 32
 
-Report = Callable[[int, int], None]
+IndexProgress = Callable[[int, int], None]
 """Progress callback: `(done, total)` files."""
 
 
@@ -74,7 +74,7 @@ def index_folder(
     identity: str,
     folder: Path,
     cache: Path | None = None,
-    report: Report = lambda done, total: None,
+    report: IndexProgress = lambda done, total: None,
 ) -> SearchIndex:
     """Update the index of a folder and open it.
 
@@ -100,7 +100,7 @@ def index_folder(
 
 
 def open_index(
-    session: Session, folder: Path, cache: Path | None = None, report: Report = lambda done, total: None
+    session: Session, folder: Path, cache: Path | None = None, report: IndexProgress = lambda done, total: None
 ) -> SearchIndex:
     """Update the index of a folder for a bundle and open it; see `index_folder`."""
     return index_folder(session, identity_of(session), folder, cache, report)
@@ -119,7 +119,7 @@ def _key(identity: str, folder: Path) -> str:
     return hashlib.sha256(os.fsencode(f"{identity}\0{os.fspath(folder)}")).hexdigest()[:32]
 
 
-def _update(store: Store, model: ImageEmbedder, found: Scan, report: Report) -> Changes:
+def _update(store: Store, model: ImageEmbedder, found: Scan, report: IndexProgress) -> Changes:
     before = store.files()
     changed = {path: stamp for path, stamp in found.images.items() if path not in before or before[path][0] != stamp}
     gone = [path for path in before if path not in found.images]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Generic, TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 Observer = Callable[[int, float], None]
 """Callback after every run: `(items, seconds)`."""
@@ -30,7 +30,7 @@ class BatchLimits:
     queue: int = 256
 
 
-class Batcher(Generic[Item, Result]):
+class Batcher(Generic[ItemT, ResultT]):
     """A queue of items and a thread that runs them in batches. Use it as an async context manager.
 
     Args:
@@ -41,17 +41,17 @@ class Batcher(Generic[Item, Result]):
 
     def __init__(
         self,
-        run: Callable[[list[Item]], Sequence[Result]],
+        run: Callable[[list[ItemT]], Sequence[ResultT]],
         limits: BatchLimits,
         observe: Observer = lambda items, seconds: None,
     ) -> None:
         self._run = run
         self._limits = limits
         self._observe = observe
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[tuple[ItemT, asyncio.Future[ResultT]]] = deque()
         self._arrived = asyncio.Event()
 
-    async def __aenter__(self) -> Batcher[Item, Result]:
+    async def __aenter__(self) -> Batcher[ItemT, ResultT]:
         self._thread = ThreadPoolExecutor(1, "cbalign-batch")
         self._task = asyncio.create_task(self._serve())
         return self
@@ -64,7 +64,7 @@ class Batcher(Generic[Item, Result]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def submit(self, items: Sequence[Item]) -> list[Result]:
+    async def submit(self, items: Sequence[ItemT]) -> list[ResultT]:
         """Queue all items, or none, and return their results.
 
         Raises:
@@ -101,7 +101,7 @@ class Batcher(Generic[Item, Result]):
                 if not future.done():
                     future.set_result(result)
 
-    async def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+    async def _next_batch(self) -> list[tuple[ItemT, asyncio.Future[ResultT]]]:
         """Return a full batch, or the items that arrived within `wait` seconds; cancelled items are skipped."""
         await self._arrived.wait()
         try:
@@ -111,7 +111,7 @@ class Batcher(Generic[Item, Result]):
                     await self._arrived.wait()
         except TimeoutError:
             pass
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        batch: list[tuple[ItemT, asyncio.Future[ResultT]]] = []
         while self._waiting and len(batch) < self._limits.size:
             item, future = self._waiting.popleft()
             if not future.done():

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.facts import Kind, Verdict, judge
+from cbalign.data.scenes.facts import FigureKind, Truth, judge
 from cbalign.data.scenes.graph import DIRECTIONS, Figure, Scene, scene_of
 from cbalign.data.scenes.language import NUMBERS, direction, figure, in_passing, listing, number_of, sentence
 from cbalign.data.scenes.proposals import propose_claim
@@ -104,7 +104,7 @@ def _tally(scene: Scene, draws: Draws) -> str:
     seen = every[:2] if any(figure.shaded for figure in scene.figures) else every
     name = draws.choose(seen)
     counts = Counter(getattr(figure, name) for figure in draws.shuffled(scene.figures))
-    return listing([number_of(count, Kind(**{name: value}), draws) for value, count in counts.items()], draws)
+    return listing([number_of(count, FigureKind(**{name: value}), draws) for value, count in counts.items()], draws)
 
 
 def _facts(scene: Scene, draws: Draws, split: ScenesSplit, count: int) -> list[str]:
@@ -112,7 +112,7 @@ def _facts(scene: Scene, draws: Draws, split: ScenesSplit, count: int) -> list[s
     said: list[str] = []
     while len(said) < count:
         claim = propose_claim((scene,), draws, split)
-        if judge(claim, scene) is Verdict.TRUE:
+        if judge(claim, scene) is Truth.TRUE:
             text = sentence(claim, draws)
             said += [text] if text not in said else []
     return said

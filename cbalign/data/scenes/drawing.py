@@ -9,7 +9,7 @@ from functools import lru_cache
 from PIL import Image, ImageChops, ImageDraw
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.graph import Colour, Figure, Material, Scene, Shape
+from cbalign.data.scenes.graph import Colour, Figure, FigureShape, Material, Scene
 
 _OVERSAMPLING = 4
 _COLOURS: dict[Colour, tuple[int, int, int]] = {
@@ -82,7 +82,7 @@ def _mask_of(figure: Figure, side: int) -> Image.Image:
 
 
 @lru_cache(maxsize=2048)
-def _mask(shape: Shape, material: Material, radius: int, angle: float, stripe: int) -> Image.Image:
+def _mask(shape: FigureShape, material: Material, radius: int, angle: float, stripe: int) -> Image.Image:
     """Draw the area of a figure that has its colour, oversampled, as the smallest possible L image."""
     side = 2 * radius + 3
     mask = _silhouette(shape, side, radius, angle)
@@ -101,7 +101,7 @@ def _stripes(side: int, width: int) -> Image.Image:
     return stripes
 
 
-def _silhouette(shape: Shape, side: int, radius: float, angle: float) -> Image.Image:
+def _silhouette(shape: FigureShape, side: int, radius: float, angle: float) -> Image.Image:
     mask = Image.new("L", (side, side))
     pen = ImageDraw.Draw(mask)
     centre = side / 2
@@ -115,7 +115,7 @@ def _silhouette(shape: Shape, side: int, radius: float, angle: float) -> Image.I
 
 
 @lru_cache
-def _outline(shape: Shape) -> _Points:
+def _outline(shape: FigureShape) -> _Points:
     """Return the corners of a shape in the unit circle, y downwards."""
     match shape:
         case "square":

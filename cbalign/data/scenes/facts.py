@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cbalign.data.scenes.graph import HELD_OUT, Colour, Direction, Figure, Material, Scene, Shape, Size
+from cbalign.data.scenes.graph import HELD_OUT, Colour, Direction, Figure, FigureShape, Material, Scene, Size
 
 
-class Verdict(StrEnum):
+class Truth(StrEnum):
     """The truth of a claim about a picture."""
 
     TRUE = "true"
@@ -27,10 +27,10 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FigureKind:
     """Figures with these attributes; None permits any value."""
 
-    shape: Shape | None = None
+    shape: FigureShape | None = None
     colour: Colour | None = None
     material: Material | None = None
     size: Size | None = None
@@ -45,16 +45,16 @@ class Kind:
         """Whether the kind of a figure in the shade is visible."""
         return self.colour is None and self.material is None
 
-    def fits(self, figure: Figure) -> Verdict:
+    def fits(self, figure: Figure) -> Truth:
         """Decide whether a figure is of this kind, as far as is visible."""
         if self.shape not in (None, figure.shape) or self.size not in (None, figure.size):
-            return Verdict.FALSE
+            return Truth.FALSE
         if self.seen_in_shade:
-            return Verdict.TRUE
+            return Truth.TRUE
         if figure.shaded:
-            return Verdict.OPEN
+            return Truth.OPEN
         same = self.colour in (None, figure.colour) and self.material in (None, figure.material)
-        return Verdict.TRUE if same else Verdict.FALSE
+        return Truth.TRUE if same else Truth.FALSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +70,28 @@ NONE = Count(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Region:
     """A part of the picture: in a direction from the only figure of a kind that is visible in the shade."""
 
     direction: Direction
-    anchor: Kind
+    anchor: FigureKind
 
 
 @dataclass(frozen=True, slots=True)
 class HowMany:
     """The claim that there are `count` figures of `kind` in the picture, or in a part of it."""
 
-    kind: Kind
+    kind: FigureKind
     count: Count
-    place: Place | None = None
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Each:
     """The claim that the only figure of kind `of`, or each of several, is of `kind`; `of` is visible in the shade."""
 
-    of: Kind
-    kind: Kind
+    of: FigureKind
+    kind: FigureKind
     several: bool
 
 
@@ -103,39 +103,39 @@ def form(claim: Claim) -> str:
     match claim:
         case Each(several=several):
             return "every" if several else "the"
-        case HowMany(place=Place()):
+        case HowMany(region=Region()):
             return "relation"
         case HowMany(count=count):
             return "no" if count == NONE else "some" if count == SOME else "number"
 
 
-def bounds(figures: Sequence[Figure], kind: Kind) -> tuple[int, int]:
+def bounds(figures: Sequence[Figure], kind: FigureKind) -> tuple[int, int]:
     """Return the least and greatest possible number of figures of a kind; all numbers between are possible."""
-    verdicts = [kind.fits(figure) for figure in figures]
-    sure = verdicts.count(Verdict.TRUE)
-    return sure, sure + verdicts.count(Verdict.OPEN)
+    truths = [kind.fits(figure) for figure in figures]
+    sure = truths.count(Truth.TRUE)
+    return sure, sure + truths.count(Truth.OPEN)
 
 
-def matching(figures: Sequence[Figure], kind: Kind) -> list[Figure]:
+def matching(figures: Sequence[Figure], kind: FigureKind) -> list[Figure]:
     """Return the figures that are certainly of a kind."""
-    return [figure for figure in figures if kind.fits(figure) is Verdict.TRUE]
+    return [figure for figure in figures if kind.fits(figure) is Truth.TRUE]
 
 
-def only(figures: Sequence[Figure], kind: Kind) -> Figure | None:
+def only(figures: Sequence[Figure], kind: FigureKind) -> Figure | None:
     """Return the figure that "the red star" refers to: the only one of its kind, if that is certain."""
     return matching(figures, kind)[0] if bounds(figures, kind) == (1, 1) else None
 
 
-def judge(claim: Claim, scene: Scene) -> Verdict | None:
+def judge(claim: Claim, scene: Scene) -> Truth | None:
     """Judge a claim about the picture of a scene; None if it refers to "the star" and there is not exactly one."""
     match claim:
-        case HowMany(kind, count, place):
+        case HowMany(kind, count, region):
             figures: Sequence[Figure] = scene.figures
-            if place is not None:
-                anchor = only(figures, place.anchor)
+            if region is not None:
+                anchor = only(figures, region.anchor)
                 if anchor is None:
                     return None
-                figures = [figure for figure in figures if figure.lies(place.direction, anchor)]
+                figures = [figure for figure in figures if figure.lies(region.direction, anchor)]
             return _within(bounds(figures, kind), count)
         case Each(of, kind, several):
             figures = matching(scene.figures, of)
@@ -144,8 +144,8 @@ def judge(claim: Claim, scene: Scene) -> Verdict | None:
             return _within(bounds(figures, kind), Count(len(figures), len(figures)))
 
 
-def _within(bounds: tuple[int, int], count: Count) -> Verdict:
+def _within(bounds: tuple[int, int], count: Count) -> Truth:
     least, most = bounds
     if count.least <= least and most <= count.most:
-        return Verdict.TRUE
-    return Verdict.FALSE if most < count.least or count.most < least else Verdict.OPEN
+        return Truth.TRUE
+    return Truth.FALSE if most < count.least or count.most < least else Truth.OPEN

@@ -13,19 +13,19 @@ from typing import Literal, get_args
 from cbalign.data.scenes.draws import Draws
 from cbalign.data.sections.drawings import ScenesSplit
 
-Shape = Literal["circle", "square", "triangle", "star", "cross", "heart"]
+FigureShape = Literal["circle", "square", "triangle", "star", "cross", "heart"]
 Colour = Literal["red", "orange", "yellow", "green", "blue", "purple", "pink"]
 Material = Literal["filled", "outlined", "striped"]
 Size = Literal["small", "large"]
 Direction = Literal["left of", "right of", "above", "below"]
 
-SHAPES: tuple[Shape, ...] = get_args(Shape)
+SHAPES: tuple[FigureShape, ...] = get_args(FigureShape)
 COLOURS: tuple[Colour, ...] = get_args(Colour)
 MATERIALS: tuple[Material, ...] = get_args(Material)
 SIZES: tuple[Size, ...] = get_args(Size)
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
-HELD_OUT: frozenset[tuple[Shape, Colour]] = frozenset(zip(SHAPES, COLOURS))
+HELD_OUT: frozenset[tuple[FigureShape, Colour]] = frozenset(zip(SHAPES, COLOURS))
 MOST_FIGURES = 4
 
 _CELLS = tuple((column, row) for row in range(3) for column in range(3))
@@ -52,7 +52,7 @@ class Figure:
         angle: rotation in degrees.
     """
 
-    shape: Shape
+    shape: FigureShape
     colour: Colour
     material: Material
     size: Size
@@ -95,11 +95,11 @@ def scene_of(split: ScenesSplit, index: int, seed: int = 0) -> Scene:
 class Palette:
     """The shapes and colours of the figures of a scene; with `distinct` no two figures have the same shape."""
 
-    shapes: tuple[Shape, ...] = SHAPES
+    shapes: tuple[FigureShape, ...] = SHAPES
     colours: tuple[Colour, ...] = COLOURS
     distinct: bool = False
 
-    def held_out(self) -> list[tuple[Shape, Colour]]:
+    def held_out(self) -> list[tuple[FigureShape, Colour]]:
         """Return the held-out combinations of the palette."""
         return [(shape, colour) for shape in self.shapes for colour in self.colours if (shape, colour) in HELD_OUT]
 
@@ -148,7 +148,7 @@ def draw_scene(draws: Draws, split: ScenesSplit, palette: Palette = FULL, shade:
     return Scene(tuple(figures), backdrop=str(draws.below(2**30)))
 
 
-def _combination(draws: Draws, palette: Palette, figures: list[Figure], *, novel: bool) -> tuple[Shape, Colour]:
+def _combination(draws: Draws, palette: Palette, figures: list[Figure], *, novel: bool) -> tuple[FigureShape, Colour]:
     """Draw a combination that is held out if `novel`, else not; often with the shape or colour of another figure."""
     if novel:
         free = [

@@ -17,7 +17,7 @@ from itertools import product
 from typing import Literal
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.facts import Claim, Verdict, form, judge
+from cbalign.data.scenes.facts import Claim, Truth, form, judge
 from cbalign.data.scenes.graph import Scene, draw_palette, draw_scene
 from cbalign.data.scenes.language import sentence
 from cbalign.data.scenes.proposals import propose_claim
@@ -28,10 +28,10 @@ Label = Literal["entailment", "neutral", "contradiction"]
 BLOCK = 9
 """Consecutive hypotheses that are balanced together."""
 
-_LABELS: dict[Verdict, Label] = {
-    Verdict.TRUE: "entailment",
-    Verdict.OPEN: "neutral",
-    Verdict.FALSE: "contradiction",
+_LABELS: dict[Truth, Label] = {
+    Truth.TRUE: "entailment",
+    Truth.OPEN: "neutral",
+    Truth.FALSE: "contradiction",
 }
 _SCENES, _CLAIMS = 16, 80  # tried together
 _SHADE = 0.35
@@ -63,10 +63,10 @@ def hypothesis_of(split: ScenesSplit, index: int, seed: int = 0) -> Hypothesis:
     block, place = divmod(index, BLOCK)
     (scenes, claims), texts = _block(split, block, seed)
     which, picture = divmod(place, 3)
-    verdict = judge(claims[which], scenes[picture])
-    assert verdict is not None
+    truth = judge(claims[which], scenes[picture])
+    assert truth is not None
     name = f"{split}-{seed}-h{block}-{picture}"
-    return Hypothesis(scenes[picture], claims[which], texts[which], _LABELS[verdict], name)
+    return Hypothesis(scenes[picture], claims[which], texts[which], _LABELS[truth], name)
 
 
 @lru_cache(maxsize=_KEPT)
@@ -107,10 +107,10 @@ def _sorting_claims(
     """Map three scenes to claims by form: entailed by the first, open in the second, contradicted by the third."""
     sorting: dict[tuple[int, int, int], dict[str, list[Claim]]] = {}
     for claim in claims:
-        where: dict[Verdict | None, list[int]] = {}
+        where: dict[Truth | None, list[int]] = {}
         for position, scene in enumerate(scenes):
             where.setdefault(judge(claim, scene), []).append(position)
-        for scenes_of in product(*(where.get(verdict, []) for verdict in _LABELS)):
+        for scenes_of in product(*(where.get(truth, []) for truth in _LABELS)):
             i, j, k = scenes_of
             sorting.setdefault((i, j, k), {}).setdefault(form(claim), []).append(claim)
     return sorting

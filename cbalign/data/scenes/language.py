@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.facts import NONE, SOME, Claim, Count, Each, HowMany, Kind, Place
+from cbalign.data.scenes.facts import NONE, SOME, Claim, Count, Each, FigureKind, HowMany, Region
 from cbalign.data.scenes.graph import Direction, Figure, Material, Size
 
 NUMBERS = ("no", "one", "two", "three", "four")
@@ -25,7 +25,7 @@ _DIRECTION: dict[Direction, tuple[str, ...]] = {
 }
 
 
-def noun(kind: Kind, draws: Draws, *, plural: bool = False) -> str:
+def noun(kind: FigureKind, draws: Draws, *, plural: bool = False) -> str:
     """Name a kind without article: `small striped red star`."""
     words = [] if kind.size is None else [draws.choose(_SIZE[kind.size])]
     if kind.material is not None:
@@ -42,7 +42,7 @@ def a(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def number_of(count: int, kind: Kind, draws: Draws) -> str:
+def number_of(count: int, kind: FigureKind, draws: Draws) -> str:
     """Name a number of figures: `two red stars`, `no star`."""
     return f"{NUMBERS[count]} {noun(kind, draws, plural=count > 1)}"
 
@@ -51,17 +51,17 @@ def figure(seen: Figure, draws: Draws) -> str:
     """Name a figure with article: its shape and colour, sometimes size and material, or that it is in the shade."""
     size = seen.size if draws.chance(0.7) else None
     if seen.shaded:
-        words = noun(Kind(seen.shape, size=size), draws)
+        words = noun(FigureKind(seen.shape, size=size), draws)
         return a(f"shaded {words}" if draws.chance(0.5) else f"{words} in the shade")
     material = seen.material if draws.chance(0.5 if seen.material == "filled" else 0.85) else None
-    return a(noun(Kind(seen.shape, seen.colour, material, size), draws))
+    return a(noun(FigureKind(seen.shape, seen.colour, material, size), draws))
 
 
 def in_passing(seen: Figure, draws: Draws) -> str:
     """Name a figure with article by one or two visible attributes: `a striped shape`, `a small star`."""
     visible = ("shape", "size") if seen.shaded else ("shape", "size", "colour", "material")
     named = draws.shuffled(visible)[: 1 + draws.below(2)]
-    return a(noun(Kind(**{name: getattr(seen, name) for name in named}), draws))
+    return a(noun(FigureKind(**{name: getattr(seen, name) for name in named}), draws))
 
 
 def direction(direction: Direction, draws: Draws) -> str:
@@ -85,21 +85,21 @@ def sentence(claim: Claim, draws: Draws) -> str:
             if kind.shape is None and kind.size is None and (kind.colour is None or kind.material is None):
                 return f"{subject} is {kind.colour or _material(kind, draws)}"
             return f"{subject} is {a(noun(kind, draws))}"
-        case HowMany(kind, count, place):
-            where = "" if place is None else f" {_place(place, draws)}"
+        case HowMany(kind, count, region):
+            where = "" if region is None else f" {_region(region, draws)}"
             return f"there {_quantity(count, kind, draws)}{where}"
 
 
-def _material(kind: Kind, draws: Draws) -> str:
+def _material(kind: FigureKind, draws: Draws) -> str:
     assert kind.material is not None
     return draws.choose(_MATERIAL[kind.material])
 
 
-def _place(place: Place, draws: Draws) -> str:
-    return f"{direction(place.direction, draws)} the {noun(place.anchor, draws)}"
+def _region(region: Region, draws: Draws) -> str:
+    return f"{direction(region.direction, draws)} the {noun(region.anchor, draws)}"
 
 
-def _quantity(count: Count, kind: Kind, draws: Draws) -> str:
+def _quantity(count: Count, kind: FigureKind, draws: Draws) -> str:
     if count == SOME:
         return f"is {a(noun(kind, draws))}"
     if count == NONE:

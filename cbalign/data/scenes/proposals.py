@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.facts import NONE, SOME, Claim, Count, Each, HowMany, Kind, Place
+from cbalign.data.scenes.facts import NONE, SOME, Claim, Count, Each, FigureKind, HowMany, Region
 from cbalign.data.scenes.graph import DIRECTIONS, FULL, MATERIALS, SIZES, Figure, Palette, Scene, Size
 from cbalign.data.sections.drawings import ScenesSplit
 
 
-def propose_kind(figure: Figure, draws: Draws, split: ScenesSplit, palette: Palette = FULL) -> Kind:
+def propose_kind(figure: Figure, draws: Draws, split: ScenesSplit, palette: Palette = FULL) -> FigureKind:
     """Propose a kind of one to three attributes of a figure; half of the time one of them is exchanged.
 
     Held-out combinations are proposed in `compositions` only.
     """
     while True:
         shape = figure.shape if draws.chance(0.7) else None
-        kind = Kind(
+        kind = FigureKind(
             shape=shape,
             colour=figure.colour if shape is None or draws.chance(0.6) else None,
             material=figure.material if draws.chance(0.2) else None,
@@ -43,8 +43,8 @@ def propose_claim(scenes: Sequence[Scene], draws: Draws, split: ScenesSplit, pal
             return _attribute(figure, draws, split, palette, several=True)
         case 8 | 9 | 10 | 11:
             anchor = draws.choose(draws.choose(scenes).figures)
-            place = Place(draws.choose(DIRECTIONS), Kind(anchor.shape, size=_sometimes(anchor, draws)))
-            return HowMany(propose_kind(figure, draws, split, palette), SOME, place)
+            region = Region(draws.choose(DIRECTIONS), FigureKind(anchor.shape, size=_sometimes(anchor, draws)))
+            return HowMany(propose_kind(figure, draws, split, palette), SOME, region)
         case 12 | 13:
             least = 1 + draws.below(3)
             most = least if least == 1 or draws.chance(0.6) else SOME.most
@@ -56,10 +56,12 @@ def propose_claim(scenes: Sequence[Scene], draws: Draws, split: ScenesSplit, pal
 
 
 def _attribute(figure: Figure, draws: Draws, split: ScenesSplit, palette: Palette, *, several: bool) -> Each:
-    of = Kind(figure.shape, size=_sometimes(figure, draws))
+    of = FigureKind(figure.shape, size=_sometimes(figure, draws))
     while True:
         kind = (
-            Kind(colour=draws.choose(palette.colours)) if draws.chance(0.7) else Kind(material=draws.choose(MATERIALS))
+            FigureKind(colour=draws.choose(palette.colours))
+            if draws.chance(0.7)
+            else FigureKind(material=draws.choose(MATERIALS))
         )
         if split == "compositions" or not replace(of, colour=kind.colour).novel:
             return Each(of, kind, several)
@@ -69,7 +71,7 @@ def _sometimes(figure: Figure, draws: Draws) -> Size | None:
     return figure.size if draws.chance(0.2) else None
 
 
-def _exchanged(kind: Kind, draws: Draws, palette: Palette) -> Kind:
+def _exchanged(kind: FigureKind, draws: Draws, palette: Palette) -> FigureKind:
     """Replace one of the attributes of a kind by a random one."""
     has = [name for name in ("shape", "colour", "material", "size") if getattr(kind, name) is not None]
     match draws.choose(has):

@@ -12,7 +12,7 @@ from itertools import product
 from typing import Literal
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.facts import SOME, HowMany, Kind, Verdict, bounds, judge, only
+from cbalign.data.scenes.facts import SOME, FigureKind, HowMany, Truth, bounds, judge, only
 from cbalign.data.scenes.graph import (
     COLOURS,
     DIRECTIONS,
@@ -79,7 +79,7 @@ def _colour(scene: Scene, draws: Draws, split: ScenesSplit) -> GeneratedQuestion
     return GeneratedQuestion(f"what colour {_is_or_has(kind, draws)}?", figure.colour, "colour")
 
 
-def _is_or_has(kind: Kind, draws: Draws) -> str:
+def _is_or_has(kind: FigureKind, draws: Draws) -> str:
     name = noun(kind, draws)
     return f"is the {name}" if draws.chance(0.6) else f"does the {name} have"
 
@@ -109,7 +109,7 @@ def _size(scene: Scene, draws: Draws, split: ScenesSplit) -> GeneratedQuestion |
 
 def _count(scene: Scene, draws: Draws, split: ScenesSplit) -> GeneratedQuestion | None:
     """Ask for the number of a kind, from one kind for each count that occurs: all counts are equally likely."""
-    counted: dict[int, Kind] = {}
+    counted: dict[int, FigureKind] = {}
     for _ in range(_TRIES):
         kind = _countable(scene, draws, split)
         least, most = bounds(scene.figures, kind)
@@ -125,7 +125,7 @@ def _existence(scene: Scene, draws: Draws, split: ScenesSplit) -> GeneratedQuest
     wanted = draws.chance(0.5)
     for _ in range(_TRIES):
         kind = propose_kind(draws.choose(scene.figures), draws, split)
-        if judge(HowMany(kind, SOME), scene) is (Verdict.TRUE if wanted else Verdict.FALSE):
+        if judge(HowMany(kind, SOME), scene) is (Truth.TRUE if wanted else Truth.FALSE):
             return GeneratedQuestion(f"is there {a(noun(kind, draws))}?", _yes(wanted), "existence")
     return None
 
@@ -164,7 +164,7 @@ def _comparison(scene: Scene, draws: Draws, split: ScenesSplit) -> GeneratedQues
     return None
 
 
-def _countable(scene: Scene, draws: Draws, split: ScenesSplit) -> Kind:
+def _countable(scene: Scene, draws: Draws, split: ScenesSplit) -> FigureKind:
     return replace(propose_kind(draws.choose(scene.figures), draws, split), material=None)
 
 
@@ -175,7 +175,7 @@ _FORMS: tuple[Callable[[Scene, Draws, ScenesSplit], GeneratedQuestion | None], .
 
 def _named(
     scene: Scene, draws: Draws, *, without: Literal["shape", "colour", "material", "size"] | None = None
-) -> tuple[Figure, Kind | None]:
+) -> tuple[Figure, FigureKind | None]:
     """Draw a figure and the kind with the fewest attributes of which it is certainly the only figure."""
     figure = draws.choose(scene.figures)
     for kind in _descriptions(figure, draws):
@@ -184,12 +184,12 @@ def _named(
     return figure, None
 
 
-def _descriptions(figure: Figure, draws: Draws) -> Iterator[Kind]:
+def _descriptions(figure: Figure, draws: Draws) -> Iterator[FigureKind]:
     """Iterate over kinds of a figure with one attribute, then two, then three; each in random order."""
     for named in _NAMED:
         yield from draws.shuffled(
             [
-                Kind(
+                FigureKind(
                     figure.shape if shape else None,
                     figure.colour if colour else None,
                     figure.material if material else None,

@@ -14,7 +14,7 @@ from itertools import permutations
 from typing import Literal
 
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.facts import Claim, Kind, Verdict, bounds, judge
+from cbalign.data.scenes.facts import Claim, FigureKind, Truth, bounds, judge
 from cbalign.data.scenes.graph import MOST_FIGURES, Palette, Scene, draw_palette, draw_scene
 from cbalign.data.scenes.language import NUMBERS, noun, sentence
 from cbalign.data.scenes.proposals import propose_claim, propose_kind
@@ -44,25 +44,25 @@ class More:
     """One picture has more figures of a kind than the other."""
 
     side: Side
-    kind: Kind
+    kind: FigureKind
 
 
 @dataclass(frozen=True, slots=True)
 class AsMany:
     """Both pictures have the same number of figures of a kind."""
 
-    kind: Kind
+    kind: FigureKind
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
     """The two pictures together have a number of figures of a kind."""
 
-    kind: Kind
+    kind: FigureKind
     count: int
 
 
-Comparison = Holds | More | AsMany | Total
+PairClaim = Holds | More | AsMany | Total
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class GeneratedStatement:
     """
 
     scenes: _Pair
-    comparison: Comparison
+    comparison: PairClaim
     text: str
     truth: bool
     identity: str
@@ -104,7 +104,7 @@ def statement_of(split: ScenesSplit, index: int, seed: int = 0) -> GeneratedStat
     )
 
 
-def compare(comparison: Comparison, left: Scene, right: Scene) -> bool | None:
+def compare(comparison: PairClaim, left: Scene, right: Scene) -> bool | None:
     """Decide whether a comparison is true of two pictures; None if it is open, or refers to a missing figure."""
     match comparison:
         case Holds(which, claim):
@@ -123,18 +123,18 @@ def compare(comparison: Comparison, left: Scene, right: Scene) -> bool | None:
             return True if least == most == count else False if not least <= count <= most else None
 
 
-def _holds(which: Which, left: Verdict | None, right: Verdict | None) -> bool | None:
+def _holds(which: Which, left: Truth | None, right: Truth | None) -> bool | None:
     if which in ("left", "right"):
-        verdict = left if which == "left" else right
-        return None if verdict is None or verdict is Verdict.OPEN else verdict is Verdict.TRUE
+        judged = left if which == "left" else right
+        return None if judged is None or judged is Truth.OPEN else judged is Truth.TRUE
     verdicts = (left, right)
     if None in verdicts:
         return None
-    if which == "both" and Verdict.FALSE in verdicts:
+    if which == "both" and Truth.FALSE in verdicts:
         return False
-    if which == "at least one" and Verdict.TRUE in verdicts:
+    if which == "at least one" and Truth.TRUE in verdicts:
         return True
-    if Verdict.OPEN in verdicts:
+    if Truth.OPEN in verdicts:
         return None
     if which == "exactly one":
         return left is not right
@@ -144,7 +144,7 @@ def _holds(which: Which, left: Verdict | None, right: Verdict | None) -> bool | 
 @lru_cache(maxsize=_KEPT)
 def _block(
     split: ScenesSplit, block: int, seed: int
-) -> tuple[tuple[_Pair, _Pair], tuple[Comparison, Comparison], tuple[str, str]]:
+) -> tuple[tuple[_Pair, _Pair], tuple[PairClaim, PairClaim], tuple[str, str]]:
     draws = Draws(seed, split, "statements", block)
     while True:
         palette = draw_palette(draws, split)
@@ -160,14 +160,14 @@ def _block(
                 return (pairs[one], pairs[other]), said, (_words(said[0], draws), _words(said[1], draws))
 
 
-def _varied(proposals: Sequence[Comparison], draws: Draws) -> Comparison:
+def _varied(proposals: Sequence[PairClaim], draws: Draws) -> PairClaim:
     """Draw a proposal; all forms among them are equally likely."""
     forms = sorted({type(proposal).__name__ for proposal in proposals})
     form = draws.choose(forms)
     return draws.choose([proposal for proposal in proposals if type(proposal).__name__ == form])
 
 
-def _propose(scenes: Sequence[Scene], draws: Draws, split: ScenesSplit, palette: Palette) -> Comparison:
+def _propose(scenes: Sequence[Scene], draws: Draws, split: ScenesSplit, palette: Palette) -> PairClaim:
     figure = draws.choose(draws.choose(scenes).figures)
     match draws.below(8):
         case 0:
@@ -184,7 +184,7 @@ def _propose(scenes: Sequence[Scene], draws: Draws, split: ScenesSplit, palette:
             )
 
 
-def _words(comparison: Comparison, draws: Draws) -> str:
+def _words(comparison: PairClaim, draws: Draws) -> str:
     picture = draws.choose(("picture", "image"))
     match comparison:
         case Holds(which, claim):

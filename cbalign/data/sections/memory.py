@@ -11,6 +11,7 @@ class MemorySource(SourceSection):
     """Pairs passed to `cbalign.train` by a Python program; they are not stored, so only that program can read them."""
 
     builds = "cbalign.data.memory:open_given"
+    from_python = True
 
     source: Literal["memory"] = setting(effect=Effect.DATA, help="Kind of source.")
     key: str = setting(effect=Effect.DATA, help="Name of the pairs in the program.")

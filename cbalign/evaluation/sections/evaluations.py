@@ -7,7 +7,7 @@ from typing import Literal
 from cbalign.parts import Effect, EvaluationSection, setting
 from cbalign.parts.kinds import Split
 
-Protocol = Literal["dual", "rerank", "code"]
+RetrievalProtocol = Literal["dual", "rerank", "code"]
 
 
 class RetrievalEvaluation(EvaluationSection):
@@ -17,7 +17,7 @@ class RetrievalEvaluation(EvaluationSection):
 
     kind: Literal["retrieval"] = setting("retrieval", effect=Effect.EVALUATION, help="Kind of evaluation.")
     on: Split = setting("validation", effect=Effect.EVALUATION, help="Split.")
-    protocols: tuple[Protocol, ...] = setting(
+    protocols: tuple[RetrievalProtocol, ...] = setting(
         ("dual",),
         min_length=1,
         effect=Effect.EVALUATION,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cbalign.data.arrays import PixelArray
-from cbalign.runtime.bundle import GOLDEN, Bundle
+from cbalign.runtime.bundle import GOLDEN, BundleFolder
 from cbalign.runtime.golden import read_golden
 
 
@@ -26,7 +26,7 @@ class Inputs:
         Raises:
             BundleError: the bundle or its recording is damaged.
         """
-        opened = Bundle.open(bundle)
+        opened = BundleFolder.open(bundle)
         pixels, texts, _ = read_golden(bundle / GOLDEN, opened.manifest.precisions[0])
         return cls(pixels[np.arange(count) % len(pixels)], tuple(texts[i % len(texts)] for i in range(count)))
 

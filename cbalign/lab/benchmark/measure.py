@@ -12,7 +12,7 @@ from cbalign.data.items import Pair
 from cbalign.data.source import Source
 from cbalign.encoders import Encoder, ImageFeatures, TextFeatures
 from cbalign.errors import CbalignError
-from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.evaluation.retrieval import RetrievalEvaluator
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.lab.benchmark.inputs import Inputs
 from cbalign.lab.benchmark.memory import peak_memory
@@ -132,7 +132,7 @@ def _calls(part: str, encoders: Mapping[str, Encoder], inputs: Inputs) -> dict[s
 
 def _recall(encoder: Encoder, source: Source[Pair]) -> dict[str, float]:
     section = RetrievalEvaluation(protocols=("dual",), bootstrap=0)
-    (result,) = evaluate_retrieval(encoder, source, section, corrupt_limit=1.0)
+    (result,) = RetrievalEvaluator(section).evaluate(encoder, source, corrupt_limit=1.0)
     return {
         "image_to_text_r1": result.image_to_text.metrics.r1,
         "text_to_image_r1": result.text_to_image.metrics.r1,

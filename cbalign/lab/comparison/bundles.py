@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbalign.errors import BundleError
 from cbalign.lab.comparison.weights import WeightChanges, compare_tensors
-from cbalign.runtime.bundle import Bundle
+from cbalign.runtime.bundle import BundleFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ class GraphChanges:
         return same_set and not self.operators and self.weights is not None and self.weights.same
 
 
-def compare_graphs(before: Bundle, after: Bundle) -> list[GraphChanges]:
+def compare_graphs(before: BundleFolder, after: BundleFolder) -> list[GraphChanges]:
     """Compare the graph files of both bundles that are not identical.
 
     Raises:
@@ -43,7 +43,7 @@ def compare_graphs(before: Bundle, after: Bundle) -> list[GraphChanges]:
     return [_compare(name, before.folder, after.folder) for name in names if _differs(name, before, after)]
 
 
-def _differs(name: str, before: Bundle, after: Bundle) -> bool:
+def _differs(name: str, before: BundleFolder, after: BundleFolder) -> bool:
     """Return whether a graph, or its external weights, differ."""
     mine, theirs = (bundle.manifest.files for bundle in (before, after))
     return any(mine.get(file) != theirs.get(file) for file in (name, f"{name}.data"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbalign.errors import CheckpointError
-from cbalign.experiment.tensors import Shape, TensorInfo, TensorTable, part_by_name
+from cbalign.experiment.tensors import TensorInfo, TensorShape, TensorTable, part_by_name
 from cbalign.lab.comparison.weights import WeightChanges, compare_tensors
 from cbalign.models.renamed import current_name, with_current_names
 
@@ -60,7 +60,7 @@ def read_tensors(checkpoint: Path) -> TensorTable | None:
 @dataclass(frozen=True)
 class _Entry:
     kind: str
-    shape: Shape
+    shape: TensorShape
     start: int  # of its values in the file
     stop: int
 

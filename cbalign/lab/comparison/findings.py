@@ -165,9 +165,9 @@ def _pairings(operands: Sequence[Operand]) -> tuple[Pairing, ...]:
         assert other.folder is not None
         if first.kind == "bundle":
             from cbalign.lab.comparison.bundles import compare_graphs
-            from cbalign.runtime.bundle import Bundle
+            from cbalign.runtime.bundle import BundleFolder
 
-            graphs = compare_graphs(Bundle.open(first.folder), Bundle.open(other.folder))
+            graphs = compare_graphs(BundleFolder.open(first.folder), BundleFolder.open(other.folder))
             found.append(Pairing(first.name, other.name, tuple(graphs)))
         else:
             from cbalign.lab.comparison.checkpoints import compare_checkpoints

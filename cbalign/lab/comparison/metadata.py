@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cbalign.engine.manifest import PLUGINS, Attempt, Manifest
-from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.engine.run import RunFolder, latest_checkpoint
 from cbalign.experiment.derived import NOTHING, Known
 from cbalign.experiment.diff import Difference, SettingValue
 from cbalign.experiment.document import Data
@@ -53,9 +53,9 @@ def read_metadata(operand: Operand) -> OperandMetadata:
     """
     if operand.kind == "bundle" and operand.folder is not None:
         return _of_bundle(operand.folder)
-    if operand.run is not None and operand.folder is not None and Run(operand.run).manifest.is_file():
+    if operand.run is not None and operand.folder is not None and RunFolder(operand.run).manifest.is_file():
         checkpoint = operand.folder if operand.kind == "checkpoint" else None
-        return _of_run(Run(operand.run), checkpoint)
+        return _of_run(RunFolder(operand.run), checkpoint)
     return OperandMetadata()
 
 
@@ -81,7 +81,7 @@ def metadata_differences(metadata: Sequence[OperandMetadata]) -> list[Difference
     return found
 
 
-def _of_run(run: Run, checkpoint: Path | None) -> OperandMetadata:
+def _of_run(run: RunFolder, checkpoint: Path | None) -> OperandMetadata:
     manifest = Manifest.read(run.manifest)
     own = checkpoint or latest_checkpoint(run.checkpoints)
     counters = read_counters(own) if own else None
@@ -169,9 +169,9 @@ def _number(value: object) -> int | None:
 
 
 def _of_bundle(folder: Path) -> OperandMetadata:
-    from cbalign.runtime.bundle import Bundle
+    from cbalign.runtime.bundle import BundleFolder
 
-    manifest = Bundle.open(folder).manifest
+    manifest = BundleFolder.open(folder).manifest
     values = {
         "bundle.graphs": MetadataValue(list(manifest.graphs), Effect.EXPORT, "Graphs in the bundle."),
         "bundle.precisions": MetadataValue(list(manifest.precisions), Effect.EXPORT, "Number formats in the bundle."),

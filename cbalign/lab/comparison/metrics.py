@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.errors import DataError
 from cbalign.evaluation.result import EvaluationDocument, Result
 from cbalign.experiment.operands import Operand
@@ -20,7 +20,7 @@ Judgement = Literal["better", "worse", "not a clear change", "the same", ""]
 
 
 @dataclass(frozen=True)
-class Change:
+class MetricChange:
     """Difference between the first run and another one, with its interval if available."""
 
     delta: float
@@ -34,7 +34,7 @@ class MetricRow:
 
     name: str  # `validation rerank top 16, text → image R@1`
     values: tuple[float | None, ...]
-    changes: tuple[Change | None, ...]  # one fewer than values
+    changes: tuple[MetricChange | None, ...]  # one fewer than values
 
     @property
     def is_minor(self) -> bool:
@@ -97,7 +97,7 @@ def _in_two(kept: Sequence[_Kept], key: str) -> bool:
 def _read(operand: Operand) -> _Kept:
     if operand.run is None:
         return _Kept(operand.name, {}, {})
-    run = Run(operand.run)
+    run = RunFolder(operand.run)
     wanted = None
     if operand.kind == "checkpoint" and operand.folder is not None:
         wanted = int(operand.folder.absolute().name.rpartition("-")[2])
@@ -152,8 +152,8 @@ def _row(
     return MetricRow(title, tuple(values), changes)
 
 
-def _change(name: str, delta: float, interval: tuple[float, float] | None) -> Change:
-    return Change(delta, interval, "" if interval is None else judge_change(name, delta, *interval))
+def _change(name: str, delta: float, interval: tuple[float, float] | None) -> MetricChange:
+    return MetricChange(delta, interval, "" if interval is None else judge_change(name, delta, *interval))
 
 
 def judge_change(field: str, delta: float, low: float, high: float) -> Judgement:

@@ -1,4 +1,4 @@
-"""The tensors of models that have no record: built in another process, which may import torch, and cached."""
+"""List the tensors of models without a record, in a subprocess that may import torch; results are cached."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _LIBRARIES = ("timm", "transformers")
 def with_tensors(
     experiments: Sequence[Experiment], known: Sequence[Known], report: Callable[[str], None] = lambda line: None
 ) -> list[Known]:
-    """`known`, completed by the tensors of the models or by the reason why they cannot be listed.
+    """Add to `known` the tensors of each model, or the reason why they cannot be listed.
 
-    Models whose tensors are neither recorded nor in the user's cache are built by one other process.
+    Models whose tensors are neither recorded nor cached are built by one subprocess.
 
     Args:
         experiments: complete specs.
-        known: what is known about each of them.
-        report: called with a line before something takes seconds.
+        known: facts about each experiment.
+        report: called with a message before work that takes seconds.
     """
     requests = [None if k.tensors is not None else _Request.of(x, k) for x, k in zip(experiments, known)]
     missing = {request.key: request for request in requests if request is not None}
@@ -57,7 +57,7 @@ def with_tensors(
 
 @dataclass(frozen=True)
 class _Request:
-    """A model to build. `key` is a fingerprint of all that its tensors depend on."""
+    """A model to build; `key` is a fingerprint of everything that its tensors depend on."""
 
     experiment: Experiment
     vocabulary: int | None  # None: that of the text architecture
@@ -76,14 +76,14 @@ class _Request:
         return user_cache("tensors") / f"{self.key}.json"
 
     def cached(self) -> TensorTable | None:
-        """The table in the user's cache; a damaged file is ignored."""
+        """Read the table from the user's cache; None if it is missing or damaged."""
         try:
             return TensorTable.from_json(json.loads(self.file.read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return None
 
     def keep(self, table: object) -> None:
-        """Write a table into the cache, whole or not at all; a cache that cannot be written is no error."""
+        """Write a table to the cache atomically; failures are ignored."""
         with suppress(OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self.file.parent, suffix=".tmp")
@@ -96,7 +96,7 @@ class _Request:
                 raise
 
     def complete(self, known: Known, found: TensorTable | str) -> Known:
-        """`known` with the result."""
+        """Add the result to `known`."""
         if isinstance(found, str):
             return replace(known, no_tensors=found)
         return replace(known, tensors=found, largest_vocabulary=self.vocabulary if self.assumed else None)
@@ -116,7 +116,7 @@ def _key(experiment: Experiment, vocabulary: int | None) -> str:
 
 
 def shaping_settings(experiment: Experiment) -> dict[str, object]:
-    """The settings that decide which tensors a model has: those of effect `architecture`, and switches that are it."""
+    """Return the settings that determine the tensors: those of effect `architecture`, and switches with that effect."""
     switches = {found.path for found in every(Experiment) if found.setting.switch is Effect.ARCHITECTURE}
     return {
         path: value if effect is Effect.ARCHITECTURE else value != 0
@@ -126,7 +126,7 @@ def shaping_settings(experiment: Experiment) -> dict[str, object]:
 
 
 def _configurations(shaping: Mapping[str, object]) -> dict[str, list[object]]:
-    """Size and time of the configuration files in folders that settings name."""
+    """Return path, size and modification time of configuration files in folders that settings name."""
     found: dict[str, list[object]] = {}
     for path, value in shaping.items():
         file = Path(value, "config.json") if isinstance(value, str) else None
@@ -138,7 +138,7 @@ def _configurations(shaping: Mapping[str, object]) -> dict[str, list[object]]:
 
 @cache
 def _software() -> dict[str, object]:
-    """Versions of what builds a model: cbalign with its source files, libraries, distributions of parts."""
+    """Return the versions of the software that builds a model: cbalign and its sources, libraries, installed parts."""
     points = metadata.entry_points()
     groups = [points.select(group=group) for group in points.groups if group.startswith("cbalign.")]
     parts = {f"{point.dist.name} {point.dist.version}" for group in groups for point in group if point.dist}
@@ -155,10 +155,10 @@ def _version(distribution: str) -> str | None:
 
 
 def _built(requests: Sequence[_Request], report: Callable[[str], None]) -> list[TensorTable | str]:
-    """The tables of models, or why there is none, from one process."""
+    """Build models in one subprocess; return the tensor table of each, or the reason why it cannot be built."""
     if find_spec("torch") is None:
         return [NO_TORCH] * len(requests)
-    report(f"listing the tensors of {len(requests)} model{'s' * (len(requests) > 1)}; they are kept for the next time")
+    report(f"listing the tensors of {len(requests)} model{'s' * (len(requests) > 1)} (cached for the next time)")
     asked = json.dumps([{"experiment": as_data(r.experiment), "vocabulary": r.vocabulary} for r in requests])
     try:
         answers = _ask(asked, len(requests))
@@ -168,7 +168,7 @@ def _built(requests: Sequence[_Request], report: Callable[[str], None]) -> list[
 
 
 def _ask(asked: str, count: int) -> list[Mapping[str, Any]]:
-    # Modules are looked up where this process finds them: in the working directory only if it does.
+    # Search the working directory for modules only if this process does.
     isolated = [] if "" in sys.path or os.getcwd() in sys.path else ["-P"]
     done = subprocess.run(
         [sys.executable, *isolated, "-m", _BUILDER],
@@ -182,7 +182,7 @@ def _ask(asked: str, count: int) -> list[Mapping[str, Any]]:
     )
     answers = json.loads(done.stdout)
     if not isinstance(answers, list) or len(answers) != count or not all(isinstance(a, dict) for a in answers):
-        raise ValueError("another number of answers")
+        raise ValueError("the number of answers differs from that of the requests")
     return answers
 
 

@@ -1,1 +1,1 @@
-"""What an experiment will cost, found out without reading a weight: size, memory, operations, steps, hours, disk."""
+"""Estimate the cost of a training without loading weights: size, memory, operations, steps, hours and disk."""

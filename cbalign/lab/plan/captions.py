@@ -1,4 +1,4 @@
-"""How long captions are: what padding costs depends on it."""
+"""Measure the lengths of captions, which determine the cost of padding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE = 2048
 
 @dataclass(frozen=True)
 class CaptionLengths:
-    """Tokens of a caption on average, and of the longest of a batch on average, [CLS] included."""
+    """Mean number of tokens of a caption, and of the longest caption of a batch, including [CLS]."""
 
     mean: float
     longest: int
@@ -21,12 +21,12 @@ class CaptionLengths:
 
     @classmethod
     def assumed(cls, max_tokens: int) -> CaptionLengths:
-        """As long as the spec allows: the most that a step can cost."""
+        """Assume the longest captions that the spec allows, an upper bound of the cost."""
         return cls(float(max_tokens), max_tokens, measured=False)
 
 
 def measure_captions(count: int, text: Callable[[int], str], tokenizer: Tokenizer, batch_size: int) -> CaptionLengths:
-    """Lengths of a sample of `SAMPLE` texts spread over the `count` of a source."""
+    """Measure `SAMPLE` texts, evenly spaced among the `count` texts of a source."""
     captions = [text(index) for index in islice(range(0, count, max(1, count // SAMPLE)), SAMPLE)]
     lengths = tokenizer.encode(captions).attention_mask.sum(axis=1)
     batches = [lengths[i : i + batch_size].max() for i in range(0, len(lengths), batch_size)]

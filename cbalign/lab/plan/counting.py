@@ -1,4 +1,4 @@
-"""Counting operations and memory of a step whose tensors have shapes but no values."""
+"""Count operations and memory of a step whose tensors have shapes but no values."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from torch.utils.hooks import RemovableHandle
 from cbalign.models.recorded import Owner, module_owners
 
 aten = torch.ops.aten
-FULL = 2**31 - 1  # more entries than any queue has
+FULL = 2**31 - 1  # larger than any queue
 
 
 class ExpectedSizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Gives results whose size depends on values their average size.
+    """Gives the average size to results whose size depends on values.
 
-    In a training step these are the real tokens among padding (`nonzero`) and the masked words (boolean indexing).
-    Values that are read by Python are those of the most expensive step: solvers never stop early, queues are full.
+    In a training step these are the tokens that are not padding (`nonzero`) and the masked words (boolean indexing).
+    Python reads the values of the most expensive step: solvers never stop early, and queues are full.
 
     Args:
-        tokens: share of the places of a batch of captions that hold a token.
-        masked: share of the places that hold a masked word.
+        tokens: fraction of the positions of a batch of captions that are not padding.
+        masked: fraction of the positions that are masked words.
     """
 
     def __init__(self, *, tokens: float, masked: float) -> None:
@@ -52,7 +52,7 @@ class ExpectedSizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class FusedAttention(TorchFunctionMode):
-    """Makes attention with dropout use the fused kernel, which a CPU has only without dropout.
+    """Makes attention with dropout use the fused kernel; the CPU has none with dropout.
 
     Fused kernels of GPUs recompute the dropout mask in the backward pass instead of storing it.
     """
@@ -110,13 +110,13 @@ class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class OperationsByOwner:
-    """Counts the operations of forward passes by the part of the model that makes them.
+    """Counts the operations of forward passes by part of the model.
 
-    Operations belong to the innermost running module and so to its part (see `cbalign.models.recorded`), also if a
-    layer is called from outside its part.
+    Operations are attributed to the part of the innermost running module (see `cbalign.models.recorded`), even if the
+    module is called from another part.
 
     Args:
-        model: whose modules are watched.
+        model: the model whose modules are hooked.
         counter: counts all operations.
     """
 
@@ -160,7 +160,7 @@ class OperationsByOwner:
             hook.remove()
 
     def _flush(self) -> None:
-        """Credit the operations since the last call to the module that is running."""
+        """Attribute the operations since the last call to the running module."""
         total = self._counter.get_total_flops()
         owner = self._running[-1]
         self._counts[owner] = self._counts.get(owner, 0) + total - self._seen

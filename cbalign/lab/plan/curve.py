@@ -1,4 +1,4 @@
-"""A learning-rate schedule as lines of text."""
+"""Draw a learning-rate schedule as lines of text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def draw_schedule(schedule: Schedule, total_steps: int, *, width: int = 60, height: int = 6) -> list[str]:
-    """The learning rate over the training, the peak at the top, each line with its value at the left.
+    """Draw the learning rate over the training; the first and last line are labelled with their values.
 
     Args:
         schedule: the rate of each step.

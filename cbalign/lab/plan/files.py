@@ -1,4 +1,4 @@
-"""What a training reads and writes."""
+"""List the files that a training reads and writes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 
 from cbalign.data.published import is_packaged
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.fields import Leaf, settings
+from cbalign.experiment.fields import settings
 from cbalign.experiment.load import LoadedExperiment
+from cbalign.experiment.shapes import Leaf
 from cbalign.parts.section import Section
 
 
 @dataclass(frozen=True)
 class ReadFile:
-    """A file or folder that the training reads, and whether it is on this machine."""
+    """A file or folder that the training reads, and whether it exists on this machine."""
 
     path: str
     what: str
@@ -23,7 +24,7 @@ class ReadFile:
 
 
 def files_written(experiment: Experiment) -> tuple[str, ...]:
-    """What a run directory will hold, line by line."""
+    """List the contents of a run directory, one line per group of files."""
     trackers = [tracker.writes for tracker in experiment.log.to if tracker.writes is not None]
     return (
         "spec.yaml, resolved.yaml, manifest.json",
@@ -35,7 +36,7 @@ def files_written(experiment: Experiment) -> tuple[str, ...]:
 
 
 def files_read(loaded: LoadedExperiment) -> list[ReadFile]:
-    """Specs, data and initial weights, in this order; names on a hub count as not here."""
+    """List specs, data and initial weights, in this order; names on a hub count as missing."""
     specs = [ReadFile(str(path), "spec", True) for path in loaded.files]
     return [*specs, *_data(loaded.experiment), *_weights(loaded.experiment)]
 
@@ -82,5 +83,5 @@ def _is_here(path: str | None) -> bool:
 
 
 def _shown(path: str) -> str:
-    """A path whose variable is not set starts with it."""
+    """Cut off what precedes a variable that is not set."""
     return path[path.index("$") :] if "/$" in path else path

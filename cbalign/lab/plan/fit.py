@@ -1,4 +1,4 @@
-"""The largest batch of a device that fits into a GPU's memory, found by bisection over steps that compute nothing."""
+"""Find the largest batch that fits into a GPU's memory, by bisection over steps on fake tensors."""
 
 from __future__ import annotations
 
@@ -7,29 +7,33 @@ from dataclasses import dataclass
 
 from cbalign.errors import UsageError
 from cbalign.lab.plan.gpus import GPU
-from cbalign.lab.plan.plan import Plan, Planner
+from cbalign.lab.plan.plan import Planner, TrainingPlan
 
 LARGEST = 2**16
-MULTIPLE = 8  # what tensor cores like
+MULTIPLE = 8  # efficient for tensor cores
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The outcome. `plan` is of `batch_size`; of the smallest possible batch where not even that fits.
+    """The largest batch that fits a GPU.
 
-    `limit` says what keeps the batch from being larger, `next_bytes` the memory that the next larger one would take,
-    where memory is the limit.
+    Args:
+        gpu: the GPU.
+        batch_size: pairs per device; None if not even the smallest batch fits.
+        plan: the plan for `batch_size`, or for the smallest batch if none fits.
+        limit: what prevents a larger batch.
+        next_batch_size, next_bytes: the next larger batch and its memory, if memory is the limit.
     """
 
     gpu: GPU
     batch_size: int | None
-    plan: Plan
+    plan: TrainingPlan
     limit: str
     next_batch_size: int | None = None
     next_bytes: int | None = None
 
     def to_json(self) -> dict[str, object]:
-        """The same as plain data, without the plan."""
+        """Return the result as plain data, without the plan."""
         return {
             "gpu": self.gpu.name,
             "batch_size": self.batch_size,
@@ -42,23 +46,23 @@ class Fit:
 
 
 def fit_batch(planner: Planner, gpu: GPU, others: Sequence[GPU] = ()) -> Fit:
-    """Find the largest `train.batch_size` that leaves the optimiser's batch as the spec has it.
+    """Find the largest `train.batch_size` that does not change the optimiser's batch.
 
-    With a global batch its divisors are tried: less is accumulated, and negatives are drawn from more pairs at a
-    time. Without one, the batch of a step grows with the batch of a device, in multiples of 8: up to the queues'
-    length, and to the data.
+    If the spec sets a global batch, its divisors are tried: fewer micro-batches are accumulated, and negatives come
+    from more pairs. Otherwise, the optimiser's batch grows with the batch of a device, in multiples of 8, up to the
+    length of the queues and the size of the data.
 
     Args:
-        planner: of the spec.
-        gpu: what it has to fit into.
-        others: GPUs that the plan tells about, too.
+        planner: the planner of the spec.
+        gpu: the GPU that the batch has to fit.
+        others: further GPUs of the plan.
 
     Raises:
-        UsageError: the global batch cannot be shared by that many devices.
-        CbalignError: whatever planning raises.
+        UsageError: the global batch is not a multiple of the number of devices.
+        CbalignError: the training cannot be planned.
     """
     candidates, limit = _candidates(planner)
-    plans: dict[int, Plan] = {}
+    plans: dict[int, TrainingPlan] = {}
 
     def fits(size: int) -> bool:
         plans[size] = planner.plan((gpu, *others), batch_size=size)
@@ -74,8 +78,8 @@ def fit_batch(planner: Planner, gpu: GPU, others: Sequence[GPU] = ()) -> Fit:
 
 
 def _last(candidates: Sequence[int], fits: Callable[[int], bool]) -> int:
-    """The position of the last candidate that fits, -1 where none does."""
-    low, high = -1, len(candidates)  # what is at low fits, what is at high does not
+    """Return the position of the last candidate that fits, or -1."""
+    low, high = -1, len(candidates)  # the candidate at low fits, the one at high does not
     while high - low > 1:
         middle = (low + high) // 2
         if fits(candidates[middle]):
@@ -86,21 +90,23 @@ def _last(candidates: Sequence[int], fits: Callable[[int], bool]) -> int:
 
 
 def _candidates(planner: Planner) -> tuple[list[int], str]:
-    """Batch sizes in rising order, and what keeps them from going on."""
+    """Return batch sizes in ascending order, and what limits them."""
     devices, total = planner.devices, planner.experiment.train.global_batch_size
     bounds: list[tuple[int, str]] = []
     if total is not None:
         if total % devices:
             raise UsageError(
                 f"train.global_batch_size {total} is not a multiple of {devices} devices.",
-                remedy=f"Set it to {max(1, round(total / devices)) * devices}, or change --devices.",
+                remedy=f"Set it to {max(1, round(total / devices)) * devices}, or change `devices=…`.",
             )
-        bounds.append((total // devices, f"train.global_batch_size {total:,}: nothing is left to accumulate"))
+        bounds.append((total // devices, f"train.global_batch_size {total:,}: one micro-batch per step"))
     if queue := planner.experiment.model.queue.length:
-        bounds.append((queue // devices, f"model.queue.length {queue:,}: more would push itself out of the queues"))
+        bounds.append(
+            (queue // devices, f"model.queue.length {queue:,}: a larger batch would overwrite its own queue entries")
+        )
     if planner.pairs is not None:
-        bounds.append((planner.pairs // devices, f"the training data are {planner.pairs:,} pairs"))
-    bounds.append((LARGEST, f"{LARGEST:,} pairs is as far as is looked"))
+        bounds.append((planner.pairs // devices, f"the training data have {planner.pairs:,} pairs"))
+    bounds.append((LARGEST, f"{LARGEST:,} pairs is the largest batch that is tried"))
     largest, limit = min(bounds, key=lambda bound: bound[0])
     if total is not None:
         sizes = [size for size in range(1, total // devices + 1) if total // devices % size == 0]

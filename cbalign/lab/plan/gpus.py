@@ -1,4 +1,4 @@
-"""The GPUs that `cbalign plan` knows by name, with the figures of their data sheets."""
+"""The GPUs that `cbalign plan` supports, with the numbers of their data sheets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Literal
 from cbalign.errors import UsageError
 
 GIB = 2**30
-RESERVED = 0.05  # share of the memory that is lost to fragments and rounding; assumed, not measured
-CONTEXT = GIB // 2  # what CUDA and its libraries take for themselves
-UTILISATION = 0.35  # share of the peak that a well-fed training of transformers reaches; assumed, not measured
+RESERVED = 0.05  # fraction of the memory lost to fragmentation and rounding; assumed, not measured
+CONTEXT = GIB // 2  # used by CUDA and its libraries
+UTILISATION = (
+    0.35  # fraction of the peak that transformer training reaches without waiting for data; assumed, not measured
+)
 
 
 @dataclass(frozen=True)
@@ -20,19 +22,19 @@ class GPU:
     name: str
     memory: int  # bytes
     bf16: float  # matrix products in bfloat16 that accumulate in float32
-    fp32: float  # exact float32, not TF32: cbalign does not use that
+    fp32: float  # exact float32: cbalign does not use TF32
 
     @property
     def usable(self) -> int:
-        """Bytes of the memory that a training can count on."""
+        """Bytes of memory available to a training."""
         return round(self.memory * (1 - RESERVED)) - CONTEXT
 
     def hours(self, operations: float, precision: Literal["fp32", "bf16"]) -> float:
-        """Hours for so many operations at `UTILISATION` of the peak."""
+        """Estimate the hours for a number of operations at `UTILISATION` of the peak."""
         return operations / (UTILISATION * (self.bf16 if precision == "bf16" else self.fp32)) / 3600
 
 
-# NVIDIA's data sheets; where they print figures with sparsity, half of them.
+# From NVIDIA's data sheets; numbers with sparsity are halved.
 GPUS = {
     gpu.name: gpu
     for gpu in (
@@ -50,12 +52,12 @@ GPUS = {
 
 
 def gpu_named(name: str) -> GPU:
-    """The GPU of that name.
+    """Return a GPU by name.
 
     Raises:
-        UsageError: it is not known.
+        UsageError: the GPU is unknown.
     """
     found = GPUS.get(name.lower())
     if found is None:
-        raise UsageError(f"No GPU named {name!r} is known.", remedy=f"Known are {', '.join(GPUS)}.")
+        raise UsageError(f"Unknown GPU {name!r}.", remedy=f"Choose one of {', '.join(GPUS)}.")
     return found

@@ -1,4 +1,4 @@
-"""What to type to start a training on one device, on one machine, on several."""
+"""The commands that start a training on one device, one machine or several machines."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ PORT = 29500
 
 @dataclass(frozen=True)
 class Launch:
-    """One way to start; `where` says on which machines."""
+    """A command that starts the training; `where` says on which machines."""
 
     where: str
     command: str
 
 
 def launches(train: Sequence[str], *, devices: int, nodes: int) -> list[Launch]:
-    """Ways to start, the plainest first.
+    """List the commands that start a training.
 
     Args:
         train: the words of the command for one device, `cbalign train …`.
-        devices: how many train together.
-        nodes: over how many machines they are spread evenly.
+        devices: number of devices.
+        nodes: number of machines; each has the same number of devices.
     """
     command = shlex.join(train)
     if devices == 1:
@@ -31,14 +31,14 @@ def launches(train: Sequence[str], *, devices: int, nodes: int) -> list[Launch]:
     if nodes == 1:
         return [Launch("", f"{command} --nproc {devices}")]
     each = devices // nodes
-    meeting = f"--rdzv-backend c10d --rdzv-endpoint HEAD:{PORT}"
+    rendezvous = f"--rdzv-backend c10d --rdzv-endpoint HEAD:{PORT}"
     return [
         Launch(
-            f"on each of the {nodes} nodes, HEAD being the name of one of them",
-            f"torchrun --nnodes {nodes} --nproc-per-node {each} {meeting} --no-python {command}",
+            f"on each of the {nodes} nodes, where HEAD is the host name of one of them",
+            f"torchrun --nnodes {nodes} --nproc-per-node {each} {rendezvous} --no-python {command}",
         ),
         Launch(
-            "or once, with SLURM",
+            "or once, with Slurm",
             f"srun --nodes {nodes} --ntasks-per-node {each} --gpus-per-node {each} {command}",
         ),
     ]

@@ -1,4 +1,4 @@
-"""What is known about a training before it starts."""
+"""Plan a training before it starts: its size, cost and files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from torch import nn
 
+from cbalign.data.source import open_source
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import tokenizer_at_hand
 from cbalign.engine.precision import Precision
@@ -15,6 +16,7 @@ from cbalign.errors import CbalignError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment
 from cbalign.lab.plan.captions import CaptionLengths, measure_captions
+from cbalign.lab.plan.features import FeatureCost, measure_features
 from cbalign.lab.plan.files import ReadFile, files_read
 from cbalign.lab.plan.gpus import GPU, UTILISATION
 from cbalign.lab.plan.memory import TrainingMemory, account, checkpoint_bytes
@@ -32,24 +34,25 @@ RATES = 50  # points of the learning-rate curve in JSON
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of parameters, by part; the teacher's are not trained."""
+    """Numbers of parameters by part; the teacher's are not trained."""
 
     image_tower: int
     text_tower: int
     fusion: int
     heads: int  # projections, masked-language head, match head, temperature; classifier or answer decoder
     codebook: int
+    frozen: int  # of towers, not trained
     teacher: int
 
     @property
     def trainable(self) -> int:
-        """What the optimiser moves."""
+        """Parameters that the optimiser updates."""
         return self.image_tower + self.text_tower + self.fusion + self.heads + self.codebook
 
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes on disk: one checkpoint, and the peak while another one is written."""
+    """Bytes on disk: of one checkpoint, and at most, while a new checkpoint is written."""
 
     checkpoint: int
     peak: int
@@ -65,8 +68,8 @@ class OnGPU:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The plan of a training on `devices` devices. `step` and `memory` are of one device."""
+class TrainingPlan:
+    """The plan of a training on `devices` devices; `step` and `memory` are those of one device."""
 
     experiment: Experiment
     devices: int
@@ -77,6 +80,7 @@ class Plan:
     length: Length
     schedule: Schedule | None
     disk: Disk
+    features: FeatureCost | None  # of a frozen image tower, where they are kept on disk
     gpus: tuple[OnGPU, ...]
     reads: tuple[ReadFile, ...]
     why_unknown: str | None  # why the data were not read
@@ -92,7 +96,7 @@ class Plan:
         return self.step.operations * self.length.micro_steps * self.devices
 
     def to_json(self) -> dict[str, object]:
-        """The same as plain data, with derived numbers."""
+        """Return the plan as plain data, with derived numbers."""
         length = self.length
         return {
             "name": self.experiment.name,
@@ -109,6 +113,7 @@ class Plan:
             "learning_rate": None if self.schedule is None else self._rates(self.schedule),
             "checkpoint_bytes": self.disk.checkpoint,
             "disk_bytes": self.disk.peak,
+            "features": None if self.features is None else self.features.to_json(),
             "utilisation": UTILISATION,
             "gpus": [
                 {
@@ -125,33 +130,35 @@ class Plan:
         }
 
     def _rates(self, schedule: Schedule) -> list[tuple[int, float]]:
-        """The learning rate at steps spread over the training, first, last and peak included."""
+        """Sample the learning rate over the training, including the first step, the last step and the peak."""
         last = max(0, (self.length.total_steps or 1) - 1)
         steps = {round(i * last / (RATES - 1)) for i in range(RATES)} | {min(schedule.warmup_steps, last)}
         return [(step, schedule(step)) for step in sorted(steps)]
 
 
-def make_plan(loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1, pairs: int | None = None) -> Plan:
+def make_plan(
+    loaded: LoadedExperiment, gpus: Sequence[GPU], *, devices: int = 1, pairs: int | None = None
+) -> TrainingPlan:
     """Plan the training that a spec describes, with its model on the meta device.
 
     Args:
         loaded: the spec.
-        gpus: for each of these, whether the training fits and how long it takes.
-        devices: how many train together.
+        gpus: GPUs for which the plan says whether the training fits and how long it takes.
+        devices: number of devices that train together.
         pairs: size of the training data; None counts them if they are available.
 
     Raises:
-        CbalignError: sizes that do not go together, or a text architecture that is not known here.
+        CbalignError: the sizes are inconsistent, or the text architecture is not available on this machine.
     """
     return Planner(loaded, devices=devices, pairs=pairs).plan(gpus)
 
 
 class Planner:
-    """Plans one spec, with its own or another batch size; reads the data once.
+    """Plans one spec with various batch sizes; reads the data once.
 
     Args:
         loaded: the spec.
-        devices: how many train together.
+        devices: number of devices that train together.
         pairs: size of the training data; None counts them if they are available.
     """
 
@@ -162,12 +169,13 @@ class Planner:
         self._texts, self._why = _texts(self.experiment)
         self._tokenizer = _tokenizer(self.experiment, self._texts)
         self.pairs = self._texts.count if pairs is None and self._texts is not None else pairs
+        self._evaluated = _evaluated_items(self.experiment) if self._texts is not None else None
 
-    def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> Plan:
-        """The plan, with `batch_size` pairs per device in place of the spec's.
+    def plan(self, gpus: Sequence[GPU], *, batch_size: int | None = None) -> TrainingPlan:
+        """Plan the training with `batch_size` pairs per device instead of the spec's.
 
         Raises:
-            CbalignError: sizes that do not go together, or a text architecture that is not known here.
+            CbalignError: the sizes are inconsistent, or the text architecture is not available on this machine.
         """
         experiment = self.experiment
         if batch_size is not None:
@@ -179,16 +187,19 @@ class Planner:
         sizes = _sizes(model)
         checkpoint = checkpoint_bytes(model)
         step = measure_step(experiment, model, captions, processes=self.devices, accumulates=length.micro_steps > 1)
-        made = Plan(
+        memory = account(model, step, processes=self.devices)
+        fresh = on_meta(experiment, None if self._tokenizer is None else self._tokenizer.vocabulary_size)
+        made = TrainingPlan(
             experiment=experiment,
             devices=self.devices,
             sizes=sizes,
             captions=captions,
             step=step,
-            memory=account(model, step, processes=self.devices),
+            memory=memory,
             length=length,
             schedule=learning_rate(experiment.train, length),
             disk=Disk(checkpoint, checkpoint * (experiment.train.keep_checkpoints + 1)),
+            features=measure_features(experiment, fresh, items=self.pairs, evaluated=self._evaluated),
             gpus=(),
             reads=tuple(files_read(self._loaded)),
             why_unknown=self._why if length.pairs is None else None,
@@ -201,11 +212,13 @@ class Planner:
         return measure_captions(self._texts.count, self._texts.text, self._tokenizer, batch_size)
 
 
-def _on_gpus(plan: Plan, gpus: Sequence[GPU]) -> Plan:
+def _on_gpus(plan: TrainingPlan, gpus: Sequence[GPU]) -> TrainingPlan:
     steps, precision = plan.length.total_steps, plan.precision
 
     def on(gpu: GPU) -> OnGPU:
         hours = None if steps is None else gpu.hours(plan.step_operations * steps / plan.devices, precision)
+        if hours is not None and plan.features is not None and plan.features.operations is not None:
+            hours += gpu.hours(plan.features.operations / plan.devices, "fp32")
         return OnGPU(gpu, plan.memory.total <= gpu.usable, hours)
 
     return replace(plan, gpus=tuple(map(on, gpus)))
@@ -216,6 +229,17 @@ def _texts(experiment: Experiment) -> tuple[TrainingTexts | None, str | None]:
         return training_texts(experiment.data, experiment.task.items), None
     except CbalignError as error:
         return None, error.message
+
+
+def _evaluated_items(experiment: Experiment) -> int | None:
+    """The number of items of the splits that are evaluated, whose images a frozen tower encodes as well."""
+    if not experiment.model.vision.is_frozen:
+        return 0
+    try:
+        splits = {section.on for section in experiment.evaluate}
+        return sum(len(open_source(getattr(experiment.data, split), experiment.task.items)) for split in splits)
+    except CbalignError:
+        return None
 
 
 def _tokenizer(experiment: Experiment, texts: TrainingTexts | None) -> Tokenizer | None:
@@ -235,5 +259,6 @@ def _sizes(model: nn.Module) -> Sizes:
         fusion=fusion,
         heads=sum(parts.values()) - vision - text - fusion - codes,
         codebook=codes,
+        frozen=table.frozen_parameters,
         teacher=table.teacher_parameters or 0,
     )

@@ -1,4 +1,4 @@
-"""One training step on tensors without values: operations and memory."""
+"""Measure one training step on tensors without values: operations and memory."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cbalign.lab.plan.counting import ExpectedSizes, FusedAttention, MemoryWatch
 from cbalign.lab.plan.training import planned
 from cbalign.models.bert import FusionEncoder
 from cbalign.models.tower import TextTower, VisionTower
+from cbalign.tasks.feature_cache import FrozenTowers, with_features
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class StepCost:
 
     @property
     def operations(self) -> int:
-        """All of them."""
+        """Sum of all parts."""
         return self.image_tower + self.text_tower + self.fusion + self.teacher + self.other + self.backward
 
 
@@ -69,9 +70,14 @@ def measure_step(
     # The model's own code has to run, with the CPU's rules of autocast, on tensors that say they lie on a CPU.
     with ExitStack() as stack:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-        model = model.to_empty(device="cpu").train()
+        leave_meta(model)
+        model.train()
         world = _World(rank=0, size=processes, device=torch.device("cpu"))
+        frozen = FrozenTowers.of(model, experiment)
         made = planned(experiment, model, captions.longest, world)
+        batch = made.batch
+        if experiment.train.feature_cache != "off":
+            batch = with_features(batch, frozen)
         fill = captions.mean / captions.longest
         share = max((each.masked_share for each in experiment.objectives.active().values()), default=0.0)
         chosen = share * max(0.0, captions.mean - 1) / captions.longest
@@ -87,7 +93,7 @@ def measure_step(
         progress = Progress(step=10**6, total_steps=10**6 + 1, steps_per_epoch=1, logged=False)
         made.learner.before_step(progress)
         with OperationsByOwner(model, counter) as counted, _autocast(experiment):
-            output = made.learner.step(made.batch, progress)
+            output = made.learner.step(batch, progress)
         forward = counter.get_total_flops()
         torch.autograd.backward(output.loss)
         total = counter.get_total_flops()
@@ -101,6 +107,22 @@ def measure_step(
         backward=total - forward,
         working_bytes=watch.peak,
     )
+
+
+def leave_meta(model: nn.Module) -> None:
+    """Move a model from the meta device to the CPU of fake tensors; what modules share stays shared."""
+    moved: dict[int, Tensor] = {}
+    for module in model.modules():
+        own = [
+            *module.named_parameters(recurse=False, remove_duplicate=False),
+            *module.named_buffers(recurse=False, remove_duplicate=False),
+        ]
+        for name, tensor in own:
+            if id(tensor) not in moved:
+                empty = torch.empty_like(tensor, device="cpu", requires_grad=False)
+                is_parameter = isinstance(tensor, nn.Parameter)
+                moved[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+            setattr(module, name, moved[id(tensor)])
 
 
 def planned_precision(experiment: Experiment) -> Precision:

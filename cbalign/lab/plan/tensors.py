@@ -1,4 +1,4 @@
-"""The tensors of specs' models, built without values: `python -m cbalign.lab.plan.tensors`.
+"""List the tensors of models without allocating them: `python -m cbalign.lab.plan.tensors`.
 
 Reads a JSON list of `{"experiment": …, "vocabulary": …}` from stdin and writes a list to stdout, with `{"tensors": …}`
 (see `TensorTable.to_json`) or `{"error": …}` for each. `cbalign.lab.comparison.tensors` starts it, so that the process
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def answer(requests: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
-    """The tables of the models that `requests` describe, or the reasons why there is none."""
+    """Return the tensor table of each requested model, or the reason why it cannot be built."""
     return [_answer(request) for request in requests]
 
 

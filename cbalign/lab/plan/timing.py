@@ -1,4 +1,4 @@
-"""How many steps a training has, and how its learning rate runs over them."""
+"""Compute the number of steps of a training and its learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cbalign.parts.duration import amount_and_unit
 
 @dataclass(frozen=True)
 class Length:
-    """The steps of a training; what depends on the size of unknown data is None."""
+    """The number of steps of a training; numbers that depend on data of unknown size are None."""
 
     global_batch_size: int
     micro_steps: int
@@ -22,21 +22,21 @@ class Length:
 
     @property
     def samples(self) -> int | None:
-        """Pairs seen, with repetition."""
+        """Pairs seen, including repetitions."""
         return None if self.total_steps is None else self.total_steps * self.global_batch_size
 
 
 def training_length(train: TrainSection, *, pairs: int | None, devices: int) -> Length:
-    """The length of a training on so many pairs.
+    """Compute the length of a training on a number of pairs.
 
     Raises:
-        UsageError: the global batch is no multiple of what all devices take at once.
-        DataError: the pairs do not fill one global batch.
+        UsageError: the global batch is not a multiple of the pairs per pass of all devices.
+        DataError: there are fewer pairs than one global batch.
     """
     at_once = train.batch_size * devices
     table = build_step_schedule(
         train,
-        # Without data an epoch is as long as one step: only what does not depend on it is read.
+        # Without data, assume an epoch of one step; results that depend on it are not used.
         batches_per_epoch=max(1, (train.global_batch_size or 0) // at_once) if pairs is None else pairs // at_once,
         processes=devices,
     )
@@ -52,7 +52,7 @@ def training_length(train: TrainSection, *, pairs: int | None, devices: int) -> 
 
 
 def learning_rate(train: TrainSection, length: Length) -> Schedule | None:
-    """The schedule, where the length of the training is known."""
+    """Build the schedule; None if the length of the training is unknown."""
     if length.total_steps is None or length.steps_per_epoch is None:
         return None
     schedule: Schedule = train.schedule.build(train.optimizer.lr, length.steps_per_epoch, length.total_steps)

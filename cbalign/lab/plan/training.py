@@ -1,4 +1,4 @@
-"""What a plan needs of a task: its model, a training step and the training texts."""
+"""The parts of a task that a plan needs: model, training step and training texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cbalign.models.pretrained import vocabulary_size
 from cbalign.parts import ItemKind
 from cbalign.tasks.kit import kit_of
 
-CLS_ID, MASK_ID = 1, 2  # of a vocabulary that is not known yet
+CLS_ID, MASK_ID = 1, 2  # placeholders: the vocabulary is not known yet
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrainingTexts:
 
 
 def training_texts(data: DataSection, items: ItemKind) -> TrainingTexts:
-    """Open the training data of a task that learns from a kind of items.
+    """Open the training data of a task with one kind of items.
 
     Raises:
         CbalignError: they cannot be opened.
@@ -48,7 +48,7 @@ def untrained(experiment: Experiment, vocabulary: int) -> nn.Module:
 
 
 def on_meta(experiment: Experiment, vocabulary: int | None = None) -> nn.Module:
-    """Build the model of a task without values, on the meta device.
+    """Build the model of a task on the meta device.
 
     Args:
         experiment: a complete spec.

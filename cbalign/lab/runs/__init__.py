@@ -1,1 +1,1 @@
-"""What run directories tell, without a server: finding, describing, comparing and removing them."""
+"""Find, describe, compare and remove runs, from their directories alone."""

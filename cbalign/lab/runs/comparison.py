@@ -1,4 +1,4 @@
-"""Runs side by side: the settings and the metrics in which they differ."""
+"""Compare runs by the settings and metrics in which they differ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cbalign.engine.manifest import Manifest, Status
-from cbalign.engine.run import Run, summarise_run
+from cbalign.engine.run import RunFolder, summarise_run
 from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.lab.runs.metrics import choose, measured, smaller_is_better
@@ -17,7 +17,7 @@ from cbalign.lab.runs.metrics import choose, measured, smaller_is_better
 class ComparedRun:
     """One run of a comparison."""
 
-    run: Run
+    run: RunFolder
     manifest: Manifest
     status: Status
     step: int
@@ -27,7 +27,7 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Runs in their order. `settings` are those that differ, by effect class; `metrics` those that differ.
+    """Compared runs in order; only `settings`, by effect class, and `metrics` that differ.
 
     `sorted_by` is the metric whose best run comes first, None where they are in the order that was asked for.
     """
@@ -38,8 +38,8 @@ class RunComparison:
     sorted_by: str | None
 
 
-def open_compared_run(run: Run) -> ComparedRun:
-    """Read what a comparison needs of a run.
+def open_compared_run(run: RunFolder) -> ComparedRun:
+    """Read the parts of a run that a comparison needs.
 
     Raises:
         CheckpointError: its manifest or its metrics cannot be read.
@@ -51,8 +51,8 @@ def open_compared_run(run: Run) -> ComparedRun:
     return ComparedRun(run, manifest, summary.status, summary.step, loaded, measured(run, manifest))
 
 
-def compare_runs(runs: Sequence[Run], sort_by: str | None = None) -> RunComparison:
-    """Compare two or more runs, best first where a metric to sort by is named; runs without it come last.
+def compare_runs(runs: Sequence[RunFolder], sort_by: str | None = None) -> RunComparison:
+    """Compare two or more runs; if a metric to sort by is given, best first, and runs without it last.
 
     Raises:
         UsageError: no run has that metric.

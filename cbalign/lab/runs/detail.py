@@ -1,4 +1,4 @@
-"""All that a run directory says about one run."""
+"""Read all information of one run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import Run, list_checkpoints
+from cbalign.engine.run import RunFolder, list_checkpoints
 from cbalign.evaluation.result import EvaluationDocument
 from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import load_experiment
@@ -19,7 +19,7 @@ from cbalign.lab.runs.overview import Overview, overview, size_on_disk
 
 @dataclass(frozen=True)
 class Detail:
-    """One run. `settings` compares the defaults with its spec; `losses` are those of the last log line."""
+    """One run; `settings` compares its spec with the defaults, `losses` are those of the last log line."""
 
     overview: Overview
     manifest: Manifest
@@ -30,12 +30,12 @@ class Detail:
     evaluations: Mapping[str, EvaluationDocument]
 
 
-def open_detail(run: Run) -> Detail:
-    """Read everything.
+def open_detail(run: RunFolder) -> Detail:
+    """Read all information of a run.
 
     Raises:
         CheckpointError: its manifest or its metrics cannot be read.
-        SpecError: this version reads its resolved spec no more.
+        SpecError: this version cannot read its resolved spec.
         DataError: a file of results is damaged.
     """
     records = read_records(run.metrics)

@@ -1,22 +1,22 @@
-"""Which run a word on the command line means."""
+"""Find a run by the name that the user typed."""
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
 
-from cbalign.engine.run import LATEST, Run, find_runs, open_run
+from cbalign.engine.run import LATEST, RunFolder, find_runs, open_run
 from cbalign.errors import UsageError
 
 _SHOWN = 8  # names in a message
 
 
-def find_run(runs: Path, word: str) -> Run:
-    """The run that `word` means: a path, `latest`, or the beginning of one name or id in the folder of runs.
+def find_run(runs: Path, word: str) -> RunFolder:
+    """Find a run by its path, `latest`, or the beginning of its name or id in the folder of runs.
 
     Raises:
-        UsageError: it means none, or several.
-        CheckpointError: `latest` names a run that is gone.
+        UsageError: no run matches, or several do.
+        CheckpointError: `latest` names a run that does not exist.
     """
     if word == LATEST:
         return _latest(runs)
@@ -24,31 +24,32 @@ def find_run(runs: Path, word: str) -> Run:
     if (path / "manifest.json").is_file() or path.name == LATEST:
         return open_run(path)
     names = [run.folder.name for run in find_runs(runs)]
-    meant = [name for name in names if name == word] or [
+    matches = [name for name in names if name == word] or [
         name for name in names if name.startswith(word) or identity(name).startswith(word)
     ]
-    if len(meant) == 1:
-        return open_run(runs / meant[0])
-    if meant:
-        more = f" and {len(meant) - _SHOWN} more" if len(meant) > _SHOWN else ""
+    if len(matches) == 1:
+        return open_run(runs / matches[0])
+    if matches:
+        more = f" and {len(matches) - _SHOWN} more" if len(matches) > _SHOWN else ""
         raise UsageError(
-            f"{word!r} means {len(meant)} runs in {runs}: {', '.join(meant[-_SHOWN:])}{more}.",
-            remedy=f"Write more of the name, or its id: the last part, such as {identity(meant[-1])}.",
+            f"{word!r} matches {len(matches)} runs in {runs}: {', '.join(matches[-_SHOWN:])}{more}.",
+            remedy=f"Give more of the name, or the id at its end, such as {identity(matches[-1])}.",
         )
     near = difflib.get_close_matches(word, [*names, *map(identity, names)], n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise UsageError(f"There is no run {word!r} in {runs}.{hint}", remedy="`cbalign runs list` names them.")
+    there = f"The newest there: {', '.join(names[-_SHOWN:])}." if names else "There are no runs there."
+    raise UsageError(f"There is no run {word!r} in {runs}.{hint}", remedy=there)
 
 
 def identity(name: str) -> str:
-    """The id at the end of a run's name."""
+    """Return the id at the end of a run's name."""
     return name.rpartition("-")[2]
 
 
-def _latest(runs: Path) -> Run:
+def _latest(runs: Path) -> RunFolder:
     if (runs / LATEST).is_file():
         return open_run(runs / LATEST)
     found = find_runs(runs)
     if not found:
-        raise UsageError(f"There are no runs in {runs}.", remedy="Make one: cbalign train SPEC.")
+        raise UsageError(f"There are no runs in {runs}.", remedy="Start one with cbalign train SPEC.")
     return found[-1]

@@ -1,4 +1,4 @@
-"""The numbers that a run measured: of its own evaluations while it trained, and of those made later."""
+"""Metrics of a run: those of its own evaluations during training, and those of `cbalign evaluate`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from fnmatch import fnmatchcase
 
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import Run, latest_checkpoint
+from cbalign.engine.run import RunFolder, latest_checkpoint
 from cbalign.engine.tracker import Record
 from cbalign.errors import UsageError
 from cbalign.evaluation.result import EvaluationDocument
 
-_HEADLINES = ("r1", "accuracy")  # the metric that stands for a run, where nobody names one
+_HEADLINES = ("r1", "accuracy")  # the metrics that summarise a run by default
 _SMALLER_IS_BETTER = ("rank", "loss", "error")
 
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """One metric over a training: its last value, and its best with the step of it."""
+    """One metric over a training: its last value, its best value, and the step of the best."""
 
     name: str
     last: float
@@ -29,29 +29,29 @@ class MetricSummary:
 
 
 def is_better(metric: str, one: float, other: float) -> bool:
-    """Whether `one` is better than `other`; ranks, losses and errors are better small, everything else large."""
+    """Whether `one` is better than `other`: smaller for ranks, losses and errors, larger for all other metrics."""
     if smaller_is_better(metric):
         one, other = -one, -other
     return one > other
 
 
 def smaller_is_better(metric: str) -> bool:
-    """Whether a smaller value of a metric is the better one, by its name."""
+    """Whether smaller values of a metric are better, judged by its name."""
     words = metric.lower().replace("_", "/").split("/")
     return any(word in words for word in _SMALLER_IS_BETTER)
 
 
 def headlines(metrics: Iterable[str]) -> list[str]:
-    """The metrics that stand for a run: each R@1 or accuracy, or else the first."""
+    """Return the metrics that summarise a run: every R@1 or accuracy, or else the first metric."""
     names = list(metrics)
     return [name for name in names if name.rpartition("/")[2] in _HEADLINES] or names[:1]
 
 
 def choose(metrics: Iterable[str], wanted: Sequence[str]) -> list[str]:
-    """The metrics that people mean: by whole names, their ends (`r1`, `dual/image_to_text/r1`) or patterns with `*`.
+    """Select metrics by name, end of the name (`r1`, `dual/image_to_text/r1`) or pattern with `*`.
 
     Raises:
-        UsageError: nothing is called so.
+        UsageError: no metric matches.
     """
     names = list(metrics)
     chosen: list[str] = []
@@ -59,20 +59,20 @@ def choose(metrics: Iterable[str], wanted: Sequence[str]) -> list[str]:
         found = [name for name in names if name == word or name.endswith(f"/{word}") or fnmatchcase(name, word)]
         if not found:
             raise UsageError(
-                f"There is no metric {word!r}.", remedy=f"There are {', '.join(names)}." if names else None
+                f"There is no metric {word!r}.", remedy=f"The metrics are {', '.join(names)}." if names else None
             )
         chosen += found
     return list(dict.fromkeys(chosen))
 
 
 def evaluated(records: Iterable[Record]) -> list[str]:
-    """The names of all metrics that a training measured."""
+    """Return the names of all metrics that were evaluated during training."""
     values = (_finite(record.values) for record in records if record.kind == "evaluation")
     return list(dict.fromkeys(name for each in values for name in each))
 
 
 def summarise_metric(records: Sequence[Record], metric: str | None = None) -> MetricSummary | None:
-    """A metric over a training's evaluations; the headline where none is named, None where it was never measured."""
+    """Summarise a metric over a training, by default its headline; None if it was never measured."""
     names = evaluated(records)
     if metric is not None:
         names = [name for name in names if name == metric or name.endswith(f"/{metric}")]
@@ -87,8 +87,8 @@ def summarise_metric(records: Sequence[Record], metric: str | None = None) -> Me
     return MetricSummary(name, points[-1][1], best[1], best[0])
 
 
-def measured(run: Run, manifest: Manifest) -> dict[str, float]:
-    """The newest value of every metric: those of the training, and those of `cbalign evaluate` as `test/dual/…`.
+def measured(run: RunFolder, manifest: Manifest) -> dict[str, float]:
+    """Return the newest value of every metric: those of training, and those of `cbalign evaluate` as `test/dual/…`.
 
     Raises:
         DataError: a file of results is damaged.
@@ -105,17 +105,17 @@ def measured(run: Run, manifest: Manifest) -> dict[str, float]:
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
-    """What was measured: a value that is no number is none."""
+    """Drop values that are not finite."""
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def _last_evaluation(run: Run) -> Mapping[str, float]:
+def _last_evaluation(run: RunFolder) -> Mapping[str, float]:
     made = [record.values for record in read_records(run.metrics) if record.kind == "evaluation"]
     return made[-1] if made else {}
 
 
-def evaluations(run: Run) -> dict[str, EvaluationDocument]:
-    """What `cbalign evaluate` kept in a run, by file name, results of older checkpoints first.
+def evaluations(run: RunFolder) -> dict[str, EvaluationDocument]:
+    """Read the stored results of `cbalign evaluate` by file name, those of older checkpoints first.
 
     Raises:
         DataError: a file of results is damaged.

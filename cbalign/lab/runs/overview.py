@@ -1,4 +1,4 @@
-"""A run in one line, and which runs of a folder are wanted."""
+"""Summarise runs in one line each, and select runs of a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cbalign.engine.manifest import Manifest, Status
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import Run, find_runs, summarise_run
+from cbalign.engine.run import RunFolder, find_runs, summarise_run
 from cbalign.errors import UsageError
 from cbalign.experiment.diagnostics import InvalidSpec
 from cbalign.experiment.load import load_experiment
@@ -21,9 +21,9 @@ from cbalign.lab.runs.paths import settings_at
 
 @dataclass(frozen=True)
 class Overview:
-    """What a list says of a run. `step` is that of its newest checkpoint."""
+    """One line of a list of runs; `step` is that of the newest checkpoint."""
 
-    run: Run
+    run: RunFolder
     name: str
     status: Status
     step: int
@@ -33,11 +33,11 @@ class Overview:
 
     @property
     def age(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the run was created."""
         return max(0.0, (datetime.now(UTC) - self.created).total_seconds())
 
     def to_json(self) -> dict[str, object]:
-        """The same as plain data."""
+        """Return the summary as plain data."""
         return {
             "run": str(self.run.folder),
             "name": self.name,
@@ -50,12 +50,12 @@ class Overview:
         }
 
 
-def overview(run: Run, metric: str | None = None) -> Overview:
-    """Look at a run.
+def overview(run: RunFolder, metric: str | None = None) -> Overview:
+    """Summarise a run.
 
     Args:
         run: the run.
-        metric: the metric to follow, or the end of its name; the run's headline where none is named.
+        metric: the metric to show, or the end of its name; None shows the headline.
 
     Raises:
         CheckpointError: its manifest or its metrics cannot be read.
@@ -73,33 +73,33 @@ def overview(run: Run, metric: str | None = None) -> Overview:
 
 
 def size_on_disk(folder: Path) -> int:
-    """Bytes of all files below a folder, links not followed."""
+    """Return the bytes of all files below a folder, without following links."""
     total = 0
     for place, _, files in os.walk(folder):
         for name in files:
             try:
                 total += os.lstat(os.path.join(place, name)).st_size
-            except FileNotFoundError:  # a training removes an old checkpoint meanwhile
+            except FileNotFoundError:  # a training removed an old checkpoint
                 continue
     return total
 
 
-def select(runs: Path, *, states: Sequence[str], names: Sequence[str], where: Sequence[str]) -> Iterator[Run]:
-    """The runs of a folder that are wanted, oldest first.
+def select(runs: Path, *, states: Sequence[str], names: Sequence[str], where: Sequence[str]) -> Iterator[RunFolder]:
+    """Yield the selected runs of a folder, oldest first.
 
     Args:
         runs: the folder.
-        states: only runs in one of these states, if any is given.
-        names: only experiments whose name fits one of these patterns, if any is given.
-        where: `path=value` texts; only runs whose settings have all of these values.
+        states: select runs in one of these states; empty selects all.
+        names: select experiments whose name matches one of these patterns; empty selects all.
+        where: `path=value` texts; select runs whose settings have all of these values.
 
     Raises:
-        UsageError: a path that no setting has.
+        UsageError: a path names no setting.
     """
     for condition in where:
         path, equals, _ = condition.partition("=")
         if not equals:
-            raise UsageError(f"--where {condition} is not of the form PATH=VALUE.")
+            raise UsageError(f"--where {condition} must have the form PATH=VALUE.")
         settings_at(path.strip())
     for run in find_runs(runs):
         if names and not any(fnmatchcase(Manifest.read(run.manifest).name, pattern) for pattern in names):
@@ -111,8 +111,8 @@ def select(runs: Path, *, states: Sequence[str], names: Sequence[str], where: Se
         yield run
 
 
-def _has(run: Run, where: Sequence[str]) -> bool:
-    """Whether setting the values changes nothing."""
+def _has(run: RunFolder, where: Sequence[str]) -> bool:
+    """Whether the settings of a run have all of these values."""
     here = load_experiment(run.resolved, check_files=False).experiment
     try:
         return load_experiment(run.resolved, where, check_files=False).experiment == here

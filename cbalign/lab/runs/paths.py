@@ -1,4 +1,4 @@
-"""Dotted paths of settings that a person typed."""
+"""Look up settings by dotted paths that the user typed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from cbalign.experiment.suggestions import meant_setting
 
 
 def settings_at(path: str) -> list[FoundSetting]:
-    """The settings that `path` can mean, at least one.
+    """Return the settings at `path`; several if variants of a section share it.
 
     Raises:
-        UsageError: no setting is there.
+        UsageError: there is no such setting.
     """
     found = find_settings(Experiment, path)
     if not found:

@@ -1,1 +1,1 @@
-"""One spec trained over many settings and seeds: which ones, what is there already, the rest, the table."""
+"""Train one spec with many settings and seeds, reuse existing runs, and tabulate the results."""

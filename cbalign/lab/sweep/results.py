@@ -1,4 +1,4 @@
-"""What a sweep found: each setting's metrics, averaged over its seeds."""
+"""Average the metrics of each setting of a sweep over its seeds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from cbalign.engine.manifest import Manifest
 from cbalign.lab.runs.metrics import measured
 from cbalign.lab.sweep.matrix import SweepCell
-from cbalign.lab.sweep.space import Change
+from cbalign.lab.sweep.space import PathValue
 
 
 @dataclass(frozen=True)
 class Average:
-    """Mean and standard deviation (of a sample, n − 1) of `count` runs; no deviation of one run."""
+    """Mean and sample standard deviation (n − 1) of `count` runs; a single run has no deviation."""
 
     mean: float
     sd: float | None
@@ -22,32 +22,32 @@ class Average:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Average:
-        """The average of at least one value."""
+        """Average one or more values."""
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One setting: its cells, one a seed, and the averages of those that are finished."""
+    """One setting: one cell per seed, and the averages of the finished cells."""
 
-    setting: tuple[Change, ...]
+    setting: tuple[PathValue, ...]
     cells: tuple[SweepCell, ...]
     metrics: Mapping[str, Average]
 
     @property
     def finished(self) -> int:
-        """How many of its cells are."""
+        """Number of finished cells."""
         return sum(cell.state == "finished" for cell in self.cells)
 
 
 def collect(cells: Sequence[SweepCell]) -> list[SweepRow]:
-    """The rows of a sweep, in its order.
+    """Return the rows of a sweep in the order of its cells.
 
     Raises:
         CheckpointError: a run cannot be read.
         DataError: a file of results is damaged.
     """
-    settings: dict[tuple[Change, ...], list[SweepCell]] = {}
+    settings: dict[tuple[PathValue, ...], list[SweepCell]] = {}
     for cell in cells:
         settings.setdefault(cell.setting, []).append(cell)
     return [SweepRow(setting, tuple(members), _averages(members)) for setting, members in settings.items()]

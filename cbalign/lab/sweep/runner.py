@@ -1,4 +1,4 @@
-"""Training what a sweep still lacks, one after the other."""
+"""Run the missing trainings of a sweep one after the other."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 
 from cbalign.engine.placement import read_placement
 from cbalign.engine.reporter import Reporter
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.errors import Interrupted, UsageError
 from cbalign.lab.sweep.matrix import SweepCell
 from cbalign.tasks.train import resume_run, train_experiment
 
-REPEAT = "Repeat the same command to go on."
+REPEAT = "Repeat the same command to continue."
 
 
 def run_sweep(
@@ -30,27 +30,27 @@ def run_sweep(
     begin: Callable[[int, SweepCell], None],
     failed: Callable[[Exception], str],
 ) -> Iterator[SweepCell]:
-    """Train each cell that is missing, go on with each that was begun, and give every cell back as it then is.
+    """Train missing cells, resume those that were begun, and yield every cell in its new state.
 
-    One that fails does not stop the rest. Finished ones are left as they are, and so are diverged ones, because they
-    would diverge again, and those that another process trains.
+    A failed training does not stop the others. Finished cells are skipped, as are diverged ones, which would diverge
+    again, and those that another process is training.
 
     Args:
-        cells: as `match_runs` found them.
+        cells: the result of `match_runs`.
         runs: the folder of runs.
-        reporter: makes what shows the progress of one training.
-        argv: the command, for the manifests.
-        begin: is told the position of a cell before its training.
-        failed: is told what went wrong; its text is kept as the reason.
+        reporter: creates the progress reporter of one training.
+        argv: the command, recorded in the manifests.
+        begin: called with the position and the cell before its training.
+        failed: called with the exception of a failed training; returns the reason to show.
 
     Raises:
-        Interrupted: a signal arrived; the training under way saved a checkpoint.
+        Interrupted: a signal arrived; the current training saved a checkpoint.
         UsageError: several processes were started together.
     """
     placement = read_placement(os.environ)
     if placement is not None and placement.size > 1:
         raise UsageError(
-            "A sweep trains in one process; it was started in several.", remedy="Start it without torchrun or srun."
+            "A sweep trains in one process, but several were started.", remedy="Start it without torchrun or srun."
         )
     with StopSignals() as signals:
         for index, cell in enumerate(cells):
@@ -73,14 +73,14 @@ def run_sweep(
             _release()
 
 
-def _train(cell: SweepCell, runs: Path, reporter: Reporter, argv: Sequence[str]) -> Run:
+def _train(cell: SweepCell, runs: Path, reporter: Reporter, argv: Sequence[str]) -> RunFolder:
     if cell.run is not None:
         return resume_run(cell.run, (), reporter, argv=argv).run
     return train_experiment(cell.loaded, runs, reporter, argv=argv).run
 
 
 def _release() -> None:
-    """Give a finished training's memory back before the next one needs it."""
+    """Release the memory of a finished training."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Which settings a sweep tries: a grid, values that move together, random draws, seeds."""
+"""The search space of a sweep: grids, paired values, random draws and seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from cbalign.errors import UsageError
-from cbalign.experiment.fields import Leaf
+from cbalign.experiment.shapes import Leaf
 from cbalign.lab.runs.paths import settings_at
 
 SEED = "train.seed"
@@ -18,7 +18,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(:\s*log)?\s*")
 _PAIRS = {"[": "]", "{": "}", "(": ")"}
 
-Change = tuple[str, str]  # a dotted path and a value, as `--set` takes them
+PathValue = tuple[str, str]  # a dotted path and a value, as `--set` takes them
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Axis:
     values: tuple[str, ...]
 
     def draw(self, generator: random.Random) -> str:
-        """One of them."""
+        """Draw one of the values."""
         return generator.choice(self.values)
 
 
 @dataclass(frozen=True)
 class Range:
-    """A setting between two bounds, evenly on a linear or logarithmic scale; both bounds belong to it."""
+    """A range of a setting, uniform on a linear or logarithmic scale; both bounds are included."""
 
     path: str
     low: float
@@ -44,7 +44,7 @@ class Range:
     whole: bool
 
     def draw(self, generator: random.Random) -> str:
-        """A value of six digits; a whole number where the setting wants one."""
+        """Draw a value with six significant digits, or a whole number if the setting needs one."""
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         drawn = generator.uniform(low, high)
         value = min(self.high, max(self.low, math.exp(drawn) if self.log else drawn))
@@ -52,31 +52,31 @@ class Range:
 
 
 def parse_axis(text: str) -> Axis | Range:
-    """Read `path=value,value,…` or `path=low..high`, with `:log` for a logarithmic scale.
+    """Parse `path=value,value,…` or `path=low..high`, with `:log` for a logarithmic scale.
 
     Commas inside brackets, braces and quotes belong to a value.
 
     Raises:
-        UsageError: not of that form, an unknown setting, or bounds that make no range.
+        UsageError: the text has another form, the setting is unknown, or the bounds are invalid.
     """
     path, equals, rest = text.partition("=")
     path = path.strip()
     if not equals or not path or not rest.strip():
-        raise UsageError(f"{text!r} is not of the form PATH=VALUE,VALUE or PATH=LOW..HIGH.")
+        raise UsageError(f"{text!r} must have the form PATH=VALUE,VALUE or PATH=LOW..HIGH.")
     found = settings_at(path)
     if bounds := _RANGE.fullmatch(rest):
         low, high, log = float(bounds[1]), float(bounds[2]), bounds[3] is not None
         if not low < high:
-            raise UsageError(f"{text!r}: {bounds[1]} is not below {bounds[2]}.")
+            raise UsageError(f"{text!r}: {bounds[1]} is not less than {bounds[2]}.")
         if log and low <= 0:
             raise UsageError(f"{text!r}: a logarithmic scale needs bounds above 0.")
         shapes = [each.setting.shape for each in found]
         kinds = {kind for shape in shapes if isinstance(shape, Leaf) for kind in shape.kinds}
         if not kinds & {"number", "whole number"}:
-            raise UsageError(f"{text!r}: `{path}` is no number, so it has no range.")
+            raise UsageError(f"{text!r}: `{path}` is not a number, so it cannot have a range.")
         whole = kinds == {"whole number"}
         if whole and not (low.is_integer() and high.is_integer()):
-            raise UsageError(f"{text!r}: `{path}` takes whole numbers.")
+            raise UsageError(f"{text!r}: `{path}` must be a whole number.")
         return Range(path, low, high, log, whole)
     values = tuple(_split(rest))
     if any(not value for value in values):
@@ -85,7 +85,7 @@ def parse_axis(text: str) -> Axis | Range:
 
 
 def _split(text: str) -> Iterator[str]:
-    """Parts between the commas of the outermost level."""
+    """Split at the commas of the outermost level."""
     open_: list[str] = []
     start = 0
     for i, character in enumerate(text):
@@ -110,38 +110,38 @@ def combinations(
     draws: int | None,
     draw_seed: int,
     seeds: int | None,
-) -> list[tuple[Change, ...]]:
-    """The changes of every training, the seed last.
+) -> list[tuple[PathValue, ...]]:
+    """Return the changes of every training, with the seed last.
 
     Args:
-        over: settings that are combined with each other.
-        paired: settings whose first values belong together, and whose second, and so on.
-        draws: draw so many combinations in place of all; the first ones stay the same when there are more.
-        draw_seed: of the draws.
-        seeds: train each with the seeds 0, 1, …; None leaves the spec's.
+        over: settings whose values are combined with each other.
+        paired: settings whose values are combined position by position.
+        draws: number of random combinations; None uses all. More draws extend the same sequence.
+        draw_seed: seed of the draws.
+        seeds: number of seeds 0, 1, … per combination; None uses the spec's seed.
 
     Raises:
-        UsageError: nothing is swept, a path is there twice, lists that do not pair, a range without draws.
+        UsageError: no setting is given, one is given twice, paired lists differ in length, or a range has no draws.
     """
     rows = _pairs(paired)
     paths = [axis.path for axis in (*over, *paired)] + ([SEED] if seeds is not None else [])
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
-        raise UsageError(f"`{twice[0]}` is swept twice.", remedy="Write all its values in one option.")
+        raise UsageError(f"`{twice[0]}` is given twice.", remedy="List all its values in one option.")
     if not paths:
-        raise UsageError("Nothing is swept.", remedy="Say what: --over train.optimizer.lr=1e-4,3e-4 or --seeds 3.")
+        raise UsageError("No setting is given.", remedy="Use --over train.optimizer.lr=1e-4,3e-4 or --seeds 3.")
     if draws is None:
         ranges = [axis for axis in over if isinstance(axis, Range)]
         if ranges:
             raise UsageError(
-                f"`{ranges[0].path}` has a range, of which values have to be drawn.",
-                remedy="Say how many: --random 20; or write the values: 1e-4,3e-4.",
+                f"`{ranges[0].path}` has a range, which needs random draws.",
+                remedy="Use --random 20, or list values: 1e-4,3e-4.",
             )
         lists = [[(axis.path, value) for value in axis.values] for axis in over if isinstance(axis, Axis)]
         made = [(*chosen, *row) for chosen in product(*lists) for row in rows]
     else:
         if not over and not paired:
-            raise UsageError("--random has nothing to draw from.", remedy="Name settings with --over.")
+            raise UsageError("--random needs settings to draw.", remedy="Add settings with --over.")
         generator = random.Random(draw_seed)
         made = []
         for _ in range(draws):
@@ -151,18 +151,19 @@ def combinations(
     return [(*changes, *seed) for changes in dict.fromkeys(made) for seed in seeded]
 
 
-def _pairs(paired: Sequence[Axis | Range]) -> list[tuple[Change, ...]]:
-    """The rows of values that belong together; one empty row where there are none."""
+def _pairs(paired: Sequence[Axis | Range]) -> list[tuple[PathValue, ...]]:
+    """Return the rows of paired values; one empty row if there are none."""
     axes = [axis for axis in paired if isinstance(axis, Axis)]
     if len(axes) < len(paired):
         raise UsageError("--paired takes values, not ranges.")
     if len(axes) == 1:
         raise UsageError(
-            f"--paired {axes[0].path} has nothing to move together with.", remedy="Use --over, or name a second one."
+            f"--paired {axes[0].path} is the only paired setting.",
+            remedy="Use --over, or pair it with a second setting.",
         )
     if len({len(axis.values) for axis in axes}) > 1:
         counts = ", ".join(f"{axis.path} has {len(axis.values)}" for axis in axes)
-        raise UsageError(f"--paired values belong together one by one, but {counts}.")
+        raise UsageError(f"--paired settings need equally many values, but {counts}.")
     if not axes:
         return [()]
     return [tuple((axis.path, value) for axis, value in zip(axes, row)) for row in zip(*(a.values for a in axes))]

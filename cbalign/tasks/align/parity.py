@@ -20,7 +20,7 @@ from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, Encoder, ImageFeatures, TextFeatures
 from cbalign.evaluation.features import load_images
 from cbalign.evaluation.result import RetrievalResult, largest_difference, surest_loss
-from cbalign.evaluation.retrieval import evaluate_retrieval
+from cbalign.evaluation.retrieval import RetrievalEvaluator
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.exporting.parity import CODEBOOK, SAME_VECTORS, WHOLE, difference
 from cbalign.exporting.parity_checks import ParityChecks, Part
@@ -234,7 +234,7 @@ def _evaluate(encoder: Encoder, reference: Encoder, source: Source[Pair]) -> tup
         bootstrap=0,
     )
     # The run's evaluation reported unreadable images; here both sides only need the same ones.
-    return evaluate_retrieval(encoder, FirstItems(source, _TASK_IMAGES), section, corrupt_limit=1.0)
+    return RetrievalEvaluator(section).evaluate(encoder, FirstItems(source, _TASK_IMAGES), corrupt_limit=1.0)
 
 
 def _vectors(images: ImageFeatures, texts: TextFeatures) -> FloatArray:

@@ -16,8 +16,10 @@ class PretrainTask(TaskSection):
     runtime = "cbalign.tasks.align.runtime:AlignmentRuntime"
 
     items: ClassVar[ItemKind] = "pairs"
+    text_nouns: ClassVar[tuple[str, str]] = ("caption", "captions")
     evaluation: ClassVar[str] = "retrieval"
     aligns: ClassVar[bool] = True
+    graphs: ClassVar[tuple[str, ...]] = ("image", "text", "codebook", "match")
     graph_needs: ClassVar[dict[str, str]] = {"codebook": "codebook", "match": "matching"}
 
     pretrains: ClassVar[bool] = True
@@ -32,8 +34,10 @@ class RetrievalTask(TaskSection):
     runtime = "cbalign.tasks.align.runtime:AlignmentRuntime"
 
     items: ClassVar[ItemKind] = "pairs"
+    text_nouns: ClassVar[tuple[str, str]] = ("caption", "captions")
     evaluation: ClassVar[str] = "retrieval"
     aligns: ClassVar[bool] = True
+    graphs: ClassVar[tuple[str, ...]] = ("image", "text", "codebook", "match")
     graph_needs: ClassVar[dict[str, str]] = {"codebook": "codebook", "match": "matching"}
 
     kind: Literal["retrieval"] = setting(effect=ARCHITECTURE, help="Task.")

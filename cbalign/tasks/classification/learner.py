@@ -25,14 +25,14 @@ class ClassificationLearner(DistilledLearner[N, LabelledBatch]):
     def step(self, batch: LabelledBatch, progress: Progress) -> StepOutput:
         """(1-α) CE + α H(softmax(teacher), student), averaged over the batch (ALBEF, models/model_ve.py)."""
         alpha = self.distillation(progress)
-        logits = self.model.student(*batch.images.unbind(dim=1), batch.input_ids, batch.attention_mask)
-        teacher_logits = self._teacher_logits(batch) if alpha > 0 else None
+        images, second = self.read_images(batch.images, batch.teacher_images)
+        logits = self.model.student(*images.unbind(dim=1), batch.input_ids, batch.attention_mask)
+        teacher_logits = self._teacher_logits(batch, second) if alpha > 0 else None
         loss = distilled_cross_entropy(logits, batch.labels, teacher_logits, alpha).mean()
         right = (logits.detach().argmax(dim=1) == batch.labels).float().mean()
         return StepOutput(loss, {"classification": loss.detach()}, {"accuracy": 100 * right})
 
     @torch.no_grad()
-    def _teacher_logits(self, batch: LabelledBatch) -> Tensor:
-        images = batch.images if batch.teacher_images is None else batch.teacher_images
+    def _teacher_logits(self, batch: LabelledBatch, images: Tensor) -> Tensor:
         logits: Tensor = self.model.teacher.network(*images.unbind(dim=1), batch.input_ids, batch.attention_mask)
         return logits

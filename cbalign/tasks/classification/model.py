@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.data.text import Tokenizer
+from cbalign.models.graphs import channels_first
 from cbalign.models.tower import VisionTower
 
 
@@ -31,7 +32,7 @@ class ClassifyGraph(nn.Module):
 
     def forward(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Classify texts (B, L) about pixels (B, n, H, W, 3), uint8 RGB: logits (B, C)."""
-        images = [image.permute(0, 3, 1, 2) for image in pixels.unbind(dim=1)]
+        images = [channels_first(image) for image in pixels.unbind(dim=1)]
         logits: Tensor = self.network(*images, input_ids, attention_mask)
         return logits
 

@@ -30,7 +30,7 @@ from cbalign.exporting.scored import scored_checks
 from cbalign.runtime.golden import write_golden
 from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
-from cbalign.tasks.classification.metric import evaluate_accuracy
+from cbalign.tasks.classification.metric import AccuracyEvaluator
 from cbalign.tasks.classification.model import TorchClassifier
 from cbalign.tasks.classification.runtime import LABELS_FILE, open_classifier
 from cbalign.tasks.classification.section import AccuracyEvaluation
@@ -186,4 +186,4 @@ class ClassifyingChecks(ParityChecks):
 def _evaluate(classifier: Classifier, source: Source[Labelled]) -> tuple[ScoredResult, ...]:
     section = AccuracyEvaluation(kind="accuracy", bootstrap=0)
     # The run's evaluation reported unreadable images; here both sides only need the same ones.
-    return (evaluate_accuracy(classifier, source, section, corrupt_limit=1.0),)
+    return AccuracyEvaluator(section).evaluate(classifier, source, corrupt_limit=1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -14,9 +14,23 @@ from cbalign.errors import BundleError
 from cbalign.parts import EvaluationSection, TaskSection
 from cbalign.parts.kinds import Split
 from cbalign.runtime.session import Session
+from cbalign.runtime.signatures import Port, Signature
 from cbalign.tasks.classification.section import AccuracyEvaluation
 
 LABELS_FILE = "labels.json"
+
+
+SIGNATURES: Mapping[str, Signature] = {
+    "classify": Signature(
+        (
+            Port("pixels", "uint8", ("batch", None, None, None, None)),  # (B, n, H, W, 3) RGB
+            Port("input_ids", "int64", ("batch", "length")),
+            Port("attention_mask", "int64", ("batch", "length")),
+        ),
+        (Port("logits", "float32", ("batch", None)),),  # (B, C)
+    ),
+}
+"""The graphs of a bundle, in the order of the manifest."""
 
 
 class SessionClassifier:
@@ -78,6 +92,11 @@ class ClassificationRuntime:
 
     def __init__(self, section: TaskSection) -> None:
         self._section = section
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Inputs and outputs of the graphs by name."""
+        return SIGNATURES
 
     def open(self, session: Session) -> SessionClassifier:
         """Open the model of a bundle; see `open_classifier`."""

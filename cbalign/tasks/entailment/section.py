@@ -16,6 +16,8 @@ class EntailmentTask(TaskSection):
     runtime = "cbalign.tasks.entailment.runtime:EntailmentRuntime"
 
     items: ClassVar[ItemKind] = "premises"
+    text_nouns: ClassVar[tuple[str, str]] = ("hypothesis", "hypotheses")
     evaluation: ClassVar[str] = "accuracy"
+    graphs: ClassVar[tuple[str, ...]] = ("classify",)
 
     kind: Literal["entailment"] = setting(effect=ARCHITECTURE, help="Task.")

@@ -12,7 +12,7 @@ from cbalign.data.items import STATEMENT_LABELS, Pair
 from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
-from cbalign.engine.run import Run
+from cbalign.engine.run import RunFolder
 from cbalign.errors import UsageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.momentum import Distilled
@@ -90,7 +90,7 @@ class TextAssignmentKit(TokenizerKit[Distilled[TextAssignmentNetwork]]):
         image_ids = torch.arange(experiment.train.batch_size)
         return Batch(**example_fields(experiment, text_length), image_ids=image_ids)
 
-    def load(self, run: Run, experiment: Experiment, checkpoint: Path, device: torch.device) -> NoReturn:
+    def load(self, run: RunFolder, experiment: Experiment, checkpoint: Path, device: torch.device) -> NoReturn:
         """Refuse: the stage is not evaluated.
 
         Raises:

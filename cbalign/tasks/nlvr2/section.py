@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cbalign.parts import Effect, ItemKind, TaskSection, setting
 
@@ -14,6 +14,8 @@ class NLVR2Task(TaskSection):
 
     builds = "cbalign.tasks.nlvr2.kit:build_kit"
     runtime = "cbalign.tasks.nlvr2.runtime:NLVR2Runtime"
+
+    graphs: ClassVar[tuple[str, ...]] = ("classify",)
 
     kind: Literal["nlvr2"] = setting(effect=ARCHITECTURE, help="Task.")
     stage: Literal["statements", "text-assignment"] = setting(
@@ -28,6 +30,11 @@ class NLVR2Task(TaskSection):
     def items(self) -> ItemKind:
         """The kind of training items."""
         return "pairs" if self.stage == "text-assignment" else "statements"
+
+    @property
+    def text_nouns(self) -> tuple[str, str]:
+        """What a text of the training items is called."""
+        return ("caption", "captions") if self.stage == "text-assignment" else ("statement", "statements")
 
     @property
     def evaluation(self) -> str:

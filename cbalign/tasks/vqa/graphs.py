@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.text import Tokenizer
+from cbalign.models.graphs import channels_first
 from cbalign.tasks.vqa.network import AnsweringNetwork
 from cbalign.tasks.vqa.runtime import Answerer
 
@@ -24,7 +25,7 @@ class VisionGraph(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels (I, H, W, 3), uint8 RGB, to tokens (I, N, D)."""
-        tokens: Tensor = self.vision(pixels.permute(0, 3, 1, 2))
+        tokens: Tensor = self.vision(channels_first(pixels))
         return tokens
 
 

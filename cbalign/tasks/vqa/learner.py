@@ -37,15 +37,15 @@ class AnsweringLearner(DistilledLearner[AnsweringNetwork, QuestionBatch]):
     def step(self, batch: QuestionBatch, progress: Progress) -> StepOutput:
         """Weight each answer's loss by the share of annotators who gave it, and average over questions."""
         alpha = 0.0 if self._undistilled else self.distillation(progress)
-        logits: Tensor = self.model.student(*_inputs(batch, batch.images))
-        teacher_logits = self._teacher_logits(batch) if alpha > 0 else None
+        images, second = self.read_images(batch.images, batch.teacher_images)
+        logits: Tensor = self.model.student(*_inputs(batch, images))
+        teacher_logits = self._teacher_logits(batch, second) if alpha > 0 else None
         losses = answer_losses(logits, batch.answer_ids, batch.answer_mask, teacher_logits, alpha)
         loss = weighted_answers(losses, batch.answer_weights, len(batch))
         return StepOutput(loss, {"answering": loss.detach()})
 
     @torch.no_grad()
-    def _teacher_logits(self, batch: QuestionBatch) -> Tensor:
-        images = batch.images if batch.teacher_images is None else batch.teacher_images
+    def _teacher_logits(self, batch: QuestionBatch, images: Tensor) -> Tensor:
         logits: Tensor = self.model.teacher.network(*_inputs(batch, images))
         return logits
 

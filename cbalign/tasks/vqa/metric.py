@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,13 +11,11 @@ from cbalign.data.arrays import IntArray, PixelArray
 from cbalign.data.items import Question
 from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.data.source import Source
-from cbalign.errors import DivergenceError
 from cbalign.evaluation.accuracy import accuracy_by_kind, exact_match, vqa_accuracy
 from cbalign.evaluation.answers import answer_type
-from cbalign.evaluation.items import ItemResults, measure_items
+from cbalign.evaluation.items import ItemResults, hash_items, measure_items, require_finite
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import ScoredResult, interval_of
-from cbalign.parts.kinds import Split
 from cbalign.runtime.document import json_line
 from cbalign.tasks.vqa.runtime import Answerer
 from cbalign.tasks.vqa.section import AnswerProtocol, VQAEvaluation
@@ -27,7 +24,10 @@ _NAMES: dict[AnswerProtocol, str] = {"rank": "accuracy", "generate": "generated_
 
 
 class VQAEvaluator:
-    """Implements `cbalign.evaluation.evaluator.Evaluator` for models that answer questions."""
+    """Implements `cbalign.evaluation.evaluator.Evaluator` for models that answer questions.
+
+    Questions whose answers are not public get predictions only.
+    """
 
     def __init__(self, section: VQAEvaluation) -> None:
         self._section = section
@@ -41,68 +41,39 @@ class VQAEvaluator:
         report: ProgressCallback = no_progress,
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> tuple[ScoredResult, ...]:
-        """Measure answers; see `evaluate_answers`."""
-        return evaluate_answers(
-            model, source, self._section, corrupt_limit=corrupt_limit, report=report, process_group=process_group
-        )
+        """Measure answers by each protocol of the section; see `Evaluator.evaluate`.
+
+        Raises:
+            DataError: too many images are unreadable.
+            DivergenceError: the model returns likelihoods that are not finite.
+        """
+        section, results = self._section, []
+        for protocol in section.protocols:
+            found = measure_items(
+                source,
+                lambda pixels, questions, protocol=protocol: _answer(model, pixels, questions, section, protocol),  # type: ignore[misc]
+                image_size=model.image_size,
+                batch_size=section.batch_size,
+                corrupt_limit=corrupt_limit,
+                report=report,
+                process_group=process_group,
+            )
+            setting = f"top {min(section.top_k, len(model.answers))}" if protocol == "rank" else ""
+            results.append(_result(source, section, found, protocol, setting, model.image_size))
+        return tuple(results)
 
     def predictions_file(self, result: ScoredResult) -> str:
-        """Write answers in EvalAI's format."""
-        return results_json(result)
-
-
-def evaluate_answers(
-    answerer: Answerer,
-    source: Source[Question],
-    section: VQAEvaluation,
-    *,
-    corrupt_limit: float = 0.0,
-    report: ProgressCallback = no_progress,
-    process_group: ProcessGroup = SINGLE_PROCESS,
-) -> tuple[ScoredResult, ...]:
-    """Measure the answers of a model by each protocol of the section; only predict where answers are not known.
-
-    Args:
-        answerer: the model.
-        source: questions.
-        section: on which split, by which protocols.
-        corrupt_limit: share of the questions that may have unreadable images (`data.corrupt_limit`); they are skipped.
-        report: progress callback.
-        process_group: the processes that share the work; all get the result of one.
-
-    Raises:
-        DataError: too many images are unreadable.
-        DivergenceError: the model returns likelihoods that are not finite.
-    """
-    results = []
-    for protocol in section.protocols:
-        found = measure_items(
-            source,
-            lambda pixels, questions, protocol=protocol: _answer(answerer, pixels, questions, section, protocol),  # type: ignore[misc]
-            image_size=answerer.image_size,
-            batch_size=section.batch_size,
-            corrupt_limit=corrupt_limit,
-            report=report,
-            process_group=process_group,
-        )
-        setting = f"top {min(section.top_k, len(answerer.answers))}" if protocol == "rank" else ""
-        results.append(_result(source, section.on, found, protocol, setting, section.bootstrap, answerer.image_size))
-    return tuple(results)
+        """Write answers in EvalAI's format: `[{"question_id": …, "answer": …}, …]`, one for each question."""
+        first: dict[int | str, str] = {}
+        for question, answer in zip(result.ids, result.predictions, strict=True):
+            first.setdefault(question, answer)
+        return json_line([{"question_id": question, "answer": answer} for question, answer in first.items()])
 
 
 def question_score(answer: str, question: Question) -> float:
     """Score an answer in [0, 1]: the official accuracy, or exact match where one person answered."""
     annotators = [given.text for given in question.answers for _ in range(given.count)]
     return exact_match(answer, annotators[0]) if len(annotators) == 1 else vqa_accuracy(answer, annotators)
-
-
-def results_json(result: ScoredResult) -> str:
-    """Write answers in EvalAI's format: `[{"question_id": …, "answer": …}, …]`, one for each question."""
-    first: dict[int | str, str] = {}
-    for question, answer in zip(result.ids, result.predictions, strict=True):
-        first.setdefault(question, answer)
-    answers = [{"question_id": question, "answer": answer} for question, answer in first.items()]
-    return json_line(answers)
 
 
 def _answer(
@@ -118,11 +89,7 @@ def _answer(
     if protocol == "generate":
         return answerer.generate(images, texts, image_index, section.max_tokens)
     ranked = answerer.rank(images, texts, image_index, section.top_k)
-    if not np.isfinite(ranked.probability).all():
-        raise DivergenceError(
-            "the likelihoods of a batch are not numbers",
-            remedy="The weights are damaged or the precision overflows: use an earlier checkpoint, or fp32.",
-        )
+    require_finite(ranked.probability, "likelihoods")
     return [answerer.answers[best] for best in ranked.index[:, 0]]
 
 
@@ -134,11 +101,10 @@ def _images_once(keys: Sequence[str]) -> tuple[IntArray, IntArray]:
 
 def _result(
     source: Source[Question],
-    split: Split,
+    section: VQAEvaluation,
     found: ItemResults[str],
     protocol: AnswerProtocol,
     setting: str,
-    resamples: int,
     image_size: int,
 ) -> ScoredResult:
     questions = [source.item(position) for position in found.positions]
@@ -147,9 +113,9 @@ def _result(
     return ScoredResult(
         protocol=protocol,
         setting=setting,
-        split=split,
+        split=section.on,
         source=source.name,
-        gallery=_fingerprint(questions),
+        gallery=hash_items("\t".join((*q.image_keys, *q.texts, *q.outputs)) for q in questions),
         items=len(questions),
         skipped=found.skipped,
         image_size=image_size,
@@ -157,7 +123,7 @@ def _result(
         predictions=found.findings,
         scores=scores,
         metrics=_metrics(_NAMES[protocol], questions, scores) if known else {},
-        interval=interval_of(scores, resamples) if known else None,
+        interval=interval_of(scores, section.bootstrap) if known else None,
     )
 
 
@@ -166,13 +132,3 @@ def _metrics(name: str, questions: Sequence[Question], scores: NDArray[np.float6
     kinds = [q.answer_type or answer_type(max(q.answers, key=lambda answer: answer.count).text) for q in questions]
     by_kind = {kind.replace("/", "_"): share.accuracy for kind, share in accuracy_by_kind(scores, kinds).items()}
     return {name: 100 * float(scores.mean())} | {f"{name}_{kind}": accuracy for kind, accuracy in by_kind.items()}
-
-
-def _fingerprint(questions: Sequence[Question]) -> str:
-    """Return a fingerprint of the questions in their order."""
-    digest = hashlib.sha256()
-    for question in questions:
-        digest.update(
-            "\t".join((*question.image_keys, *question.texts, *question.outputs)).encode("utf-8", "replace") + b"\n"
-        )
-    return digest.hexdigest()[:16]

@@ -30,7 +30,7 @@ from cbalign.runtime.golden import write_golden
 from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
 from cbalign.tasks.vqa.graphs import TorchAnswerer
-from cbalign.tasks.vqa.metric import evaluate_answers
+from cbalign.tasks.vqa.metric import VQAEvaluator
 from cbalign.tasks.vqa.runtime import Answerer, answering_outputs, open_answerer
 from cbalign.tasks.vqa.section import VQAEvaluation
 
@@ -252,7 +252,7 @@ class AnsweringChecks(ParityChecks):
 def _evaluate(answerer: Answerer, source: Source[Question]) -> tuple[ScoredResult, ...]:
     section = VQAEvaluation(kind="vqa", protocols=("rank",), top_k=_CANDIDATES, bootstrap=0)
     # The run's evaluation reported unreadable images; here both sides only need the same ones.
-    return evaluate_answers(answerer, source, section, corrupt_limit=1.0)
+    return VQAEvaluator(section).evaluate(answerer, source, corrupt_limit=1.0)
 
 
 def _encode_questions(texts: Sequence[str]) -> Callable[[Answerer], Tokens]:

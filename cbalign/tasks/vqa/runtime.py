@@ -5,7 +5,7 @@ The arithmetic around the graphs is in numpy and shared, so that both return the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,10 +18,42 @@ from cbalign.errors import BundleError, DataError
 from cbalign.parts import EvaluationSection
 from cbalign.parts.kinds import Split
 from cbalign.runtime.session import Session
+from cbalign.runtime.signatures import Port, Signature
 from cbalign.tasks.vqa.section import VQAEvaluation, VQATask
 
 _ANSWERS_PER_CALL = 2048
 """Answers that are scored in one call: the graph holds a distribution over the vocabulary for each of their tokens."""
+
+
+SIGNATURES: Mapping[str, Signature] = {
+    "vision": Signature(
+        (Port("pixels", "uint8", ("images", None, None, None)),),  # (I, H, W, 3) RGB
+        (Port("image_tokens", "float32", ("images", None, None)),),  # (I, N, D)
+    ),
+    "question": Signature(
+        (
+            Port("image_tokens", "float32", ("images", None, None)),
+            Port("input_ids", "int64", ("questions", "length")),
+            Port("attention_mask", "int64", ("questions", "length")),
+            Port("image_index", "int64", ("questions",)),
+        ),
+        (Port("question_tokens", "float32", ("questions", "length", None)),),  # (Q, L, D)
+    ),
+    "answer": Signature(
+        (
+            Port("question_tokens", "float32", ("questions", "length", None)),
+            Port("question_mask", "int64", ("questions", "length")),
+            Port("answer_ids", "int64", ("answers", "answer_length")),  # (A, M), beginning with [CLS]
+            Port("question_index", "int64", ("answers",)),
+        ),
+        (
+            # Log-probabilities of each token after the first, and of every token as the next one after the last.
+            Port("token", "float32", ("answers", "answer_length - 1")),
+            Port("following", "float32", ("answers", None)),  # (A, V)
+        ),
+    ),
+}
+"""The graphs of a bundle, in the order of the manifest."""
 
 
 class AnswerGraphs(Protocol):
@@ -204,6 +236,11 @@ class VQARuntime:
 
     def __init__(self, section: VQATask) -> None:
         self._section = section
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Inputs and outputs of the graphs by name."""
+        return SIGNATURES
 
     def open(self, session: Session) -> Answerer:
         """Open the model of a bundle; see `open_answerer`."""

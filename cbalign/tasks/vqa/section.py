@@ -18,7 +18,9 @@ class VQATask(TaskSection):
     runtime = "cbalign.tasks.vqa.runtime:VQARuntime"
 
     items: ClassVar[ItemKind] = "questions"
+    text_nouns: ClassVar[tuple[str, str]] = ("question", "questions")
     evaluation: ClassVar[str] = "vqa"
+    graphs: ClassVar[tuple[str, ...]] = ("vision", "question", "answer")
 
     kind: Literal["vqa"] = setting(effect=ARCHITECTURE, help="Task.")
     answer_list: str | None = setting(

@@ -11,6 +11,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 
 from cbalign.cli import main
 from cbalign.exporting.triton import model_config as triton_config
+from cbalign.tasks.align.runtime import SIGNATURES
 from tests.runtime.conftest import GRAPHS, write_manifest
 
 # The messages of Triton's model_config.proto that a configuration like ours can use: field, type, and `*` for repeated.
@@ -153,7 +154,7 @@ def test_other_weights_have_other_engines(bundle: Path, configs: dict, tmp_path:
 @pytest.mark.parametrize(("precision", "kind"), [("int8", "KIND_CPU"), ("bf16", "KIND_GPU"), ("fp16", "KIND_GPU")])
 def test_each_precision_is_served_where_it_is_made_for(precision: str, kind: str) -> None:
     shapes = {"embedding": ["batch", 3], "probabilities": ["batch", 3], "code": ["batch"], "prototype": ["batch", 3]}
-    text = triton_config("codebook", "codebook", precision, shapes, 8, "0")
+    text = triton_config("codebook", SIGNATURES["codebook"], precision, shapes, 8, "0")
     parsed = text_format.Parse(text, model_config()())
     assert _ENUMS["Kind"][parsed.instance_group[0].kind] == kind
     assert parsed.HasField("optimization") == (precision == "fp16")

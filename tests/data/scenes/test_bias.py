@@ -9,7 +9,7 @@ import pytest
 
 from cbalign.data.scenes.drawing import draw
 from cbalign.data.scenes.draws import Draws
-from cbalign.data.scenes.facts import Verdict, judge
+from cbalign.data.scenes.facts import Truth, judge
 from cbalign.data.scenes.graph import COLOURS, MATERIALS, SHAPES, SIZES, Scene, draw_scene
 from cbalign.data.scenes.hypotheses import Hypothesis, hypothesis_of
 from cbalign.data.scenes.language import sentence
@@ -94,7 +94,7 @@ def test_the_classifier_finds_the_bias_of_hypotheses_that_are_drawn_label_by_lab
     pairs = []
     for i in range(2400):
         draws = Draws("unbalanced", i)
-        scene, label = draw_scene(draws, "train", shade=0.35), list(Verdict)[i % 3]
+        scene, label = draw_scene(draws, "train", shade=0.35), list(Truth)[i % 3]
         for _ in range(100):
             claim = propose_claim([scene], draws, "train")
             if judge(claim, scene) is label:

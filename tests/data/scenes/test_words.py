@@ -47,10 +47,10 @@ def test_verdicts_of_any_claim_are_those_of_its_worlds():
         claim = propose_claim([scene, scene_of("train", i, seed=8)], draws, "train")
         if not enumerable(scene):
             continue
-        verdict = judge(claim, scene)
+        truth = judge(claim, scene)
         truths = {reader.holds(sentence(claim, draws), world) for world in reader.worlds(scene)}
-        assert tuple(sorted(truths, key=str)) == tuple(sorted(words[verdict], key=str)), (claim, scene)
-        seen.add(verdict)
+        assert tuple(sorted(truths, key=str)) == tuple(sorted(words[truth], key=str)), (claim, scene)
+        seen.add(truth)
     assert len(seen) == 4
 
 

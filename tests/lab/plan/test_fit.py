@@ -77,7 +77,7 @@ def test_a_global_batch_is_kept_by_accumulating():
 @pytest.mark.parametrize(
     ("given", "most", "limit"),
     [
-        ({"total": 96, "devices": 2}, 48, "nothing is left to accumulate"),
+        ({"total": 96, "devices": 2}, 48, "one micro-batch per step"),
         ({"queue": 64}, 64, "model.queue.length 64"),
         ({"queue": 64, "devices": 4}, 16, "model.queue.length 64"),
         ({"queue": 0, "pairs": 100}, 96, "100 pairs"),

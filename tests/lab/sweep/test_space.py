@@ -99,15 +99,15 @@ def test_a_draw_is_there_once_and_with_every_seed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"over": (f"{LR}=2..1",), "draws": 1}, "2 is not below 1"),
+        ({"over": (f"{LR}=2..1",), "draws": 1}, "2 is not less than 1"),
         ({"over": (f"{LR}=0..1:log",), "draws": 1}, "above 0"),
-        ({"over": ("name=1..2",), "draws": 1}, "no number"),
-        ({"over": (f"{BATCH}=0.5..2",), "draws": 1}, "whole numbers"),
+        ({"over": ("name=1..2",), "draws": 1}, "not a number"),
+        ({"over": (f"{BATCH}=0.5..2",), "draws": 1}, "whole number"),
         ({"over": (f"{LR}=1..2",)}, "--random"),
         ({"over": (f"{LR}=1,,2",)}, "empty value"),
-        ({"over": (f"{LR}=1", f"{LR}=2")}, "swept twice"),
-        ({"over": (), "draws": 3, "seeds": 2}, "nothing to draw from"),
-        ({"over": (), "paired": (f"{LR}=1,2",)}, "nothing to move together with"),
+        ({"over": (f"{LR}=1", f"{LR}=2")}, "given twice"),
+        ({"over": (), "draws": 3, "seeds": 2}, "needs settings to draw"),
+        ({"over": (), "paired": (f"{LR}=1,2",)}, "is the only paired setting"),
         ({"over": (), "paired": (f"{LR}=1..2", f"{BATCH}=1,2")}, "not ranges"),
     ],
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cbalign.parts import (
     Effect,
+    ItemKind,
     ObjectiveSection,
     PrecisionSection,
     ScheduleSection,
@@ -37,6 +38,7 @@ class SidecarSource(SourceSection):
     """A folder of images, each with its caption in a text file of the same name."""
 
     builds = "cbalign_example.sidecar:open_sidecar"
+    items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "checked-captions")
 
     source: Literal["sidecar"] = setting(effect=Effect.DATA, help="Which kind of source this is.")
     folder: str = setting(effect=Effect.DATA, path="folder", help="Folder of `name.png` with `name.txt`.")

@@ -10,6 +10,7 @@ from cbalign.data.image import decode
 from cbalign.data.items import Pair
 from cbalign.errors import DataError
 from cbalign.parts import ItemKind
+from cbalign_example.caption_check.items import Captions
 from cbalign_example.sections import SidecarSource
 
 
@@ -49,8 +50,8 @@ class Sidecar:
         return f"{self.name}: {len(self)} images with captions in text files"
 
 
-def open_sidecar(section: SidecarSource, items: ItemKind) -> Sidecar:
-    """Open the folder that a spec names.
+def open_sidecar(section: SidecarSource, items: ItemKind) -> Sidecar | Captions:
+    """Open the folder that a spec names, with pairs or with the items of the task `caption-check`.
 
     Raises:
         DataError: it has no images with captions.
@@ -60,4 +61,5 @@ def open_sidecar(section: SidecarSource, items: ItemKind) -> Sidecar:
     files = files[round(section.start * len(files)) : round(section.end * len(files))]
     if not files:
         raise DataError(f"{folder} has no `name.png` with `name.txt`", remedy="Check data.*.folder, start and end.")
-    return Sidecar(files, folder)
+    pairs = Sidecar(files, folder)
+    return Captions(pairs) if items == "checked-captions" else pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from cbalign.errors import BundleError, ParityError
 from cbalign.evaluation.result import EvaluationDocument
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.experiment.load import load_experiment
-from cbalign.runtime.bundle import Bundle
+from cbalign.runtime.bundle import BundleFolder
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
 from cbalign.tasks.classification.parity import ClassifyingChecks, ClassifyingExportable
@@ -60,7 +61,7 @@ def scored(place: Path, target: Path, *options: str) -> ScoredResult:
 
 
 def test_a_bundle_has_the_graph_the_labels_and_the_lineage(bundle: Path, run: Path) -> None:
-    manifest = Bundle.open(bundle).manifest
+    manifest = BundleFolder.open(bundle).manifest
     assert manifest.graphs == ("classify",)
     assert len(json.loads((bundle / "labels.json").read_text())) == (2 if "statements" in run.name else 3)
     assert manifest.lineage is not None
@@ -110,7 +111,7 @@ def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, 
     for matrix in [tensor for tensor in model.graph.initializer if len(tensor.dims) == 2]:
         matrix.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(matrix) * 1.5, matrix.name))
     path.write_bytes(model.SerializeToString())
-    session._graphs["classify"] = onnxruntime.InferenceSession(str(path))
+    session._graphs["classify"] = replace(session._graphs["classify"], session=onnxruntime.InferenceSession(str(path)))
     report = ClassifyingChecks(exportable, open_classifier(session), session.tokenizer).run()
     assert report.failed
     with pytest.raises(ParityError, match="the classify graph does not compute what PyTorch computes"):
@@ -122,7 +123,7 @@ def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(run
     assert experiment.data.validation is not None
     classifier = load_model(run)
     session = Session.open(bundle, "cpu")
-    session._graphs["classify"] = graph_of_other_inputs()
+    session._graphs["classify"] = replace(session._graphs["classify"], session=graph_of_other_inputs())
     exportable = ClassifyingExportable.of(classifier, open_source(experiment.data.validation, experiment.task.items))
     report = ClassifyingChecks(exportable, open_classifier(session), session.tokenizer).run()
     assert {check.kind for check in report.failed} == {"torch", "independence", "task"}

@@ -12,7 +12,7 @@ from cbalign.data.items import Answer, Question
 from cbalign.errors import DataError, DivergenceError, MissingImageError
 from cbalign.evaluation.result import EvaluationDocument, file_name
 from cbalign.evaluation.table import format_table, markdown_table
-from cbalign.tasks.vqa.metric import evaluate_answers, results_json
+from cbalign.tasks.vqa.metric import VQAEvaluator
 from cbalign.tasks.vqa.runtime import Answerer, Ranked
 from cbalign.tasks.vqa.section import VQAEvaluation
 
@@ -88,7 +88,7 @@ def section(**changes: object) -> VQAEvaluation:
 
 def test_answers_are_scored_and_told_by_kind() -> None:
     model = Told()
-    (result,) = evaluate_answers(model, Asked(QUESTIONS), section(bootstrap=50))
+    (result,) = VQAEvaluator(section(bootstrap=50)).evaluate(model, Asked(QUESTIONS))
     assert result.predictions == ("yes", "no", "red", "2")
     assert result.scores.tolist() == pytest.approx([1.0, 0.6, 0.9, 1.0])
     assert result.metrics == pytest.approx({"accuracy": 87.5, "accuracy_yes_no": 80, "accuracy_other": 95})
@@ -98,7 +98,7 @@ def test_answers_are_scored_and_told_by_kind() -> None:
 
 
 def test_generated_answers_stand_beside_ranked_ones() -> None:
-    both = evaluate_answers(Told(), Asked(QUESTIONS), section(protocols=("rank", "generate"), top_k=2))
+    both = VQAEvaluator(section(protocols=("rank", "generate"), top_k=2)).evaluate(Told(), Asked(QUESTIONS))
     assert [result.protocol_name for result in both] == ["rank top 2", "generate"]
     assert both[1].metrics["generated_accuracy"] == 0
     evaluation = EvaluationDocument("run", 1, "torch", both, {}, "now")
@@ -108,7 +108,7 @@ def test_generated_answers_stand_beside_ranked_ones() -> None:
 
 def test_secret_answers_give_predictions_only() -> None:
     secret = [replace(question, answers=()) for question in QUESTIONS]
-    (result,) = evaluate_answers(Told(), Asked(secret), section())
+    (result,) = VQAEvaluator(section()).evaluate(Told(), Asked(secret))
     assert result.metrics == {}
     assert result.headlines() == {}
     assert len(result.scores) == 0
@@ -118,8 +118,8 @@ def test_secret_answers_give_predictions_only() -> None:
 
 
 def test_evalai_gets_one_answer_to_each_question() -> None:
-    (result,) = evaluate_answers(Told(), Asked([*QUESTIONS, replace(QUESTIONS[0], text="no lime")]), section())
-    assert json.loads(results_json(result)) == [
+    (result,) = VQAEvaluator(section()).evaluate(Told(), Asked([*QUESTIONS, replace(QUESTIONS[0], text="no lime")]))
+    assert json.loads(VQAEvaluator(section()).predictions_file(result)) == [
         {"question_id": 1, "answer": "yes"},
         {"question_id": 2, "answer": "no"},
         {"question_id": 3, "answer": "red"},
@@ -129,12 +129,12 @@ def test_evalai_gets_one_answer_to_each_question() -> None:
 
 def test_questions_without_image_are_left_out_up_to_the_limit() -> None:
     source = Asked(QUESTIONS, missing="blue")
-    (result,) = evaluate_answers(Told(), source, section(), corrupt_limit=0.5)
+    (result,) = VQAEvaluator(section()).evaluate(Told(), source, corrupt_limit=0.5)
     assert (result.items, result.skipped, result.ids) == (2, 2, (1, 2))
     with pytest.raises(DataError, match="blue: no such image"):
-        evaluate_answers(Told(), source, section(), corrupt_limit=0.1)
+        VQAEvaluator(section()).evaluate(Told(), source, corrupt_limit=0.1)
 
 
 def test_likelihoods_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(DivergenceError, match="not numbers"):
-        evaluate_answers(Told(float("nan")), Asked(QUESTIONS), section())
+        VQAEvaluator(section()).evaluate(Told(float("nan")), Asked(QUESTIONS))

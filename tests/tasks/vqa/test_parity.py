@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from cbalign.errors import BundleError, ParityError
 from cbalign.evaluation.result import EvaluationDocument
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.experiment.load import load_experiment
-from cbalign.runtime.bundle import Bundle
+from cbalign.runtime.bundle import BundleFolder
 from cbalign.runtime.golden import check_golden
 from cbalign.runtime.session import Session
 from cbalign.tasks.load import load_model
@@ -54,7 +55,7 @@ def bundle(place: Path, run: Path) -> Path:
 
 
 def test_a_bundle_has_the_graphs_and_the_answers(bundle: Path) -> None:
-    manifest = Bundle.open(bundle).manifest
+    manifest = BundleFolder.open(bundle).manifest
     assert manifest.graphs == ("vision", "question", "answer")
     assert json.loads((bundle / "answers.json").read_text()) == ["blue", "dark green", "red", "white"]
     assert "answers.json" in manifest.files
@@ -114,7 +115,7 @@ def test_a_graph_that_computes_something_else_is_named(run: Path, bundle: Path, 
     matrices = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 2]
     matrices[-1].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(matrices[-1]) * 1.05, matrices[-1].name))
     path.write_bytes(model.SerializeToString())
-    session._graphs[graph] = onnxruntime.InferenceSession(str(path))
+    session._graphs[graph] = replace(session._graphs[graph], session=onnxruntime.InferenceSession(str(path)))
     report = AnsweringChecks(exportable, open_answerer(session)).run()
     assert not report.passed
     assert report.failed[0].graph == graph
@@ -129,7 +130,7 @@ def test_a_graph_that_cannot_be_computed_has_failed_every_comparison_with_it(
     data = load_experiment(run / "resolved.yaml", check_files=False).experiment.data.validation
     assert data is not None
     session = Session.open(bundle, "cpu")
-    session._graphs[graph] = graph_of_other_inputs()
+    session._graphs[graph] = replace(session._graphs[graph], session=graph_of_other_inputs())
     exportable = AnsweringExportable.of(load_model(run), open_source(data, "questions"))
     report = AnsweringChecks(exportable, open_answerer(session)).run()
     assert {check.kind for check in report.failed} == {"torch", "independence", "task"}

@@ -1,4 +1,4 @@
-"""Images with their own caption and with a caption of another image; without torch."""
+"""The items `checked-captions`: images with their own caption and with one of another image; without torch."""
 
 from __future__ import annotations
 

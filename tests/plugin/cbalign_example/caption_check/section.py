@@ -9,13 +9,15 @@ from cbalign.parts.kinds import Split
 
 
 class CaptionCheck(TaskSection):
-    """Does a caption belong to an image? Learned from pairs, with the captions of other images as wrong ones."""
+    """Does a caption belong to an image? Learned from right captions and, as wrong ones, those of other images."""
 
     builds = "cbalign_example.caption_check.kit:Kit"
     runtime = "cbalign_example.caption_check.runtime:Runtime"
 
-    items: ClassVar[ItemKind] = "pairs"
+    items: ClassVar[ItemKind] = "checked-captions"
+    text_nouns: ClassVar[tuple[str, str]] = ("caption", "captions")
     evaluation: ClassVar[str] = "caption-accuracy"
+    graphs: ClassVar[tuple[str, ...]] = ("classify",)
 
     kind: Literal["caption-check"] = setting(effect=Effect.ARCHITECTURE, help="Which task.")
 
@@ -23,7 +25,7 @@ class CaptionCheck(TaskSection):
 class CaptionAccuracy(EvaluationSection):
     """How often the model is right about a caption, and for how many images it is right about both captions."""
 
-    builds = "cbalign_example.caption_check.metric:CaptionEvaluator"
+    builds = "cbalign.tasks.classification.metric:AccuracyEvaluator"
 
     kind: Literal["caption-accuracy"] = setting(effect=Effect.EVALUATION, help="Which evaluation.")
     on: Split = setting("validation", effect=Effect.EVALUATION, help="Which split.")
