@@ -115,7 +115,7 @@ def test_settings_that_change_no_result_are_one_training(place):
     [
         ((), "No setting is given"),
         (("--over", "train.optimizer.Ir=1,2"), "There is no setting `train.optimizer.Ir`"),
-        (("--over", "train.optimizer.lr"), "not of the form"),
+        (("--over", "train.optimizer.lr"), "must have the form"),
         (("--over", "train.optimizer.lr=1e-4..1e-3"), "--random"),
         (("--over", "train.seed=1,2", "--seeds", "2"), "`train.seed` is given twice"),
         (("--paired", "train.seed=1,2", "--paired", "train.batch_size=4"), "train.batch_size has 1"),
