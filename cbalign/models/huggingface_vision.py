@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,7 @@ class HuggingFaceVisionTower(VisionTower):
 
     def encode(self, normalised: Tensor) -> Tensor:
         """Images (B, 3, H, W), already normalised, to tokens (B, N, D): prefix tokens, then patches."""
-        return _tokens(self.model(pixel_values=normalised))
+        return _tokens(self.model, normalised)
 
     def pool(self, tokens: Tensor) -> Tensor:
         """One vector (B, `pooled_width`) per image, from its tokens (B, N, D)."""
@@ -269,7 +270,7 @@ def _build(config: Any, source: Source) -> Any:
 def _run(twin: Any, image_size: int, source: Source) -> Tensor:
     """The tokens of one image on the meta device."""
     try:
-        return _tokens(twin(pixel_values=torch.zeros(1, 3, image_size, image_size)))
+        return _tokens(twin, torch.zeros(1, 3, image_size, image_size))
     except Exception as error:  # models check their inputs in many ways
         raise SpecError(
             f"{PLACE}: {source.name} gives no tokens for images of {image_size} px: {_line(error)}",
@@ -277,8 +278,12 @@ def _run(twin: Any, image_size: int, source: Source) -> Tensor:
         ) from error
 
 
-def _tokens(output: Any) -> Tensor:
-    features: Tensor = output.last_hidden_state
+def _tokens(model: Any, normalised: Tensor) -> Tensor:
+    """Images (B, 3, H, W), already normalised, to tokens (B, N, D)."""
+    # These keep an index for all models of a size: it must have values even if the first model is on the meta device.
+    cached = normalised.is_meta and model.config.model_type in ("beit", "data2vec-vision")
+    with torch.device("cpu") if cached else nullcontext():
+        features: Tensor = model(pixel_values=normalised).last_hidden_state
     return map_tokens(features, channels_last=False) if features.ndim == 4 else features
 
 

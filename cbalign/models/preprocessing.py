@@ -1,4 +1,4 @@
-"""The preprocessing that an image tower is built with: that of its weights or ALBEF's, with the parts that a spec sets."""
+"""The preprocessing of an image tower: that of its weights or ALBEF's, with the parts that a spec sets."""
 
 from __future__ import annotations
 

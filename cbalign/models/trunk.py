@@ -20,7 +20,10 @@ def map_tokens(features: Tensor, channels_last: bool) -> Tensor:
 def token_map(tokens: Tensor, channels_last: bool) -> Tensor:
     """Convert tokens of a square map back to it: the inverse of `map_tokens`."""
     side = round(tokens.shape[1] ** 0.5)
-    return tokens.unflatten(1, (side, side)) if channels_last else tokens.transpose(1, 2).unflatten(2, (side, side))
+    count, _, width = tokens.shape
+    if channels_last:
+        return tokens.reshape(count, side, side, width)
+    return tokens.transpose(1, 2).reshape(count, width, side, side)
 
 
 def resize_positions(positions: Tensor, tokens: int, prefix: int = 1, *, antialias: bool = False) -> Tensor:

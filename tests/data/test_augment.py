@@ -10,7 +10,7 @@ from PIL import Image
 
 from cbalign.data.arrays import PixelArray
 from cbalign.data.augment import OPERATIONS, Augmentation, Operation
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.experiment.data import AugmentationSection
 
 GREY = (128, 128, 128)
@@ -27,7 +27,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 def augmentation(**changes: object) -> Augmentation:
     plain: dict[str, object] = {
-        "size": 16,
+        "preprocessing": Preprocessing(16),
         "crop_scale": (0.2, 1.0),
         "flip": False,
         "operations": 0,

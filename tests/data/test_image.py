@@ -145,7 +145,7 @@ def test_preprocessing_survives_json():
         "[]",
         "{}",
         '{"size": "64", "mean": [0, 0, 0], "std": [1, 1, 1]}',
-        Preprocessing(64).to_json().replace("bicubic", "nearest"),
+        Preprocessing(64).to_json().replace("bicubic", "cubic"),
         Preprocessing(64).to_json().replace('"size": 64', '"size": 0'),
     ],
 )

@@ -83,7 +83,7 @@ class Bag(TextTower):
 def experiment(**changes: object) -> Experiment:
     text = {"architecture": "bert-mini", "init": "random", "tokenizer": "captions", "layers": 1, "width": 16}
     model = {
-        "vision": {"image_size": SIZE, "init": "random"},
+        "vision": {"kind": "timm", "image_size": SIZE, "init": "random"},
         "text": text | {"heads": 2, "intermediate": 32, "max_tokens": 9},
         "fusion": {"layers": 1},
         "joint_dim": 8,

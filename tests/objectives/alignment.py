@@ -25,6 +25,7 @@ def experiment(**objectives: object) -> Experiment:
         "name": "tiny",
         "model": {
             "vision": {
+                "kind": "timm",
                 "architecture": "vit_tiny_patch16_224",
                 "image_size": SIDE,
                 "patch_size": 8,

@@ -170,6 +170,7 @@ def prepare(
                 "name": "reference",
                 "model": {
                     "vision": {
+                        "kind": "timm",
                         "init": "random",
                         "image_size": round((positions.shape[1] - 1) ** 0.5) * patch,
                         "patch_size": patch,

@@ -52,7 +52,10 @@ def experiment(processes: int, **train: object) -> Experiment:
         "cbalign": 1,
         "name": "tiny",
         "model": {
-            "vision": {"architecture": "vit_tiny_patch16_224", "image_size": 16, "patch_size": 8, "layers": 2, **tower},
+            "vision": {
+                "kind": "timm", "architecture": "vit_tiny_patch16_224", "image_size": 16,
+                "patch_size": 8, "layers": 2, **tower,
+            },
             "text": {
                 "architecture": "bert-mini", "layers": 2, "intermediate": 16, "dropout": 0.0,
                 "tokenizer": "captions", "vocabulary": 100, **tower,

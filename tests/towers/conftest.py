@@ -45,24 +45,19 @@ def _huggingface() -> dict[str, tuple[transformers.PretrainedConfig, str, dict[s
     t = transformers
     clip = t.CLIPConfig(text_config=_TEXT, vision_config=_VIT, projection_dim=16)
     siglip = t.SiglipConfig(text_config=_TEXT, vision_config=_VIT)
+    beit = t.BeitConfig(**_VIT, use_relative_position_bias=True)
+    registers = t.Dinov2WithRegistersConfig(**_VIT, num_register_tokens=3)
+    larger = {"height": 40, "width": 40}
     square, shortest = {"height": SIZE, "width": SIZE}, {"shortest_edge": SIZE}
     cropped = {"size": {"shortest_edge": 40}, "crop_size": square}
     return {
         "hf-clip": (clip, "CLIPImageProcessor", {"size": shortest, "crop_size": square}),
         "hf-siglip": (siglip, "SiglipImageProcessor", {"size": square}),
         "hf-vit": (t.ViTConfig(**_VIT), "ViTImageProcessor", {"size": square}),
-        "hf-deit": (
-            t.DeiTConfig(**_VIT),
-            "DeiTImageProcessor",
-            {"size": {"height": 40, "width": 40}, "crop_size": square},
-        ),
-        "hf-beit": (
-            t.BeitConfig(**_VIT, use_relative_position_bias=True),
-            "BeitImageProcessor",
-            {"size": square, "do_center_crop": False},
-        ),
+        "hf-deit": (t.DeiTConfig(**_VIT), "DeiTImageProcessor", cropped | {"size": larger}),
+        "hf-beit": (beit, "BeitImageProcessor", {"size": square, "do_center_crop": False}),
         "hf-dinov2": (t.Dinov2Config(**_VIT), "BitImageProcessor", cropped),
-        "hf-registers": (t.Dinov2WithRegistersConfig(**_VIT, num_register_tokens=3), "BitImageProcessor", cropped),
+        "hf-registers": (registers, "BitImageProcessor", cropped),
         "hf-dinov3": (t.DINOv3ViTConfig(**_VIT, num_register_tokens=4), "DINOv3ViTImageProcessor", {"size": square}),
         "hf-dinov3-convnext": (t.DINOv3ConvNextConfig(**_MAPS), "DINOv3ViTImageProcessor", {"size": square}),
         "hf-convnext": (t.ConvNextConfig(**_MAPS), "ConvNextImageProcessor", {"size": shortest}),

@@ -98,11 +98,9 @@ class Service:
             DataError: a file is not an image, is damaged, or is too large.
             Busy: the queue is full.
         """
-        preprocessing, limit = self.session.preprocessing, self._max_pixels
+        how, limit = self.session.preprocessing, self._max_pixels
         names = [f"image {number}" if len(files) > 1 else "image" for number in range(1, len(files) + 1)]
-        jobs = [
-            self._decode(partial(file_pixels, data, preprocessing, limit, name)) for data, name in zip(files, names)
-        ]
+        jobs = [self._decode(partial(file_pixels, data, how, limit, name)) for data, name in zip(files, names)]
         return await self._images.submit(await asyncio.gather(*jobs))
 
     async def encode_array(self, data: bytes, most: int) -> list[EncodedImage]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -19,6 +20,12 @@ _NAMED_PATCH = re.compile(r"patch(\d+)")
 _CLASS_TOKEN_ONLY = re.compile(r"(vit|deit3?)_(?!.*(_gap|_reg|siglip|rope|distilled|radio|relpos|medium|sam|nope))")
 LITE = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
 """Image towers whose weights are Python packages, with the image size that they were trained with."""
+
+
+def _usual_pooling(settings: Mapping[str, Any]) -> Pooling:
+    """Return `cls` for models that cbalign 0.1 took and that pool in another way themselves, else `trunk`."""
+    architecture = str(settings.get("architecture", ""))
+    return "cls" if re.match(r"beit3_|eva_large_patch14|deit_.*distilled", architecture) else "trunk"
 
 
 class VisionSection(VisionTowerSection):
@@ -70,7 +77,7 @@ class VisionSection(VisionTowerSection):
         "a hub name (`hf://org/name`).",
         paper="DeiT-B, ImageNet-1k (ALBEF)",
     )
-    pooling: Pooling = pooling_setting(before="cls")
+    pooling: Pooling = pooling_setting(is_older=True, default=_usual_pooling)
     preprocessing: PreprocessingChoice = preprocessing_setting(is_older=True)
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,20 +12,24 @@ Pooling = Literal["trunk", "cls", "mean", "map"]
 HUB_PREFIXES = ("hf://", "hf-hub:")
 
 
-def pooling_setting(*, before: Pooling | None = None) -> Any:
+def _trunk() -> Pooling:
+    return "trunk"
+
+
+def pooling_setting(*, is_older: bool = False, default: Callable[[Mapping[str, Any]], Pooling] | None = None) -> Any:
     """Declare the setting `pooling`.
 
     Args:
-        before: the pooling before the setting existed, if it is newer than its section.
+        is_older: whether the section existed before the setting.
+        default: returns the default for the settings above; None for `trunk`.
     """
     return setting(
-        "trunk",
         effect=Effect.ARCHITECTURE,
-        since="0.2" if before else None,
-        before=before,
+        since="0.2" if is_older else None,
         help="How tokens become one vector: `trunk` as the model itself does it, `cls` its class token, `mean` the "
         "mean over the patches, `map` its attention pooling.",
         paper="cls (ALBEF)",
+        default_factory=default or _trunk,
     )
 
 

@@ -25,7 +25,13 @@ def planner(*, batch=8, total=None, queue=96, devices=1, pairs=100_000):
                 "cbalign": 1,
                 "name": "fitted",
                 "model": {
-                    "vision": {"architecture": "vit_tiny_patch16_224", "image_size": 64, "init": "random", **size},
+                    "vision": {
+                        "kind": "timm",
+                        "architecture": "vit_tiny_patch16_224",
+                        "image_size": 64,
+                        "init": "random",
+                        **size,
+                    },
                     "text": {**text, **size, "intermediate": 64, "max_tokens": 8},
                     "fusion": {"layers": 1},
                     "joint_dim": 16,

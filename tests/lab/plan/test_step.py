@@ -33,6 +33,7 @@ def experiment(*, width, layers, batch, image_size, precision):
                 "name": "planned",
                 "model": {
                     "vision": {
+                        "kind": "timm",
                         "architecture": "vit_tiny_patch16_224",
                         "image_size": image_size,
                         "layers": layers,

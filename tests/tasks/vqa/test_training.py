@@ -54,7 +54,10 @@ def values(**changes: Any) -> dict[str, Any]:
         "name": "tiny",
         "task": {"kind": "vqa"},
         "model": {
-            "vision": {"architecture": "vit_tiny_patch16_224", "image_size": 16, "patch_size": 8, "layers": 1, **TOWER},
+            "vision": {
+                "kind": "timm", "architecture": "vit_tiny_patch16_224", "image_size": 16,
+                "patch_size": 8, "layers": 1, **TOWER,
+            },
             "text": {
                 "architecture": "bert-mini", "layers": 1, "intermediate": 32, "dropout": 0.0,
                 "tokenizer": "captions", "vocabulary": 100, **TOWER,
