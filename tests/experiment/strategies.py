@@ -85,6 +85,7 @@ def _bare(shape: Choice, kind: str | None) -> dict:
         "shards": ["pairs.tar"],
         "questions": ["asked.json"],
         "key": "given",
+        "architecture": "org/name",
     }
     section = shape.section(kind)
     bare = {n: needed[n] for n, s in settings(section).items() if s.required and n != shape.discriminator}
