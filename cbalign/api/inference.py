@@ -9,6 +9,7 @@ import numpy as np
 
 from cbalign.api.pictures import load_pixels
 from cbalign.data.arrays import FloatArray, IntArray
+from cbalign.data.image import Preprocessing
 from cbalign.encoders import Classifier, Encoder
 from cbalign.errors import UsageError
 from cbalign.runtime.images import Picture
@@ -16,7 +17,9 @@ from cbalign.runtime.images import Picture
 _BATCH = 32
 
 
-def match_pairs(encoder: Encoder, images: Sequence[Picture], texts: Sequence[str], image_size: int) -> FloatArray:
+def match_pairs(
+    encoder: Encoder, images: Sequence[Picture], texts: Sequence[str], preprocessing: Preprocessing
+) -> FloatArray:
     """Match image i with text i, or one image or text with all, in batches: scores (n,).
 
     Raises:
@@ -33,7 +36,7 @@ def match_pairs(encoder: Encoder, images: Sequence[Picture], texts: Sequence[str
         stop = min(start + _BATCH, count)
         chosen = images if len(images) == 1 else images[start:stop]
         words = list(texts) * (stop - start) if len(texts) == 1 else texts[start:stop]
-        features = encoder.encode_images(load_pixels(chosen, image_size))
+        features = encoder.encode_images(load_pixels(chosen, preprocessing))
         scores.append(encoder.match(features, encoder.encode_texts(words), _image_index(len(chosen), len(words))))
     return np.concatenate(scores) if scores else np.empty(0, np.float32)
 
@@ -42,7 +45,7 @@ def classify_texts(
     model: Classifier,
     images: Sequence[Sequence[Picture]],
     texts: Sequence[str],
-    image_size: int,
+    preprocessing: Preprocessing,
     *,
     images_per_text: int,
 ) -> list[dict[str, float]]:
@@ -55,7 +58,7 @@ def classify_texts(
         raise UsageError(f"{len(texts)} texts and {len(images)} entries of images: each text needs its own")
     if wrong := next((each for each in images if len(each) != images_per_text), None):
         raise UsageError(f"a text needs {images_per_text} images, not {len(wrong)}")
-    pixels = np.stack([load_pixels(each, image_size) for each in images])  # (n, images, H, W, 3)
+    pixels = np.stack([load_pixels(each, preprocessing) for each in images])  # (n, images, H, W, 3)
     logits = model.classify(pixels, texts)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares = powers / powers.sum(axis=1, keepdims=True)
@@ -63,7 +66,7 @@ def classify_texts(
 
 
 def answer_questions(
-    model: Any, images: Sequence[Picture], questions: Sequence[str], image_size: int, candidates: int
+    model: Any, images: Sequence[Picture], questions: Sequence[str], preprocessing: Preprocessing, candidates: int
 ) -> list[str]:
     """Return the likeliest answer to question i about image i, or about the only image.
 
@@ -78,7 +81,7 @@ def answer_questions(
     """
     if len(images) not in (1, len(questions)):
         raise UsageError(f"{len(images)} images and {len(questions)} questions: pass one image for all, or one each")
-    pixels = load_pixels(images, image_size)
+    pixels = load_pixels(images, preprocessing)
     ranked = model.rank(pixels, questions, _image_index(len(images), len(questions)), candidates)
     return [model.answers[i] for i in ranked.index[:, 0].tolist()]
 

@@ -16,6 +16,7 @@ from cbalign.api.pictures import Images, Texts, as_images, as_texts, is_one_imag
 from cbalign.api.queries import Query, checked_query
 from cbalign.api.vectors import Codes, Hit, Ranking, are_vectors, of_width
 from cbalign.data.arrays import FloatArray, IntArray
+from cbalign.data.image import Preprocessing
 from cbalign.encoders import Classifier, Encoder, ImageFeatures, TextFeatures
 from cbalign.errors import UsageError
 
@@ -71,8 +72,12 @@ class Model:
     @property
     def image_size(self) -> int:
         """Side of the square images that it sees, in pixels."""
-        size: int = self._model.image_size
-        return size
+        return self._preprocessing.size
+
+    @property
+    def _preprocessing(self) -> Preprocessing:
+        found: Preprocessing = self._model.preprocessing
+        return found
 
     @property
     def has_codebook(self) -> bool:
@@ -99,7 +104,7 @@ class Model:
             UsageError: the model embeds no images.
         """
         encoder, batch_size = self._encoder(), whole("batch_size", batch_size, 1)
-        batches = [encoder.embed_images(each) for each in pixel_batches(images, self.image_size, batch_size)]
+        batches = [encoder.embed_images(each) for each in pixel_batches(images, self._preprocessing, batch_size)]
         if not batches:
             return encoder.embed_texts(["x"])[:0]  # (0, d)
         vectors = np.concatenate(batches)
@@ -154,7 +159,7 @@ class Model:
         Raises:
             UsageError: the model has no match head, or the numbers of images and texts differ.
         """
-        return match_pairs(self._encoder(), list(as_images(images)), as_texts(texts), self.image_size)
+        return match_pairs(self._encoder(), list(as_images(images)), as_texts(texts), self._preprocessing)
 
     def rank(self, query: Query, images: Images, *, rerank: int = 0, top: int | None = None) -> Ranking:
         """Order images by how well they fit a query.
@@ -209,7 +214,7 @@ class Model:
 
     def image_features(self, images: Images) -> ImageFeatures:
         """Tokens (n, N, D) and embeddings (n, d) of images, in one forward pass."""
-        return self._encoder().encode_images(load_pixels(as_images(images), self.image_size))
+        return self._encoder().encode_images(load_pixels(as_images(images), self._preprocessing))
 
     def text_features(self, texts: Texts) -> TextFeatures:
         """Tokens (n, L, D), attention mask (n, L) and embeddings (n, d) of texts, in one forward pass."""
@@ -252,7 +257,7 @@ class Model:
         runtime: Any = self._opened.runtime
         given = [list(as_images(each)) for each in images]
         wanted = len(runtime.example_images)
-        return classify_texts(self._model, given, as_texts(texts), self.image_size, images_per_text=wanted)
+        return classify_texts(self._model, given, as_texts(texts), self._preprocessing, images_per_text=wanted)
 
     def answer(self, images: Images, questions: Texts, *, candidates: int = 128) -> list[str]:
         """The likeliest answer of the model's list to each question; for models of VQA.
@@ -267,13 +272,15 @@ class Model:
         """
         if not hasattr(self._model, "rank"):
             raise UsageError(f"a model of task {self.task} does not answer questions")
-        return answer_questions(self._model, list(as_images(images)), as_texts(questions), self.image_size, candidates)
+        return answer_questions(
+            self._model, list(as_images(images)), as_texts(questions), self._preprocessing, candidates
+        )
 
     def prepare(self, images: Images) -> Tensor:
         """Images as the module takes them: uint8 pixels (n, 3, H, W), a torch tensor; also works for a bundle."""
         import torch
 
-        return torch.from_numpy(load_pixels(as_images(images), self.image_size)).permute(0, 3, 1, 2).contiguous()
+        return torch.from_numpy(load_pixels(as_images(images), self._preprocessing)).permute(0, 3, 1, 2).contiguous()
 
     def tokenize(self, texts: Texts) -> tuple[Tensor, Tensor]:
         """Texts as the module takes them: token ids (n, L) and attention mask (n, L), int64 tensors."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cbalign.data.arrays import PixelArray
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.errors import DataError, MissingImageError, UsageError
 from cbalign.runtime.images import Picture, open_image
 
@@ -97,12 +97,12 @@ def _not_an_image(given: object) -> UsageError:
     )
 
 
-def load_pixels(images: Iterable[Picture], size: int, *, first: int = 0) -> PixelArray:
+def load_pixels(images: Iterable[Picture], preprocessing: Preprocessing, *, first: int = 0) -> PixelArray:
     """Prepare images as pixels (n, size, size, 3).
 
     Args:
         images: see `as_images`.
-        size: side in pixels.
+        preprocessing: how the model expects them.
         first: the index of the first in the user's list, for messages.
 
     Raises:
@@ -110,8 +110,10 @@ def load_pixels(images: Iterable[Picture], size: int, *, first: int = 0) -> Pixe
     """
     given = list(images)
     where = len(given) + first > 1
-    prepared = [prepare(_opened(image, f"image {first + i}: " if where else ""), size) for i, image in enumerate(given)]
-    return np.stack(prepared) if prepared else np.empty((0, size, size, 3), np.uint8)
+    prepared = [
+        prepare(_opened(image, f"image {first + i}: " if where else ""), preprocessing) for i, image in enumerate(given)
+    ]
+    return np.stack(prepared) if prepared else np.empty((0, preprocessing.size, preprocessing.size, 3), np.uint8)
 
 
 def _opened(image: Picture, where: str) -> Image.Image:
@@ -126,7 +128,7 @@ def _opened(image: Picture, where: str) -> Image.Image:
         raise type(error)(where + error.message, remedy=remedy) from error
 
 
-def pixel_batches(images: Images, size: int, batch_size: int) -> Iterator[PixelArray]:
+def pixel_batches(images: Images, preprocessing: Preprocessing, batch_size: int) -> Iterator[PixelArray]:
     """Prepared pixels (B, size, size, 3), at most `batch_size` images at a time.
 
     Raises:
@@ -134,7 +136,7 @@ def pixel_batches(images: Images, size: int, batch_size: int) -> Iterator[PixelA
     """
     remaining, first = as_images(images), 0
     while batch := list(islice(remaining, batch_size)):
-        yield load_pixels(batch, size, first=first)
+        yield load_pixels(batch, preprocessing, first=first)
         first += len(batch)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import Item
 from cbalign.data.source import Source
 from cbalign.data.views import ViewArray
@@ -18,13 +18,13 @@ class HasFeatures(Protocol):
         """Return the features of each image of item `index`; errors as of `Source.images`."""
 
 
-def model_inputs(source: Source[Item], index: int, size: int) -> list[ViewArray]:
+def model_inputs(source: Source[Item], index: int, preprocessing: Preprocessing) -> list[ViewArray]:
     """Return what a model reads of each image of an item.
 
     Args:
         source: the items.
         index: of the item.
-        size: side of the pixels.
+        preprocessing: how the images become pixels.
 
     Returns:
         For each image (size, size, 3) uint8; or features, (N, D) or (D,) float16, if the source has them.
@@ -34,4 +34,4 @@ def model_inputs(source: Source[Item], index: int, size: int) -> list[ViewArray]
     """
     if isinstance(source, HasFeatures):
         return source.features(index)
-    return [prepare(image, size) for image in source.images(index)]
+    return [prepare(image, preprocessing) for image in source.images(index)]

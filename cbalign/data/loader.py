@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from cbalign.data.augment import Augmentation, Unaugmented
 from cbalign.data.batch import Collation, TensorBatch
+from cbalign.data.image import Preprocessing
 from cbalign.data.samples import BuiltBatch, Sampler
 from cbalign.data.views import FixedViews, ItemViews, RandomViews
 from cbalign.data.workers import call_in_worker, worker_processes
@@ -33,7 +34,7 @@ class Loader(Generic[B]):
 
     Args:
         collation: makes batches from the items of a source.
-        image_size: side of the images in pixels.
+        preprocessing: how images become pixels.
         batch_size: items per rank and batch.
         augmentation: of the images; None gives the evaluation transform and one view.
         seed: of order, choices and augmentation.
@@ -50,7 +51,7 @@ class Loader(Generic[B]):
         self,
         collation: Collation[B],
         *,
-        image_size: int,
+        preprocessing: Preprocessing,
         batch_size: int,
         augmentation: AugmentationSection | None,
         seed: int,
@@ -61,7 +62,7 @@ class Loader(Generic[B]):
     ) -> None:
         self._sampler = Sampler(
             collation,
-            _views(collation, image_size, augmentation),
+            _views(collation, preprocessing, augmentation),
             batch_size=batch_size,
             seed=seed,
             corrupt_limit=corrupt_limit,
@@ -131,10 +132,12 @@ class Loader(Generic[B]):
                 _log.warning("skipped: %s", found.reason)
 
 
-def _views(collation: Collation[B], image_size: int, augmentation: AugmentationSection | None) -> ItemViews:
+def _views(
+    collation: Collation[B], preprocessing: Preprocessing, augmentation: AugmentationSection | None
+) -> ItemViews:
     if augmentation is None:
-        return RandomViews(collation, Unaugmented(image_size), two_views=False)
-    transform = Augmentation.from_section(augmentation, image_size)
+        return RandomViews(collation, Unaugmented(preprocessing), two_views=False)
+    transform = Augmentation.from_section(augmentation, preprocessing)
     if augmentation.views is None:
         return RandomViews(collation, transform, augmentation.two_views)
     return FixedViews(collation, transform, augmentation.views, two_views=augmentation.two_views)

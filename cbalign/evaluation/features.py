@@ -84,7 +84,7 @@ def encode_gallery(
 
 def load_images(encoder: Encoder, source: Source[Pair], entries: IntArray) -> PixelArray:
     """Prepared pixels (B, H, W, 3) of entries that are known to be readable, or the features that a source has."""
-    return np.stack([model_inputs(source, int(entry), encoder.image_size)[0] for entry in entries])
+    return np.stack([model_inputs(source, int(entry), encoder.preprocessing)[0] for entry in entries])
 
 
 def _readable(

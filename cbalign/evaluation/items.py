@@ -11,6 +11,7 @@ import numpy as np
 
 from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.data.corruption import UnreadableItems
+from cbalign.data.image import Preprocessing
 from cbalign.data.inputs import model_inputs
 from cbalign.data.items import Item
 from cbalign.data.progress import ProgressCallback
@@ -35,7 +36,7 @@ def measure_items(
     source: Source[ItemT],
     judge: Callable[[PixelArray, Sequence[ItemT]], Sequence[R]],
     *,
-    image_size: int,
+    preprocessing: Preprocessing,
     batch_size: int,
     corrupt_limit: float,
     report: ProgressCallback,
@@ -49,7 +50,7 @@ def measure_items(
         source: the items.
         judge: returns a result for each of B items from prepared images (B, n, H, W, 3), or their features
             (B, n, N, D).
-        image_size: side of the images in pixels.
+        preprocessing: how images become pixels.
         batch_size: items per call.
         corrupt_limit: share of the items that may have unreadable images; they are skipped.
         report: progress callback.
@@ -65,7 +66,7 @@ def measure_items(
         positions, pixels = [], []
         for position in range(start, stop):
             try:
-                pixels.append(np.stack(model_inputs(source, position, image_size)))
+                pixels.append(np.stack(model_inputs(source, position, preprocessing)))
                 positions.append(position)
             except DataError as error:
                 unreadable.add(position, error.message)

@@ -214,6 +214,7 @@ def _code(migration: Migration, task: str) -> None:
     """Set the values that are fixed in ALBEF's scripts."""
     first = task in ("pretraining", "text assignment for NLVR2")
     migration.assume("model.vision.architecture", "deit_base_patch16_224", "DeiT-B")
+    migration.assume("model.vision.preprocessing.like", "albef", "CLIP's statistics, whole images squashed")
     migration.assume("model.text.max_tokens", 25 if first else 30, "max_length of the tokenizer")
     migration.assume("data.augmentation.crop_scale", [0.2 if first else 0.5, 1.0], "RandomResizedCrop")
     migration.assume("data.augmentation.two_views", False, "student and teacher see the same view")

@@ -148,6 +148,7 @@ def _experiment(sizes: AlbefSizes, name: str, architecture: str) -> Experiment:
         "kind": "timm",
         "architecture": "deit_base_patch16_224",
         "image_size": sizes.image_size,
+        "preprocessing": {"like": "albef"},
     }
     vision_sizes = (sizes.patch_size, sizes.vision_layers, sizes.vision_width, sizes.vision_heads)
     if vision_sizes != (16, 12, 768, 12):

@@ -187,6 +187,7 @@ def _evaluation(migration: Migration) -> None:
 def _code(migration: Migration, arch: str) -> None:
     """Set the defaults of LAVIS's code and of its `configs/models/albef_*.yaml`."""
     migration.assume("model.vision.architecture", "vit_base_patch16_224", "vit_type base")
+    migration.assume("model.vision.preprocessing.like", "albef", "CLIP's statistics, whole images squashed")
     migration.assume("model.text.architecture", "bert-base-uncased", "its tokenizer and weights")
     migration.assume("model.text.layers", 6, "med_config_albef.json")
     migration.assume("model.fusion.layers", 6, "med_config_albef.json")

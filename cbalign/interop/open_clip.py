@@ -155,6 +155,9 @@ def _vision(migration: Migration) -> None:
     migration.assume("model.vision.architecture", architecture, "a vision transformer")
     migration.assume("model.vision.image_size", 224, "image_size")
     migration.assume("model.vision.init", "random", "trained from scratch")
+    migration.assume(
+        "model.vision.preprocessing", {"like": "albef", "fit": "crop"}, "CLIP's statistics, image_transform"
+    )
 
 
 def _heads(migration: Migration) -> None:

@@ -93,7 +93,7 @@ class VisionTower(Tower):
 
     Args:
         width: dimension D of a token.
-        preprocessing: input size and pixel statistics.
+        preprocessing: how images become pixels, and their statistics.
         prefix_tokens: number of tokens in front of the patches, such as a class token and registers.
     """
 
@@ -117,6 +117,11 @@ class VisionTower(Tower):
         """Side of the square input in pixels."""
         return self.preprocessing.size
 
+    @property
+    def pooled_width(self) -> int:
+        """Dimension of a pooled vector, which may differ from that of a token."""
+        return self.width
+
     def forward(self, images: Tensor) -> Tensor:
         """Pixels (B, 3, H, W), uint8 0..255, to tokens (B, N, D).
 
@@ -125,7 +130,7 @@ class VisionTower(Tower):
         if images.ndim < 4:
             return images.to(self.mean.dtype)
         if self.kept is not None:
-            return self.features(images, self.kept).to(self.mean.dtype)
+            return self.compute_features(images, self.kept).to(self.mean.dtype)
         return self.encode(self.normalise(images))
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -133,7 +138,7 @@ class VisionTower(Tower):
         return (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     @torch.no_grad()
-    def features(self, pixels: Tensor, kept: KeptFeatures) -> Tensor:
+    def compute_features(self, pixels: Tensor, kept: KeptFeatures) -> Tensor:
         """Features of pixels (B, 3, H, W) as they are kept: float16 tokens (B, N, D), or pooled vectors (B, D).
 
         They are computed in float32 whatever the training's precision, so that they depend on the batch size by
@@ -149,7 +154,7 @@ class VisionTower(Tower):
         raise NotImplementedError
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """One vector (B, D) per image, from its tokens (B, N, D): by default the mean over the patches."""
+        """One vector (B, `pooled_width`) per image, from its tokens (B, N, D): by default the mean over the patches."""
         return tokens[:, self.prefix_tokens :].mean(dim=1)
 
 
@@ -175,11 +180,11 @@ class TextTower(Tower):
     def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Compute tokens (B, L, D) of token ids (B, L); as they are kept, or pooled (B, D), where they are kept."""
         if self.kept is not None:
-            return self.features(input_ids, attention_mask, self.kept).to(torch.get_default_dtype())
+            return self.compute_features(input_ids, attention_mask, self.kept).to(torch.get_default_dtype())
         return super().__call__(input_ids, attention_mask)
 
     @torch.no_grad()
-    def features(self, input_ids: Tensor, attention_mask: Tensor, kept: KeptFeatures) -> Tensor:
+    def compute_features(self, input_ids: Tensor, attention_mask: Tensor, kept: KeptFeatures) -> Tensor:
         """Features of token ids (B, L) as they are kept: float16 tokens (B, L, D), or pooled vectors (B, D).
 
         They are computed in float32 whatever the training's precision, so that they depend on batch size and padding

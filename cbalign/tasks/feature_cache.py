@@ -57,10 +57,10 @@ def with_features(batch: B, towers: FrozenTowers) -> B:
         images = getattr(batch, name, None)
         if images is not None and vision is not None and vision.kept is not None:
             flat = images.flatten(0, -4)  # (B, 3, H, W) or (B, n, 3, H, W)
-            features = vision.features(flat, vision.kept)
+            features = vision.compute_features(flat, vision.kept)
             found[name] = features.view(*images.shape[:-3], *features.shape[1:])
     if isinstance(batch, Batch) and text is not None and text.kept is not None:
-        found["text_features"] = text.features(batch.input_ids, batch.attention_mask, text.kept)
+        found["text_features"] = text.compute_features(batch.input_ids, batch.attention_mask, text.kept)
     return replace(batch, **found)
 
 
@@ -103,10 +103,10 @@ class FeatureCache:
 
     def _prepare_images(self, tower: VisionTower, note: Note) -> None:
         data = self.experiment.data
-        plain = Unaugmented(tower.image_size)
+        plain = Unaugmented(tower.preprocessing)
         drawn: Transform = plain
         if data.augmentation is not None:
-            drawn = Augmentation.from_section(data.augmentation, tower.image_size)
+            drawn = Augmentation.from_section(data.augmentation, tower.preprocessing)
         work = self._image_work(tower, note, augmented=True)
         count = data.fixed_views or 1
         features = work.complete(self.sources["train"], drawn, self._views(count))

@@ -128,7 +128,7 @@ class FeatureWork:
         drawn = ordered_map(DrawViews(source, transform), works, self.workers)
         for batch in _batches(_readable(drawn, damaged, progress)):
             pixels = torch.from_numpy(np.stack([pixels for _, pixels in batch])).permute(0, 3, 1, 2)
-            features = self.tower.features(pixels.to(self.tower.mean.device), self.kept)
+            features = self.tower.compute_features(pixels.to(self.tower.mean.device), self.kept)
             writer.add([key for key, _ in batch], features.cpu().numpy())
         writer.flush()
         progress.end()

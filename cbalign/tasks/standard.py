@@ -23,7 +23,7 @@ from cbalign.models.weights import Alias
 from cbalign.tasks.feature_cache import FeatureCache, FrozenTowers
 from cbalign.tasks.initialisation import Initialisation
 from cbalign.tasks.kit import TorchModel
-from cbalign.tasks.training import Assets, DataTraining, TokenizerAssets, make_loader, open_splits
+from cbalign.tasks.training import Assets, DataTraining, TokenizerAssets, make_loader, open_splits, preprocessing_of
 
 AssetsT = TypeVar("AssetsT", bound=Assets)
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -91,7 +91,7 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         vocabulary = assets.tokenizer.info
         model = self.initial_model(initialisation, vocabulary).to(world.device)
         collation = self.collation(sources["train"], assets.tokenizer)
-        loader = make_loader(collation, experiment, world)
+        loader = make_loader(collation, experiment, world, preprocessing_of(model))
         frozen = FrozenTowers.of(model, experiment)
         return DataTraining(
             experiment,

@@ -76,7 +76,7 @@ class TextWork:
             for row, (_, own) in enumerate(batch):
                 ids[row, : len(own)], mask[row, : len(own)] = own, 1
             input_ids, attention_mask = (torch.from_numpy(each).to(self.world.device) for each in (ids, mask))
-            features = self.tower.features(input_ids, attention_mask, self.kept)
+            features = self.tower.compute_features(input_ids, attention_mask, self.kept)
             writer.add([(digest, 0) for digest, _ in batch], self._padded(features.cpu().numpy()))
         writer.flush()
 

@@ -27,7 +27,7 @@ import cbalign as package
 from cbalign.cli import main
 from cbalign.experiment.dump import experiment_fingerprint
 from cbalign.experiment.load import load_experiment
-from cbalign.runtime.bundle import Bundle
+from cbalign.runtime.bundle import BundleFolder
 from cbalign.runtime.task import task_runtime
 
 HERE = Path(__file__).parent
@@ -164,7 +164,7 @@ def test_the_code_of_a_model_card_prints_what_the_code_of_a_new_card_prints(name
     for file, colour in (("picture", "red"), ("left", "blue"), ("right", "green")):
         Image.new("RGB", (20, 20), colour).save(bundle / f"{file}.png")
     (old,) = re.findall(r"^```python\n(.*?)^```$", (bundle / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    new = task_runtime(Bundle.open(bundle).task).usage()
+    new = task_runtime(BundleFolder.open(bundle).task).usage()
     printed = [
         subprocess.run(
             [sys.executable, "-c", f"{code}\nif 'similarity' in globals(): print(similarity)"],

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cbalign.data.arrays import PixelArray
 from cbalign.data.augment import OPERATIONS, Augmentation, Operation
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.experiment.data import AugmentationSection
 
 GREY = (128, 128, 128)
@@ -27,7 +27,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 def augmentation(**changes: object) -> Augmentation:
     plain: dict[str, object] = {
-        "size": 16,
+        "preprocessing": Preprocessing(16),
         "crop_scale": (0.2, 1.0),
         "flip": False,
         "operations": 0,
@@ -157,4 +157,4 @@ def test_drawings_on_white_stay_on_white_with_a_white_fill():
 def test_no_crop_no_flip_and_no_operations_is_nearly_the_evaluation_transform():
     image = noise(64, 64).resize((200, 200), Image.Resampling.BICUBIC)
     view = augmentation(crop_scale=(1.0, 1.0))(image, np.random.default_rng(7))
-    assert np.abs(view.astype(int) - prepare(image, 16)).mean() < 40
+    assert np.abs(view.astype(int) - prepare(image, Preprocessing(16))).mean() < 40

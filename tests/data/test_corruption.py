@@ -15,6 +15,7 @@ from cbalign.data.batch import PairCollation
 from cbalign.data.caption_length import CaptionRuler
 from cbalign.data.check import check_data
 from cbalign.data.corruption import UnreadableItems
+from cbalign.data.image import Preprocessing
 from cbalign.data.items import Item, Pair
 from cbalign.data.json_pairs import open_json
 from cbalign.data.loader import Loader
@@ -46,7 +47,7 @@ def source(tmp_path: Path) -> Source[Pair]:
 def train(source: Source[Pair], limit: float, tokenizer: Tokenizer, folder: Path) -> None:
     loader = Loader(
         PairCollation(source, tokenizer),
-        image_size=8,
+        preprocessing=Preprocessing(8),
         batch_size=5,
         augmentation=None,
         seed=0,
@@ -79,7 +80,7 @@ def classify(source: Source[Pair], limit: float, tokenizer: Tokenizer, folder: P
     found = measure_items(
         source,
         lambda pixels, items: [0] * len(items),
-        image_size=8,
+        preprocessing=Preprocessing(8),
         batch_size=4,
         corrupt_limit=limit,
         report=no_progress,

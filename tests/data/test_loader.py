@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cbalign.data.batch import Batch, PairCollation
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import Pair
 from cbalign.data.json_pairs import open_json
 from cbalign.data.loader import Loader
@@ -66,7 +66,7 @@ MakeLoader = Callable[..., Loader[Batch]]
 def make(tokenizer: Tokenizer) -> MakeLoader:
     def build(source: Source[Pair] | None = None, **changes: object) -> Loader[Batch]:
         options: dict[str, object] = {
-            "image_size": 16,
+            "preprocessing": Preprocessing(16),
             "batch_size": 4,
             "augmentation": AugmentationSection(),
             "seed": 3,
@@ -118,7 +118,7 @@ def test_images_and_captions_belong_to_their_entries(make: MakeLoader, tokenizer
     for batch in take(make(augmentation=None), 5):
         assert batch.teacher_images is None
         for row, index in enumerate(batch.indices.tolist()):
-            expected = torch.from_numpy(prepare(source.images(index)[0], 16).copy()).permute(2, 0, 1)
+            expected = torch.from_numpy(prepare(source.images(index)[0], Preprocessing(16)).copy()).permute(2, 0, 1)
             assert torch.equal(batch.images[row], expected)
             words = tokenizer.decode(batch.input_ids[row].tolist())
             assert words in source.item(index).captions
@@ -269,11 +269,13 @@ def test_workers_end_when_their_parent_is_killed():
     program = """
 import os, signal
 from cbalign.data.batch import Batch, PairCollation
+from cbalign.data.image import Preprocessing
 from cbalign.data.loader import Loader
 from cbalign.data.openmoji import OpenMoji
 from cbalign.data.text import TextSettings, Tokenizer
 pairs = PairCollation(OpenMoji(split="test", render_size=16), Tokenizer.train(["a"], 64, TextSettings(5)))
-loader = Loader(pairs, image_size=16, batch_size=4, augmentation=None, seed=0, workers=2, corrupt_limit=0)
+options = dict(batch_size=4, augmentation=None, seed=0, workers=2, corrupt_limit=0)
+loader = Loader(pairs, preprocessing=Preprocessing(16), **options)
 batches = loader.batches()
 next(batches)
 print(open(f"/proc/self/task/{os.getpid()}/children").read(), flush=True)

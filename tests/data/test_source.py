@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 import cbalign.data.source
 from cbalign.data.batch import PairCollation, QuestionCollation
+from cbalign.data.image import Preprocessing
 from cbalign.data.items import Answer, Item, Pair, Question
 from cbalign.data.json_pairs import open_json
 from cbalign.data.loader import Loader
@@ -164,7 +165,14 @@ class ColourItems:
 def test_a_source_is_one_section_and_one_class(tokenizer: Tokenizer) -> None:
     section = Colours(source="colours")
     assert section.data_sets() == ("colours",)
-    options = {"image_size": 8, "batch_size": 2, "augmentation": None, "seed": 0, "workers": 0, "corrupt_limit": 0.0}
+    options = {
+        "preprocessing": Preprocessing(8),
+        "batch_size": 2,
+        "augmentation": None,
+        "seed": 0,
+        "workers": 0,
+        "corrupt_limit": 0.0,
+    }
     pairs = open_source(section, "pairs")
     assert list(islice(texts_of(pairs), 2)) == ["dark red", "red"]
     (batch,) = islice(Loader(PairCollation(pairs, tokenizer), **options).batches(), 1)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from cbalign.data.arrays import FloatArray, IntArray, PixelArray
+from cbalign.data.image import Preprocessing
 from cbalign.data.items import Pair
 from cbalign.encoders import CodeAssignment, ImageFeatures, TextFeatures
 from cbalign.errors import DataError
@@ -49,6 +50,7 @@ class TableEncoder:
     matches: FloatArray | None = None  # (I, T)
     distributions: tuple[FloatArray, FloatArray] | None = None  # (I, K), (T, K)
     image_size: int = 4
+    preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(4))
     matched: list[tuple[int, int]] = field(default_factory=list)
     match_calls: list[tuple[int, int]] = field(default_factory=list)  # images and pairs of each call
 

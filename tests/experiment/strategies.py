@@ -87,7 +87,7 @@ def _bare(shape: Choice, kind: str | None) -> dict:
         "shards": ["pairs.tar"],
         "questions": ["asked.json"],
         "key": "given",
-        "architecture": "given",
+        "architecture": "org/name",
         "blocks": 1,
     }
     section = shape.section(kind)

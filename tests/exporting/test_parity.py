@@ -27,6 +27,7 @@ class Broken:
 
     def __init__(self, model: TorchEncoder) -> None:
         self.model = model
+        self.preprocessing = model.preprocessing
         self.image_size, self.has_codebook, self.has_matcher = model.image_size, True, True
         self.images: Callable[[ImageFeatures], ImageFeatures] = lambda features: features
         self.texts: Callable[[TextFeatures], TextFeatures] = lambda features: features

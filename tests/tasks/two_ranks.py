@@ -53,8 +53,8 @@ def experiment(processes: int, **train: object) -> Experiment:
         "name": "tiny",
         "model": {
             "vision": {
-                "kind": "timm", "architecture": "vit_tiny_patch16_224", "image_size": 16, "patch_size": 8,
-                "layers": 2, **tower,
+                "kind": "timm", "architecture": "vit_tiny_patch16_224", "image_size": 16,
+                "patch_size": 8, "layers": 2, **tower,
             },
             "text": {
                 "kind": "bert",

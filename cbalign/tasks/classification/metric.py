@@ -53,7 +53,7 @@ class AccuracyEvaluator:
         found = measure_items(
             source,
             classify,
-            image_size=model.image_size,
+            preprocessing=model.preprocessing,
             batch_size=self._section.batch_size,
             corrupt_limit=corrupt_limit,
             report=report,

@@ -52,7 +52,7 @@ class VQAEvaluator:
             found = measure_items(
                 source,
                 lambda pixels, questions, protocol=protocol: _answer(model, pixels, questions, section, protocol),  # type: ignore[misc]
-                image_size=model.image_size,
+                preprocessing=model.preprocessing,
                 batch_size=section.batch_size,
                 corrupt_limit=corrupt_limit,
                 report=report,

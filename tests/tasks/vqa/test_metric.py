@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cbalign.data.image import Preprocessing
 from cbalign.data.items import Answer, Question
 from cbalign.errors import DataError, DivergenceError, MissingImageError
 from cbalign.evaluation.result import EvaluationDocument, file_name
@@ -50,7 +51,7 @@ class Asked:
 class Told(Answerer):
     def __init__(self, likelihood: float = 1.0) -> None:
         self.answers = ANSWERS
-        self.image_size = 4
+        self.image_size, self.preprocessing = 4, Preprocessing(4)
         self.likelihood = likelihood
         self.pixels: list[int] = []
 

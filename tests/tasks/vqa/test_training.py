@@ -55,8 +55,8 @@ def values(**changes: Any) -> dict[str, Any]:
         "task": {"kind": "vqa"},
         "model": {
             "vision": {
-                "kind": "timm", "architecture": "vit_tiny_patch16_224", "image_size": 16, "patch_size": 8,
-                "layers": 1, **TOWER,
+                "kind": "timm", "architecture": "vit_tiny_patch16_224", "image_size": 16,
+                "patch_size": 8, "layers": 1, **TOWER,
             },
             "text": {
                 "kind": "bert",
