@@ -1,130 +1,78 @@
-"""From a checkpoint of ALBEF to a run that can be evaluated, exported and trained on."""
+"""Checkpoints of ALBEF's and TCL's pretraining and retrieval models."""
 
 from __future__ import annotations
 
 import json
-import re
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from cbalign.data.published import TOKENIZER_FILES, published_folder
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import PLACE, text_settings
-from cbalign.engine.checkpoint import TrainingState, save_checkpoint
-from cbalign.engine.optimizer import build_adamw
-from cbalign.engine.run import Run, create_run
-from cbalign.engine.task import no_decay_for_vectors
 from cbalign.errors import CheckpointError, DataError, MissingExtraError, UsageError
 from cbalign.experiment.architectures import BERTS, MINILM, BertConfig
-from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.experiment import Experiment
-from cbalign.experiment.load import LoadedExperiment
-from cbalign.experiment.tensors import TENSORS, TensorTable
+from cbalign.interop.checkpoints.format import ImportRequest, describe_other
+from cbalign.interop.checkpoints.prepared import ASSETS, Prepared, run_name
 from cbalign.models.albef_import import load_albef
 from cbalign.models.albef_sizes import AlbefSizes, infer_sizes
 from cbalign.models.pretrained import read_weights
-from cbalign.models.recorded import tensor_table
-from cbalign.models.weights import WeightReport
 from cbalign.tasks.align.network import build_alignment
 
 BASE = "bert-base-uncased"
-ASSETS = "./assets"  # in a run, beside resolved.yaml
 CONFIG = "config.json"
 LONGEST_CAPTION = 30  # tokens, in ALBEF's retrieval
 
 
-@dataclass(frozen=True)
-class Imported:
-    """A run that was made from a file."""
-
-    run: Run
-    experiment: Experiment
-    sizes: AlbefSizes
-    report: WeightReport
-    tensors: TensorTable
-
-    @property
-    def parameters(self) -> int:
-        """Number of trainable parameters."""
-        return self.tensors.trainable_parameters or 0
-
-
-def import_albef(
-    file: Path,
-    runs: Path,
-    *,
-    loaded: LoadedExperiment | None = None,
-    name: str | None = None,
-    tokenizer: str | None = None,
-    image_heads: int | None = None,
-    text_heads: int | None = None,
-) -> Imported:
-    """Make a run of a checkpoint of ALBEF's pretraining or retrieval model. Nothing is written unless all fits.
+def read_checkpoint(request: ImportRequest, scratch: Path) -> Prepared:
+    """Make a model of a checkpoint of ALBEF's or TCL's pretraining or retrieval.
 
     Args:
-        file: `{'model': …}` or a bare state dict, read without running code that it may hold.
-        runs: the folder of runs.
-        loaded: the experiment that the run is to be of; None reads the model off the file and takes the OpenMoji
-            drawings as data, so that the run can be evaluated at once.
-        name: of the run, where no spec names it; the file's where left out.
-        tokenizer: folder or hub name of the BERT whose vocabulary the file's word embeddings belong to. None takes
-            the spec's, or else the uncased BERT vocabulary of an installed package.
-        image_heads, text_heads: attention heads where the tensors' shapes leave them open.
+        request: `source` is `{'model': …}` or a bare state dict, read without running code that it may hold. Without
+            `loaded`, the model is read off the file and the OpenMoji drawings are the data. `tokenizer` is the BERT
+            whose vocabulary the file's word embeddings belong to; None takes the spec's, or else the uncased BERT
+            vocabulary of an installed package.
+        scratch: for temporary files.
 
     Raises:
         CheckpointError: the file cannot be read, is of another model, or does not fit the spec or the tokenizer.
         DataError: the tokenizer is damaged.
-        StorageError: the run cannot be written.
     """
+    file = Path(request.source)
     weights = read_weights(file)
-    sizes = infer_sizes(weights, file, image_heads=image_heads, text_heads=text_heads)
-    standard = _is_standard(sizes.bert)
-    with tempfile.TemporaryDirectory() as scratch:
-        if loaded is not None:
-            experiment = buildable = loaded.experiment
-        else:
-            _write_config(sizes.bert, Path(scratch))
-            experiment = _experiment(sizes, name or _name(file), BASE if standard else ASSETS)
-            buildable = _experiment(sizes, experiment.name, BASE if standard else scratch)
-        words = _tokenizer(tokenizer, experiment, sizes, own_words=loaded is not None)
-        torch.manual_seed(experiment.train.seed)
-        model = build_alignment(
-            buildable.model,
-            buildable.objectives.active(),
-            words.info,
-            legacy=buildable.legacy,
-            initialise=False,
-        )
-    report = load_albef(model, weights, sizes, file)
-
-    def fill(run: Run) -> None:
-        words.save(run.assets)
-        if experiment.model.text.tokenizer_settings().pretrained == ASSETS:
-            _write_config(sizes.bert, run.assets)
-        _save(run, experiment, model)
-
-    resolved = dump_yaml(experiment)
-    tensors = tensor_table(model)
-    run = create_run(
-        runs,
-        experiment.name,
-        spec=loaded.path.read_text(encoding="utf-8") if loaded is not None and loaded.path.is_file() else resolved,
-        resolved=resolved,
-        fingerprint=experiment_fingerprint(experiment),
-        facts=_facts(file, tensors, words),
-        fill=fill,
+    sizes = _sizes(weights, file, request)
+    standard, loaded = _is_standard(sizes.bert), request.loaded
+    if loaded is not None:
+        experiment = buildable = loaded.experiment
+    else:
+        write_bert_config(sizes.bert, scratch)
+        name = run_name(request.name, request.source)
+        experiment = _experiment(sizes, name, BASE if standard else ASSETS)
+        buildable = _experiment(sizes, name, BASE if standard else str(scratch))
+    words = _tokenizer(request.tokenizer, experiment, sizes, own_words=loaded is not None)
+    torch.manual_seed(experiment.train.seed)
+    model = build_alignment(
+        buildable.model,
+        buildable.objectives.active(),
+        words.info,
+        legacy=buildable.legacy,
+        initialise=False,
     )
-    return Imported(run, experiment, sizes, report, tensors)
+    report = load_albef(model, weights, sizes, file)
+    own = experiment.model.text.tokenizer_settings().pretrained == ASSETS
+    return Prepared(experiment, model, words, report, files={CONFIG: scratch / CONFIG} if own else {})
 
 
-def _name(file: Path) -> str:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")
-    return f"imported-{name}" if name else "imported"
+def _sizes(weights: Mapping[str, Tensor], file: Path, request: ImportRequest) -> AlbefSizes:
+    try:
+        return infer_sizes(weights, file, image_heads=request.image_heads, text_heads=request.text_heads)
+    except CheckpointError as error:
+        if hint := describe_other(weights, request.source, "albef"):
+            raise CheckpointError(error.message, remedy=hint) from error
+        raise
 
 
 def _is_standard(bert: BertConfig) -> bool:
@@ -182,8 +130,8 @@ def _experiment(sizes: AlbefSizes, name: str, architecture: str) -> Experiment:
     return Experiment.model_validate_json(json.dumps(spec))
 
 
-def _write_config(bert: BertConfig, folder: Path) -> None:
-    """The sizes as a BERT's config.json, where a spec's `text.architecture` finds them."""
+def write_bert_config(bert: BertConfig, folder: Path) -> None:
+    """Write the sizes as a BERT's config.json, where a spec's `text.architecture` finds them."""
     values = {
         "model_type": "bert",
         "vocab_size": bert.vocabulary,
@@ -224,21 +172,3 @@ def _tokenizer(given: str | None, experiment: Experiment, sizes: AlbefSizes, *, 
             f"The tokenizer knows {tokenizer.vocabulary_size} words, the file has embeddings of {size}.", remedy=remedy
         )
     return tokenizer
-
-
-def _facts(file: Path, tensors: TensorTable, tokenizer: Tokenizer) -> Mapping[str, object]:
-    return {
-        "imported_from": file.name,
-        "parameters": {"trainable": tensors.trainable_parameters, "teacher": tensors.teacher_parameters},
-        TENSORS: tensors.to_json(),
-        "vocabulary": tokenizer.vocabulary_size,
-    }
-
-
-def _save(run: Run, experiment: Experiment, model: nn.Module) -> None:
-    """The checkpoint of a training that has not made a step."""
-    optimizer = build_adamw(
-        no_decay_for_vectors(model.parameters(), experiment.train.optimizer.weight_decay), experiment.train.optimizer
-    )
-    state = TrainingState(step=0, total_steps=0, steps_per_epoch=0, global_batch_size=0, samples_seen=0)
-    save_checkpoint(run.checkpoints, state, model, optimizer, keep=1)
