@@ -9,14 +9,35 @@ from cbalign.data.published import CONFIG_FILES, TOKENIZER_FILES, published_fold
 from cbalign.errors import CheckpointError
 from cbalign.interop.checkpoints import clip_towers
 from cbalign.interop.checkpoints.dual import DualEncoder, ImageInput, Projection, TowerForm
+from cbalign.interop.checkpoints.dual_run import prepare_dual
+from cbalign.interop.checkpoints.format import ImportRequest, describe_other
 from cbalign.interop.checkpoints.image_input import of_open_clip
 from cbalign.interop.checkpoints.open_clip_config import REMEDY, TEXT, VISION, OpenClipConfig
+from cbalign.interop.checkpoints.prepared import Prepared
 from cbalign.interop.checkpoints.source import CheckpointSource, tokenizer_files
 from cbalign.interop.checkpoints.tensors import Tensors
 
 CONSTANTS = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
 NATIVE_TEXT = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection", "cls_emb")
 _POOLERS = {"mean_pooler": "mean", "cls_pooler": "trunk", "cls_last_hidden_state_pooler": "first"}
+
+
+def read_open_clip(request: ImportRequest, scratch: Path) -> Prepared:
+    """Make a model of a checkpoint of open_clip.
+
+    Raises:
+        CheckpointError: it is another model, or has a tower that cbalign does not have.
+    """
+    source = CheckpointSource.find(request.source)
+    weights = source.weights(prefer_open_clip=True)
+    if "logit_scale" not in weights or not any(name.startswith("visual.") for name in weights):
+        raise CheckpointError(
+            f"{source.name} is not a checkpoint of open_clip: it has no tensors visual.… and logit_scale",
+            remedy=describe_other(weights, request.source, "open_clip") or None,
+        )
+    config = OpenClipConfig.find(request.config, source.folder, Path(source.name))
+    encoder = from_open_clip(Tensors(weights, source.name), config, source, request.tokenizer)
+    return prepare_dual(encoder, request, scratch)
 
 
 def from_openai(tensors: Tensors, source: CheckpointSource, tokenizer: str | None) -> DualEncoder:
