@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from cbalign.data.arrays import FloatArray, IntArray, PixelArray
+from cbalign.data.image import Preprocessing
 from cbalign.errors import UsageError
 
 
@@ -46,6 +47,10 @@ class Encoder(Protocol):
     @property
     def image_size(self) -> int:
         """Side length of the square input images of `encode_images`, in pixels."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the input of `encode_images`."""
 
     @property
     def has_codebook(self) -> bool:
@@ -95,6 +100,10 @@ class Classifier(Protocol):
     @property
     def image_size(self) -> int:
         """Side length of the square input images of `classify`, in pixels."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the input of `classify`."""
 
     @property
     def labels(self) -> tuple[str, ...]:

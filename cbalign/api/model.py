@@ -13,6 +13,7 @@ import numpy as np
 from cbalign.api.pictures import Images, Texts, as_images, as_texts, is_one_image, pixel_batches
 from cbalign.api.vectors import Codes, Hit, Ranking
 from cbalign.data.arrays import FloatArray, IntArray
+from cbalign.data.image import Preprocessing
 from cbalign.encoders import Classifier, Encoder, ImageFeatures, TextFeatures
 from cbalign.errors import UsageError
 from cbalign.runtime.images import Picture, load_pixels
@@ -73,8 +74,12 @@ class Model:
     @property
     def image_size(self) -> int:
         """Side of the square images that it sees, in pixels."""
-        size: int = self._model.image_size
-        return size
+        return self._preprocessing.size
+
+    @property
+    def _preprocessing(self) -> Preprocessing:
+        found: Preprocessing = self._model.preprocessing
+        return found
 
     @property
     def has_codebook(self) -> bool:
@@ -101,7 +106,7 @@ class Model:
             UsageError: the model embeds no images.
         """
         encoder = self._encoder()
-        batches = [encoder.embed_images(each) for each in pixel_batches(images, self.image_size, batch_size)]
+        batches = [encoder.embed_images(each) for each in pixel_batches(images, self._preprocessing, batch_size)]
         if not batches:
             return encoder.embed_texts(["x"])[:0]  # (0, d)
         vectors = np.concatenate(batches)
@@ -174,7 +179,7 @@ class Model:
         chosen = [images[0]] if len(images) == 1 else [images[i] for i in pairs]
         words = [texts[0]] * len(pairs) if len(texts) == 1 else [texts[i] for i in pairs]
         index = np.zeros(len(pairs), np.int64) if len(images) == 1 else np.arange(len(pairs), dtype=np.int64)
-        features = encoder.encode_images(load_pixels(chosen, self.image_size))
+        features = encoder.encode_images(load_pixels(chosen, self._preprocessing))
         return encoder.match(features, encoder.encode_texts(words), index)
 
     def rank(self, query: str | Picture, images: Images, *, rerank: int = 0, top: int | None = None) -> Ranking:
@@ -222,7 +227,7 @@ class Model:
 
     def image_features(self, images: Images) -> ImageFeatures:
         """Tokens (n, N, D) and embeddings (n, d) of images, in one forward pass."""
-        return self._encoder().encode_images(load_pixels(as_images(images), self.image_size))
+        return self._encoder().encode_images(load_pixels(as_images(images), self._preprocessing))
 
     def text_features(self, texts: Texts) -> TextFeatures:
         """Tokens (n, L, D), attention mask (n, L) and embeddings (n, d) of texts, in one forward pass."""
@@ -267,7 +272,7 @@ class Model:
             raise UsageError(f"{len(words)} texts and {len(given)} entries of images: each text needs its own")
         if wrong := next((each for each in given if len(each) != wanted), None):
             raise UsageError(f"a text of task {self.task} needs {wanted} images, not {len(wrong)}")
-        pixels = np.stack([load_pixels(each, self.image_size) for each in given])  # (n, images, H, W, 3)
+        pixels = np.stack([load_pixels(each, self._preprocessing) for each in given])  # (n, images, H, W, 3)
         logits = self._model.classify(pixels, words)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares = powers / powers.sum(axis=1, keepdims=True)
@@ -287,7 +292,7 @@ class Model:
         if not hasattr(self._model, "rank"):
             raise UsageError(f"a model of task {self.task} does not answer questions")
         words = as_texts(questions)
-        pixels = load_pixels(as_images(images), self.image_size)
+        pixels = load_pixels(as_images(images), self._preprocessing)
         if len(pixels) not in (1, len(words)):
             raise UsageError(f"{len(pixels)} images and {len(words)} questions: pass one image for all, or one each")
         index = np.zeros(len(words), np.int64) if len(pixels) == 1 else np.arange(len(words), dtype=np.int64)
@@ -298,7 +303,7 @@ class Model:
         """Images as the module takes them: uint8 pixels (n, 3, H, W)."""
         import torch
 
-        return torch.from_numpy(load_pixels(as_images(images), self.image_size)).permute(0, 3, 1, 2).contiguous()
+        return torch.from_numpy(load_pixels(as_images(images), self._preprocessing)).permute(0, 3, 1, 2).contiguous()
 
     def tokenize(self, texts: Texts) -> tuple[Tensor, Tensor]:
         """Texts as the module takes them: token ids (n, L) and attention mask (n, L), int64."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cbalign.data.arrays import PixelArray
+from cbalign.data.image import Preprocessing
 from cbalign.errors import UsageError
 from cbalign.runtime.images import Picture, load_pixels
 
@@ -58,7 +59,7 @@ def _not_an_image(given: object) -> UsageError:
     )
 
 
-def pixel_batches(images: Images, size: int, batch_size: int) -> Iterator[PixelArray]:
+def pixel_batches(images: Images, preprocessing: Preprocessing, batch_size: int) -> Iterator[PixelArray]:
     """Prepared pixels (B, size, size, 3), at most `batch_size` images at a time.
 
     Raises:
@@ -66,7 +67,7 @@ def pixel_batches(images: Images, size: int, batch_size: int) -> Iterator[PixelA
     """
     remaining = as_images(images)
     while batch := list(islice(remaining, batch_size)):
-        yield load_pixels(batch, size)
+        yield load_pixels(batch, preprocessing)
 
 
 def as_texts(texts: Texts) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from cbalign.data.arrays import PixelArray
-from cbalign.data.image import prepare
+from cbalign.data.image import FILTERS, Preprocessing, prepare
 from cbalign.experiment.data import AugmentationSection
 
 Colour: TypeAlias = tuple[int, int, int]
@@ -22,14 +22,13 @@ Operation: TypeAlias = Callable[[Image.Image, float, Colour], Image.Image]
 _ASPECT = (3 / 4, 4 / 3)
 _CROP_ATTEMPTS = 10
 _PROBABILITY = 0.5
-_BICUBIC = Image.Resampling.BICUBIC
 
 
 class Augmentation:
     """Random resized crop, horizontal flip and RandAugment, in this order, as in ALBEF.
 
     Args:
-        size: side of the result in pixels.
+        preprocessing: size of the result and filter of the crop.
         crop_scale: least and greatest area of a crop, as a share of the image.
         flip: flip images with probability 1/2.
         operations: RandAugment's N, drawn with replacement; each is applied with probability 1/2.
@@ -40,14 +39,15 @@ class Augmentation:
     def __init__(
         self,
         *,
-        size: int,
+        preprocessing: Preprocessing,
         crop_scale: tuple[float, float],
         flip: bool,
         operations: int,
         magnitude: int,
         fill: int,
     ) -> None:
-        self._size = size
+        self._size = preprocessing.size
+        self._filter = FILTERS[preprocessing.resample]
         self._crop_scale = crop_scale
         self._flip = flip
         self._operations = operations
@@ -55,10 +55,10 @@ class Augmentation:
         self._fill = (fill, fill, fill)
 
     @classmethod
-    def from_section(cls, section: AugmentationSection, size: int) -> Augmentation:
+    def from_section(cls, section: AugmentationSection, preprocessing: Preprocessing) -> Augmentation:
         """Make the augmentation that a spec describes."""
         return cls(
-            size=size,
+            preprocessing=preprocessing,
             crop_scale=section.crop_scale,
             flip=section.flip,
             operations=section.randaugment.operations,
@@ -69,7 +69,7 @@ class Augmentation:
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> PixelArray:
         """Make one view (size, size, 3) of an RGB image."""
         box = _crop_box(image.width, image.height, self._crop_scale, rng)
-        view = image.resize((self._size, self._size), _BICUBIC, box=box)
+        view = image.resize((self._size, self._size), self._filter, box=box)
         if self._flip and rng.random() < 0.5:
             view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         for operation in rng.integers(len(OPERATIONS), size=self._operations):
@@ -83,12 +83,12 @@ class Augmentation:
 class Unaugmented:
     """The evaluation transform, in the form of an augmentation."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._preprocessing = preprocessing
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> PixelArray:
-        """Resize the whole image to (size, size, 3)."""
-        return prepare(image, self._size)
+        """Resize the image to (size, size, 3)."""
+        return prepare(image, self._preprocessing)
 
 
 def _crop_box(

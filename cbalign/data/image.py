@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import io
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cbalign.data.arrays import PixelArray
 from cbalign.errors import BundleError, DataError, MissingImageError
+from cbalign.parts.preprocessing import Fit, Interpolation
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+FILTERS: dict[Interpolation, Image.Resampling] = {
+    name: Image.Resampling[name.upper()] for name in get_args(Interpolation)
+}
+"""Pillow's filters by name."""
 
 MAX_PIXELS = 89_478_485
 """The largest image to decode: 256 MiB as RGB, Pillow's own warning threshold."""
@@ -77,36 +85,70 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return _to_rgb(_upright(image))
 
 
-def prepare(image: Image.Image, size: int) -> PixelArray:
-    """Resize the whole image to a square: the evaluation transform.
+def prepare(image: Image.Image, preprocessing: Preprocessing) -> PixelArray:
+    """Resize and crop an image to a square: the evaluation transform.
 
-    Bicubic with antialiasing (Pillow); the aspect ratio changes, as in ALBEF.
+    With `fit: squash` the whole image is resized to a square, which changes its aspect ratio (ALBEF); with `fit: crop`
+    its shorter side is resized and the aspect ratio kept. Side or shorter side become ⌊size / crop⌋ pixels, of which
+    the central square is kept. Pillow's filters, with antialiasing; equal to torchvision's `Resize` and `CenterCrop`
+    of a Pillow image, and so to timm's evaluation transform.
 
     Args:
         image: RGB.
-        size: side in pixels.
+        preprocessing: size, filter, fit and crop; mean and standard deviation are not applied.
 
     Returns:
         (size, size, 3) uint8.
     """
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+    size, scaled = preprocessing.size, preprocessing.scaled_size
+    if preprocessing.fit == "squash":
+        width, height = scaled, scaled
+    elif image.width <= image.height:
+        width, height = scaled, int(scaled * image.height / image.width)
+    else:
+        width, height = int(scaled * image.width / image.height), scaled
+    resized = image.resize((width, height), FILTERS[preprocessing.resample])
+    if (width, height) != (size, size):
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        resized = resized.crop((left, top, left + size, top + size))
+    return np.asarray(resized)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The input that a bundle's image graph expects, as written to `preprocessing.json`.
+    """How an image becomes the input of an image tower, as written to a bundle's `preprocessing.json`.
 
     `mean` and `std` apply to values in [0, 1] and are part of the graph, whose input is the uint8 pixels of
-    `prepare(image, size)`.
+    `prepare(image, preprocessing)`.
+
+    Args:
+        size: side of the square input in pixels.
+        mean, std: of red, green and blue.
+        resample: Pillow's filter.
+        fit: whether the image is squashed to a square or its shorter side is resized.
+        crop: share of the resized side that the central square keeps, in (0, 1].
     """
 
     size: int
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
-    resample: Literal["bicubic"] = "bicubic"
+    resample: Interpolation = "bicubic"
+    fit: Fit = "squash"
+    crop: float = 1.0
     layout: Literal["NHWC"] = "NHWC"
     dtype: Literal["uint8"] = "uint8"
     colour: Literal["RGB over white"] = "RGB over white"
+
+    @property
+    def scaled_size(self) -> int:
+        """Side, or shorter side, of the resized image before the crop, in pixels."""
+        return math.floor(self.size / self.crop)
+
+    def __str__(self) -> str:
+        how = "whole image squashed" if self.fit == "squash" else "shorter side resized"
+        cut = f", centre {self.size} px" if self.fit == "crop" or self.scaled_size != self.size else ""
+        mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (self.mean, self.std))
+        return f"{how} to {self.scaled_size} px{cut}, {self.resample}; mean {mean}, std {std}"
 
     def to_json(self) -> str:
         """Return the description as an indented JSON object."""
@@ -121,21 +163,45 @@ class Preprocessing:
         """
         try:
             values = json.loads(text)
-            size, mean, std = values["size"], values["mean"], values["std"]
-            if type(size) is not int or size < 1:
-                raise ValueError(f"size is {size!r}")
-            if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-                raise ValueError("mean and std need three numbers each, std positive")
-            r, g, b = (float(v) for v in mean)
-            deviations = tuple(float(v) for v in std)
-            read = cls(size, (r, g, b), (deviations[0], deviations[1], deviations[2]))
+            read = cls(
+                _whole(values["size"]),
+                _three(values["mean"]),
+                _three(values["std"]),
+                values["resample"],
+                values.get("fit", "squash"),  # bundles of cbalign 0.1 know no other
+                float(values.get("crop", 1.0)),
+            )
+            read._check()
             expected = asdict(read)
-            for key in ("resample", "layout", "dtype", "colour"):
+            for key in ("layout", "dtype", "colour"):
                 if values.get(key) != expected[key]:
                     raise ValueError(f"{key} is {values.get(key)!r}, expected {expected[key]!r}")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{name}: not a preprocessing description ({error})") from error
         return read
+
+    def _check(self) -> None:
+        if min(self.std) <= 0:
+            raise ValueError("std must be positive")
+        if self.resample not in FILTERS:
+            raise ValueError(f"resample is {self.resample!r}, expected one of {', '.join(FILTERS)}")
+        if self.fit not in get_args(Fit):
+            raise ValueError(f"fit is {self.fit!r}, expected one of {', '.join(get_args(Fit))}")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop is {self.crop}, expected a share above 0 and of at most 1")
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"size is {value!r}")
+    return value
+
+
+def _three(values: Sequence[object]) -> tuple[float, float, float]:
+    if len(values) != 3:
+        raise ValueError("mean and std need three numbers each")
+    red, green, blue = (float(str(value)) for value in values)
+    return red, green, blue
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from cbalign.data.augment import Augmentation, Unaugmented
 from cbalign.data.batch import Collation, TensorBatch
+from cbalign.data.image import Preprocessing
 from cbalign.data.samples import BuiltBatch, Sampler
 from cbalign.data.workers import call_in_worker, worker_processes
 from cbalign.errors import DataError
@@ -32,7 +33,7 @@ class Loader(Generic[B]):
 
     Args:
         collation: makes batches from the items of a source.
-        image_size: side of the images in pixels.
+        preprocessing: how images become pixels.
         batch_size: items per rank and batch.
         augmentation: of the images; None gives the evaluation transform and one view.
         seed: of order, choices and augmentation.
@@ -49,7 +50,7 @@ class Loader(Generic[B]):
         self,
         collation: Collation[B],
         *,
-        image_size: int,
+        preprocessing: Preprocessing,
         batch_size: int,
         augmentation: AugmentationSection | None,
         seed: int,
@@ -59,9 +60,9 @@ class Loader(Generic[B]):
         world_size: int = 1,
     ) -> None:
         if augmentation is None:
-            view: Augmentation | Unaugmented = Unaugmented(image_size)
+            view: Augmentation | Unaugmented = Unaugmented(preprocessing)
         else:
-            view = Augmentation.from_section(augmentation, image_size)
+            view = Augmentation.from_section(augmentation, preprocessing)
         self._sampler = Sampler(
             collation,
             view,

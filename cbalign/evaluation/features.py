@@ -84,7 +84,7 @@ def encode_gallery(
 
 def load_images(encoder: Encoder, source: Source[Pair], entries: IntArray) -> PixelArray:
     """Prepared pixels (B, H, W, 3) of entries that are known to be readable."""
-    return np.stack([prepare(source.images(int(entry))[0], encoder.image_size) for entry in entries])
+    return np.stack([prepare(source.images(int(entry))[0], encoder.preprocessing) for entry in entries])
 
 
 def _readable(

@@ -10,7 +10,7 @@ import numpy as np
 
 from cbalign.data.arrays import PixelArray
 from cbalign.data.corruption import UnreadableItems
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import Item
 from cbalign.data.progress import ProgressCallback
 from cbalign.data.source import Source
@@ -34,7 +34,7 @@ def measure_items(
     source: Source[ItemT],
     judge: Callable[[PixelArray, Sequence[ItemT]], Sequence[R]],
     *,
-    image_size: int,
+    preprocessing: Preprocessing,
     batch_size: int,
     corrupt_limit: float,
     report: ProgressCallback,
@@ -47,7 +47,7 @@ def measure_items(
     Args:
         source: the items.
         judge: returns a result for each of B items from prepared images (B, n, H, W, 3).
-        image_size: side of the images in pixels.
+        preprocessing: how images become pixels.
         batch_size: items per call.
         corrupt_limit: share of the items that may have unreadable images; they are skipped.
         report: progress callback.
@@ -63,7 +63,7 @@ def measure_items(
         positions, pixels = [], []
         for position in range(start, stop):
             try:
-                pixels.append(np.stack([prepare(image, image_size) for image in source.images(position)]))
+                pixels.append(np.stack([prepare(image, preprocessing) for image in source.images(position)]))
                 positions.append(position)
             except DataError as error:
                 unreadable.add(position, error.message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -120,6 +120,17 @@ def plain_data(node: Node) -> Data:
             return [plain_data(item) for item in node.items]
         case MapNode():
             return {name: plain_data(entry.value) for name, entry in node.entries.items()}
+
+
+def made_node(data: object) -> Node:
+    """Convert JSON data to a tree of default values."""
+    if isinstance(data, Mapping):
+        entries = {str(name): MapEntry(DEFAULT, made_node(value)) for name, value in data.items()}
+        return MapNode(entries, DEFAULT)
+    if isinstance(data, list):
+        return ListNode(tuple(map(made_node, data)), DEFAULT)
+    assert data is None or isinstance(data, str | int | float | bool), "JSON has no other values"
+    return ScalarNode(data, DEFAULT)
 
 
 def same(a: Node, b: Node) -> bool:

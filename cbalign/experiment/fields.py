@@ -119,7 +119,13 @@ class Setting:
     required: bool
     default: object
     later: bool = False  # added to an existing section: at its default it does not count in fingerprints
+    before: object = None  # plain data: the value before it was added, if that is not the default
     absent: bool = False  # an optional part: absent from specs that do not name it
+
+    def is_past(self, value: object) -> bool:
+        """Whether the setting is newer than its section, and this the value that experiments had without it."""
+        plain = value.model_dump(mode="json") if isinstance(value, Section) else value
+        return self.later and plain == (self.default if self.before is None else self.before)
 
     @property
     def has_sections(self) -> bool:
@@ -153,6 +159,7 @@ def _setting(name: str, info: FieldInfo) -> Setting:
         required=required,
         default=default,
         later="since" in extra,
+        before=extra.get("before"),
         absent=extra.get("absent") is True,
     )
 
@@ -288,13 +295,13 @@ def leaves(
 ) -> Iterator[tuple[str, object, Effect]]:
     """Yield every value of a validated section with its dotted path and effect class, in schema order.
 
-    Without `later`, settings that a newer version added are left out where they have their defaults.
+    Without `later`, settings that a newer version added are left out where they change nothing.
     """
     for name, setting in settings(type(section)).items():
         value = getattr(section, name)
         path = f"{prefix}{name}"
         own = effect or setting.effect
-        if (setting.absent and value is None) or (setting.later and not later and value == setting.default):
+        if (setting.absent and value is None) or (not later and setting.is_past(value)):
             continue
         if isinstance(value, Section):
             yield from leaves(value, f"{path}.", own, later=later)

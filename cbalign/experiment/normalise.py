@@ -1,13 +1,16 @@
-"""Normalise untyped specs: fill in default kinds, and resolve paths relative to the file that contains them."""
+"""Normalise untyped specs: fill in default kinds and what older versions left out, and resolve paths.
+
+Paths are relative to the file that contains them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cbalign.experiment.diagnostics import Diagnostic
-from cbalign.experiment.document import DEFAULT, ListNode, MapEntry, MapNode, Node, Place, ScalarNode
+from cbalign.experiment.document import DEFAULT, ListNode, MapEntry, MapNode, Node, Place, ScalarNode, made_node
 from cbalign.experiment.fields import Choice, Items, Leaf, Setting, Shape, settings
 from cbalign.experiment.recipes import expand_home
 from cbalign.experiment.shard_names import expand_shards
@@ -82,7 +85,10 @@ def _section(node: MapNode, choice: Choice, path: str, paths: list[NamedPath]) -
     if key and key not in entries and choice.default and len(choice.variants) > 1:
         entries = {key: MapEntry(DEFAULT, ScalarNode(choice.default, DEFAULT)), **entries}
     section = choice.section(variant_of(MapNode(entries, node.place), choice))
-    for name, setting in (settings(section) if section else {}).items():
+    known = settings(section) if section else {}
+    if _is_resolved(entries, known):
+        entries |= {name: MapEntry(DEFAULT, made_node(setting.before)) for name, setting in _unknown(entries, known)}
+    for name, setting in known.items():
         below = f"{path}{name}"
         if name in entries:
             entry = entries[name]
@@ -91,6 +97,16 @@ def _section(node: MapNode, choice: Choice, path: str, paths: list[NamedPath]) -
             folder = (node.place.source.folder / setting.default).resolve()
             entries[name] = MapEntry(DEFAULT, ScalarNode(str(folder), DEFAULT))
     return replace(node, entries=entries)
+
+
+def _is_resolved(entries: Mapping[str, MapEntry], known: Mapping[str, Setting]) -> bool:
+    """Whether a section states every setting that it always had, as those that cbalign writes do."""
+    return all(name in entries for name, each in known.items() if not each.later and not each.absent)
+
+
+def _unknown(entries: Mapping[str, MapEntry], known: Mapping[str, Setting]) -> list[tuple[str, Setting]]:
+    """Return the settings that are missing because the version of cbalign that wrote the section did not have them."""
+    return [(name, each) for name, each in known.items() if name not in entries and each.before is not None]
 
 
 def _value(node: Node, shape: Shape, setting: Setting, path: str, paths: list[NamedPath]) -> Node:

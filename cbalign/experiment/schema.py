@@ -96,11 +96,9 @@ def _loosened(part: Any) -> Any:
         return part
     loose: Schema = {}
     for key, value in part.items():
-        if key in ("required", "discriminator", "effect", "paper", "path", "switch", "since") and not isinstance(
-            value, dict | bool
-        ):
+        if key in ("required", "effect", "paper", "path", "switch", "since") and not isinstance(value, dict | bool):
             continue
-        if key == "discriminator":
+        if key in ("discriminator", "before"):
             continue
         if key == "prefixItems":
             # Editors support a single item type, and all pairs of the language have one.

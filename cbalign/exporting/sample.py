@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbalign.data.arrays import IntArray, PixelArray
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import Item, Pair
 from cbalign.data.source import Source, gallery
 from cbalign.encoders import Encoder
@@ -58,7 +58,7 @@ class Sample:
         return cls(np.stack(pixels), np.array(entries), (by_length[0], long, *chosen))
 
 
-def readable_items(source: Source[Item], size: int) -> tuple[tuple[int, ...], PixelArray]:
+def readable_items(source: Source[Item], preprocessing: Preprocessing) -> tuple[tuple[int, ...], PixelArray]:
     """Return the first items with readable images, at most the largest batch, and these images (B, n, H, W, 3).
 
     Raises:
@@ -67,7 +67,7 @@ def readable_items(source: Source[Item], size: int) -> tuple[tuple[int, ...], Pi
     positions, pixels = [], []
     for position in range(len(source)):
         try:
-            pixels.append(np.stack([prepare(image, size) for image in source.images(position)]))
+            pixels.append(np.stack([prepare(image, preprocessing) for image in source.images(position)]))
         except DataError:
             continue
         positions.append(position)

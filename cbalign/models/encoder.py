@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cbalign.data.arrays import FloatArray, IntArray, PixelArray
+from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, ImageFeatures, TextFeatures
 from cbalign.errors import UsageError
@@ -43,7 +44,12 @@ class TorchEncoder:
     @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
-        return self.model.student.vision.image_size
+        return self.preprocessing.size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the tower's input."""
+        return self.model.student.vision.preprocessing
 
     @property
     def has_codebook(self) -> bool:

@@ -59,7 +59,7 @@ class VisionTower(Tower):
 
     Args:
         width: dimension D of a token.
-        preprocessing: input size and pixel statistics.
+        preprocessing: how images become pixels, and their statistics.
         prefix_tokens: number of tokens in front of the patches, such as a class token and registers.
     """
 
@@ -80,6 +80,11 @@ class VisionTower(Tower):
         """Side of the square input in pixels."""
         return self.preprocessing.size
 
+    @property
+    def pooled_width(self) -> int:
+        """Dimension of a pooled vector, which may differ from that of a token."""
+        return self.width
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, H, W), uint8 0..255, to tokens (B, N, D)."""
         return self.encode((pixels.to(self.mean.dtype) / 255 - self.mean) / self.std)
@@ -89,7 +94,7 @@ class VisionTower(Tower):
         raise NotImplementedError
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """One vector (B, D) per image, from its tokens (B, N, D): by default the mean over the patches."""
+        """One vector (B, `pooled_width`) per image, from its tokens (B, N, D): by default the mean over the patches."""
         return tokens[:, self.prefix_tokens :].mean(dim=1)
 
 

@@ -32,7 +32,7 @@ class Towers(nn.Module):
         self.vision = vision
         self.text = text
         self.fusion = fusion
-        self.image_projection = nn.Linear(vision.width, joint_dim)
+        self.image_projection = nn.Linear(vision.pooled_width, joint_dim)
         self.text_projection = nn.Linear(text.width, joint_dim)
 
     @property

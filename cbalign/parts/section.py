@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
@@ -80,6 +81,7 @@ def setting(
     path: PathKind | None = None,
     switch: Effect | None = None,
     since: str | None = None,
+    before: Any = None,
     **constraints: Any,
 ) -> Any:
     """Declare a setting of a section.
@@ -94,6 +96,8 @@ def setting(
         switch: the effect of changing it to or from 0, if it differs.
         since: version that added the setting to an existing section; at its default it does not count in fingerprints,
             so that those of earlier versions stay.
+        before: the value that experiments had before the setting existed, if it is not the default. Resolved specs
+            without the setting get it, and it does not count in fingerprints instead of the default.
         constraints: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, `discriminator`, …
     """
     extra: dict[str, Any] = {"effect": effect.value}
@@ -105,14 +109,28 @@ def setting(
         extra["switch"] = switch.value
     if since is not None:
         extra["since"] = since
+    if before is not None:
+        extra["before"] = before
     if isinstance(default, (Section, list, dict)):
         raise TypeError("pass default_factory for a default that is an object")
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
-def subsection(factory: Any = None, *, help: str, effect: Effect | None = None, **constraints: Any) -> Any:
-    """Declare a nested section, whose settings declare their own effects; required unless `factory` makes a default."""
-    extra: dict[str, Any] | None = {"effect": effect.value} if effect else None
+def subsection(
+    factory: Any = None,
+    *,
+    help: str,
+    effect: Effect | None = None,
+    since: str | None = None,
+    before: Mapping[str, Any] | None = None,
+    **constraints: Any,
+) -> Any:
+    """Declare a nested section, whose settings declare their own effects; required unless `factory` makes a default.
+
+    `since` and `before` are those of `setting`; `before` is the section as plain data.
+    """
+    declared = {"effect": effect.value if effect else None, "since": since, "before": before}
+    extra: Any = {key: value for key, value in declared.items() if value is not None} or None
     if factory is None:
         return Field(description=help, json_schema_extra=extra, **constraints)
     return Field(default_factory=factory, description=help, json_schema_extra=extra, **constraints)

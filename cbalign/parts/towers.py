@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from cbalign.parts.part import Part
+from cbalign.parts.preprocessing import PreprocessingSection
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,17 @@ class VisionTowerSection(TowerSection):
     def without_weights(self) -> Self:
         """Return the same tower with random initialisation."""
         return self
+
+    def with_preprocessing(self, **parts: object) -> Self:
+        """Return the section as a run records it: the preprocessing of the weights is replaced by what it is.
+
+        Args:
+            parts: `mean`, `std`, `interpolation`, `fit` and `crop` of the tower that was built.
+        """
+        chosen: PreprocessingSection | None = getattr(self, "preprocessing", None)
+        if chosen is None or not chosen.of_weights:
+            return self
+        return self.model_copy(update={"preprocessing": chosen.model_copy(update=parts)})
 
 
 @dataclass(frozen=True)

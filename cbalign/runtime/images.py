@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cbalign.data.arrays import PixelArray
-from cbalign.data.image import MAX_PIXELS, decode, prepare, to_rgb
+from cbalign.data.image import MAX_PIXELS, Preprocessing, decode, prepare, to_rgb
 from cbalign.errors import DataError
 
 Picture: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
@@ -31,13 +31,20 @@ FORMATS = {
 """Formats accepted from untrusted sources and their file extensions; decoding them starts no external program."""
 
 
-def load_pixels(pictures: Iterable[Picture], size: int) -> PixelArray:
+def load_pixels(pictures: Iterable[Picture], preprocessing: Preprocessing | int) -> PixelArray:
     """Prepare images as pixels (B, size, size, 3).
+
+    Args:
+        pictures: the images.
+        preprocessing: of the model; a number is the size, and the whole image is squashed, as in cbalign 0.1.
 
     Raises:
         DataError: an image cannot be decoded, or is an array of the wrong shape, type or range.
     """
-    prepared = [prepare(open_image(picture), size) for picture in pictures]
+    if isinstance(preprocessing, int):
+        preprocessing = Preprocessing(preprocessing)
+    prepared = [prepare(open_image(picture), preprocessing) for picture in pictures]
+    size = preprocessing.size
     return np.stack(prepared) if prepared else np.empty((0, size, size, 3), np.uint8)
 
 

@@ -222,9 +222,9 @@ class Session:
             return
         pictures = iter(images)
         batch = list(islice(pictures, self.batch_size))
-        yield load_pixels(batch, size)
+        yield load_pixels(batch, self.preprocessing)
         while batch := list(islice(pictures, self.batch_size)):
-            yield load_pixels(batch, size)
+            yield load_pixels(batch, self.preprocessing)
 
     def _batches(self, items: int) -> list[slice]:
         return [slice(start, start + self.batch_size) for start in range(0, max(1, items), self.batch_size)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import build_tokenizer, text_settings
 from cbalign.engine.checkpoint import read_model
@@ -133,6 +134,21 @@ def pinned(experiment: Experiment) -> Experiment:
     folder = open_run(Path(experiment.init.run)).folder
     init = experiment.init.model_copy(update={"run": str(folder)})
     return experiment.model_copy(update={"init": init})
+
+
+def with_preprocessing(experiment: Experiment, preprocessing: Preprocessing) -> Experiment:
+    """Return the experiment as a run records it, with the preprocessing that its weights turned out to have.
+
+    The run can then be used without the files that its weights came from.
+    """
+    section = experiment.model.vision.with_preprocessing(
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        interpolation=preprocessing.resample,
+        fit=preprocessing.fit,
+        crop=preprocessing.crop,
+    )
+    return experiment.model_copy(update={"model": experiment.model.model_copy(update={"vision": section})})
 
 
 def inherited_tokenizer(experiment: Experiment) -> Tokenizer | None:

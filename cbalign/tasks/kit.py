@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cbalign.data.batch import TensorBatch
+from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer, VocabularyInfo
 from cbalign.engine.distribution import World
 from cbalign.engine.run import Run
@@ -34,8 +35,8 @@ class TorchModel(Protocol):
         """The tokenizer that it was trained with."""
 
     @property
-    def image_size(self) -> int:
-        """Side of its images in pixels."""
+    def preprocessing(self) -> Preprocessing:
+        """How images become its pixels."""
 
 
 class TaskKit(Protocol):

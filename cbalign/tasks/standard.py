@@ -22,7 +22,7 @@ from cbalign.exporting.exportable import Exportable
 from cbalign.models.weights import Alias
 from cbalign.tasks.initialisation import Initialisation
 from cbalign.tasks.kit import TorchModel
-from cbalign.tasks.training import Assets, DataTraining, TokenizerAssets, make_loader, open_splits
+from cbalign.tasks.training import Assets, DataTraining, TokenizerAssets, make_loader, open_splits, preprocessing_of
 
 AssetsT = TypeVar("AssetsT", bound=Assets)
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -89,10 +89,11 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         assets = self.make_assets(initialisation, sources["train"])
         vocabulary = assets.tokenizer.info
         model = self.initial_model(initialisation, vocabulary).to(world.device)
+        collation = self.collation(sources["train"], assets.tokenizer)
         return DataTraining(
             experiment,
             self.learner(experiment, model, vocabulary, world),
-            make_loader(self.collation(sources["train"], assets.tokenizer), experiment, world),
+            make_loader(collation, experiment, world, preprocessing_of(model)),
             sources,
             assets,
             world,

@@ -27,8 +27,9 @@ from cbalign.experiment.requirements import plugins
 from cbalign.experiment.tensors import TENSORS
 from cbalign.models.recorded import tensor_table
 from cbalign.parts.section import Effect
-from cbalign.tasks.initialisation import Initialisation, Notice, pinned
+from cbalign.tasks.initialisation import Initialisation, Notice, pinned, with_preprocessing
 from cbalign.tasks.kit import kit_of
+from cbalign.tasks.training import preprocessing_of
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def train_experiment(
     with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
         training = open_training(experiment, world, notice=shown.note)
+        experiment = with_preprocessing(experiment, preprocessing_of(training.learner.model))
         run = None
         if world.is_main:
             resolved = dump_yaml(experiment)

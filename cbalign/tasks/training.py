@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from torch import nn
+
 from cbalign.data.batch import Collation, TensorBatch
+from cbalign.data.image import Preprocessing
 from cbalign.data.items import Item
 from cbalign.data.loader import Loader
 from cbalign.data.source import Source, fingerprint, open_source
@@ -17,6 +20,7 @@ from cbalign.engine.task import Learner, Progress
 from cbalign.evaluation.evaluator import Evaluator
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.momentum import teacher_parameters
+from cbalign.models.tower import VisionTower
 
 B = TypeVar("B", bound=TensorBatch)
 
@@ -129,15 +133,22 @@ def open_splits(experiment: Experiment) -> dict[str, Source[Item]]:
     return {split: open_source(getattr(experiment.data, split), items) for split in dict.fromkeys(splits)}
 
 
-def make_loader(collation: Collation[B], experiment: Experiment, world: World) -> Loader[B]:
-    """Build the loader of this rank's training batches.
+def preprocessing_of(model: nn.Module) -> Preprocessing:
+    """Return the preprocessing of a model's image tower."""
+    return next(module for module in model.modules() if isinstance(module, VisionTower)).preprocessing
+
+
+def make_loader(
+    collation: Collation[B], experiment: Experiment, world: World, preprocessing: Preprocessing
+) -> Loader[B]:
+    """Build the loader of this rank's training batches, whose images are prepared for an image tower.
 
     Raises:
         DataError: there are fewer items than one batch.
     """
     return Loader(
         collation,
-        image_size=experiment.model.vision.image_size,
+        preprocessing=preprocessing,
         batch_size=experiment.train.batch_size,
         augmentation=experiment.data.augmentation,
         seed=experiment.train.seed,

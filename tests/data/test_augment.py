@@ -157,4 +157,4 @@ def test_drawings_on_white_stay_on_white_with_a_white_fill():
 def test_no_crop_no_flip_and_no_operations_is_nearly_the_evaluation_transform():
     image = noise(64, 64).resize((200, 200), Image.Resampling.BICUBIC)
     view = augmentation(crop_scale=(1.0, 1.0))(image, np.random.default_rng(7))
-    assert np.abs(view.astype(int) - prepare(image, 16)).mean() < 40
+    assert np.abs(view.astype(int) - prepare(image, Preprocessing(16))).mean() < 40

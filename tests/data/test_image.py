@@ -122,14 +122,14 @@ def test_damaged_exif_does_not_lose_the_image():
 
 
 def test_prepare_gives_a_square_of_uint8():
-    pixels = prepare(noise(37, 11), 16)
+    pixels = prepare(noise(37, 11), Preprocessing(16))
     assert (pixels.shape, pixels.dtype) == ((16, 16, 3), np.uint8)
 
 
 def test_prepare_averages_when_it_shrinks():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
-    assert np.abs(prepare(Image.fromarray(stripes), 8)[2:-2, 2:-2].astype(int) - 128).max() <= 1
+    assert np.abs(prepare(Image.fromarray(stripes), Preprocessing(8))[2:-2, 2:-2].astype(int) - 128).max() <= 1
 
 
 def test_preprocessing_survives_json():

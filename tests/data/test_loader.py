@@ -118,7 +118,7 @@ def test_images_and_captions_belong_to_their_entries(make: MakeLoader, tokenizer
     for batch in take(make(augmentation=None), 5):
         assert batch.teacher_images is None
         for row, index in enumerate(batch.indices.tolist()):
-            expected = torch.from_numpy(prepare(source.images(index)[0], 16).copy()).permute(2, 0, 1)
+            expected = torch.from_numpy(prepare(source.images(index)[0], Preprocessing(16)).copy()).permute(2, 0, 1)
             assert torch.equal(batch.images[row], expected)
             words = tokenizer.decode(batch.input_ids[row].tolist())
             assert words in source.item(index).captions

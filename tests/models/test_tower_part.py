@@ -175,10 +175,12 @@ def test_it_adapts_weights_of_another_image_size(toy: Experiment) -> None:
     assert any(line.startswith("student.vision.positions: (1, 64, 24)") for line in report.reshaped)
 
 
-def test_a_trunk_without_class_token_is_refused() -> None:
-    refused = pytest.raises(SpecError, match=r"model\.vision\.architecture: 'vit_base_patch16_siglip_256' has no class")
+def test_a_class_token_that_a_trunk_lacks_is_refused() -> None:
+    refused = pytest.raises(
+        SpecError, match=r"model\.vision\.pooling: cls, but vit_base_patch16_siglip_256 has no class"
+    )
     with refused, torch.device("meta"):
-        TimmVisionTower("vit_base_patch16_siglip_256", 256)
+        TimmVisionTower("vit_base_patch16_siglip_256", 256, pooling="cls")
 
 
 def test_registers_are_neither_patches_nor_interpolated() -> None:

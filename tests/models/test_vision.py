@@ -4,7 +4,8 @@ import torch.nn.functional as F
 
 from cbalign.data.image import CLIP_MEAN, CLIP_STD
 from cbalign.errors import CheckpointError, SpecError
-from cbalign.models.vision import TimmVisionTower, resize_positions
+from cbalign.models.trunk import resize_positions
+from cbalign.models.vision import TimmVisionTower
 
 
 def tower(image_size: int = 32, layers: int = 2, stem: str = "patches") -> TimmVisionTower:
@@ -74,10 +75,10 @@ def test_weights_of_another_architecture_are_refused_and_nothing_is_loaded():
     assert all(t.equal(before[n]) for n, t in model.state_dict().items())
 
 
-@pytest.mark.parametrize("architecture", ["no_such_model", "resnet18"])
-def test_what_is_no_vision_transformer_is_refused(architecture):
+@pytest.mark.parametrize("architecture", ["no_such_model", "crossvit_9_240"])
+def test_what_gives_neither_tokens_nor_a_map_is_refused(architecture):
     with pytest.raises(SpecError, match=architecture):
-        TimmVisionTower(architecture, 32)
+        TimmVisionTower(architecture, 240)
 
 
 def test_positions_with_a_distillation_token_are_refused():

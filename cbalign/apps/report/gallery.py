@@ -38,7 +38,7 @@ def find_images(encoder: Encoder, source: Source[Pair], queries: int, top: int) 
         top: number of images per caption.
     """
     shown = gallery(source)
-    pixels = np.stack([prepare(source.images(i)[0], encoder.image_size) for i in shown.image_entries])
+    pixels = np.stack([prepare(source.images(i)[0], encoder.preprocessing) for i in shown.image_entries])
     images = np.concatenate([encoder.embed_images(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)])
     chosen = np.linspace(0, len(shown.captions) - 1, min(queries, len(shown.captions))).round().astype(int)
     captions = [shown.captions[i] for i in chosen]

@@ -54,7 +54,7 @@ def rerank(session: Session, folder: Path, hits: list[SearchHit], text: TextFeat
         readable, pictures = [], []
         for hit in hits[start : min(start + _BATCH, count)]:
             try:
-                pictures.append(prepare(decode_untrusted(folder / hit.path), session.image_size))
+                pictures.append(prepare(decode_untrusted(folder / hit.path), session.preprocessing))
             except DataError:
                 continue
             readable.append(hit)

@@ -17,7 +17,7 @@ import PIL
 from cbalign.apps.search.scan import Scan, Stamp, scan
 from cbalign.apps.search.store import Content, Contents, Store
 from cbalign.data.arrays import FloatArray, PixelArray
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.engine.user_cache import user_cache
 from cbalign.errors import DataError
 from cbalign.runtime.images import decode_untrusted
@@ -62,8 +62,8 @@ class ImageEmbedder(Protocol):
     """Interface of a model for indexing, implemented by `Session`."""
 
     @property
-    def image_size(self) -> int:
-        """Side length of the square input images, in pixels."""
+    def preprocessing(self) -> Preprocessing:
+        """How images become its input."""
 
     def embed_images(self, pixels: PixelArray) -> FloatArray:
         """Embed prepared images (B, H, W, 3) as unit vectors (B, d)."""
@@ -128,7 +128,7 @@ def _update(store: Store, model: ImageEmbedder, found: Scan, report: Report) -> 
     unread: dict[str, str] = dict.fromkeys(found.closed, "the folder cannot be read")
     encoded = 0
     pending: list[Content] = []
-    pictures = _read_all(found.folder, changed, store.digests(), unread, model.image_size)
+    pictures = _read_all(found.folder, changed, store.digests(), unread, model.preprocessing)
     for done, content in enumerate(_encode(model, pictures), 1):
         pending.append(content)
         encoded += content.vector is not None
@@ -153,7 +153,7 @@ class _Picture:
 
 
 def _read_all(
-    folder: Path, changed: dict[str, Stamp], known: set[bytes], unread: dict[str, str], size: int
+    folder: Path, changed: dict[str, Stamp], known: set[bytes], unread: dict[str, str], preprocessing: Preprocessing
 ) -> Iterator[_Picture]:
     """Read files in order, prefetching in threads: decoding takes longer than encoding on a GPU."""
     workers = min(8, os.cpu_count() or 1)
@@ -163,7 +163,7 @@ def _read_all(
         try:
             while True:
                 for path, stamp in files:
-                    ahead.append((path, pool.submit(_read, folder, path, stamp, known, size)))
+                    ahead.append((path, pool.submit(_read, folder, path, stamp, known, preprocessing)))
                     if len(ahead) > 2 * workers:
                         break
                 if not ahead:
@@ -182,7 +182,7 @@ def _read_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _read(folder: Path, path: str, stamp: Stamp, known: set[bytes], size: int) -> _Picture:
+def _read(folder: Path, path: str, stamp: Stamp, known: set[bytes], preprocessing: Preprocessing) -> _Picture:
     file = folder / path
     if stamp.size > MAX_BYTES:
         raise OSError(0, f"{stamp.size / 1e6:,.0f} MB exceed the limit of {MAX_BYTES >> 20} MiB")
@@ -191,7 +191,7 @@ def _read(folder: Path, path: str, stamp: Stamp, known: set[bytes], size: int) -
     if digest in known:
         return _Picture(path, stamp, digest)
     try:
-        return _Picture(path, stamp, digest, prepare(decode_untrusted(data, name=path), size))
+        return _Picture(path, stamp, digest, prepare(decode_untrusted(data, name=path), preprocessing))
     except DataError as error:
         return _Picture(path, stamp, digest, problem=error.message.removeprefix(f"{path}: "))
     except MemoryError:

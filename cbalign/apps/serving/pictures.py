@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbalign.data.arrays import PixelArray
-from cbalign.data.image import prepare
+from cbalign.data.image import Preprocessing, prepare
 from cbalign.errors import DataError
 from cbalign.runtime.images import decode_untrusted, from_array
 
 NPY = "application/x-npy"
 
 
-def file_pixels(data: bytes, size: int, max_pixels: int, name: str = "image") -> PixelArray:
+def file_pixels(data: bytes, preprocessing: Preprocessing, max_pixels: int, name: str = "image") -> PixelArray:
     """Decode an image file to prepared pixels (size, size, 3).
 
     Raises:
@@ -25,7 +25,7 @@ def file_pixels(data: bytes, size: int, max_pixels: int, name: str = "image") ->
     """
     if not data:
         raise DataError(f"{name}: empty")
-    return prepare(decode_untrusted(data, name=name, max_pixels=max_pixels), size)
+    return prepare(decode_untrusted(data, name=name, max_pixels=max_pixels), preprocessing)
 
 
 def from_base64(text: str, name: str = "image") -> bytes:
@@ -41,7 +41,7 @@ def from_base64(text: str, name: str = "image") -> bytes:
         raise DataError(f"{name}: not base64 ({error})") from error
 
 
-def array_pixels(data: bytes, size: int, max_pixels: int, most: int) -> list[PixelArray]:
+def array_pixels(data: bytes, preprocessing: Preprocessing, max_pixels: int, most: int) -> list[PixelArray]:
     """Read the images of a NumPy file (.npy): RGB (H, W, 3) or (B, H, W, 3), uint8 or floats in [0, 1].
 
     Raises:
@@ -55,7 +55,7 @@ def array_pixels(data: bytes, size: int, max_pixels: int, most: int) -> list[Pix
         raise DataError(f"{len(images):,} images, but a request must have 1 to {most}")
     if images.shape[1] * images.shape[2] > max_pixels:
         raise DataError(f"{images.shape[2]} x {images.shape[1]} pixels, more than the {max_pixels:,} allowed")
-    return [prepare(from_array(image), size) for image in images]
+    return [prepare(from_array(image), preprocessing) for image in images]
 
 
 def _read_npy(data: bytes) -> NDArray[np.generic]:

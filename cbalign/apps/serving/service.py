@@ -98,9 +98,11 @@ class Service:
             DataError: a file is not an image, is damaged, or is too large.
             Busy: the queue is full.
         """
-        size, limit = self.session.image_size, self._max_pixels
+        preprocessing, limit = self.session.preprocessing, self._max_pixels
         names = [f"image {number}" if len(files) > 1 else "image" for number in range(1, len(files) + 1)]
-        jobs = [self._decode(partial(file_pixels, data, size, limit, name)) for data, name in zip(files, names)]
+        jobs = [
+            self._decode(partial(file_pixels, data, preprocessing, limit, name)) for data, name in zip(files, names)
+        ]
         return await self._images.submit(await asyncio.gather(*jobs))
 
     async def encode_array(self, data: bytes, most: int) -> list[EncodedImage]:
@@ -110,8 +112,8 @@ class Service:
             DataError: the data are not an array of images, or contain too many.
             Busy: the queue is full.
         """
-        size = self.session.image_size
-        return await self._images.submit(await self._decode(partial(array_pixels, data, size, self._max_pixels, most)))
+        read = partial(array_pixels, data, self.session.preprocessing, self._max_pixels, most)
+        return await self._images.submit(await self._decode(read))
 
     async def encode_texts(self, texts: Sequence[str]) -> list[EncodedText]:
         """Encode texts.
@@ -170,7 +172,7 @@ class Service:
 
     def _indexed_pixels(self, path: Path) -> PixelArray | None:
         try:
-            return file_pixels(path.read_bytes(), self.session.image_size, self._max_pixels)
+            return file_pixels(path.read_bytes(), self.session.preprocessing, self._max_pixels)
         except (DataError, OSError):  # removed or damaged after indexing
             return None
 

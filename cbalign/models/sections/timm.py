@@ -8,15 +8,21 @@ from typing import Literal
 from pydantic import model_validator
 
 from cbalign.models.sections.sizes import check_heads, nearest_multiple
-from cbalign.parts import Effect, RuleError, VisionTowerSection, WeightsSource, setting
+from cbalign.models.sections.vision import Pooling, initial_weights, pooling_setting
+from cbalign.parts import Effect, RuleError, VisionTowerSection, setting
+from cbalign.parts.preprocessing import PreprocessingChoice, preprocessing_setting
+from cbalign.parts.towers import WeightsSource
 
 ARCHITECTURE, INITIALISATION, TRAINING = Effect.ARCHITECTURE, Effect.INITIALISATION, Effect.TRAINING
 
 _NAMED_PATCH = re.compile(r"patch(\d+)")
+_CLASS_TOKEN_ONLY = re.compile(r"(vit|deit3?)_(?!.*(_gap|_reg|siglip|rope|distilled|radio|relpos|medium|sam|nope))")
+LITE = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
+"""Image towers whose weights are Python packages, with the image size that they were trained with."""
 
 
 class VisionSection(VisionTowerSection):
-    """The image tower: a vision transformer of timm."""
+    """The image tower: a model of timm that gives tokens or a feature map."""
 
     builds = "cbalign.models.vision:TimmVisionTower.from_section"
 
@@ -24,7 +30,9 @@ class VisionSection(VisionTowerSection):
     architecture: str = setting(
         "vit_base_patch16_224",
         effect=ARCHITECTURE,
-        help="Name of a timm vision transformer.",
+        path="maybe",
+        help="Name of a timm model, `efficientnet-lite0` (also 1 and 2; weights of a Python package), or a folder or "
+        "hub name (`hf://org/name`) in timm's layout.",
         paper="ViT-B/16 (ALBEF)",
     )
     image_size: int = setting(
@@ -35,13 +43,17 @@ class VisionSection(VisionTowerSection):
         paper="256, fine-tuning 384 (ALBEF)",
     )
     patch_size: int | None = setting(
-        None, ge=1, effect=ARCHITECTURE, help="Side of a patch in pixels; null: the architecture's."
+        None, ge=1, effect=ARCHITECTURE, help="Side of a patch in pixels, of plain ViTs; null: the architecture's."
     )
     layers: int | None = setting(
-        None, ge=1, effect=ARCHITECTURE, help="Number of transformer blocks; null: the architecture's."
+        None, ge=1, effect=ARCHITECTURE, help="Number of blocks, of plain ViTs; null: the architecture's."
     )
-    width: int | None = setting(None, ge=8, effect=ARCHITECTURE, help="Width of a token; null: the architecture's.")
-    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null: the architecture's.")
+    width: int | None = setting(
+        None, ge=8, effect=ARCHITECTURE, help="Width of a token, of plain ViTs; null: the architecture's."
+    )
+    heads: int | None = setting(
+        None, ge=1, effect=ARCHITECTURE, help="Attention heads, of plain ViTs; null: the architecture's."
+    )
     stem: Literal["patches", "convolutions"] = setting(
         "patches",
         effect=ARCHITECTURE,
@@ -54,9 +66,12 @@ class VisionSection(VisionTowerSection):
         "pretrained",
         effect=INITIALISATION,
         path="maybe",
-        help="`pretrained` (timm's weights by name), `random`, or a file or folder of timm/DeiT weights.",
+        help="`pretrained` (the architecture's published weights), `random`, a file or folder of timm/DeiT weights, or "
+        "a hub name (`hf://org/name`).",
         paper="DeiT-B, ImageNet-1k (ALBEF)",
     )
+    pooling: Pooling = pooling_setting(before="cls")
+    preprocessing: PreprocessingChoice = preprocessing_setting(is_older=True)
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> VisionSection:
@@ -100,16 +115,14 @@ class VisionSection(VisionTowerSection):
 
     @property
     def weights_source(self) -> WeightsSource | None:
-        """Return timm's weights by name, a file of the user, or None."""
-        if self.init == "random":
-            return None
-        if self.init == "pretrained":
-            return WeightsSource(f"timm's {self.architecture}", model=self.architecture)
-        return WeightsSource(self.init, path=self.init)
+        """Return the architecture's published weights, a file of the user, weights on the hub, or None."""
+        label = self.architecture if self.architecture in LITE else f"timm's {self.architecture}"
+        return initial_weights(self.architecture, self.init, label)
 
     def token_count(self) -> int | None:
-        """Return (image_size / patch_size)² patches plus the class token; None if the patch size is unknown."""
-        return (self.image_size // self.patch) ** 2 + 1 if self.patch else None
+        """Return (image_size / patch_size)² patches plus the class token; None if building alone tells."""
+        plain = _CLASS_TOKEN_ONLY.match(self.architecture)
+        return (self.image_size // self.patch) ** 2 + 1 if plain and self.patch else None
 
     def without_weights(self) -> VisionSection:
         """Return the same tower with `init: random`."""

@@ -86,7 +86,7 @@ def evaluate_accuracy(
     found = measure_items(
         source,
         judge,
-        image_size=classifier.image_size,
+        preprocessing=classifier.preprocessing,
         batch_size=section.batch_size,
         corrupt_limit=corrupt_limit,
         report=report,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cbalign.data.arrays import FloatArray, PixelArray
+from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer
 from cbalign.models.tower import VisionTower
 
@@ -67,7 +68,12 @@ class TorchClassifier:
     @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
-        return self.network.vision.image_size
+        return self.preprocessing.size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the tower's input."""
+        return self.network.vision.preprocessing
 
     @torch.inference_mode()
     def classify(self, pixels: PixelArray, texts: Sequence[str]) -> FloatArray:

@@ -68,7 +68,7 @@ class ClassifyingExportable:
         """
         classifier.network.eval()
         items = FirstItems(source, _TASK_ITEMS)
-        positions, pixels = readable_items(items, classifier.image_size)
+        positions, pixels = readable_items(items, classifier.preprocessing)
         texts = texts_of_all_lengths(items, 2 * classifier.tokenizer.settings.max_words)
         # Repeat the shorter list, so that there are as many images as texts.
         count = max(len(pixels), len(texts))
@@ -171,10 +171,8 @@ class ClassifyingChecks(ParityChecks):
         found, wanted = (side.encode(expected.texts) for side in (self._tokenizer, expected.tokenizer))
         self._same("classify", f"tokenization of {len(expected.texts)} texts", (found.input_ids, wanted.input_ids),
                    (found.attention_mask, wanted.attention_mask))  # fmt: skip
-        size = self._exported.image_size
-        pixels = [
-            [prepare(image, size) for image in expected.items.images(position)] for position in expected.positions
-        ]
+        how = self._exported.preprocessing
+        pixels = [[prepare(image, how) for image in expected.items.images(position)] for position in expected.positions]
         self._same("classify", "pixels of raw images", (np.array(pixels), expected.pixels[: len(pixels)]))
 
     def _task(self) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from cbalign.data.arrays import FloatArray, PixelArray
+from cbalign.data.image import Preprocessing
 from cbalign.encoders import Classifier
 from cbalign.errors import BundleError
 from cbalign.parts import EvaluationSection, TaskSection
@@ -34,7 +35,12 @@ class SessionClassifier:
     @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
-        return self.session.image_size
+        return self.preprocessing.size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the input of `classify`."""
+        return self.session.preprocessing
 
     def classify(self, pixels: PixelArray, texts: Sequence[str]) -> FloatArray:
         """Logits (B, C) of raw texts, each about n prepared images (B, n, H, W, 3)."""
@@ -104,7 +110,7 @@ from cbalign.runtime.session import Session
 from cbalign.tasks.classification.runtime import open_classifier
 
 classifier = open_classifier(Session.open("."))
-pixels = load_pixels([{files}], classifier.image_size)
+pixels = load_pixels([{files}], classifier.preprocessing)
 logits = classifier.classify(pixels[np.newaxis], ["The car is red."])
 print(classifier.labels[logits[0].argmax()])
 """

@@ -129,7 +129,7 @@ class TextAssignmentNetwork(ImagePairNetwork):
 
     def __init__(self, vision: VisionTower, text: TextTower, fusion: PairFusionEncoder, joint_dim: int) -> None:
         super().__init__(vision, text, fusion, AssignmentHead(text.width))
-        self.image_projection = nn.Linear(vision.width, joint_dim).requires_grad_(False)
+        self.image_projection = nn.Linear(vision.pooled_width, joint_dim).requires_grad_(False)
 
     @torch.no_grad()
     def embed_images(self, image_tokens: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ class TorchAnswerer(Answerer):
         self.network = network
         self.device = device
         self.torch_graphs = TorchAnswerGraphs(network, device)
-        super().__init__(self.torch_graphs, tokenizer, answers, network.vision.image_size)
+        super().__init__(self.torch_graphs, tokenizer, answers, network.vision.preprocessing)
 
     @property
     def module(self) -> nn.Module:

@@ -79,7 +79,7 @@ def evaluate_answers(
         found = measure_items(
             source,
             lambda pixels, questions, protocol=protocol: _answer(answerer, pixels, questions, section, protocol),  # type: ignore[misc]
-            image_size=answerer.image_size,
+            preprocessing=answerer.preprocessing,
             batch_size=section.batch_size,
             corrupt_limit=corrupt_limit,
             report=report,

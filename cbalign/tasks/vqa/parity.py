@@ -68,7 +68,7 @@ class AnsweringExportable:
         """
         answerer.network.eval()
         questions = FirstItems(source, _TASK_QUESTIONS)
-        positions, pixels = readable_items(questions, answerer.image_size)
+        positions, pixels = readable_items(questions, answerer.preprocessing)
         texts = texts_of_all_lengths(questions, 2 * answerer.tokenizer.settings.max_words)
         return cls(answerer, questions, positions, pixels[:, 0], texts, _evaluate(answerer, questions))
 
@@ -150,7 +150,7 @@ class AnsweringChecks(ParityChecks):
         self._expected = expected
         self._model = expected.answerer
         self._exported = exported
-        self._image_size = expected.preprocessing.size if session is None else session.image_size
+        self._preprocessing = expected.preprocessing if session is None else session.preprocessing
 
     def _parts(self) -> Iterable[Part]:
         return (
@@ -226,7 +226,7 @@ class AnsweringChecks(ParityChecks):
             self._same(graph, f"tokenization of {len(wanted.input_ids)} texts", (found.input_ids, wanted.input_ids),
                        (found.attention_mask, wanted.attention_mask))  # fmt: skip
         pixels = [
-            prepare(self._expected.questions.images(position)[0], self._image_size)
+            prepare(self._expected.questions.images(position)[0], self._preprocessing)
             for position in self._expected.positions
         ]
         self._same("vision", "pixels of raw images", (np.stack(pixels), self._expected.pixels))

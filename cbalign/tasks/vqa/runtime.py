@@ -13,6 +13,7 @@ import numpy as np
 
 from cbalign.data.answer_list import ANSWERS_FILE, read_answers
 from cbalign.data.arrays import FloatArray, IntArray, PixelArray
+from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer
 from cbalign.errors import BundleError, DataError
 from cbalign.parts import EvaluationSection
@@ -61,15 +62,22 @@ class Answerer:
         graphs: the computations of the model.
         tokenizer: of questions and answers.
         answers: the closed list that `rank` chooses from.
-        image_size: side of the images in pixels.
+        preprocessing: how images become pixels.
     """
 
-    def __init__(self, graphs: AnswerGraphs, tokenizer: Tokenizer, answers: Sequence[str], image_size: int) -> None:
+    def __init__(
+        self, graphs: AnswerGraphs, tokenizer: Tokenizer, answers: Sequence[str], preprocessing: Preprocessing
+    ) -> None:
         self.graphs = graphs
         self.tokenizer = tokenizer
         self.answers = tuple(answers)
-        self.image_size = image_size
+        self.preprocessing = preprocessing
         self._tokens = tokenizer.encode_answers(self.answers)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.preprocessing.size
 
     def rank(self, pixels: PixelArray, questions: Sequence[str], image_index: IntArray, top_k: int) -> Ranked:
         """Return the most likely answers of the list.
@@ -192,7 +200,7 @@ def open_answerer(session: Session) -> Answerer:
         answers = read_answers(bundle.folder / ANSWERS_FILE)
     except DataError as error:
         raise BundleError(error.message, remedy="Copy the bundle again.") from error
-    return Answerer(SessionAnswerGraphs(session), session.tokenizer, answers, session.image_size)
+    return Answerer(SessionAnswerGraphs(session), session.tokenizer, answers, session.preprocessing)
 
 
 class VQARuntime:
@@ -242,7 +250,7 @@ from cbalign.runtime.session import Session
 from cbalign.tasks.vqa.runtime import open_answerer
 
 answerer = open_answerer(Session.open("."))
-pixels = load_pixels(["picture.png"], answerer.image_size)
+pixels = load_pixels(["picture.png"], answerer.preprocessing)
 ranked = answerer.rank(pixels, ["What colour is the car?"], np.array([0]), top_k=128)
 print(answerer.answers[ranked.index[0, 0]], ranked.probability[0, 0])
 """

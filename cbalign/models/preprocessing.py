@@ -1,0 +1,26 @@
+"""The preprocessing that an image tower is built with: that of its weights or ALBEF's, with the parts that a spec sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from cbalign.data.image import Preprocessing
+from cbalign.parts.preprocessing import PreprocessingSection
+
+
+def chosen_preprocessing(
+    section: PreprocessingSection, size: int, of_weights: Callable[[], Preprocessing]
+) -> Preprocessing:
+    """Return the preprocessing that a spec describes.
+
+    Args:
+        section: `model.vision.preprocessing`.
+        size: side of the square input in pixels.
+        of_weights: finds the preprocessing of the weights, of any size; called only if the spec leaves a part to it.
+    """
+    parts = section.parts
+    if (filtered := parts.pop("interpolation", None)) is not None:
+        parts["resample"] = filtered
+    known = of_weights() if section.of_weights and not section.is_complete else Preprocessing(size)
+    return replace(known, size=size, **parts)
