@@ -47,6 +47,9 @@ class CaptionRuler:
         loses_words = len(words) > self.settings.max_words
         if self.tokenizer is None or self._word_ids is None:
             return CaptionLength(words, None, loses_words, None)
+        if self.tokenizer.form.joins_words:
+            tokens = self.tokenizer.length(caption)
+            return CaptionLength(words, tokens, loses_words, tokens > self.settings.max_tokens)
         pieces = [self._word_ids(word) for word in words]
         kept = self._frame + sum(map(len, pieces[: self.settings.max_words]))
         return CaptionLength(

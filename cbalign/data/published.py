@@ -77,14 +77,19 @@ def is_packaged(name: str) -> bool:
     return name == MINILM
 
 
-def is_cached(name: str, file: str = "config.json") -> bool:
-    """Whether the hub's cache has a file of a model."""
+def local_folder(name: str) -> Path | None:
+    """Return the folder of a model whose files are on this machine, or None; nothing is downloaded."""
+    if is_packaged(name):
+        return None if importlib.util.find_spec(_MINILM_PACKAGE) is None else _packaged(name, "")
+    if Path(name).is_dir():
+        return Path(name)
     try:
         from huggingface_hub import try_to_load_from_cache
 
-        return isinstance(try_to_load_from_cache(hub_name(name), file), str)
+        found = try_to_load_from_cache(hub_name(name), "config.json")
     except (ModuleNotFoundError, ValueError):
-        return False
+        return None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _packaged(name: str, place: str) -> Path:

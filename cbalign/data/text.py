@@ -1,21 +1,25 @@
-"""Tokenization of captions: ALBEF's normalisation and a WordPiece tokenizer. No torch.
+"""Tokenization of captions: a tokenizer, and ALBEF's form of captions. No torch.
 
-A caption becomes `[CLS] words`, by default without a closing [SEP], as in the training of ALBEF's weights.
+In ALBEF's form a caption becomes `[CLS] words`, by default without a closing [SEP], as in the training of its weights;
+published tokenizers have forms of their own (`cbalign.data.text_form`).
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import tokenizers
 from tokenizers.processors import TemplateProcessing
 
 from cbalign.data.arrays import IntArray
+from cbalign.data.text_form import PublishedForm, PublishedText, SpecialTokens, TextForm
 from cbalign.data.wordpiece import train_wordpiece, wordpiece_from_folder
 from cbalign.errors import DataError
 
@@ -50,17 +54,40 @@ class Tokens:
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Truncation and special tokens of captions.
+    """Truncation and special tokens of texts.
 
     Args:
-        max_tokens: longest caption in tokens, [CLS] (and [SEP]) included.
+        max_tokens: longest text in tokens, special tokens included.
         max_words: longest caption in words.
         closing_sep: end a caption with [SEP].
+        published: special tokens of a published tokenizer; None for a BERT vocabulary in ALBEF's form, which alone
+            reads `max_words` and `closing_sep`.
     """
 
     max_tokens: int
     max_words: int = 30
     closing_sep: bool = False
+    published: PublishedText | None = None
+
+    @classmethod
+    def of_values(cls, values: dict[str, Any]) -> TextSettings:
+        """Read the values of a `text.json`.
+
+        Raises:
+            ValueError, TypeError: they are something else.
+        """
+        published = values.get("published")
+        own = None if published is None else PublishedText.of_values(published)
+        settings = cls(**{**values, "published": own})
+        integers = (settings.max_tokens, settings.max_words)
+        if any(type(v) is not int or v < 1 for v in integers) or type(settings.closing_sep) is not bool:
+            raise ValueError(f"unexpected values {values}")
+        return settings
+
+    def as_values(self) -> dict[str, Any]:
+        """Return the values of a `text.json`, without what a BERT vocabulary does not have."""
+        values = asdict(self)
+        return values if self.published is not None else {k: v for k, v in values.items() if k != "published"}
 
 
 @dataclass(frozen=True)
@@ -68,45 +95,94 @@ class VocabularyInfo:
     """What a model has to know of its tokenizer."""
 
     size: int  # rows that an embedding table needs
-    cls_id: int
+    cls_id: int | None  # None: texts do not begin with such a token
     mask_id: int | None  # None: the tokenizer has no such token
+    special_ids: tuple[int, ...] = ()  # further tokens that are never masked
+
+
+class CaptionForm:
+    """ALBEF's form: a normalised caption in a BERT vocabulary as `[CLS] words`, or `[CLS] words [SEP]`.
+
+    Args:
+        vocabulary: the `tokenizers` object; its special tokens are replaced.
+        closing_sep: whether captions end with [SEP].
+
+    Raises:
+        DataError: it is not a BERT vocabulary.
+    """
+
+    joins_words = False
+    pad_to: int | None = None
+    padding_side: Literal["left", "right"] = "right"
+
+    def __init__(self, vocabulary: tokenizers.Tokenizer, closing_sep: bool) -> None:
+        pad, unk, cls, sep, mask = (_special(vocabulary, f"[{name}]") for name in ("PAD", "UNK", "CLS", "SEP", "MASK"))
+        self.tokens = SpecialTokens(pad, start=cls, end=sep, unk=unk, cls=cls, mask=mask)
+        self._cls, self._closing = cls, [sep] if closing_sep else []
+        self._vocabulary = vocabulary
+        frame = "[CLS] $A [SEP]" if closing_sep else "[CLS] $A"
+        vocabulary.post_processor = TemplateProcessing(single=frame, special_tokens=[("[CLS]", cls), ("[SEP]", sep)])
+
+    def normalise(self, text: str, max_words: int) -> str:
+        """Normalise like ALBEF's `pre_caption`."""
+        return normalise_caption(text, max_words)
+
+    def framed(self, words: str, limit: int | None) -> list[int]:
+        """Return `[CLS] words`, or `[CLS] words [SEP]`."""
+        room = None if limit is None else max(0, limit - 1 - len(self._closing))
+        return [self._cls, *self.word_ids(words)[:room], *self._closing]
+
+    def word_ids(self, words: str) -> list[int]:
+        """Return the tokens of normalised words, without special tokens."""
+        # One text at a time: encode_batch starts threads, which do not survive the fork of data workers.
+        text = _PRIVATE_USE.sub("", words.encode("utf-8", "replace").decode())
+        ids: list[int] = self._vocabulary.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def has_words(self, text: str) -> bool:
+        """Whether anything of the caption remains."""
+        return bool(self.word_ids(normalise_caption(text, len(text))))
 
 
 class Tokenizer:
-    """A tokenizer of captions with a BERT vocabulary.
+    """A tokenizer of texts, torch-free.
 
-    Lower-casing and accents are treated as in the vocabulary's source. `vocabulary_size` is the number of rows that an
-    embedding table needs, `info` all that a model has to know.
+    `vocabulary_size` is the number of rows that an embedding table needs, `info` all that a model has to know.
 
     Args:
-        vocabulary: the `tokenizers` object; its padding, truncation and special tokens are replaced.
+        vocabulary: the `tokenizers` object; its padding and truncation are replaced, and with a BERT vocabulary in
+            ALBEF's form its special tokens. Lower-casing and accents are treated as in its source.
         settings: truncation and special tokens.
     """
 
     def __init__(self, vocabulary: tokenizers.Tokenizer, settings: TextSettings) -> None:
-        self.settings = settings
-        self.pad_id = _special(vocabulary, "[PAD]")
-        self.unk_id = _special(vocabulary, "[UNK]")
-        self.cls_id = _special(vocabulary, "[CLS]")
-        self.sep_id = _special(vocabulary, "[SEP]")
-        self.mask_id = _special(vocabulary, "[MASK]")
-        self.vocabulary_size = max(vocabulary.get_vocab(with_added_tokens=True).values()) + 1
-        self.info = VocabularyInfo(self.vocabulary_size, self.cls_id, self.mask_id)
-        self._vocabulary = vocabulary
         vocabulary.no_padding()
         vocabulary.no_truncation()
-        frame = "[CLS] $A [SEP]" if settings.closing_sep else "[CLS] $A"
-        vocabulary.post_processor = TemplateProcessing(
-            single=frame, special_tokens=[("[CLS]", self.cls_id), ("[SEP]", self.sep_id)]
+        self.settings = settings
+        self.form: TextForm = (
+            CaptionForm(vocabulary, settings.closing_sep)
+            if settings.published is None
+            else PublishedForm(vocabulary, settings.published)
         )
+        tokens = self.form.tokens
+        self.pad_id, self.unk_id, self.cls_id, self.mask_id = tokens.pad, tokens.unk, tokens.cls, tokens.mask
+        self.start_id, self.sep_id = tokens.start, tokens.end
+        self.vocabulary_size = max(vocabulary.get_vocab(with_added_tokens=True).values()) + 1
+        self.info = VocabularyInfo(self.vocabulary_size, tokens.cls, tokens.mask, tokens.protected)
+        self._vocabulary = vocabulary
 
     @classmethod
     def from_folder(cls, folder: str | Path, settings: TextSettings) -> Tokenizer:
         """Read the tokenizer of a BERT: `tokenizer.json`, else `vocab.txt` with `tokenizer_config.json`.
 
+        A folder that `save` wrote for a published tokenizer gives that tokenizer with other limits.
+
         Raises:
             DataError: neither file exists, or it is damaged or not a BERT vocabulary.
         """
+        saved = Path(folder) / SETTINGS_FILE
+        if settings.published is None and saved.is_file():
+            settings = replace(settings, published=_saved_settings(saved).published)
         return cls(wordpiece_from_folder(Path(folder)), settings)
 
     @classmethod
@@ -122,48 +198,58 @@ class Tokenizer:
         Raises:
             DataError: a file is missing or damaged.
         """
-        path = Path(folder) / SETTINGS_FILE
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            settings = TextSettings(**values)
-            integers = (settings.max_tokens, settings.max_words)
-            if any(type(v) is not int or v < 1 for v in integers) or type(settings.closing_sep) is not bool:
-                raise ValueError(f"unexpected values {values}")
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{path}: not the settings of a tokenizer ({error})") from error
-        return cls.from_folder(folder, settings)
+        return cls.from_folder(folder, _saved_settings(Path(folder) / SETTINGS_FILE))
 
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json` (with truncation and special tokens, for any reader) and `text.json` into a folder."""
         copy = tokenizers.Tokenizer.from_str(self._vocabulary.to_str())
         copy.enable_truncation(self.settings.max_tokens)
-        copy.enable_padding(pad_id=self.pad_id, pad_token="[PAD]")
+        copy.enable_padding(
+            pad_id=self.pad_id,
+            pad_token=copy.id_to_token(self.pad_id) or "[PAD]",
+            length=self.form.pad_to,
+            direction=self.form.padding_side,
+        )
         folder = Path(folder)
         (folder / TOKENIZER_FILE).write_text(copy.to_str(pretty=True), encoding="utf-8")
-        (folder / SETTINGS_FILE).write_text(json.dumps(asdict(self.settings), indent=2) + "\n", encoding="utf-8")
+        (folder / SETTINGS_FILE).write_text(json.dumps(self.settings.as_values(), indent=2) + "\n", encoding="utf-8")
 
     def encode(self, texts: Sequence[str], max_tokens: int | None = None) -> Tokens:
-        """Normalise and tokenize raw captions.
+        """Normalise and tokenize raw texts.
 
         Args:
-            texts: raw captions.
+            texts: raw texts.
             max_tokens: truncate to this many tokens instead of the settings' `max_tokens`.
         """
-        limit = max_tokens or self.settings.max_tokens
-        closing = [self.sep_id] if self.settings.closing_sep else []
-        room = max(0, limit - 1 - len(closing))
-        normal = (normalise_caption(text, self.settings.max_words) for text in texts)
-        return self._padded([[self.cls_id, *self.word_ids(words)[:room], *closing] for words in normal])
+        limit = min(max_tokens or self.settings.max_tokens, self.form.pad_to or sys.maxsize)
+        normal = (self.form.normalise(text, self.settings.max_words) for text in texts)
+        rows = [self.form.framed(words, limit) for words in normal]
+        return self._padded(rows) if self.form.pad_to is None else self._filled(rows, self.form.pad_to)
 
     def encode_answers(self, answers: Sequence[str]) -> Tokens:
         """Tokenize answers for a decoder: `[CLS] words [SEP]`, neither normalised nor truncated (ALBEF)."""
-        return self._padded([[self.cls_id, *self.word_ids(answer), self.sep_id] for answer in answers])
+        return self._padded([[self.start_id, *self.form.word_ids(answer), self.sep_id] for answer in answers])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the words of one caption, to display them."""
-        return str(self._vocabulary.decode([int(i) for i in ids], skip_special_tokens=True))
+        """Return the words of one text, to display them."""
+        text = str(self._vocabulary.decode([int(i) for i in ids], skip_special_tokens=True))
+        suffix = getattr(self._vocabulary.model, "end_of_word_suffix", None)  # CLIP's, which its decoder leaves
+        return text.replace(suffix, " ").strip() if suffix else text
+
+    def word_ids(self, words: str) -> list[int]:
+        """Return the tokens of normalised words, without special tokens or truncation."""
+        return self.form.word_ids(words)
+
+    def length(self, text: str) -> int:
+        """Return the number of tokens of a raw text before truncation, special tokens included."""
+        return len(self.form.framed(self.form.normalise(text, len(text) + 1), None))
+
+    def truncates(self, text: str) -> bool:
+        """Whether the model reads only the beginning of a raw text."""
+        if self.length(text) > self.settings.max_tokens:
+            return True
+        every = self.form.normalise(text, len(text) + 1)
+        return self.form.normalise(text, self.settings.max_words) != every
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> Tokens:
         length = max(map(len, rows), default=0)
@@ -174,12 +260,23 @@ class Tokenizer:
             attention_mask[row, : len(ids)] = 1
         return Tokens(input_ids, attention_mask)
 
-    def word_ids(self, words: str) -> list[int]:
-        """Return the tokens of normalised words, without special tokens or truncation."""
-        # One text at a time: encode_batch starts threads, which do not survive the fork of data workers.
-        text = _PRIVATE_USE.sub("", words.encode("utf-8", "replace").decode())
-        ids: list[int] = self._vocabulary.encode(text, add_special_tokens=False).ids
-        return ids
+    def _filled(self, rows: Sequence[Sequence[int]], length: int) -> Tokens:
+        """Pad to a fixed length with tokens that the model reads: the mask is 1 everywhere."""
+        input_ids = np.full((len(rows), length), self.pad_id, np.int64)
+        left = self.form.padding_side == "left"
+        for row, ids in enumerate(rows):
+            start = length - len(ids) if left else 0
+            input_ids[row, start : start + len(ids)] = ids
+        return Tokens(input_ids, np.ones_like(input_ids))
+
+
+def _saved_settings(path: Path) -> TextSettings:
+    try:
+        return TextSettings.of_values(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not the settings of a tokenizer ({error})") from error
 
 
 def _special(vocabulary: tokenizers.Tokenizer, token: str) -> int:

@@ -1,4 +1,4 @@
-"""The tokenizer of a spec: that of a published BERT from a package, a folder or the hub, or one trained on captions.
+"""The tokenizer of a spec: that of a published model from a package, a folder or the hub, or one trained on captions.
 
 Imports no torch.
 """
@@ -6,9 +6,9 @@ Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-from cbalign.data.published import TOKENIZER_FILES, is_cached, is_packaged, published_folder
+from cbalign.data.published import TOKENIZER_FILES, local_folder, published_folder
+from cbalign.data.published_tokenizer import read_published
 from cbalign.data.text import TextSettings, Tokenizer
 from cbalign.errors import CbalignError
 from cbalign.parts import TextTowerSection
@@ -32,6 +32,8 @@ def build_tokenizer(section: TextTowerSection, captions: Callable[[], Iterable[s
     wanted, settings = section.tokenizer_settings(), text_settings(section)
     if wanted.pretrained is None:
         return Tokenizer.train(captions(), wanted.vocabulary, settings)
+    if wanted.own_form:
+        return read_published(wanted.pretrained, PLACE, settings)
     return Tokenizer.from_folder(published_folder(wanted.pretrained, PLACE, TOKENIZER_FILES), settings)
 
 
@@ -43,13 +45,9 @@ def tokenizer_at_hand(section: TextTowerSection, captions: Callable[[], Iterable
         captions: returns the training captions.
     """
     published = section.tokenizer_settings().pretrained
-    if published is not None and not _is_local(published):
+    if published is not None and local_folder(published) is None:
         return None
     try:
         return build_tokenizer(section, captions)
     except CbalignError:
         return None
-
-
-def _is_local(name: str) -> bool:
-    return is_packaged(name) or Path(name).is_dir() or is_cached(name)

@@ -56,6 +56,19 @@ def read_bert_config(path: Path) -> BertConfig:
         raise CheckpointError(f"{path} is not a BERT configuration: {error!r}") from error
 
 
+def read_vocabulary_size(path: Path) -> int:
+    """Read the rows of word embeddings from the config.json of a text model, or of a model of images and texts.
+
+    Raises:
+        CheckpointError: the file is missing or does not describe such a model.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return int(raw["vocab_size"] if "vocab_size" in raw else raw["text_config"]["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not the configuration of a text model: {error!r}") from error
+
+
 def stem_channels(width: int, patch_size: int) -> tuple[int, ...]:
     """Return the channels after each stem convolution: each halves the image; channels double up to the token width.
 

@@ -70,6 +70,18 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _masked_words_can_be_predicted(self) -> Experiment:
+        if self.task.aligns and self.model.text.lacks_mask_token:
+            for name, section in self.objectives.active().items():
+                if section.masked_share > 0:
+                    raise RuleError(
+                        f"objectives.{name} masks words, but the tokenizer of model.text has no mask token; set "
+                        f"objectives.{name}.weight: 0",
+                        at=(f"objectives.{name}.weight", f"objectives.{name}", "model.text.architecture"),
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _data_suit_the_task(self) -> Experiment:
         for split in ("train", "validation", "test"):
             section = getattr(self.data, split)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import model_validator
 
 from cbalign.experiment.unions import union, usable
-from cbalign.parts import Effect, RuleError, Section, SolverSection, TextTowerSection, VisionTowerSection, setting
+from cbalign.parts import (
+    Effect,
+    RuleError,
+    Section,
+    SolverSection,
+    TextTowerSection,
+    VisionTowerSection,
+    WeightsSource,
+    setting,
+)
 from cbalign.parts.registry import SOLVERS, TEXT_TOWERS, VISION_TOWERS
 from cbalign.parts.section import subsection
 
@@ -31,6 +40,29 @@ class FusionSection(Section):
         help="Fusion layers. Initialised from the last layers of pretrained text weights; cross-attention is random.",
         paper="6 (ALBEF)",
     )
+    architecture: str | None = setting(
+        None,
+        effect=ARCHITECTURE,
+        path="maybe",
+        since="0.2",
+        help="A BERT whose last layers become the fusion layers, by a name or folder as in the text tower of kind "
+        "`bert`; a learned linear map joins other widths. null: layers of the text tower's width, from its own BERT if "
+        "it has one.",
+        paper="null (ALBEF)",
+    )
+    init: Literal["pretrained", "random"] = setting(
+        "pretrained",
+        effect=INITIALISATION,
+        since="0.2",
+        help="Initialise from the BERT's last layers, if there is one, or at random.",
+    )
+
+    @property
+    def weights_source(self) -> WeightsSource | None:
+        """Return the published weights of its own BERT, or None."""
+        if self.architecture is None or self.init == "random":
+            return None
+        return WeightsSource(self.architecture, model=self.architecture, path=self.architecture)
 
 
 class TemperatureSection(Section):

@@ -62,8 +62,10 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
 
 
 def _licences(experiment: Experiment) -> str:
-    weights = (experiment.model.text.weights_source, experiment.model.vision.weights_source)
-    origins = [experiment.data.train.source, *(source.model for source in weights if source and source.model)]
+    model = experiment.model
+    weights = (model.text.weights_source, model.vision.weights_source, model.fusion.weights_source)
+    named = (source.model for source in weights if source and source.model)
+    origins = list(dict.fromkeys((experiment.data.train.source, *named)))
     known = [f"- {_LICENCES[name]}" for name in origins if name in _LICENCES]
     unknown = [f"- {name}: unknown to cbalign, check its source" for name in origins if name not in _LICENCES]
     return "\n".join(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cbalign.experiment.model import ModelSection
+from cbalign.experiment.model import FusionSection, ModelSection
 from cbalign.models.bert import FusionEncoder, MaskedLanguageHead
+from cbalign.models.pretrained import PublishedBert, bert_config
 from cbalign.models.tower import TextTower, VisionTower
+
+FUSION_PLACE = "model.fusion.architecture"
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,47 @@ def build_backbone(
     """
     vision: VisionTower = section.vision.build(initialise)
     text: TextTower = section.text.build(vocabulary, initialise)
-    config = text.layer_config
-    layers = FusionEncoder(config, section.fusion.layers, vision.width, text.dropout) if fusion else None
-    words = MaskedLanguageHead(config) if head else None
-    if layers is not None:
-        text.initialise_fusion(layers)
-    if words is not None:
-        text.initialise_head(words)
+    layers = build_fusion(section.fusion, text, vision.width, initialise) if fusion else None
+    words = build_language_head(text, text.width if layers is None else layers.width) if head else None
+    text.release_published()
     return Backbone(vision, text, layers, words)
+
+
+def build_language_head(text: TextTower, fused_width: int) -> MaskedLanguageHead:
+    """Build a masked-language head, from the text tower's own if it has one.
+
+    Args:
+        text: the text tower, whose word embeddings are the output matrix.
+        fused_width: width of the tokens that the head reads.
+
+    Raises:
+        CheckpointError: the published weights do not fit or cannot be read.
+    """
+    head = MaskedLanguageHead(replace(text.layer_config, width=text.word_embeddings.shape[1]), fused_width)
+    text.initialise_head(head)
+    return head
+
+
+def build_fusion(section: FusionSection, text: TextTower, image_width: int, initialise: bool) -> FusionEncoder:
+    """Build the fusion layers that read a text tower's tokens.
+
+    Args:
+        section: `model.fusion`.
+        text: the text tower.
+        image_width: width of an image token.
+        initialise: whether to load published weights.
+
+    Raises:
+        SpecError: the BERT that the section names has fewer layers.
+        CheckpointError: its weights do not fit or cannot be read.
+    """
+    config = text.layer_config
+    if section.architecture is not None:
+        config = replace(bert_config(section.architecture, FUSION_PLACE), vocabulary=config.vocabulary)
+    fusion = FusionEncoder(config, section.layers, image_width, text.dropout, text.width)
+    if initialise and section.init == "pretrained":
+        if section.architecture is None:
+            text.initialise_fusion(fusion)
+        else:
+            PublishedBert(section.architecture, FUSION_PLACE).load_fusion(fusion, section.layers)
+    return fusion

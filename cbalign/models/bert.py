@@ -226,25 +226,48 @@ class BertTextTower(TextTower):
         if self.published is not None:
             self.published.load_fusion(fusion, len(fusion.layers))
 
+    def release_published(self) -> None:
+        """Forget the published BERT's tensors."""
+        if self.published is not None:
+            self.published.release()
+
     def initialise_head(self, head: MaskedLanguageHead) -> None:
         """Load the head of the published BERT, if it has one."""
-        if self.published is not None:
+        if self.published is not None and head.transform.in_features == self.width:
             self.published.load_head(head)
 
     def initialise_embeddings(self, embeddings: BertEmbeddings) -> None:
         """Copy the tower's embeddings."""
-        embeddings.load_state_dict(self.embeddings.state_dict())
+        if embeddings.words.weight.shape == self.embeddings.words.weight.shape:
+            embeddings.load_state_dict(self.embeddings.state_dict())
 
 
 class FusionEncoder(nn.Module):
-    """BERT layers in which text tokens attend to image tokens."""
+    """BERT layers in which text tokens attend to image tokens.
+
+    Args:
+        config: sizes of the layers.
+        layers: how many.
+        image_width: width of an image token.
+        dropout: in attention and feed-forward parts.
+        text_width: width of a text token; a linear map precedes the layers where it is not theirs. None: theirs.
+    """
 
     part_name = "fusion layers"
 
-    def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
+    def __init__(
+        self, config: BertConfig, layers: int, image_width: int, dropout: float, text_width: int | None = None
+    ) -> None:
         super().__init__()
+        self.config = config
+        self.text_map = text_map(text_width or config.width, config.width)
         self.layers = nn.ModuleList(BertLayer(config, dropout, image_width) for _ in range(layers))
         initialise(self, config.initializer_range)
+
+    @property
+    def width(self) -> int:
+        """Dimension D of a fused token."""
+        return self.config.width
 
     def read_images(self, image_tokens: Tensor) -> tuple[KeyValues, ...]:
         """Each layer's keys and values of image tokens (B, N, D_image)."""
@@ -257,25 +280,30 @@ class FusionEncoder(nn.Module):
     def forward(
         self, text_tokens: Tensor, attention_mask: Tensor, images: Iterable[KeyValues], texts_per_image: int = 1
     ) -> Tensor:
-        """Fused tokens (T, L, D) of texts (T, L, D) with the B images they meet.
+        """Fused tokens (T, L, D) of texts (T, L, D_text) with the B images they meet.
 
         T = G·B for G = `texts_per_image`; text g·B + i meets image i.
         """
         layout = PackedLayout.of(attention_mask) if self.training else PADDED
-        hidden, mask = layout.pack(text_tokens), key_mask(attention_mask)
+        hidden, mask = self.text_map(layout.pack(text_tokens)), key_mask(attention_mask)
         for layer, image in zip(self.layers, images, strict=True):
             hidden = layer(hidden, mask, image, texts_per_image, layout=layout)
         return layout.pad(hidden)
 
 
 class MaskedLanguageHead(nn.Module):
-    """BERT's head over the vocabulary; the output matrix is the word embedding itself."""
+    """BERT's head over the vocabulary; the output matrix is the word embedding itself.
+
+    Args:
+        config: sizes; `width` is that of word embeddings.
+        fused_width: width of the tokens that it reads; None: that of word embeddings.
+    """
 
     part_name = "masked-language head"
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BertConfig, fused_width: int | None = None) -> None:
         super().__init__()
-        self.transform = nn.Linear(config.width, config.width)
+        self.transform = nn.Linear(fused_width or config.width, config.width)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary))
         initialise(self, config.initializer_range)
@@ -283,6 +311,11 @@ class MaskedLanguageHead(nn.Module):
     def forward(self, tokens: Tensor, word_embeddings: Tensor) -> Tensor:
         """Fused tokens (P, D) and the word matrix (V, D) to logits (P, V)."""
         return F.linear(self.norm(F.gelu(self.transform(tokens))), word_embeddings, self.bias)
+
+
+def text_map(text_width: int, width: int) -> nn.Module:
+    """A linear map from text tokens to the width of layers that read them; nothing where it is the same."""
+    return nn.Identity() if text_width == width else nn.Linear(text_width, width)
 
 
 def key_mask(attention_mask: Tensor) -> Tensor:

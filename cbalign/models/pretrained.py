@@ -14,22 +14,22 @@ from torch import Tensor, nn
 from cbalign.data.published import CONFIG_FILES, published_folder, published_weights
 from cbalign.data.vocabulary import PLACE
 from cbalign.errors import CheckpointError, SpecError
-from cbalign.experiment.architectures import BERTS, BertConfig, read_bert_config
+from cbalign.experiment.architectures import BERTS, BertConfig, read_bert_config, read_vocabulary_size
 from cbalign.models import names
 from cbalign.models.sections.bert import TextSection
 from cbalign.models.weights import LoadRules, load_weights
 from cbalign.parts import TextTowerSection
 
 
-def bert_config(architecture: str) -> BertConfig:
-    """Sizes of a BERT by built-in name, or from its config.json.
+def bert_config(architecture: str, place: str = PLACE) -> BertConfig:
+    """Sizes of a BERT by built-in name, or from its config.json; `place` is the setting that names it.
 
     Raises:
         CheckpointError: config.json is missing or does not describe a BERT.
     """
     if architecture in BERTS:
         return BERTS[architecture]
-    return read_bert_config(published_folder(architecture, PLACE, CONFIG_FILES) / "config.json")
+    return read_bert_config(published_folder(architecture, place, CONFIG_FILES) / "config.json")
 
 
 def text_config(section: TextSection, vocabulary: int) -> BertConfig:
@@ -54,10 +54,14 @@ def vocabulary_size(section: TextTowerSection) -> int:
     """Size of the vocabulary without its tokenizer: the published model's, or the largest that may be trained.
 
     Raises:
-        CheckpointError: the published model's config.json is missing or is not of a BERT.
+        CheckpointError: the published model's config.json is missing or is not of a text model.
     """
     settings = section.tokenizer_settings()
-    return settings.vocabulary if settings.pretrained is None else bert_config(settings.pretrained).vocabulary
+    if settings.pretrained is None:
+        return settings.vocabulary
+    if settings.pretrained in BERTS:
+        return BERTS[settings.pretrained].vocabulary
+    return read_vocabulary_size(published_folder(settings.pretrained, PLACE, CONFIG_FILES) / "config.json")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,9 @@ class PublishedBert:
         weights = self._weights
         available = self._layers(weights, "fusion", layers)
         named = names.layers_from_bert(weights, available - layers, layers)
-        rules = LoadRules(required=lambda name: ".cross_attention." not in name, place="model.fusion")
+        rules = LoadRules(
+            required=lambda name: name.startswith("layers.") and ".cross_attention." not in name, place="model.fusion"
+        )
         self._load(fusion, named, rules)
 
     def load_head(self, head: nn.Module) -> None:

@@ -33,6 +33,11 @@ class Tower(nn.Module):
         self.width = width
 
     @property
+    def pooled_width(self) -> int:
+        """Dimension of the vector that `pool` returns."""
+        return self.width
+
+    @property
     def blocks(self) -> Iterable[nn.Module]:
         """The repeated blocks, first to last, each of which is used only through its forward pass.
 
@@ -122,8 +127,9 @@ class TextTower(Tower):
     @property
     def layer_config(self) -> BertConfig:
         """Sizes of the BERT layers that read this tower's tokens: fusion layers, masked-language head, decoder."""
-        heads = self.width // HEAD_WIDTH if self.width % HEAD_WIDTH == 0 else 1
-        return BertConfig(self.vocabulary, self.width, layers=0, heads=heads, intermediate=4 * self.width)
+        return BertConfig(
+            self.vocabulary, self.width, layers=0, heads=heads_for(self.width), intermediate=4 * self.width
+        )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask (B, L), int64, to tokens (B, L, D)."""
@@ -137,8 +143,16 @@ class TextTower(Tower):
     def initialise_fusion(self, fusion: FusionEncoder) -> None:
         """Load the published weights of the layers that follow the tower; by default they stay at random."""
 
+    def release_published(self) -> None:
+        """Forget published weights that were held for the layers that follow the tower."""
+
     def initialise_head(self, head: MaskedLanguageHead) -> None:
         """Load the published weights of a masked-language head; by default it stays at random."""
 
     def initialise_embeddings(self, embeddings: BertEmbeddings) -> None:
         """Copy the tower's embeddings to those of a BERT decoder; by default they stay at random."""
+
+
+def heads_for(width: int) -> int:
+    """Return the number of heads that divides a width and whose own width is nearest to BERT's."""
+    return min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: (abs(width // n - HEAD_WIDTH), n))

@@ -33,7 +33,7 @@ class Towers(nn.Module):
         self.text = text
         self.fusion = fusion
         self.image_projection = nn.Linear(vision.pooled_width, joint_dim)
-        self.text_projection = nn.Linear(text.width, joint_dim)
+        self.text_projection = nn.Linear(text.pooled_width, joint_dim)
 
     @property
     def word_embeddings(self) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cbalign.data.batch import Batch
 from cbalign.engine.task import Progress
 from cbalign.errors import SpecError
-from cbalign.models.bert import MaskedLanguageHead
+from cbalign.models.backbone import build_language_head
 from cbalign.models.momentum import Distilled
 from cbalign.objectives.classification import distilled_cross_entropy
 from cbalign.objectives.objective import Objective, ObjectiveContext, Term
@@ -36,8 +36,12 @@ class MaskedLanguage(Objective):
         self.probability = section.probability
         self.vocabulary = context.vocabulary
         self.over_positions = context.legacy.soft_labels_over_positions
-        head = MaskedLanguageHead(context.text.layer_config)
-        context.text.initialise_head(head)
+        if self.vocabulary.mask_id is None:
+            raise SpecError(
+                "objectives.masked_language: the tokenizer of model.text has no mask token",
+                remedy="Set objectives.masked_language.weight: 0, or choose a text tower with one, such as a BERT.",
+            )
+        head = build_language_head(context.text, context.fused_width)
         self.head = Distilled(head, context.model.teacher.momentum)
 
     @property
@@ -72,12 +76,17 @@ class MaskedLanguage(Objective):
         return Term(masked_language(logits, masked.labels, taught, alpha, count))
 
     def mask(self, batch: Batch) -> MaskedTokens:
-        """Mask words of the captions; never [CLS], never padding."""
-        if self.vocabulary.mask_id is None:
-            raise SpecError("objectives.masked_language: the tokenizer has no [MASK] token")
+        """Mask words of the captions; never [CLS] or another special token of a published tokenizer, never padding."""
+        assert self.vocabulary.mask_id is not None, "checked when the objective is built"
+        protected = batch.attention_mask == 0
+        if self.vocabulary.cls_id is not None:
+            protected = protected | (batch.input_ids == self.vocabulary.cls_id)
+        if self.vocabulary.special_ids:
+            special = torch.tensor(self.vocabulary.special_ids, device=protected.device)
+            protected = protected | torch.isin(batch.input_ids, special)
         return mask_tokens(
             batch.input_ids,
-            (batch.attention_mask == 0) | (batch.input_ids == self.vocabulary.cls_id),
+            protected,
             self.probability,
             mask_id=self.vocabulary.mask_id,
             vocabulary=self.vocabulary.size,

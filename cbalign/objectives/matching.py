@@ -33,7 +33,7 @@ class Matching(Objective):
     def __init__(self, section: MatchingSection, context: ObjectiveContext) -> None:
         super().__init__(section, context)
         self.section = section
-        self.head = nn.Linear(context.text.width, 2)
+        self.head = nn.Linear(context.fused_width, 2)
 
     @property
     def provided(self) -> Mapping[str, nn.Module]:

@@ -21,7 +21,8 @@ class ObjectiveContext:
     """The context in which an objective is built."""
 
     joint_dim: int  # d of embeddings
-    text: TextTower  # of the student; its width D is that of text tokens and of fused tokens
+    text: TextTower  # of the student; its width D is that of text tokens
+    fused_width: int  # of fused tokens, where an objective reads them
     model: ModelSection
     vocabulary: VocabularyInfo
     legacy: LegacySection

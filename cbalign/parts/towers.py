@@ -81,6 +81,8 @@ class TokenizerSettings:
             vocabulary on the training texts.
         vocabulary: maximum size of a trained vocabulary.
         closing_sep: whether to end a text with [SEP].
+        own_form: whether the published model's tokenizer keeps its own normalisation and special tokens; else it has to
+            be a BERT's, and captions are normalised as in ALBEF.
     """
 
     max_tokens: int
@@ -88,6 +90,7 @@ class TokenizerSettings:
     pretrained: str | None = None
     vocabulary: int = 8000
     closing_sep: bool = False
+    own_form: bool = False
 
 
 class TextTowerSection(TowerSection):
@@ -104,6 +107,11 @@ class TextTowerSection(TowerSection):
     def tokenizer_settings(self) -> TokenizerSettings:
         """Return the settings of the tower's tokenizer."""
         return TokenizerSettings(self.max_tokens, self.max_words)
+
+    @property
+    def lacks_mask_token(self) -> bool:
+        """Whether the tokenizer is known to have no mask token, which masked language modelling needs."""
+        return False
 
     @property
     def trains_vocabulary(self) -> bool:

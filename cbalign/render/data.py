@@ -57,7 +57,8 @@ def stats_blocks(found: Mapping[str, SplitStatistics], image_size: int, items: I
 
 def _check_row(found: SplitFindings, limits: TextTowerSection, items: ItemKind) -> dict[str, str]:
     captions, texts = found.captions, _TEXTS[items][1]
-    tokens = captions.cut_by_max_tokens
+    tokens, reading = captions.cut_by_max_tokens, limits.tokenizer_settings()
+    words = f"{texts} over {reading.max_words} words"
     return {
         items: f"{found.items:,}",
         "images": f"{found.images:,}",
@@ -67,7 +68,7 @@ def _check_row(found: SplitFindings, limits: TextTowerSection, items: ItemKind) 
         "corrupt images": f"{found.corrupt.count:,}",
         "duplicate images": f"{found.duplicates.count:,}",
         f"empty {texts}": f"{captions.empty.count:,}",
-        f"{texts} over {limits.max_words} words": f"{captions.cut_by_max_words:,}",
+        **({} if reading.own_form else {words: f"{captions.cut_by_max_words:,}"}),
         f"{texts} over {limits.max_tokens} tokens": "unknown" if tokens is None else f"{tokens:,}",
     }
 

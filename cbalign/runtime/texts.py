@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cbalign.data.text import Tokenizer, normalise_caption
+from cbalign.data.text import Tokenizer
 from cbalign.errors import UsageError
 
 MAX_CHARACTERS = 2_000
@@ -21,11 +21,9 @@ def check_text(text: str, tokenizer: Tokenizer) -> str | None:
             f"the text has {len(text):,} characters ({len(text.split()):,} words), more than {MAX_CHARACTERS:,}",
             remedy=f"The model reads the first {limit} tokens: write a short caption.",
         )
-    words = normalise_caption(text, max_words=MAX_CHARACTERS)
-    read = tokenizer.encode([text]).input_ids[0]
-    whole = tokenizer.encode([words], max_tokens=MAX_CHARACTERS).input_ids[0]
-    if len(whole) == len(tokenizer.encode([""]).input_ids[0]):
+    if not tokenizer.form.has_words(text):
         raise UsageError("the text has no words", remedy="Describe the image: a red car")
-    if len(read) == len(whole) and len(words.split(" ")) <= tokenizer.settings.max_words:
+    if not tokenizer.truncates(text):
         return None
+    read = tokenizer.encode([text]).input_ids[0]
     return f"the model reads only the beginning of the text: {tokenizer.decode(read.tolist())!r}"

@@ -1,7 +1,7 @@
 """Checkpoints of BLIP: image tower, text tower and projections of Salesforce's files and of transformers' folders.
 
-BLIP's matcher is not imported: it reads the words again, from their embeddings and with [ENC] in front, through all text
-layers with cross-attention, whereas cbalign's fusion layers continue from the tokens of the text tower (ALBEF).
+BLIP's matcher is not imported: it reads the words again, from their embeddings and with [ENC] in front, through all
+text layers with cross-attention, whereas cbalign's fusion layers continue from the tokens of the text tower (ALBEF).
 """
 
 from __future__ import annotations

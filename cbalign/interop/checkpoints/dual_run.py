@@ -25,8 +25,8 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 VISION, TEXT = "vision", "text"
 RANGE = (0.001, 0.5)  # of the temperature, unless the checkpoint's is outside
 TOKENIZER_REMEDY = (
-    "Give the folder with its tokenizer.json, or vocab.json and merges.txt: --tokenizer FOLDER. transformers writes it: "
-    "AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)."
+    "Give the folder with its tokenizer.json, or vocab.json and merges.txt: --tokenizer FOLDER. transformers writes "
+    "it: AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)."
 )
 
 

@@ -1,4 +1,4 @@
-"""The configuration of an open_clip model: `model_cfg` of open_clip_config.json, or a file of open_clip's model_configs."""
+"""The configuration of an open_clip model: `model_cfg` of open_clip_config.json, or one of its model_configs."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class OpenClipConfig:
                 return cls.read(folder / CONFIG_FILE)
             raise CheckpointError(
                 f"{checkpoint} has no {CONFIG_FILE}; activations and heads cannot be seen in the tensors",
-                remedy="Name the configuration: --config FILE, or --config ViT-B-32 where open_clip_torch is installed.",
+                remedy="Name the configuration: --config FILE, or --config ViT-B-32 if open_clip_torch is installed.",
             )
         if Path(given).is_file():
             return cls.read(Path(given))

@@ -71,6 +71,8 @@ def _weights(experiment: Experiment) -> Iterator[ReadFile]:
     if words is not None:
         what = "initial weights, tokenizer" if words.model == tokenizer else "initial weights"
         yield ReadFile(words.label, what, _is_here(words.path))
+    if (layers := experiment.model.fusion.weights_source) is not None:
+        yield ReadFile(layers.label, "initial weights of fusion layers", _is_here(layers.path))
     if tokenizer is not None and (words is None or words.model != tokenizer):
         yield ReadFile(tokenizer, "tokenizer", _is_here(tokenizer))
 

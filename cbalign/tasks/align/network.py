@@ -97,6 +97,7 @@ def build_alignment(
     context = ObjectiveContext(
         joint_dim=section.joint_dim,
         text=student.text,
+        fused_width=student.text.width if student.fusion is None else student.fusion.width,
         model=section,
         vocabulary=vocabulary,
         legacy=legacy,

@@ -24,7 +24,7 @@ class EntailmentNetwork(ImageTextEncoder, ClassifyingNetwork):
 
     def __init__(self, vision: VisionTower, text: TextTower, fusion: FusionEncoder, classes: int = 3) -> None:
         super().__init__(vision, text, fusion)
-        self.head = ClassificationHead(text.width, classes)
+        self.head = ClassificationHead(fusion.width, classes)
 
     def forward(self, images: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Classify texts (B, L) about images (B, 3, H, W): logits (B, C)."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cbalign.data.items import STATEMENT_LABELS
 from cbalign.experiment.model import ModelSection
 from cbalign.models.backbone import Backbone, build_backbone
-from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, initialise, key_mask
+from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, initialise, key_mask, text_map
 from cbalign.models.image_text import ClassificationHead
 from cbalign.models.momentum import Distilled
 from cbalign.models.tower import TextTower, VisionTower
@@ -30,12 +30,17 @@ class PairFusionEncoder(nn.Module):
         layers: number of pairs.
         image_width: width of an image token.
         dropout: in attention and feed-forward parts.
+        text_width: width of a text token; a linear map precedes the layers where it is not theirs. None: theirs.
     """
 
     part_name = "fusion layers"
 
-    def __init__(self, config: BertConfig, layers: int, image_width: int, dropout: float) -> None:
+    def __init__(
+        self, config: BertConfig, layers: int, image_width: int, dropout: float, text_width: int | None = None
+    ) -> None:
         super().__init__()
+        self.width = config.width
+        self.text_map = text_map(text_width or config.width, config.width)
         self.first = nn.ModuleList(BertLayer(config, dropout, image_width) for _ in range(layers))
         self.second = nn.ModuleList(BertLayer(config, dropout, image_width) for _ in range(layers))
         for layer in self.second:
@@ -46,6 +51,7 @@ class PairFusionEncoder(nn.Module):
     @torch.no_grad()
     def start_from(self, fusion: FusionEncoder) -> None:
         """Both copies of every layer become the pretrained one."""
+        self.text_map.load_state_dict(fusion.text_map.state_dict())
         for copies in (self.first, self.second):
             for copy, layer in zip(copies, fusion.layers, strict=True):
                 weights = layer.state_dict()
@@ -63,7 +69,7 @@ class PairFusionEncoder(nn.Module):
         second_images: tuple[KeyValues, ...],
     ) -> Tensor:
         """Fused tokens (B, L, D) of texts (B, L, D), each with its two images."""
-        hidden, mask = text_tokens, key_mask(attention_mask)
+        hidden, mask = self.text_map(text_tokens), key_mask(attention_mask)
         pairs = zip(self.first, self.second, first_images, second_images, strict=True)
         for on_first, on_second, first, second in pairs:
             hidden = on_second(on_first(hidden, mask, first), mask, second)
@@ -128,7 +134,7 @@ class TextAssignmentNetwork(ImagePairNetwork):
     part_name = "projections"
 
     def __init__(self, vision: VisionTower, text: TextTower, fusion: PairFusionEncoder, joint_dim: int) -> None:
-        super().__init__(vision, text, fusion, AssignmentHead(text.width))
+        super().__init__(vision, text, fusion, AssignmentHead(fusion.width))
         self.image_projection = nn.Linear(vision.pooled_width, joint_dim).requires_grad_(False)
 
     @torch.no_grad()
@@ -148,7 +154,7 @@ def build_image_pairs(
         initialise: whether to load the weights that the section names.
     """
     parts, fusion = _doubled(section, vocabulary, initialise)
-    head = ClassificationHead(parts.text.width, len(STATEMENT_LABELS))
+    head = ClassificationHead(fusion.width, len(STATEMENT_LABELS))
     return Distilled(ImagePairNetwork(parts.vision, parts.text, fusion, head), section.teacher.momentum)
 
 
@@ -164,7 +170,9 @@ def build_text_assignment(
 def _doubled(section: ModelSection, vocabulary: int, initialise: bool) -> tuple[Backbone, PairFusionEncoder]:
     """Build towers and doubled fusion layers; both copies take the published weights."""
     parts = build_backbone(section, vocabulary, initialise=initialise)
-    fusion = PairFusionEncoder(parts.text.layer_config, section.fusion.layers, parts.vision.width, parts.text.dropout)
+    fusion = PairFusionEncoder(
+        parts.fused.config, section.fusion.layers, parts.vision.width, parts.text.dropout, parts.text.width
+    )
     if initialise:
         fusion.start_from(parts.fused)
     return parts, fusion

@@ -79,7 +79,7 @@ class AnswerDecoder(nn.Module):
             own.load_state_dict(
                 {n: weights[n] if weights[n].shape == t.shape else t for n, t in own_weights.items()},
             )
-        if head is not None:
+        if head is not None and head.norm.weight.shape == self.head.norm.weight.shape:
             self.head.load_state_dict(head.state_dict())
 
     def read_questions(self, question_tokens: Tensor, attention_mask: Tensor) -> Questions:
@@ -179,7 +179,7 @@ def build_answering(section: ModelSection, vocabulary: int, *, initialise: bool 
         initialise: whether to load the weights that the section names.
     """
     parts = build_backbone(section, vocabulary, initialise=initialise, head=True)
-    decoder = AnswerDecoder(parts.text.layer_config, section.fusion.layers, parts.text.dropout)
+    decoder = AnswerDecoder(parts.fused.config, section.fusion.layers, parts.text.dropout)
     decoder.start_from(parts.text, parts.fused, parts.head)
     network = AnsweringNetwork(parts.vision, parts.text, parts.fused, decoder)
     return Distilled(network, section.teacher.momentum)

@@ -195,7 +195,7 @@ class AnsweringChecks(ParityChecks):
         tokens = self._model.graphs.read_questions(
             images, asked.input_ids, asked.attention_mask, np.arange(len(self._expected.texts)) % len(images)
         )
-        cls = np.full((len(tokens), 1), self._model.tokenizer.cls_id, np.int64)
+        cls = np.full((len(tokens), 1), self._model.tokenizer.start_id, np.int64)
         index = np.arange(max(BATCHES)) % len(tokens)
         cases: list[tuple[str, IntArray, IntArray]] = [("a start", cls, np.arange(len(tokens)))]
         for size in BATCHES:

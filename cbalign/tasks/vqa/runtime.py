@@ -128,7 +128,7 @@ class Answerer:
         return fused, tokens.attention_mask
 
     def _starts(self, questions: int) -> IntArray:
-        return np.full((questions, 1), self.tokenizer.cls_id, np.int64)
+        return np.full((questions, 1), self.tokenizer.start_id, np.int64)
 
     def _likelihood(self, question_tokens: FloatArray, mask: IntArray, candidates: IntArray) -> FloatArray:
         """Σ log p(token) (Q, k) of candidates (Q, k)."""
