@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import cache, reduce
 from operator import or_
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from cbalign.experiment.fields import settings
 from cbalign.parts.part import Part
@@ -20,20 +19,7 @@ _log = logging.getLogger("cbalign.parts")
 def union(kind: Kind) -> Any:
     """Return the type of a setting whose value is one part of a kind, discriminated by the kind's key."""
     members = tuple(usable(kind).values())
-    if len(members) == 1:
-        return members[0]
-    return Annotated[reduce(or_, members), Field(discriminator=kind.key), BeforeValidator(_with_default(kind))]
-
-
-def _with_default(kind: Kind) -> Callable[[object], object]:
-    """Return a function that names the default kind in a section that names none."""
-    unspoken = next((n for n, s in usable(kind).items() if not s.model_fields[kind.key].is_required()), None)
-
-    def complete(value: object) -> object:
-        nameless = isinstance(value, dict) and kind.key not in value and unspoken is not None
-        return {kind.key: unspoken, **value} if nameless and isinstance(value, dict) else value
-
-    return complete
+    return Annotated[reduce(or_, members), Field(discriminator=kind.key)] if len(members) > 1 else members[0]
 
 
 @cache

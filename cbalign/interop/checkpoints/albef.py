@@ -84,11 +84,17 @@ def _is_standard(bert: BertConfig) -> bool:
 def _experiment(sizes: AlbefSizes, name: str, architecture: str) -> Experiment:
     """ALBEF's experiment at the sizes of the file."""
     base = BERTS[BASE]
-    vision: dict[str, object] = {"architecture": "deit_base_patch16_224", "image_size": sizes.image_size}
+    vision: dict[str, object] = {
+        "kind": "timm",
+        "architecture": "deit_base_patch16_224",
+        "image_size": sizes.image_size,
+        "preprocessing": {"like": "albef"},
+    }
     theirs = (sizes.patch_size, sizes.vision_layers, sizes.vision_width, sizes.vision_heads)
     if theirs != (16, 12, 768, 12):
         vision |= dict(zip(("patch_size", "layers", "width", "heads"), theirs)) | {"init": "random"}
     text: dict[str, object] = {
+        "kind": "bert",
         "architecture": architecture,
         "layers": sizes.text_layers,
         "max_tokens": min(LONGEST_CAPTION, sizes.bert.positions),
