@@ -102,9 +102,7 @@ def _halves(config: Mapping[str, Any], kind: str, more: Mapping[str, Any]) -> di
     return {half: each.to_dict() | dict(more) for half, each in halves.items()}
 
 
-def _vision(
-    tensors: Tensors, source: CheckpointSource, config: Mapping[str, Any], projection: Projection
-) -> TowerForm:
+def _vision(tensors: Tensors, source: CheckpointSource, config: Mapping[str, Any], projection: Projection) -> TowerForm:
     size = int(config["image_size"])
     weights = tensors.below("vision_model.")
     weights.drop(("embeddings.position_ids",))

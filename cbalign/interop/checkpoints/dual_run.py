@@ -53,10 +53,8 @@ def prepare_dual(encoder: DualEncoder, request: ImportRequest, scratch: Path) ->
         buildable.model, buildable.objectives.active(), tokenizer.info, legacy=buildable.legacy, initialise=True
     )
     _fill(model, encoder)
-    loaded = tuple(model.state_dict())
     report = WeightReport(
-        loaded=tuple(each for each in loaded if "queue." not in each),
-        missing=tuple(each for each in loaded if "queue." in each),
+        loaded=tuple(each for each in model.state_dict() if "queue." not in each),  # queues have length 0
         unexpected=tuple(each for names in encoder.left_out.values() for each in names),
         redundant=encoder.redundant,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ class CheckpointSource:
         Raises:
             CheckpointError: there is no file of weights, or it cannot be read.
         """
+        if self.file is not None:
+            _refuse_program(self.file)
         tensors = read_weights(self.file) if self.file else self._of_folder(prefer_open_clip)
         bare = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
         return {n: t.to(torch.float32) if t.is_floating_point() else t for n, t in bare.items()}
@@ -120,6 +123,20 @@ class CheckpointSource:
     def tokenizer_files(self) -> tuple[Path, ...]:
         """Return the files of the tokenizer."""
         return tokenizer_files(self.folder)
+
+
+def _refuse_program(file: Path) -> None:
+    """Refuse a TorchScript archive, as which OpenAI published CLIP: reading it would execute its code."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        if any("/code/" in name or name.endswith("constants.pkl") for name in archive.namelist()):
+            raise CheckpointError(
+                f"{file} is a TorchScript program, which cbalign does not execute",
+                remedy="Convert it to tensors with open_clip, which executes it: `model = open_clip.create_model("
+                "'ViT-B-32-quickgelu', pretrained='openai')` and `safetensors.torch.save_file(model.state_dict(), "
+                "'clip.safetensors')`; or import the folder of transformers, such as openai/clip-vit-base-patch32.",
+            )
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
