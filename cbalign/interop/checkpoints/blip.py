@@ -58,12 +58,17 @@ def read_blip(request: ImportRequest, scratch: Path) -> Prepared:
             remedy=describe_other(weights, request.source, "blip")
             or "Give BLIP's retrieval or pretraining checkpoint, or a folder of BlipForImageTextRetrieval.",
         )
-    encoder = _encoder(tensors, source, request)
+    encoder = convert(tensors, source, request)
     tensors.refuse_rest("BLIP model")
     return prepare_dual(encoder, request, scratch)
 
 
-def _encoder(tensors: Tensors, source: CheckpointSource, request: ImportRequest) -> DualEncoder:
+def convert(tensors: Tensors, source: CheckpointSource, request: ImportRequest) -> DualEncoder:
+    """Convert a state dict of BLIP; what is left of it afterwards is of another model.
+
+    Raises:
+        CheckpointError: a tensor is missing.
+    """
     config = source.json(CONFIG)
     left_out = {
         TEACHER: _set_aside(tensors, lambda name: "_m." in name or "queue" in name),

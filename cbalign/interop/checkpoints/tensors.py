@@ -45,16 +45,17 @@ class Tensors:
         """Return a tensor, or None if the file does not have it."""
         return self.take(name) if name in self._tensors else None
 
-    def below(self, prefix: str, *, keep: bool = False) -> Tensors:
-        """Take every tensor whose name begins with `prefix`, and return them with an account of their own.
+    def below(self, prefix: str) -> Tensors:
+        """Take every tensor whose name begins with `prefix` and that was not taken yet.
 
         Args:
             prefix: with the final dot; removed from the names.
-            keep: do not count them as taken.
+
+        Returns:
+            The tensors, with an account of their own.
         """
-        found = [name for name in self._tensors if name.startswith(prefix)]
-        if not keep:
-            self._taken.update(found)
+        found = [name for name in self._tensors if name.startswith(prefix) and name not in self._taken]
+        self._taken.update(found)
         return Tensors({n.removeprefix(prefix): self._tensors[n] for n in found}, f"{self.origin}, {prefix}…")
 
     def take_all(self) -> dict[str, Tensor]:
