@@ -1,9 +1,9 @@
-"""`cbalign import`: import published weights as a run."""
+"""`cbalign import`: import published weights as a run, with one subcommand for each format."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,80 +12,122 @@ from cbalign.cli.options import json_option, profile_option, set_option
 from cbalign.runtime.table import Table
 
 if TYPE_CHECKING:
-    from cbalign.interop.import_albef import Imported
+    from cbalign.experiment.load import LoadedExperiment
+    from cbalign.interop.checkpoints.format import CheckpointFormat
+    from cbalign.interop.checkpoints.prepared import Imported
     from cbalign.models.weights import WeightReport
 
+_RUNS_DIR = click.Option(
+    ["--runs-dir"], default="runs", type=click.Path(path_type=Path), show_default=True, help="Folder for new runs."
+)
+_NAME = click.Option(["--name"], help="Name of the run.")
 
-@click.group("import")
+
+class _Formats(click.Group):
+    """Finds the formats in `cbalign.interop.checkpoints.formats` when it is asked for them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from cbalign.interop.checkpoints.format import checkpoint_formats
+
+        return list(checkpoint_formats())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from cbalign.interop.checkpoints.format import checkpoint_formats
+
+        found = checkpoint_formats().get(cmd_name)
+        return None if found is None else _command(found)
+
+
+@click.group("import", cls=_Formats)
 def import_() -> None:
     """Import published weights as a run."""
 
 
-@import_.command()
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option(
-    "--spec",
-    metavar="SPEC",
-    shell_complete=completions.specs,
-    help="Experiment of the run; inferred from FILE by default.",
-)
-@set_option
-@profile_option
-@click.option(
-    "--runs-dir", default="runs", type=click.Path(path_type=Path), show_default=True, help="Folder for new runs."
-)
-@click.option("--name", help="Name of the run.")
-@click.option("--tokenizer", metavar="FOLDER", help="Folder or hub name of the tokenizer that FILE was trained with.")
-@click.option(
-    "--image-heads", type=click.IntRange(min=1), help="Attention heads of the image tower.  [default: width/64]"
-)
-@click.option(
-    "--text-heads", type=click.IntRange(min=1), help="Attention heads of the text layers.  [default: width/64]"
-)
-@json_option
-def albef(
-    file: Path,
-    spec: str | None,
-    overrides: tuple[str, ...],
-    profiles: tuple[str, ...],
-    runs_dir: Path,
-    name: str | None,
-    tokenizer: str | None,
-    image_heads: int | None,
-    text_heads: int | None,
-    as_json: bool,
-) -> None:
-    """Import a pretraining or retrieval checkpoint of ALBEF or TCL as a run.
+def _command(form: CheckpointFormat) -> click.Command:
+    """The subcommand of a format, with the options that it has."""
 
-    FILE is an ALBEF.pth with or without teacher and queues, or the state dict of a fine-tuned release. It is read
-    without executing code. The run can be evaluated, exported and resumed; without --spec its data are the OpenMoji
-    drawings.
-    """
-    from cbalign.experiment.load import load_experiment
+    def run(as_json: bool, runs_dir: Path, **given: Any) -> None:
+        _run(form, runs_dir, as_json, given)
 
-    if spec is None and (overrides or profiles):
-        raise click.UsageError("--set and --profile need --spec.")
-    named = overrides if name is None else (*overrides, f"name={name}")
-    loaded = None if spec is None else load_experiment(spec, named, profiles=profiles, check_files=False)
+    command = click.Command(form.name, callback=run, help=form.about)
+    source = "FILE" if "spec" in form.options else "FILE-OR-NAME"
+    command.params = [click.Argument(["source"], metavar=source), *_options(form), _RUNS_DIR, _NAME]
+    return json_option(command)
 
-    from cbalign.interop.import_albef import import_albef
 
-    made = import_albef(
-        file,
-        runs_dir,
-        loaded=loaded,
-        name=name,
-        tokenizer=tokenizer,
-        image_heads=image_heads,
-        text_heads=text_heads,
-    )
+def _options(form: CheckpointFormat) -> list[click.Parameter]:
+    found: dict[str, list[click.Parameter]] = {
+        "spec": [
+            click.Option(
+                ["--spec"],
+                metavar="SPEC",
+                shell_complete=completions.specs,
+                help="Experiment of the run; inferred from FILE by default.",
+            ),
+            *_parameters(set_option, profile_option),
+        ],
+        "config": [
+            click.Option(
+                ["--config"],
+                metavar="FILE-OR-NAME",
+                help="The model's configuration, or its name in the installed open_clip; by default the file next to "
+                "the weights.",
+            )
+        ],
+        "tokenizer": [
+            click.Option(
+                ["--tokenizer"],
+                metavar="FOLDER",
+                help="Folder or hub name of the tokenizer that the model was trained with.",
+            )
+        ],
+        "heads": [
+            click.Option(
+                [f"--{tower}-heads"],
+                type=click.IntRange(min=1),
+                help=f"Attention heads of the {part}.  [default: width/64]",
+            )
+            for tower, part in (("image", "image tower"), ("text", "text layers"))
+        ],
+    }
+    return [option for name, options in found.items() if name in form.options for option in options]
+
+
+def _parameters(*decorators: Any) -> list[click.Parameter]:
+    """The parameters that decorators of `cbalign.cli.options` add."""
+    command = click.Command(None)
+    for each in decorators:
+        command = each(command)
+    return command.params
+
+
+def _run(form: CheckpointFormat, runs_dir: Path, as_json: bool, given: dict[str, Any]) -> None:
+    loaded = _load(given.pop("spec", None), given.pop("overrides", ()), given.pop("profiles", ()), given["name"])
+
+    from cbalign.interop.checkpoints.format import ImportRequest
+    from cbalign.interop.checkpoints.prepared import import_checkpoint
+
+    made = import_checkpoint(form, ImportRequest(loaded=loaded, **given), runs_dir)
     if as_json:
         console.document(_document(made))
         return
     lists = ["\n".join([f"{title}:", *(f"  {each}" for each in names)]) for title, names in _lists(made.report)]
-    console.note_blocks(_table(made), *lists)
+    console.note_blocks(_table(made), *lists, *made.notes)
     console.note(f"\n{made.parameters / 1e6:.1f} M trainable parameters; next: cbalign evaluate {made.run.folder}")
     console.result(str(made.run.folder))
+
+
+def _load(
+    spec: str | None, overrides: tuple[str, ...], profiles: tuple[str, ...], name: str | None
+) -> LoadedExperiment | None:
+    from cbalign.experiment.load import load_experiment
+
+    if spec is None:
+        if overrides or profiles:
+            raise click.UsageError("--set and --profile need --spec.")
+        return None
+    named = overrides if name is None else (*overrides, f"name={name}")
+    return load_experiment(spec, named, profiles=profiles, check_files=False)
 
 
 def _table(made: Imported) -> Table:
@@ -126,4 +168,5 @@ def _document(made: Imported) -> dict[str, object]:
         "missing": list(report.missing),
         "unexpected": list(report.unexpected),
         "redundant": list(report.redundant),
+        "notes": list(made.notes),
     }

@@ -308,3 +308,16 @@ def test_json_is_one_document_with_the_spec_and_the_account():
     }  # fmt: skip
     assert "name: mine" in document["spec"]
     assert (document["tool"], document["output"]) == ("albef", None)
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "EVA02-B-16", "ViT-SO400M-14-SigLIP-384", "ViTamin-S"])
+def test_image_towers_of_timm_in_open_clip_can_be_built(name, tmp_path):
+    import open_clip
+    import torch
+
+    config = Path(open_clip.__path__[0]) / "model_configs" / f"{name}.json"
+    result = CliRunner().invoke(main, ["migrate", str(config), "--output", str(tmp_path / "m.yaml")])
+    assert result.exit_code == 0, result.stderr
+    vision = load_experiment(tmp_path / "m.yaml", check_files=False).experiment.model.vision
+    with torch.device("meta"):
+        assert vision.build(False).image_size == vision.image_size

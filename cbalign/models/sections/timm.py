@@ -88,7 +88,8 @@ class VisionSection(VisionTowerSection):
     @model_validator(mode="after")
     def _patches_fill_the_image(self) -> VisionSection:
         patch = self.patch
-        if patch and self.image_size % patch:
+        named = self.patch_size is None and self.architecture.partition(".")[0].endswith(f"_{self.image_size}")
+        if patch and self.image_size % patch and not named:  # SigLIP So400m/14 drops the margin of 384 px
             whose = "patch_size" if self.patch_size else f"{self.architecture}'s patch size"
             nearest = nearest_multiple(self.image_size, patch)
             raise RuleError(
