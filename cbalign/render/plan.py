@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 def plan_blocks(plan: Plan, fitted: Fit | None, starts: Sequence[Launch]) -> list[Block]:
     """Report a plan: the batch that fits, sizes, operations, memory, steps, time, files, and the commands to run."""
     blocks: list[Block] = [f"plan of {plan.experiment.name}", *([_fit(fitted)] if fitted is not None else [])]
-    blocks += [_parameters(plan), _operations(plan), _memory(plan), *_length(plan), _gpus(plan), *_files(plan)]
+    blocks += [
+        _parameters(plan),
+        _images(plan),
+        _operations(plan),
+        _memory(plan),
+        *_length(plan),
+        _gpus(plan),
+        *_files(plan),
+    ]
     return [*blocks, *([_starts(starts)] if starts else [])]
 
 
@@ -74,6 +82,11 @@ def _parameters(plan: Plan) -> Table:
         ("teacher", _millions(sizes.teacher), "momentum average, not trained"),
     ]
     return _block("parameters", [row for row in rows if row[1] != _millions(0)])
+
+
+def _images(plan: Plan) -> str:
+    """How images become the input of the image tower."""
+    return f"{click.style('images', bold=True)}\n  {plan.preprocessing}"
 
 
 def _operations(plan: Plan) -> Table:
