@@ -18,6 +18,7 @@ _LICENCES = {
     "all-minilm-l6-v2": "text weights all-MiniLM-L6-v2: Apache-2.0",
     "bert-base-uncased": "text weights BERT-base: Apache-2.0",
     "deit_base_patch16_224": "image weights DeiT-B/16: Apache-2.0",
+    "efficientnet-lite0": "image weights EfficientNet-Lite0: Apache-2.0",
 }
 
 
@@ -38,7 +39,7 @@ def model_card(manifest: BundleManifest, experiment: Experiment, data: str, repo
         f"Exported from the run `{manifest.run}` at step {manifest.step}; `spec.yaml` is the complete experiment.",
         "## What it does",
         "\n".join(_graph_line(graph, manifest.signatures[graph]) for graph in manifest.graphs),
-        f"Images are resized to {experiment.model.vision.image_size} px squares (`preprocessing.json`), texts are "
+        f"Images become {experiment.model.vision.image_size} px squares (`preprocessing.json` says how), texts are "
         f"truncated to {experiment.model.text.max_tokens} tokens (`tokenizer.json`, `text.json`). Pixels are uint8; "
         "the graphs include scaling, normalisation and all other processing of pixels and tokens. All precisions have "
         "the same input and output types.",

@@ -67,8 +67,8 @@ def _fit(processor: Any, origin: str) -> tuple[Fit, float]:
         raise CheckpointError(f"{_PLACE}: {origin} resizes images to {size or 'no size'}", remedy=_REMEDY)
     fit: Fit = "crop" if "shortest_edge" in size else "squash"
     resized = size.get("shortest_edge") or size["height"]
-    if hasattr(processor, "crop_pct"):  # ConvNeXt: the shorter side is enlarged before the crop for small sizes only
-        return (fit, 1.0) if fit == "squash" or resized >= 384 else ("crop", float(processor.crop_pct))
+    if hasattr(processor, "crop_pct"):  # ConvNeXt crops small images only
+        return ("squash", 1.0) if fit == "squash" or resized >= 384 else ("crop", float(processor.crop_pct))
     if not getattr(processor, "do_center_crop", False):
         if fit == "crop":
             raise CheckpointError(f"{_PLACE}: {origin} gives images that are not square", remedy=_REMEDY)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from torch import nn
+
 from cbalign.data.image import Preprocessing
+from cbalign.models.tower import VisionTower
 from cbalign.parts.preprocessing import PreprocessingSection
 
 
@@ -24,3 +27,8 @@ def chosen_preprocessing(
         parts["resample"] = filtered
     known = of_weights() if section.of_weights and not section.is_complete else Preprocessing(size)
     return replace(known, size=size, **parts)
+
+
+def preprocessing_of(model: nn.Module) -> Preprocessing:
+    """Return the preprocessing of a model's image tower."""
+    return next(module for module in model.modules() if isinstance(module, VisionTower)).preprocessing

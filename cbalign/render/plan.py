@@ -21,6 +21,7 @@ def plan_blocks(plan: TrainingPlan, fitted: Fit | None, starts: Sequence[Launch]
     blocks: list[Block] = [f"plan of {plan.experiment.name}", *([_fit(fitted)] if fitted is not None else [])]
     blocks += [
         _parameters(plan),
+        _images(plan),
         _operations(plan),
         _memory(plan),
         *_features(plan),
@@ -83,6 +84,11 @@ def _parameters(plan: TrainingPlan) -> Table:
         ("teacher", _millions(sizes.teacher), "momentum average, not trained"),
     ]
     return _block("parameters", [row for row in rows if row[1] != _millions(0)])
+
+
+def _images(plan: TrainingPlan) -> str:
+    """How images become the input of the image tower."""
+    return f"{click.style('images', bold=True)}\n  {plan.preprocessing}"
 
 
 def _operations(plan: TrainingPlan) -> Table:

@@ -17,14 +17,17 @@ from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import RunFolder, open_run
 from cbalign.errors import CbalignError, CheckpointError
 from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.load import load_experiment
 from cbalign.experiment.requirements import with_requirements
 from cbalign.experiment.task import InitSection
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
 from cbalign.models.initial import start_from
+from cbalign.models.preprocessing import chosen_preprocessing, preprocessing_of
 from cbalign.models.pretrained import read_weights
 from cbalign.models.weights import Alias
 from cbalign.parts import SourceSection
+from cbalign.parts.preprocessing import PreprocessingSection
 
 Notice = Callable[[str], None]
 """Shows one message."""
@@ -38,6 +41,7 @@ class InitialModel:
     weights: Mapping[str, Tensor]
     tokenizer: Path | None  # folder; None: the spec's own tokenizer
     lineage: tuple[Ancestor, ...]
+    preprocessing: Preprocessing | None = None  # that it was trained with, as far as it is recorded
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,12 @@ class Initialisation:
             return
         loaded = start_from(model, self.source.weights, self.source.label, aliases)
         self.notice(f"starting from {self.source.label}: " + "; ".join(loaded.lines()))
+        before, now = self.source.preprocessing, preprocessing_of(model)
+        if before is not None and (before.mean, before.std) != (now.mean, now.std):
+            self.notice(
+                f"{self.source.label} was trained on pixels of mean {before.mean} and std {before.std}, this model "
+                f"sees mean {now.mean} and std {now.std}; set model.vision.preprocessing to keep the former"
+            )
 
     def require_unseen(self, data: SourceSection) -> None:
         """Reject zero-shot evaluation on data that the model is trained on.
@@ -186,11 +196,24 @@ def _of_run(run: RunFolder, checkpoint: Path) -> InitialModel:
     manifest = Manifest.read(run.manifest)
     if not manifest.facts:
         raise CheckpointError(f"init: the manifest of {run.folder} lacks its metadata")
-    return InitialModel(label, read_model(checkpoint), run.assets, descend(run, step))
+    return InitialModel(label, read_model(checkpoint), run.assets, descend(run, step), _recorded_preprocessing(run))
+
+
+def _recorded_preprocessing(run: RunFolder) -> Preprocessing | None:
+    """Return the preprocessing that a run recorded; None for towers without the setting, or a spec that is damaged."""
+    try:
+        vision = load_experiment(run.resolved, check_files=False).experiment.model.vision
+    except CbalignError:
+        return None
+    section: PreprocessingSection | None = getattr(vision, "preprocessing", None)
+    if section is None or (section.of_weights and not section.is_complete):
+        return None
+    return chosen_preprocessing(section, vision.image_size, lambda: Preprocessing(vision.image_size))
 
 
 def _of_albef(file: Path) -> InitialModel:
     weights = read_weights(file)
     sizes = infer_sizes(weights, file, image_heads=1, text_heads=1)  # the spec gives the heads
     lineage = (Ancestor(file.name, None, None, None),)
-    return InitialModel(file.name, from_albef(weights, sizes.text_layers), None, lineage)
+    weights = from_albef(weights, sizes.text_layers)
+    return InitialModel(file.name, weights, None, lineage, Preprocessing(sizes.image_size))

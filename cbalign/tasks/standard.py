@@ -19,11 +19,12 @@ from cbalign.engine.run import RunFolder
 from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
 from cbalign.exporting.exportable import Exportable
+from cbalign.models.preprocessing import preprocessing_of
 from cbalign.models.weights import Alias
 from cbalign.tasks.feature_cache import FeatureCache, FrozenTowers
 from cbalign.tasks.initialisation import Initialisation
 from cbalign.tasks.kit import TorchModel
-from cbalign.tasks.training import Assets, DataTraining, TokenizerAssets, make_loader, open_splits, preprocessing_of
+from cbalign.tasks.training import Assets, DataTraining, TokenizerAssets, make_loader, open_splits
 
 AssetsT = TypeVar("AssetsT", bound=Assets)
 ModelT = TypeVar("ModelT", bound=nn.Module)

@@ -26,11 +26,11 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.experiment.requirements import plugins
 from cbalign.experiment.tensors import TENSORS
+from cbalign.models.preprocessing import preprocessing_of
 from cbalign.models.recorded import tensor_table
 from cbalign.parts.section import Effect
 from cbalign.tasks.initialisation import Initialisation, Notice, pinned, with_preprocessing
 from cbalign.tasks.kit import kit_of
-from cbalign.tasks.training import preprocessing_of
 
 
 @dataclass(frozen=True)

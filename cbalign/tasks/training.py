@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from torch import nn
-
 from cbalign.data.batch import Collation, TensorBatch
 from cbalign.data.image import Preprocessing
 from cbalign.data.items import Item
@@ -20,7 +18,6 @@ from cbalign.engine.task import Learner, Progress
 from cbalign.evaluation.evaluator import Evaluator
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.momentum import teacher_parameters
-from cbalign.models.tower import VisionTower
 from cbalign.tasks.feature_cache import FeatureCache
 
 B = TypeVar("B", bound=TensorBatch)
@@ -143,11 +140,6 @@ def open_splits(experiment: Experiment) -> dict[str, Source[Item]]:
     splits = ["train", *(section.on for section in experiment.evaluate)]
     items = experiment.task.items
     return {split: open_source(getattr(experiment.data, split), items) for split in dict.fromkeys(splits)}
-
-
-def preprocessing_of(model: nn.Module) -> Preprocessing:
-    """Return the preprocessing of a model's image tower."""
-    return next(module for module in model.modules() if isinstance(module, VisionTower)).preprocessing
 
 
 def make_loader(

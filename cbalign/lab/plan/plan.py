@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from torch import nn
 
+from cbalign.data.image import Preprocessing
 from cbalign.data.source import open_source
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import tokenizer_at_hand
@@ -25,6 +26,7 @@ from cbalign.lab.plan.timing import Length, learning_rate, training_length
 from cbalign.lab.plan.training import TrainingTexts, on_meta, training_texts
 from cbalign.models.bert import FusionEncoder
 from cbalign.models.codebook import Codebook
+from cbalign.models.preprocessing import preprocessing_of
 from cbalign.models.recorded import tensor_table
 from cbalign.models.tower import TextTower, VisionTower
 from cbalign.tasks.initialisation import inherited_tokenizer
@@ -74,6 +76,7 @@ class TrainingPlan:
     experiment: Experiment
     devices: int
     sizes: Sizes
+    preprocessing: Preprocessing
     captions: CaptionLengths
     step: StepCost
     memory: TrainingMemory
@@ -102,6 +105,7 @@ class TrainingPlan:
             "name": self.experiment.name,
             "devices": self.devices,
             "parameters": {"trainable": self.sizes.trainable, **asdict(self.sizes)},
+            "preprocessing": asdict(self.preprocessing),
             "captions": asdict(self.captions),
             "operations": {
                 "per_step": self.step_operations,
@@ -193,6 +197,7 @@ class Planner:
             experiment=experiment,
             devices=self.devices,
             sizes=sizes,
+            preprocessing=preprocessing_of(model),
             captions=captions,
             step=step,
             memory=memory,
