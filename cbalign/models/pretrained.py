@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -149,7 +150,7 @@ class PublishedBert:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a safetensors or PyTorch file, or from the folder that holds one.
+    """Tensors by name from a safetensors or PyTorch file, or from the folder that holds one, in parts or whole.
 
     PyTorch files are read with weights_only, so that no code in them can run; `{"model": …}` and
     `{"state_dict": …}` wrappers are opened.
@@ -159,6 +160,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if path.is_dir():
         names = ("model.safetensors", "pytorch_model.bin")
+        if index := next((path / f"{n}.index.json" for n in names if (path / f"{n}.index.json").is_file()), None):
+            return _read_shards(index)
         found = [path / name for name in names if (path / name).is_file()]
         if not found:
             raise CheckpointError(f"{path} contains no weights", remedy=f"Expected one of {', '.join(names)}.")
@@ -181,3 +184,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} contains a {type(content).__name__}, not a dict of tensors")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """Tensors of a model whose weights are in several files next to their index."""
+    try:
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} is not an index of weights files: {error!r}") from error
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        if Path(file).name != file:
+            raise CheckpointError(f"{index} names {file}, which is not a file next to it")
+        weights |= read_weights(index.parent / file)
+    return weights

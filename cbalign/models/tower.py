@@ -16,7 +16,8 @@ from cbalign.data.image import Preprocessing
 from cbalign.experiment.architectures import BertConfig
 
 if TYPE_CHECKING:
-    from cbalign.models.bert import BertEmbeddings, FusionEncoder, MaskedLanguageHead
+    from cbalign.models.bert import FusionEncoder, MaskedLanguageHead
+    from cbalign.models.bert_layers import BertEmbeddings
 
 HEAD_WIDTH = 64  # of BERT's attention heads
 HALF_MAX = torch.finfo(torch.float16).max

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from cbalign.models.bert import KeyValues
+from cbalign.models.bert_layers import KeyValues
 from cbalign.models.tower import VisionTower
 from cbalign.models.towers import Towers
 

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cbalign.data.published_tokenizer import read_published
@@ -328,3 +329,23 @@ class TestBadInput:
         (bare / "tokenizer.json").unlink()
         with pytest.raises(DataError, match=r"model\.text\.architecture: .* has no tokenizer"):
             read(bare)
+
+
+def test_weights_in_several_files_are_read(folders: dict[str, Path], tmp_path: Path) -> None:
+    model = transformers.RobertaModel.from_pretrained(folders["roberta"])
+    split = shutil.copytree(folders["roberta"], tmp_path / "split")
+    (split / "model.safetensors").unlink()
+    model.save_pretrained(split, max_shard_size="20KB")
+    assert (split / "model.safetensors.index.json").is_file()
+    for one, other in zip(build(split).parameters(), build(folders["roberta"]).parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_pickled_weights_are_read_without_running_code(folders: dict[str, Path], tmp_path: Path) -> None:
+    old = shutil.copytree(folders["roberta"], tmp_path / "old")
+    torch.save(load_file(old / "model.safetensors"), old / "pytorch_model.bin")
+    (old / "model.safetensors").unlink()
+    assert torch.equal(build(old).word_embeddings, build(folders["roberta"]).word_embeddings)
+    torch.save({"weights": Path()}, old / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="objects other than tensors"):
+        build(old)

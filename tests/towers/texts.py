@@ -206,3 +206,15 @@ def make_text(name: str, folder: Path) -> Spec:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {"kind": "huggingface", "architecture": str(folder), "max_tokens": 16}
+
+
+def make_bert(folder: Path) -> Path:
+    """Write a BERT of width 48 with three layers, and its WordPiece tokenizer."""
+    words = _wordpiece()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+    model = transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=len(words), **sizes))
+    _spread(model)
+    model.save_pretrained(folder)
+    transformers.BertTokenizer(vocab=words).save_pretrained(folder)
+    return folder

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from cbalign.data.items import STATEMENT_LABELS
 from cbalign.experiment.model import ModelSection
 from cbalign.models.backbone import Backbone, build_backbone
-from cbalign.models.bert import BertConfig, BertLayer, FusionEncoder, KeyValues, initialise, key_mask, text_map
+from cbalign.models.bert import BertConfig, FusionEncoder
+from cbalign.models.bert_layers import BertLayer, KeyValues, initialise, key_mask, text_map
 from cbalign.models.image_text import ClassificationHead
 from cbalign.models.momentum import Distilled
 from cbalign.models.tower import TextTower, VisionTower

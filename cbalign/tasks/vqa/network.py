@@ -9,16 +9,8 @@ from torch import Tensor, nn
 
 from cbalign.experiment.model import ModelSection
 from cbalign.models.backbone import build_backbone
-from cbalign.models.bert import (
-    BertConfig,
-    BertEmbeddings,
-    BertLayer,
-    FusionEncoder,
-    KeyValues,
-    MaskedLanguageHead,
-    initialise,
-    key_mask,
-)
+from cbalign.models.bert import BertConfig, FusionEncoder, MaskedLanguageHead
+from cbalign.models.bert_layers import BertEmbeddings, BertLayer, KeyValues, initialise, key_mask
 from cbalign.models.image_text import ImageTextEncoder
 from cbalign.models.momentum import Distilled
 from cbalign.models.tower import TextTower, VisionTower
