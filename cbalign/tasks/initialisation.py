@@ -18,6 +18,7 @@ from cbalign.errors import CbalignError, CheckpointError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.requirements import with_requirements
 from cbalign.experiment.task import InitSection
+from cbalign.models.adapters import merged_weights
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
 from cbalign.models.initial import start_from
@@ -170,7 +171,7 @@ def _of_run(run: Run, checkpoint: Path) -> InitialModel:
     manifest = Manifest.read(run.manifest)
     if not manifest.facts:
         raise CheckpointError(f"init: the manifest of {run.folder} lacks its metadata")
-    return InitialModel(label, read_model(checkpoint), run.assets, descend(run, step))
+    return InitialModel(label, merged_weights(read_model(checkpoint)), run.assets, descend(run, step))
 
 
 def _of_albef(file: Path) -> InitialModel:
