@@ -3,7 +3,7 @@
     python -m benchmarks.feature_cache [--architecture tf_efficientnet_lite0] [--images 256] [--all-objectives]
 
 The image tower reads 224 pixels and the text tower has the size of MiniLM; both have random weights, which cost as much
-as others. The images are random photographs-like JPEG files of 500 x 375 pixels, one caption each; augmentation is
+as others. The images are smooth random JPEG files of 500 x 375 pixels, one caption each; augmentation is
 RandAugment with four views. One process trains three epochs by the engine, as `cbalign train` does, first with
 `train.feature_cache: off`, then with the features computed before the first step; the last epoch of each is compared.
 Exits with 1 if the ratio is below `BAR`.
@@ -67,8 +67,9 @@ class Stopwatch(Silent):
         self.ends.append(time.monotonic())
 
     def record(self, record: Record) -> None:
-        self.ends.append(time.monotonic())
-        self.losses.append(record.values)
+        if record.kind == "train":
+            self.ends.append(time.monotonic())
+            self.losses.append(record.values)
 
     @property
     def last_epoch(self) -> float:

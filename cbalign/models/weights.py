@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from cbalign.errors import CheckpointError
+from cbalign.models.adapters import is_adapter, name_without_adapter
 from cbalign.models.tower import Tower
 
 STUDENT, TEACHER = "student.", "teacher.network."  # of towers, and of heads that have a teacher
@@ -174,7 +175,7 @@ class _Loading:
         if TEACHER in name and student in self.state:
             (self.missing if student in self.missing else self.copied).append(name)
             return self.state[student]
-        if self.rules.required(name):
+        if self.rules.required(name) and not is_adapter(name):
             self.problems.append(f"missing      {name} {tuple(own.shape)}")
         self.missing.append(name)
         return own
@@ -191,6 +192,8 @@ class _Loading:
 
 def _names(name: str, aliases: Sequence[Alias]) -> Iterator[str]:
     """The names that a tensor of the model may have in the weights."""
+    yield name
+    name = name_without_adapter(name)
     yield name
     owner = next((owner for owner in (STUDENT, TEACHER) if name.startswith(owner)), "")
     for ours, theirs in aliases:

@@ -29,13 +29,16 @@ class ObjectiveSection(Part):
 
     `builds` is called with (section, `cbalign.objectives.objective.ObjectiveContext`) and returns a
     `cbalign.objectives.objective.Objective`. `provides` lists the capabilities it gives the model (`codebook`,
-    `matching`, `masked_language`); `fuses` states whether it reads fused tokens, which require fusion layers.
+    `matching`, `masked_language`); `fuses` states whether it reads fused tokens, which require fusion layers, and
+    `reads_tokens` whether it reads tokens of images or captions otherwise: of frozen towers that no objective reads
+    tokens of, only pooled vectors are kept.
     Terms with `by_default` are included in specs that do not name them.
     """
 
     name: ClassVar[str]
     provides: ClassVar[frozenset[str]] = frozenset()
     fuses: ClassVar[bool] = False
+    reads_tokens: ClassVar[bool] = False
     by_default: ClassVar[bool] = False
 
     weight: float = setting(

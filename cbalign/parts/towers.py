@@ -33,7 +33,7 @@ class TowerSection(Part):
     train: Trained = subsection(
         TrainAll,
         since="0.2",
-        help="How much of the tower is trained: `all`, `frozen`, or `{kind: last, blocks: n}`.",
+        help="How much of the tower is trained: `all`, `frozen`, `lora`, or `{kind: last, blocks: n}`.",
     )
     layer_decay: float = setting(
         1.0,

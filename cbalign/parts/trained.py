@@ -1,4 +1,4 @@
-"""How much of a tower is trained: all of it, its last blocks, or nothing."""
+"""How much of a tower is trained: all of it, its last blocks, adapters, or nothing."""
 
 from __future__ import annotations
 
@@ -49,4 +49,29 @@ class TrainLast(TrainedSection):
     blocks: int = setting(effect=TRAINING, ge=1, help="Number of blocks to train, counted from the output.")
 
 
-Trained = Annotated[TrainAll | TrainNothing | TrainLast, Field(discriminator="kind")]
+class TrainAdapters(TrainedSection):
+    """The tower is frozen, except for low-rank adapters in the linear layers of its blocks (LoRA)."""
+
+    builds = "cbalign.models.adapters:add_adapters"
+
+    kind: Literal["lora"] = setting(
+        effect=Effect.ARCHITECTURE, help="Only low-rank adapters are trained; needs the extra `lora`."
+    )
+    rank: int = setting(8, ge=1, effect=Effect.ARCHITECTURE, help="Rank r of the adapters.", paper="4 to 8 (LoRA)")
+    alpha: float | None = setting(
+        None, gt=0, effect=TRAINING, help="Scale α: the adapters' output counts α/r times; null: α = 2 r."
+    )
+    dropout: float = setting(0.0, ge=0, lt=1, effect=TRAINING, help="Dropout in front of the adapters.")
+    targets: tuple[str, ...] | None = setting(
+        None,
+        effect=Effect.ARCHITECTURE,
+        help="Names of the linear layers that get adapters, such as `query` or `qkv`; null: all in the blocks.",
+    )
+
+    @property
+    def scale_numerator(self) -> float:
+        """The scale α."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+
+Trained = Annotated[TrainAll | TrainNothing | TrainLast | TrainAdapters, Field(discriminator="kind")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -20,6 +21,7 @@ from cbalign.data.views import Transform, view_numbers
 from cbalign.engine.distribution import World
 from cbalign.engine.files import storage_errors
 from cbalign.engine.step_schedule import build_step_schedule
+from cbalign.errors import StorageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.tower import TextTower, VisionTower
 from cbalign.tasks.feature_work import FeatureWork, Note
@@ -129,10 +131,26 @@ class FeatureCache:
         return FeatureWork(tower, tower.kept, store, self.world, self.experiment.data.workers, note)
 
     def _store(self, key: FeatureKey) -> FeatureStore:
-        store = FeatureStore(key.folder())
-        if self.world.is_main:
-            with storage_errors(store.folder):
-                store.describe(key.about())
+        store, world = FeatureStore(key.folder()), self.world
+        failure, sign = None, store.folder / f".unfinished-sign-{uuid.uuid4().hex[:8]}"
+        if world.is_main:
+            try:
+                with storage_errors(store.folder):
+                    store.describe(key.about())
+                    sign.touch()
+            except StorageError as error:  # the others must not wait for this process
+                failure = error
+        if (failure := world.share(failure)) is not None:
+            raise failure
+        apart = world.any(not world.share(sign).exists())
+        if world.is_main:
+            sign.unlink(missing_ok=True)
+        if apart:
+            raise StorageError(
+                f"Not all processes of this training see the same folder {store.folder}, in which they keep features.",
+                remedy="Name a folder that all machines share in CBALIGN_CACHE, or set train.feature_cache: off, which "
+                "gives the same numbers.",
+            )
         return store
 
     def _views(self, count: int) -> list[int]:

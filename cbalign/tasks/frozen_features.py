@@ -41,7 +41,8 @@ def kept_texts(experiment: Experiment) -> KeptFeatures | None:
 
 def reads_tokens(experiment: Experiment) -> bool:
     """Whether something reads the tokens of an image or a text, rather than its pooled vector."""
-    return not experiment.task.aligns or experiment.objectives.fuses
+    active = experiment.objectives.active().values()
+    return not experiment.task.aligns or any(each.fuses or each.reads_tokens for each in active)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.requirements import with_requirements
 from cbalign.experiment.task import InitSection
+from cbalign.models.adapters import merged_weights
 from cbalign.models.albef import from_albef
 from cbalign.models.albef_sizes import infer_sizes
 from cbalign.models.initial import start_from
@@ -196,7 +197,8 @@ def _of_run(run: RunFolder, checkpoint: Path) -> InitialModel:
     manifest = Manifest.read(run.manifest)
     if not manifest.facts:
         raise CheckpointError(f"init: the manifest of {run.folder} lacks its metadata")
-    return InitialModel(label, read_model(checkpoint), run.assets, descend(run, step), _recorded_preprocessing(run))
+    weights = merged_weights(read_model(checkpoint))
+    return InitialModel(label, weights, run.assets, descend(run, step), _recorded_preprocessing(run))
 
 
 def _recorded_preprocessing(run: RunFolder) -> Preprocessing | None:

@@ -19,6 +19,7 @@ from cbalign.engine.run import RunFolder
 from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
 from cbalign.exporting.exportable import Exportable
+from cbalign.models.adapters import merge_adapters
 from cbalign.models.preprocessing import preprocessing_of
 from cbalign.models.weights import Alias
 from cbalign.tasks.feature_cache import FeatureCache, FrozenTowers
@@ -111,6 +112,7 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         assets = self.read_assets(run.assets)
         model = self.build_model(experiment, assets.tokenizer.info, initialise=False)
         load_weights(model, checkpoint)
+        merge_adapters(model)
         return self.evaluable(model.to(device).eval(), assets, device)
 
 

@@ -81,7 +81,12 @@ def train(spec: Path, *overrides: str, runs: str = "runs") -> Trained:
 
 def logged(trained: Trained) -> list[dict[str, float]]:
     """All numbers that a run logged, without what depends on time."""
-    lines = [json.loads(line) for line in trained.run.metrics.read_text().splitlines()]
+    return logged_by(trained.run.folder)
+
+
+def logged_by(folder: Path) -> list[dict[str, float]]:
+    """The same of the run in a folder."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in flattened(line).items() if k not in ("time", "samples_per_second")} for line in lines]
 
 

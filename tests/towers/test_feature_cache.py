@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from cbalign.engine.checkpoint import read_model
 from cbalign.engine.reporter import Silent
 from cbalign.errors import DataError, StorageError
 from cbalign.tasks.train import resume_run
-from tests.towers.pictures import logged, train
+from tests.towers.pictures import logged, logged_by, train
 
 TOLERANCE = 1e-5
 """Of losses in float32: batches of another size round in another way, so that few features differ in the last bit of
@@ -167,3 +169,28 @@ def _about(shard) -> str:
 def store_arrays(folder) -> list[np.ndarray]:
     store = FeatureStore(folder)
     return [np.asarray(store[key]) for key in store.keys()]  # noqa: SIM118 (no mapping)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work_and_give_the_same_numbers(pictures, cache):
+    spec = pictures / "pretrain.yaml"
+    found = []
+    for name, setting in (("plain", "off"), ("kept", "auto")):
+        command = [
+            sys.executable,
+            "-m",
+            "cbalign",
+            "train",
+            str(spec),
+            "--nproc",
+            "2",
+            "--runs-dir",
+            str(pictures / name),
+        ]
+        changes = [f"--set=train.feature_cache={setting}", "--set=train.batch_size=2", "--set=model.text.train=frozen"]
+        done = subprocess.run([*command, *changes], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found.append(logged_by(next((pictures / name).glob("pretrain-*"))))
+    assert_close(found[1], found[0], TOLERANCE)
+    images = [path for path in cache.iterdir() if '"preprocessing"' in (path / "about.json").read_text()]
+    assert all(len(list(folder.glob("shard-*"))) == 2 for folder in images), "one of each process"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
 from cbalign.data.text import VocabularyInfo
-from cbalign.engine.checkpoint import MODEL, read_model
+from cbalign.engine.checkpoint import MODEL, load_model_weights, read_model
 from cbalign.engine.run import latest_checkpoint
-from cbalign.errors import SpecError
+from cbalign.errors import MissingExtraError, SpecError
 from cbalign.experiment.dump import experiment_fingerprint
 from cbalign.experiment.load import load_experiment
 from cbalign.tasks.kit import kit_of
@@ -137,3 +139,73 @@ def test_settings_at_their_defaults_do_not_change_fingerprints(pictures):
     same = load_experiment(spec, ["model.vision.train={kind: all}", "model.vision.layer_decay=1"]).experiment
     assert experiment_fingerprint(same) == plain
     assert experiment_fingerprint(load_experiment(spec).experiment) != plain
+
+
+LORA = "model.text.train={kind: lora, rank: 2}"
+
+
+def test_only_adapters_are_trained(pictures):
+    pytest.importorskip("peft")
+    trained = train(pictures / "pretrain.yaml", LORA, "model.vision.train={kind: lora, rank: 3, targets: [qkv]}")
+    first, last = (read_model(trained.run.checkpoints / f"step-{n}") for n in (3, 6))
+    towers = [n for n in last if n.startswith(("student.text.", "student.vision."))]
+    changed = {n for n in towers if not last[n].equal(first[n])}
+    assert changed == {n for n in towers if "lora_" in n}
+    assert {n.split(".")[-4] for n in changed if "vision" in n} == {"qkv"}
+    assert {tuple(last[n].shape) for n in changed if "lora_A" in n} == {(3, 16), (2, 16)}
+    base = [n for n in towers if ".base_layer." in n]
+    assert all(last[n.replace("student.", "teacher.network.")] is last[n] for n in base), "shared with the teacher"
+    moments = torch.load(trained.run.checkpoints / "step-6" / "optimizer.pt", weights_only=True)
+    assert not [n for n in moments if ".base_layer." in n]
+
+
+def test_adapters_are_merged_for_evaluation_and_export(pictures):
+    pytest.importorskip("peft")
+    trained = train(pictures / "pretrain.yaml", LORA, "model.vision.train=lora")
+    kit = kit_of(trained.experiment)
+    checkpoint = latest_checkpoint(trained.run.checkpoints)
+    merged = kit.load(trained.run, trained.experiment, checkpoint, torch.device("cpu"))
+    assert not [name for name in merged.module.state_dict() if "lora_" in name or "base_layer" in name]
+    vocabulary = merged.tokenizer.info
+    model = kit.build_model(trained.experiment, vocabulary, initialise=False)
+    load_model_weights(model, checkpoint)
+    model.eval()
+    images = torch.randint(0, 255, (3, 3, 16, 16), dtype=torch.uint8)
+    ids, mask = torch.tensor([[1, 5, 9], [1, 7, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    with torch.no_grad():
+        adapted, plain = model(images, ids, mask), merged.module(images, ids, mask)
+    torch.testing.assert_close(plain.image, adapted.image, rtol=0, atol=1e-6)
+    torch.testing.assert_close(plain.text, adapted.text, rtol=0, atol=1e-6)
+
+
+def test_a_model_with_adapters_starts_from_one_without_and_the_reverse(pictures):
+    pytest.importorskip("peft")
+    spec = pictures / "pretrain.yaml"
+    plain = train(spec, "model.vision.train=all", runs="plain")
+    adapted = train(spec, LORA, f"init.run={plain.run.folder}", runs="adapted")
+    before, after = (read_model(latest_checkpoint(each.run.checkpoints)) for each in (plain, adapted))
+    base = [n for n in after if n.startswith("student.text.") and ".base_layer." in n]
+    assert base
+    assert all(after[n].equal(before[n.replace(".base_layer.", ".")]) for n in base)
+    again = train(spec, "model.text.train=frozen", f"init.run={adapted.run.folder}", runs="again")
+    merged = read_model(latest_checkpoint(again.run.checkpoints))
+    for name in base:
+        own = name.replace(".base_layer.", ".")
+        if name.endswith("weight"):
+            a, b = (after[name.replace("base_layer", f"lora_{x}.default")] for x in "AB")
+            assert b.abs().max() > 0
+            torch.testing.assert_close(merged[own], before[own] + 2 * b @ a, rtol=0, atol=1e-6)
+
+
+def test_adapters_for_layers_that_the_tower_lacks_are_refused(pictures):
+    pytest.importorskip("peft")
+    with pytest.raises(SpecError, match=r"model\.text\.train: .* no linear layers named qkv") as caught:
+        build(pictures, "model.text.train={kind: lora, targets: [qkv]}")
+    assert "contract, expand, key, output, query, value" in caught.value.remedy
+
+
+def test_a_missing_peft_names_the_extra(pictures, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r"model\.text\.train: lora needs the package peft") as caught:
+        build(pictures, LORA)
+    assert "cbalign[lora]" in caught.value.remedy
