@@ -65,6 +65,25 @@ class FusionSection(Section):
         return WeightsSource(self.architecture, model=self.architecture, path=self.architecture)
 
 
+class ProjectionSection(Section):
+    """The projections of pooled image and text vectors into the joint space."""
+
+    hidden: int | None = setting(
+        None,
+        ge=1,
+        effect=ARCHITECTURE,
+        help="Width of the hidden layer of a two-layer perceptron with GELU; null: a linear map.",
+        paper="null (ALBEF)",
+    )
+    dropout: float = setting(0.0, ge=0, lt=1, effect=TRAINING, help="Dropout on the hidden layer.")
+
+    @model_validator(mode="after")
+    def _dropout_has_a_hidden_layer(self) -> ProjectionSection:
+        if self.dropout and self.hidden is None:
+            raise RuleError("dropout acts on the hidden layer; set hidden", at=("dropout", "hidden"))
+        return self
+
+
 class TemperatureSection(Section):
     """The contrastive temperature γ."""
 
@@ -131,6 +150,9 @@ class ModelSection(Section):
     fusion: FusionSection = subsection(FusionSection, help="The fusion encoder.")
     joint_dim: int = setting(
         256, ge=2, effect=ARCHITECTURE, help="Dimension d of the joint space.", paper="256 (ALBEF)"
+    )
+    projection: ProjectionSection = subsection(
+        ProjectionSection, since="0.2", help="The projections into the joint space."
     )
     temperature: TemperatureSection = subsection(TemperatureSection, help="The contrastive temperature.")
     codebook: CodebookSection = subsection(CodebookSection, help="The representation codebook.")

@@ -17,4 +17,4 @@ def build_towers(section: ModelSection, vocabulary: int, *, fusion: bool, initia
         initialise: False skips reading initial weights, for a checkpoint that replaces them all.
     """
     parts = build_backbone(section, vocabulary, initialise=initialise, fusion=fusion)
-    return Towers(parts.vision, parts.text, parts.fusion, section.joint_dim)
+    return Towers(parts.vision, parts.text, parts.fusion, section.joint_dim, section.projection)

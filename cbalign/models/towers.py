@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cbalign.experiment.model import ProjectionSection
 from cbalign.models.bert import FusionEncoder
+from cbalign.models.projection import build_projection
 from cbalign.models.tower import TextTower, VisionTower
 
 
@@ -17,6 +19,7 @@ class Towers(nn.Module):
         vision, text: the towers.
         fusion: None where no objective reads fused tokens.
         joint_dim: dimension d of the joint space.
+        projection: of pooled vectors into it.
     """
 
     part_name = "projections"
@@ -27,13 +30,15 @@ class Towers(nn.Module):
         text: TextTower,
         fusion: FusionEncoder | None,
         joint_dim: int,
+        projection: ProjectionSection | None = None,
     ) -> None:
         super().__init__()
         self.vision = vision
         self.text = text
         self.fusion = fusion
-        self.image_projection = nn.Linear(vision.pooled_width, joint_dim)
-        self.text_projection = nn.Linear(text.pooled_width, joint_dim)
+        section = projection or ProjectionSection()
+        self.image_projection = build_projection(vision.pooled_width, joint_dim, section)
+        self.text_projection = build_projection(text.pooled_width, joint_dim, section)
 
     @property
     def word_embeddings(self) -> Tensor:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from cbalign.data.items import STATEMENT_LABELS
-from cbalign.experiment.model import ModelSection
+from cbalign.experiment.model import ModelSection, ProjectionSection
 from cbalign.models.backbone import Backbone, build_backbone
 from cbalign.models.bert import BertConfig, FusionEncoder
 from cbalign.models.bert_layers import BertLayer, KeyValues, initialise, key_mask, text_map
 from cbalign.models.image_text import ClassificationHead
 from cbalign.models.momentum import Distilled
+from cbalign.models.projection import build_projection
 from cbalign.models.tower import TextTower, VisionTower
 from cbalign.models.towers import unit
 from cbalign.tasks.classification.model import ClassifyingNetwork
@@ -130,13 +131,17 @@ class TextAssignmentNetwork(ImagePairNetwork):
     Args:
         vision, text, fusion: see `ImagePairNetwork`.
         joint_dim: of the pretrained projection, by which images are compared.
+        hidden: width of its hidden layer; None for a linear map.
     """
 
     part_name = "projections"
 
-    def __init__(self, vision: VisionTower, text: TextTower, fusion: PairFusionEncoder, joint_dim: int) -> None:
+    def __init__(
+        self, vision: VisionTower, text: TextTower, fusion: PairFusionEncoder, joint_dim: int, hidden: int | None = None
+    ) -> None:
         super().__init__(vision, text, fusion, AssignmentHead(fusion.width))
-        self.image_projection = nn.Linear(vision.pooled_width, joint_dim).requires_grad_(False)
+        projection = ProjectionSection(hidden=hidden)
+        self.image_projection = build_projection(vision.pooled_width, joint_dim, projection).requires_grad_(False)
 
     @torch.no_grad()
     def embed_images(self, image_tokens: Tensor) -> Tensor:
@@ -164,7 +169,7 @@ def build_text_assignment(
 ) -> Distilled[TextAssignmentNetwork]:
     """Build the model of the text-assignment stage; see `build_image_pairs`."""
     parts, fusion = _doubled(section, vocabulary, initialise)
-    network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim)
+    network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim, section.projection.hidden)
     return Distilled(network, section.teacher.momentum)
 
 
