@@ -153,7 +153,8 @@ def _fill(model: AlignmentModel, encoder: DualEncoder) -> None:
     model.teacher.network.load_state_dict(student.state_dict())
 
 
-def _project(layer: torch.nn.Linear, projection: Projection, part: str) -> None:
+def _project(layer: torch.nn.Module, projection: Projection, part: str) -> None:
+    assert isinstance(layer, torch.nn.Linear), "the spec of the run has no hidden layer in its projections"
     if layer.weight.shape != projection.weight.shape:
         raise CheckpointError(
             f"The {part} projection is {tuple(projection.weight.shape)} in the checkpoint, but the tower gives vectors "
