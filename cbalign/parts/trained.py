@@ -54,9 +54,7 @@ class TrainAdapters(TrainedSection):
 
     builds = "cbalign.models.adapters:add_adapters"
 
-    kind: Literal["lora"] = setting(
-        effect=Effect.ARCHITECTURE, help="Only low-rank adapters are trained; needs the extra `lora`."
-    )
+    kind: Literal["lora"] = setting(effect=TRAINING, help="Only low-rank adapters are trained; needs the extra `lora`.")
     rank: int = setting(8, ge=1, effect=Effect.ARCHITECTURE, help="Rank r of the adapters.", paper="4 to 8 (LoRA)")
     alpha: float | None = setting(
         None, gt=0, effect=TRAINING, help="Scale α: the adapters' output counts α/r times; null: α = 2 r."
