@@ -71,7 +71,14 @@ def write_experiment(folder: Path, vision: Spec, text: Spec, masked: bool) -> No
         "objectives": {} if masked else {"masked_language": {"weight": 0}},
         "data": {"train": source, "validation": source},
         "evaluate": [{"kind": "retrieval", "on": "validation", "protocols": ["dual", "rerank"], "top_k": 4}],
-        "train": {"duration": "2 steps", "batch_size": 4, "global_batch_size": 4, "precision": "fp32", "device": "cpu"},
+        "train": {
+            "duration": "2 steps",
+            "batch_size": 4,
+            "global_batch_size": 4,
+            "precision": "fp32",
+            "device": "cpu",
+            "schedule": {"kind": "cosine", "warmup": "1 step"},
+        },
         "export": {"opset": 23},
     }
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
