@@ -31,6 +31,9 @@ POOLERS = ("model.pooler.", "model.head.", "model.post_layernorm.", "model.layer
 ANTIALIASED = ("dinov2_with_registers",)
 """Models whose position embeddings transformers interpolates with antialiasing, by `model_type`."""
 
+BIASED = ("beit", "data2vec-vision", "swin")
+"""Models that add relative positions to the scores, by `model_type`: torch cannot export fused attention with them."""
+
 Pooler = Callable[[Any, Tensor], Tensor]
 
 
@@ -255,9 +258,10 @@ class HuggingFaceVisionTower(VisionTower):
 
 
 def _build(config: Any, source: Source) -> Any:
+    fused = "eager" if getattr(config, "model_type", "") in BIASED else "sdpa"
     try:
         try:
-            return AutoModel.from_config(copy.deepcopy(config), attn_implementation="sdpa")
+            return AutoModel.from_config(copy.deepcopy(config), attn_implementation=fused)
         except ValueError:  # models without torch's fused attention
             return AutoModel.from_config(copy.deepcopy(config), attn_implementation="eager")
     except Exception as error:  # transformers raises many kinds

@@ -79,6 +79,7 @@ class TimmVisionTower(VisionTower):
         self.features = features
         self.pooling = pooling
         self._plain_attention: bool | None = None
+        self._is_biased = any("relative_position" in name for name, _ in trunk.named_buffers())
 
     @classmethod
     def from_section(cls, section: VisionSection, initialise: bool) -> TimmVisionTower:
@@ -126,7 +127,9 @@ class TimmVisionTower(VisionTower):
         """Images (B, 3, H, W), already normalised, to tokens (B, N, D): prefix tokens, then patches."""
         device = normalised.device.type
         computed_in = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else normalised.dtype
-        self._choose_attention(prefers_plain(normalised.device, computed_in))
+        # torch cannot export its fused attention with relative positions, which are added to the scores.
+        unexportable = self._is_biased and torch.compiler.is_exporting()
+        self._choose_attention(unexportable or prefers_plain(normalised.device, computed_in))
         return self.features.tokens(self.transformer.forward_features(normalised))
 
     def pool(self, tokens: Tensor) -> Tensor:

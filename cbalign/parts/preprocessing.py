@@ -21,7 +21,7 @@ Three = tuple[float, float, float]
 
 def _part(help: str, **constraints: Any) -> Any:
     """Declare a part that overrides that of the weights or of ALBEF."""
-    return setting(None, effect=DATA, since="0.2", help=help, **constraints)
+    return setting(None, effect=DATA, help=help, **constraints)
 
 
 class PreprocessingSection(Section):
@@ -30,7 +30,7 @@ class PreprocessingSection(Section):
     of_weights: ClassVar[bool]
     """Whether the parts that are null are those of the weights."""
 
-    like: str = setting(effect=DATA, since="0.2", help="What the parts that are null are taken from.")
+    like: str = setting(effect=DATA, help="What the parts that are null are taken from.")
     mean: Three | None = _part("Mean of red, green and blue in [0, 1], which is subtracted; null: as `like` says.")
     std: Three | None = _part("Standard deviation of red, green and blue, a divisor; null: as `like` says.")
     interpolation: Interpolation | None = _part("Pillow's filter that resizes images; null: as `like` says.")
@@ -60,7 +60,7 @@ class WeightsPreprocessing(PreprocessingSection):
     of_weights: ClassVar[bool] = True
 
     like: Literal["weights"] = setting(
-        "weights", effect=DATA, since="0.2", help="Null parts are those that the weights were trained with."
+        "weights", effect=DATA, help="Null parts are those that the weights were trained with."
     )
 
 
@@ -72,7 +72,6 @@ class AlbefPreprocessing(PreprocessingSection):
     like: Literal["albef"] = setting(
         "albef",
         effect=DATA,
-        since="0.2",
         help="Null parts are ALBEF's: CLIP's mean and standard deviation, bicubic, squash.",
     )
 
