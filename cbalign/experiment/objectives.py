@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pydantic import SerializerFunctionWrapHandler, create_model, model_serializer
+from pydantic import SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from cbalign.experiment.unions import usable
-from cbalign.parts import ObjectiveSection, Section
+from cbalign.parts import ObjectiveSection, RuleError, Section
 from cbalign.parts.registry import OBJECTIVES
 from cbalign.parts.section import part_setting, subsection
 
@@ -26,6 +26,17 @@ class Objectives(Section):
     def active(self) -> dict[str, ObjectiveSection]:
         """Return the objectives with a weight above 0, by name."""
         return {name: section for name, section in self.named() if section.weight > 0}
+
+    @model_validator(mode="after")
+    def _each_step_has_a_loss(self) -> Objectives:
+        active = self.active()
+        if active and all(section.every > 1 for section in active.values()):
+            name = next(iter(active))
+            raise RuleError(
+                f"all objectives have `every` above 1, so that some steps would have no loss; set {name}.every: 1",
+                at=(f"{name}.every", name),
+            )
+        return self
 
     @property
     def provides(self) -> frozenset[str]:

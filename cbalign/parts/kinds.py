@@ -48,6 +48,13 @@ class ObjectiveSection(Part):
         switch=Effect.ARCHITECTURE,
         help="Weight of the loss term; 0 disables it.",
     )
+    every: int = setting(
+        1,
+        ge=1,
+        effect=Effect.TRAINING,
+        since="0.2",
+        help="Compute the term in every n-th optimiser step only, which saves its cost in the others.",
+    )
 
     @property
     def masked_share(self) -> float:

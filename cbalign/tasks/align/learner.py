@@ -16,7 +16,7 @@ from cbalign.engine.task import Progress, StepOutput
 from cbalign.experiment.model import TeacherSection
 from cbalign.experiment.training import AdamWSection
 from cbalign.models.towers import Towers
-from cbalign.objectives.objective import compute_terms
+from cbalign.objectives.objective import Objective, compute_terms
 from cbalign.objectives.step import Step
 from cbalign.parts import ObjectiveSection
 from cbalign.tasks.align.network import AlignmentModel
@@ -45,7 +45,7 @@ class AlignmentLearner(DistilledLearner[Towers, Batch]):
         world: World,
     ) -> None:
         super().__init__(model, teacher, optimizer)
-        self._weights = {name: section.weight for name, section in objectives.items()}
+        self._sections = objectives
         self._world = world
 
     def before_step(self, progress: Progress) -> None:
@@ -57,9 +57,9 @@ class AlignmentLearner(DistilledLearner[Towers, Batch]):
     def step(self, batch: Batch, progress: Progress) -> StepOutput:
         """Compute the loss of one micro-batch."""
         step = self.begin(batch, progress)
-        terms = compute_terms(self.model.terms, step)
+        terms = compute_terms(self._active(progress), step)
         step.push_queues()
-        total = torch.stack([self._weights[name] * term.loss for name, term in terms.items()]).sum()
+        total = torch.stack([self._sections[name].weight * term.loss for name, term in terms.items()]).sum()
         metrics: dict[str, Tensor] = {}
         for term in terms.values():
             metrics |= {name: value.detach() for name, value in term.metrics.items()}
@@ -70,6 +70,11 @@ class AlignmentLearner(DistilledLearner[Towers, Batch]):
         self.model.temperature.clamp()
         for objective in self.model.terms.values():
             objective.after_step(progress)
+
+    def _active(self, progress: Progress) -> dict[str, Objective]:
+        """Return the objectives of this step."""
+        terms = self.model.terms.items()
+        return {name: term for name, term in terms if progress.step % self._sections[name].every == 0}
 
     def begin(self, batch: Batch, progress: Progress) -> Step:
         """Return the step of a micro-batch, with α growing linearly from 0 over the first epochs."""
