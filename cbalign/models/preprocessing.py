@@ -25,6 +25,8 @@ def chosen_preprocessing(
     parts = section.parts
     if (filtered := parts.pop("interpolation", None)) is not None:
         parts["resample"] = filtered
+    if parts.get("fit") == "squash":
+        parts.setdefault("crop", 1.0)  # the share belongs to the fit of the weights
     known = of_weights() if section.of_weights and not section.is_complete else Preprocessing(size)
     return replace(known, size=size, **parts)
 
