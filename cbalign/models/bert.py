@@ -19,7 +19,7 @@ from cbalign.experiment.architectures import BertConfig as BertConfig
 from cbalign.models.attention import attend
 from cbalign.models.padding import PADDED, Layout, PackedLayout
 from cbalign.models.pretrained import PublishedBert, text_config
-from cbalign.models.sections.towers import TextSection
+from cbalign.models.sections.bert import TextSection
 from cbalign.models.tower import TextTower
 
 

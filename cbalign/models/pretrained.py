@@ -14,7 +14,7 @@ from cbalign.data.vocabulary import bert_folder
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.experiment.architectures import BERTS, BertConfig, read_bert_config
 from cbalign.models import names
-from cbalign.models.sections.towers import TextSection
+from cbalign.models.sections.bert import TextSection
 from cbalign.models.weights import LoadRules, load_weights
 from cbalign.parts import TextTowerSection
 

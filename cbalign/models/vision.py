@@ -16,7 +16,7 @@ from cbalign.data.image import CLIP_MEAN, CLIP_STD, Preprocessing
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models.attention import prefers_plain
 from cbalign.models.pretrained import read_weights
-from cbalign.models.sections.towers import VisionSection
+from cbalign.models.sections.timm import VisionSection
 from cbalign.models.stem import POSITION_STD, ConvolutionalStem
 from cbalign.models.tower import VisionTower
 from cbalign.models.weights import LoadRules, WeightReport, load_weights
