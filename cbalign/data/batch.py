@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cbalign.data.arrays import IntArray, PixelArray
 from cbalign.data.items import Item, Labelled, Pair, Question
-from cbalign.data.source import Source, known_target
+from cbalign.data.source import Source, images_of, known_target
 from cbalign.data.text import Tokenizer
 from cbalign.errors import DataError
 
@@ -144,7 +144,7 @@ class ItemCollation(ABC, Generic[ItemT, BatchT_co]):
 
     def images(self, index: int) -> tuple[Image.Image, ...]:
         """Decode the images of item `index`."""
-        return self._source.images(index)
+        return images_of(self._source, index)
 
     def collate(self, drawn: Drawn) -> BatchT_co:
         """Make the batch of what was drawn."""

@@ -12,7 +12,7 @@ from cbalign.data.corruption import UnreadableItems
 from cbalign.data.image import prepare
 from cbalign.data.items import Pair
 from cbalign.data.progress import ProgressCallback
-from cbalign.data.source import Gallery, Source
+from cbalign.data.source import Gallery, Source, images_of
 from cbalign.encoders import Encoder, TextFeatures
 from cbalign.errors import DataError, DivergenceError
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup, each_once
@@ -84,7 +84,7 @@ def encode_gallery(
 
 def load_images(encoder: Encoder, source: Source[Pair], entries: IntArray) -> PixelArray:
     """Prepared pixels (B, H, W, 3) of entries that are known to be readable."""
-    return np.stack([prepare(source.images(int(entry))[0], encoder.image_size) for entry in entries])
+    return np.stack([prepare(images_of(source, int(entry))[0], encoder.image_size) for entry in entries])
 
 
 def _readable(

@@ -13,7 +13,7 @@ from cbalign.data.corruption import UnreadableItems
 from cbalign.data.image import prepare
 from cbalign.data.items import Item
 from cbalign.data.progress import ProgressCallback
-from cbalign.data.source import Source
+from cbalign.data.source import Source, images_of
 from cbalign.errors import DataError
 from cbalign.evaluation.process_group import ProcessGroup, each_once
 
@@ -63,7 +63,7 @@ def measure_items(
         positions, pixels = [], []
         for position in range(start, stop):
             try:
-                pixels.append(np.stack([prepare(image, image_size) for image in source.images(position)]))
+                pixels.append(np.stack([prepare(image, image_size) for image in images_of(source, position)]))
                 positions.append(position)
             except DataError as error:
                 unreadable.add(position, error.message)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from cbalign.experiment.model import ModelSection
 from cbalign.models.bert import FusionEncoder, MaskedLanguageHead
-from cbalign.models.tower import TextTower, VisionTower
+from cbalign.models.tower import TextTower, VisionTower, check_towers
+from cbalign.parts.results import require_built
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ def build_backbone(
     """
     vision: VisionTower = section.vision.build(initialise)
     text: TextTower = section.text.build(vocabulary, initialise)
+    require_built(section.vision, vision, VisionTower)
+    require_built(section.text, text, TextTower)
+    check_towers(vision, text, section.vision.token_count())
     config = text.layer_config
     layers = FusionEncoder(config, section.fusion.layers, vision.width, text.dropout) if fusion else None
     words = MaskedLanguageHead(config) if head else None
