@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -12,8 +12,14 @@ from cbalign.cli.options import json_option
 from cbalign.runtime.table import Block, Table
 
 if TYPE_CHECKING:
-    from cbalign.experiment.fields import FoundSetting
+    from cbalign.experiment.fields import FoundSetting, Setting
     from cbalign.experiment.shapes import Choice
+    from cbalign.parts.section import Section
+
+_STATES = {
+    "on": "on; `weight: 0` switches it off",
+    "off": "off, unless the spec names it",
+}
 
 
 @click.command()
@@ -68,6 +74,7 @@ def _title(found: FoundSetting) -> str:
 def facts(found: FoundSetting) -> list[tuple[str, str]]:
     """List facts of a setting except its help, by name; an empty name continues the previous fact."""
     from cbalign.experiment.shapes import Choice, Items, Leaf
+    from cbalign.parts.origin import origin_of
 
     setting = found.setting
     known: list[tuple[str, str]] = []
@@ -82,13 +89,34 @@ def facts(found: FoundSetting) -> list[tuple[str, str]]:
         known.append(("default", "none: the setting is required"))
     elif isinstance(setting.shape, Leaf):
         known.append(("default", json.dumps(setting.default, ensure_ascii=False)))
+    if (state := _state(setting)) is not None:
+        known.append(("by default", _STATES[state]))
     if found.effect:
         known.append(("effect", f"{found.effect.value}: {found.effect.meaning}"))
     if setting.switch:
         known.append(("", f"{setting.switch.value} if it changes from or to 0"))
     if setting.paper:
         known.append(("published", setting.paper))
+    origins = {origin for part in _parts(found) if (origin := origin_of(part)) is not None and not origin.is_own}
+    known += [("from", str(origin)) for origin in sorted(origins, key=str)]
     return known
+
+
+def _parts(found: FoundSetting) -> tuple[type[Section], ...]:
+    """The sections that a setting belongs to or, if it is a section, that it can be."""
+    from cbalign.experiment.shapes import Choice
+
+    shape = found.setting.shape
+    return tuple(shape.variants.values()) if isinstance(shape, Choice) else (found.owner,)
+
+
+def _state(setting: Setting) -> Literal["on", "off"] | None:
+    """Whether a section that can be switched off is on by default; None for other settings."""
+    from cbalign.experiment.shapes import Choice
+
+    sections = setting.shape.variants.values() if isinstance(setting.shape, Choice) else ()
+    by_default = [section.by_default for section in sections if hasattr(section, "by_default")]
+    return None if not by_default else "on" if all(by_default) else "off"
 
 
 def _blocks(found: FoundSetting) -> list[Block]:
@@ -119,13 +147,15 @@ def _listing(choice: Choice, prefix: str) -> Table:
     rows = []
     for each in _inside(choice, prefix):
         leaf = isinstance(each.setting.shape, Leaf)
-        default = json.dumps(each.setting.default, ensure_ascii=False) if leaf and not each.setting.required else ""
+        plain = json.dumps(each.setting.default, ensure_ascii=False) if leaf and not each.setting.required else ""
+        default = plain or _state(each.setting) or ""
         rows.append((_title(each), default, each.setting.help))
     return Table.of(("SETTING", "DEFAULT", "MEANING"), rows)
 
 
 def _data(found: FoundSetting) -> dict[str, object]:
     from cbalign.experiment.shapes import Leaf
+    from cbalign.parts.origin import origin_of
 
     setting = found.setting
     leaf = setting.shape if isinstance(setting.shape, Leaf) else None
@@ -138,5 +168,6 @@ def _data(found: FoundSetting) -> dict[str, object]:
         "default": setting.default,
         "effect": found.effect.value if found.effect else None,
         "published": setting.paper,
+        "from": sorted({str(origin) for part in _parts(found) if (origin := origin_of(part)) is not None}),
         "help": setting.help,
     }

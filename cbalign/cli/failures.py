@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from cbalign.cli.extras import missing_extra
 from cbalign.errors import CbalignError, DeviceError, SpecError, StorageError
 
+_FRAME = re.compile(r'^ +File "([^"]+)", line', re.MULTILINE)
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _STORAGE = {
     errno.ENOSPC: "the disk is full",
@@ -83,16 +86,21 @@ def _told(error: CbalignError) -> Failure:
 
 def _author(error: Exception) -> str | None:
     """The distribution whose part raised an exception, or whose part called what raised it; None for cbalign."""
-    from cbalign.parts.registry import registry  # not at start-up: it imports the spec language
+    from cbalign.parts.origin import packages
 
-    distributions = {
-        part.section.__module__.partition(".")[0]: str(part.origin)
-        for part in registry().parts
-        if not part.origin.is_own
-    }
-    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    authors = [distributions.get(name.partition(".")[0]) for name in modules]
-    return next((author for author in reversed(authors) if author is not None), None)
+    places = {place: str(origin) for name, origin in packages().items() if (place := _place(name)) is not None}
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for cause in _causes(error):  # what a worker process raised has the frames of that process in the text of its cause
+        files += _FRAME.findall(getattr(cause, "tb", "") if type(cause).__name__ == "_RemoteTraceback" else "")
+    paths = (str(path) for file in reversed(files) for path in (Path(file), *Path(file).parents))
+    return next((places[path] for path in paths if path in places), None)
+
+
+def _place(name: str) -> str | None:
+    """The folder of an imported package, or the file of a module."""
+    module = sys.modules.get(name)
+    file: str | None = getattr(module, "__file__", None)
+    return str(Path(file).parent) if file is not None and hasattr(module, "__path__") else file
 
 
 _SPACE_REMEDY = "Free some space and run the same command again."

@@ -18,7 +18,7 @@ import cbalign
 from cbalign.cli.failures import with_options
 from cbalign.engine.user_cache import user_cache
 from cbalign.errors import DeviceError
-from cbalign.experiment.unions import unusable, usable
+from cbalign.experiment.unions import slow_parts, slowness, unusable, usable
 from cbalign.parts.origin import PartOrigin
 from cbalign.parts.registry import registry
 from cbalign.runtime.machine import ask_gpus
@@ -71,7 +71,13 @@ def _packages() -> Iterator[Check]:
     except metadata.PackageNotFoundError:
         yield Check("cbalign", "problem", "runs from source, is not installed", "pip install -e .")
         return
-    yield Check("cbalign", "ok", f"{own.version}, {Path(cbalign.__file__).parent}")
+    place = f"{cbalign.__version__}, {Path(cbalign.__file__).parent}"
+    if own.version == cbalign.__version__:
+        yield Check("cbalign", "ok", place)
+    else:  # an editable installation whose source was updated: pip checks requirements against the older version
+        yield Check(
+            "cbalign", "problem", f"{place}, but installed as {own.version}", "install it again: pip install -e ."
+        )
     yield _group("packages", list(_required("cbalign", "")), "pip install --upgrade cbalign", optional=False)
     for extra in own.metadata.get_all("Provides-Extra") or ():
         install = f"pip install 'cbalign[{extra}]'"
@@ -87,9 +93,13 @@ def _plugins() -> Iterator[Check]:
             found.setdefault(part.origin, []).append(f"{part.kind.noun} {part.name}")
     for each in unusable():
         broken.setdefault(each.origin, []).append(f"{each.name}: {each.reason}")
+    slow = {part.origin: slowness(part) for part in slow_parts()}
     for origin in {**found, **broken}:
         name = f"plug-in {origin.distribution}"
-        if origin in broken:
+        if origin in slow and origin not in broken:
+            remedy = "import torch only in the modules that `builds` names"
+            yield Check(name, "problem", f"{origin.version}; {slow[origin]}", remedy)
+        elif origin in broken:
             remedy = f"pip install --upgrade {origin.distribution}, or pip uninstall {origin.distribution}"
             yield Check(name, "problem", f"{origin.version}; {'; '.join(broken[origin])}", remedy)
         else:

@@ -33,15 +33,18 @@ def ls(parts: bool, as_json: bool) -> None:
 
 
 def _parts(*, as_json: bool) -> None:
-    from cbalign.experiment.unions import report_unusable_parts, unusable, usable
+    from cbalign.experiment.unions import report_unusable_parts, slow_parts, slowness, unusable, usable
     from cbalign.parts.registry import registry
 
     found = [part for part in registry().parts if part.name in usable(part.kind)]
     report_unusable_parts()
+    warnings = [f"{part.origin}: {slowness(part)}" for part in slow_parts()]
+    for warning in warnings:
+        console.warn(warning)
     if not as_json:
         rows = [(part.kind.noun, part.name, str(part.origin), part.about) for part in found]
         console.blocks(Table.of(("KIND", "NAME", "FROM", "ABOUT"), rows))
         return
     items = [{"kind": p.kind.noun, "name": p.name, **asdict(p.origin), "about": p.about} for p in found]
     broken = [{"group": p.group, "name": p.name, **asdict(p.origin), "reason": p.reason} for p in unusable()]
-    console.document({"parts": items, "broken": broken})
+    console.document({"parts": items, "broken": broken, "warnings": warnings})

@@ -20,7 +20,7 @@ from torch import Tensor
 from cbalign.data.arrays import IntArray
 from cbalign.data.items import Item, Labelled, Pair, Question
 from cbalign.data.kept_texts import KeptTexts
-from cbalign.data.source import Source, known_target
+from cbalign.data.source import Source, images_of, known_target
 from cbalign.data.text import Tokenizer
 from cbalign.data.views import ViewArray
 from cbalign.errors import DataError
@@ -158,7 +158,7 @@ class ItemCollation(ABC, Generic[ItemT, BatchT_co]):
 
     def images(self, index: int) -> tuple[Image.Image, ...]:
         """Decode the images of item `index`."""
-        return self._source.images(index)
+        return images_of(self._source, index)
 
     def read(self, index: int) -> tuple[bytes, ...]:
         """Read the image files of item `index`."""

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import Item
-from cbalign.data.source import Source
+from cbalign.data.source import Source, images_of
 from cbalign.data.views import ViewArray
 
 
@@ -34,4 +34,4 @@ def model_inputs(source: Source[Item], index: int, preprocessing: Preprocessing)
     """
     if isinstance(source, HasFeatures):
         return source.features(index)
-    return [prepare(image, preprocessing) for image in source.images(index)]
+    return [prepare(image, preprocessing) for image in images_of(source, index)]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 ENTAILMENT_LABELS = ("contradiction", "neutral", "entailment")
 """The classes of entailment, in the order of the model's logits (ALBEF's)."""
 
@@ -58,11 +60,28 @@ class Labelled(Item, Protocol):
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its captions."""
+    """An image and its captions, of which each epoch draws one.
+
+    Args:
+        image_key: the name of the image.
+        captions: at least one.
+        image_id: equal exactly for the same image, below 2⁶³.
+
+    Raises:
+        TypeError: a value has another type; a text as `captions` would be read as its characters.
+    """
 
     image_key: str
     captions: tuple[str, ...]
     image_id: int
+
+    def __post_init__(self) -> None:
+        captions, image_id = self.captions, self.image_id
+        if not isinstance(captions, tuple) or not captions or not all(isinstance(each, str) for each in captions):
+            found = repr(captions)
+            raise TypeError(f"`captions` of the pair {self.image_key} must be a tuple of texts, not {found[:80]}")
+        if not isinstance(image_id, int | np.integer) or abs(image_id) >= 2**63:
+            raise TypeError(f"`image_id` of the pair {self.image_key} must be a number below 2**63, not {image_id!r}")
 
     @property
     def image_keys(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cbalign.data.feature_store import FeatureStore
 from cbalign.data.items import Item
-from cbalign.data.source import Source
+from cbalign.data.source import Source, images_of
 from cbalign.data.views import ViewArray, image_digest, view_numbers
 from cbalign.errors import DataError
 
@@ -115,7 +115,7 @@ class SourceWithFeatures(Generic[ItemT]):
 
     def images(self, index: int) -> tuple[Image.Image, ...]:
         """Decode the images of item `index`."""
-        return self._source.images(index)
+        return images_of(self._source, index)
 
     def read(self, index: int) -> tuple[bytes, ...]:
         """Read the image files of item `index`."""

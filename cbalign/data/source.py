@@ -19,11 +19,16 @@ from cbalign.data.items import Item, Labelled, Pair, Premise, Question, Statemen
 from cbalign.errors import DataError, UsageError
 from cbalign.experiment.unions import usable
 from cbalign.parts import ItemKind, SourceSection
+from cbalign.parts.origin import origin_of_module
+from cbalign.parts.part import describe
 from cbalign.parts.registry import SOURCES
+from cbalign.parts.results import require_built, require_members, require_texts, require_type
 
 ItemT = TypeVar("ItemT", bound=Item)
 ItemT_co = TypeVar("ItemT_co", bound=Item, covariant=True)
 
+_MEMBERS = ("name", "__len__", "item", "images", "read", "describe")
+_ITEM_MEMBERS = ("image_keys", "image_ids", "text", "texts", "outputs")
 _FINGERPRINTED = 100_000  # items; reading all of many millions would delay every start
 
 
@@ -71,7 +76,7 @@ def image_of(source: Source[Item], index: int, position: int) -> Image.Image:
     """Decode one image of an item, alone where the source can: a damaged image then does not affect the others."""
     if isinstance(source, SeparateImages):
         return source.image(index, position)
-    return source.images(index)[position]
+    return images_of(source, index)[position]
 
 
 @overload
@@ -102,19 +107,55 @@ def open_source(section: SourceSection, items: ItemKind) -> Source[Item]:
             f"source {section.part_name()} has {' and '.join(section.items)}, not {items}",
             remedy=f"Name a split, or a spec, whose source has {items}.",
         )
-    return cast(Source[Item], section.build(items))
+    source: Source[Item] = section.build(items)
+    require_built(section, source, _MEMBERS)
+    require_texts(section, "data_sets", section.data_sets())
+    if len(source):
+        _check_item(source, source.item(0))
+    return source
+
+
+def _check_item(source: Source[Item], item: Item) -> None:
+    """Check an item of a source, before all of them are read."""
+    require_members(source, "item", item, _ITEM_MEMBERS)
+    for name in ("image_keys", "texts", "outputs"):
+        require_texts(item, name, getattr(item, name))
+
+
+def images_of(source: Source[Item], index: int) -> tuple[Image.Image, ...]:
+    """Decode the images of item `index`; errors as of `Source.images`.
+
+    Raises:
+        PartError: the source is of a plug-in and does not return a tuple.
+    """
+    images = source.images(index)
+    require_type(source, "images", images, tuple)
+    return images
 
 
 def source_of_file(path: Path, items: ItemKind) -> SourceSection:
     """Find the source that reads a file of this kind of items, with the images in the file's folder.
 
+    Sources of other distributions are asked first.
+
     Raises:
-        UsageError: no source reads such a file.
+        UsageError: no source reads such a file, or those of several distributions do.
+        PartError: `of_file` of a source returns something else than a section.
     """
+    found: list[SourceSection] = []
     for section in usable(SOURCES).values():
-        found = cast(type[SourceSection], section).of_file(path, items)
-        if found is not None:
-            return found
+        read = cast(type[SourceSection], section).of_file(path, items)
+        if read is not None:
+            require_type(section, "of_file", read, SourceSection)
+            found.append(read)
+    foreign = [section for section in found if origin_of_module(type(section).__module__) is not None]
+    if len(foreign) > 1:
+        raise UsageError(
+            f"{path}: several sources read such a file: {', '.join(describe(type(each)) for each in foreign)}",
+            remedy="Describe the file as data.test in a spec, with the source that you mean.",
+        )
+    if found:
+        return (*foreign, *found)[0]
     raise UsageError(
         f"{path}: no source reads {items} from a {path.suffix or 'file without suffix'}",
         remedy="Describe the file as data.test in a spec and evaluate on that split, or convert it to JSON.",
@@ -143,7 +184,7 @@ class FirstItems(Generic[ItemT]):
 
     def images(self, index: int) -> tuple[Image.Image, ...]:
         """Decode the images of item `index`."""
-        return self._source.images(index)
+        return images_of(self._source, index)
 
     def read(self, index: int) -> tuple[bytes, ...]:
         """Read the image files of item `index`."""

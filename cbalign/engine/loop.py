@@ -28,7 +28,7 @@ from cbalign.engine.precision import agree_precision, autocast, check_precision,
 from cbalign.engine.reporter import Reporter
 from cbalign.engine.run import RunFolder, latest_checkpoint
 from cbalign.engine.run_log import RunLog
-from cbalign.engine.schedule import Schedule, explain_warmup
+from cbalign.engine.schedule import build_schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.step_schedule import build_step_schedule
@@ -121,7 +121,7 @@ class _Loop(Generic[BatchT]):
         self.reporter, self.signals, self.run_log, self.stack = reporter, signals, run_log, stack
         steps = build_step_schedule(train, batches_per_epoch=training.batches_per_epoch, processes=world.size)
         self.steps = steps
-        self.schedule: Schedule = train.schedule.build(train.optimizer.lr, steps.steps_per_epoch, steps.total_steps)
+        self.schedule = build_schedule(train.schedule, train.optimizer.lr, steps.steps_per_epoch, steps.total_steps)
         self.forward = StepModule(self.learner, world, train.parallel)
         self.optimizer = build_adamw(self.forward.groups, train.optimizer)
         self.done = 0

@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cbalign.engine.distribution import World
 from cbalign.engine.sharding import Sharded
-from cbalign.engine.task import BatchT, Learner, Progress, StepOutput
+from cbalign.engine.task import BatchT, Learner, Progress, StepOutput, require_scalar
+from cbalign.parts.results import require_type
 
 Numbers = tuple[Tensor, Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -31,10 +32,13 @@ class _LearnerStep(nn.Module, Generic[BatchT]):
     def __init__(self, learner: Learner[BatchT]) -> None:
         super().__init__()
         self.model = learner.model
-        self._step = learner.step
+        self._learner = (learner,)  # in a tuple, because a learner may be a module whose parameters are the model's
 
     def forward(self, batch: BatchT, progress: Progress) -> Numbers:
-        output = self._step(batch, progress)
+        output = self._learner[0].step(batch, progress)
+        require_type(self._learner[0], "step", output, StepOutput)
+        for name, value in (("the loss", output.loss), *output.terms.items(), *output.metrics.items()):
+            require_scalar(self._learner[0], "step", name, value)
         return output.loss, dict(output.terms), dict(output.metrics)
 
     def evaluate(self, evaluate: Evaluate, progress: Progress) -> Mapping[str, float]:

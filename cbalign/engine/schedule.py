@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cbalign.engine.sections.schedules import ConstantSection, CosineSection
+from cbalign.parts import ScheduleSection
 from cbalign.parts.duration import in_steps
+from cbalign.parts.results import require_built, require_type
 
 
 class Schedule(Protocol):
@@ -19,6 +21,18 @@ class Schedule(Protocol):
 
     def __call__(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""
+
+
+def build_schedule(section: ScheduleSection, peak: float, steps_per_epoch: int, total_steps: int) -> Schedule:
+    """Build the schedule of a training of `total_steps` steps.
+
+    Raises:
+        PartError: it cannot be built, or does not return numbers.
+    """
+    schedule: Schedule = section.build(peak, steps_per_epoch, total_steps)
+    require_built(section, schedule, ("__call__", "warmup_steps"))
+    require_type(schedule, "", schedule(0), (float, int))
+    return schedule
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from cbalign.parts.results import kind_of, wrong_result
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -58,6 +60,18 @@ class StepOutput:
     loss: Tensor  # scalar with gradient: the weighted sum of the terms
     terms: Mapping[str, Tensor]  # scalars by name (`contrastive`), before weighting; logged as `loss/<name>`
     metrics: Mapping[str, Tensor] = field(default_factory=dict)  # further scalars, logged under their own names
+
+
+def require_scalar(owner: object, call: str, name: str, value: object) -> None:
+    """Require a tensor without dimensions, as a loss or metric that a part returned.
+
+    Raises:
+        PartError: it is none; the message names the distribution of `owner`.
+    """
+    if not isinstance(value, Tensor):
+        raise wrong_result(owner, call, f"returned {kind_of(value)} as {name}, not a scalar tensor")
+    if value.ndim:
+        raise wrong_result(owner, call, f"returned a tensor of shape {tuple(value.shape)} as {name}, not a scalar")
 
 
 @dataclass(frozen=True)

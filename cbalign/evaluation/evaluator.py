@@ -10,6 +10,7 @@ from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.parts import EvaluationSection
+from cbalign.parts.results import require_built, require_type
 
 ModelT_contra = TypeVar("ModelT_contra", contravariant=True)
 SourceT_contra = TypeVar("SourceT_contra", contravariant=True)
@@ -49,7 +50,20 @@ class Evaluator(Protocol[ModelT_contra, SourceT_contra]):
 def evaluator_of(section: EvaluationSection) -> Evaluator[Any, Any]:
     """Build the evaluator of a section."""
     evaluator: Evaluator[Any, Any] = section.build()
+    require_built(section, evaluator, ("evaluate", "predictions_file"))
     return evaluator
+
+
+def measured_by(evaluator: Evaluator[Any, Any], results: tuple[Result, ...]) -> tuple[Result, ...]:
+    """Return the results of an evaluator.
+
+    Raises:
+        PartError: they are not a tuple of results.
+    """
+    require_type(evaluator, "evaluate", results, tuple)
+    for result in results:
+        require_type(evaluator, "evaluate", result, Result)
+    return results
 
 
 def predictions_file(measured: Sequence[tuple[EvaluationSection, Result]]) -> str:

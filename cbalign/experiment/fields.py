@@ -62,7 +62,10 @@ def _setting(name: str, info: FieldInfo) -> Setting:
     required = info.is_required()
     value = None if required else info.get_default(call_default_factory=True, validated_data={})
     default = value.model_dump(mode="json") if isinstance(value, BaseModel) else _plain(value)
-    shape = shape_of(info.annotation, info)
+    try:
+        shape = shape_of(info.annotation, info)
+    except TypeError as error:
+        raise TypeError(f"its setting `{name}`: {error}") from None
     if isinstance(shape, Choice) and isinstance(value, BaseModel):
         shape = replace(shape, default=next((n for n, s in shape.variants.items() if s is type(value)), None))
     return Setting(

@@ -249,7 +249,8 @@ class _Explanation:
                 return f"write `{bare}` without quotes"
             if is_number(bare.replace("_", "").replace(",", "")):
                 return f"write `{bare.replace('_', '').replace(',', '')}`"
-        return did_you_mean(value, [str(choice) for choice in leaf.choices])
+        # `trained` is not `pretrained` with a typing error.
+        return did_you_mean(value, [str(choice) for choice in leaf.choices if not str(choice).endswith(bare)])
 
 
 _STARTERS = {

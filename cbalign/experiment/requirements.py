@@ -9,11 +9,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from cbalign import __version__
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import ListNode, MapNode, ScalarNode
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.unions import usable
-from cbalign.parts.origin import origin_of
+from cbalign.parts.origin import OWN, origin_of
 from cbalign.parts.part import Part
 from cbalign.parts.registry import PRECISIONS
 from cbalign.parts.section import Section
@@ -70,7 +71,7 @@ def _problem(text: str) -> tuple[str, str] | None:
         return None
     install = f"pip install '{text}'"
     try:
-        version = metadata.version(requirement.name)
+        version = __version__ if requirement.name == OWN else metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
         return f"this spec needs {text}, which is not installed", install
     if not requirement.specifier.contains(version, prereleases=True):

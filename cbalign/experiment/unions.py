@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cbalign.experiment.fields import settings
+from cbalign.experiment.fields import every
 from cbalign.parts.part import Part
-from cbalign.parts.registry import BrokenPart, PartKind, registry
+from cbalign.parts.registry import BrokenPart, InstalledPart, PartKind, registry
 
 _log = logging.getLogger("cbalign.parts")
 
@@ -43,6 +43,16 @@ def unusable() -> tuple[BrokenPart, ...]:
     return (*registry().broken, *inexpressible)
 
 
+def slow_parts() -> tuple[InstalledPart, ...]:
+    """Return the parts whose sections import torch, which every command then has to wait for."""
+    return tuple(part for part in registry().parts if part.imports_torch)
+
+
+def slowness(part: InstalledPart) -> str:
+    """Return the problem of a part whose section imports torch."""
+    return f"{part.section.__module__} imports torch, which every command then has to wait for"
+
+
 @cache
 def report_unusable_parts() -> None:
     """Log a warning for each unusable part of an installed distribution, once per process."""
@@ -58,11 +68,12 @@ def unusable_part(kind: PartKind, name: str) -> BrokenPart | None:
 def _inexpressible(section: type[Part]) -> str | None:
     """Return why a section cannot be part of the spec language; None if it can."""
     try:
-        for name, setting in settings(section).items():
-            if not setting.help:
-                return f"its setting `{name}` has no help text"
-            if setting.effect is None and not setting.has_sections:
-                return f"its setting `{name}` has no effect class"
+        for found in every(section):
+            path = found.path.replace(".[]", "")
+            if not found.setting.help:
+                return f"its setting `{path}` has no help text"
+            if found.effect is None and not found.setting.has_sections:
+                return f"its setting `{path}` has no effect class"
     except TypeError as error:
         return str(error)
     return None

@@ -12,12 +12,13 @@ import onnx_ir as ir
 import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from cbalign.errors import DeviceError, PartError
+from cbalign.errors import DeviceError
 from cbalign.exporting.graph import INLINE_LIMIT, save_graph
 from cbalign.exporting.half import to_half
 from cbalign.exporting.widen import widen_hidden
 from cbalign.parts import PrecisionSection
-from cbalign.parts.part import call_part, describe
+from cbalign.parts.part import call_part
+from cbalign.parts.results import require_built
 from cbalign.runtime.placement import find_device, quiet
 
 FLOAT32_GRAPHS = frozenset({"codebook"})
@@ -63,11 +64,7 @@ def write_precision(
             shutil.copyfile(weights, path.with_name(weights.name))
         return
     model = precision.build(original)
-    if not isinstance(model, ir.Model):
-        raise PartError(
-            f"{describe(type(precision))} builds {precision.builds}, which returned {type(model).__name__} instead of "
-            "an onnx_ir.Model",
-        )
+    require_built(precision, model, ir.Model)
     save_graph(model, path, metadata, inline_limit)
 
 

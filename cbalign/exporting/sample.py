@@ -9,7 +9,7 @@ import numpy as np
 from cbalign.data.arrays import IntArray, PixelArray
 from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import Item, Pair
-from cbalign.data.source import Source, gallery
+from cbalign.data.source import Source, gallery, images_of
 from cbalign.encoders import Encoder
 from cbalign.errors import DataError
 from cbalign.evaluation.features import load_images
@@ -67,7 +67,7 @@ def readable_items(source: Source[Item], preprocessing: Preprocessing) -> tuple[
     positions, pixels = [], []
     for position in range(len(source)):
         try:
-            pixels.append(np.stack([prepare(image, preprocessing) for image in source.images(position)]))
+            pixels.append(np.stack([prepare(image, preprocessing) for image in images_of(source, position)]))
         except DataError:
             continue
         positions.append(position)

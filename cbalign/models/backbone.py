@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from cbalign.experiment.model import FusionSection, ModelSection
 from cbalign.models.bert import FusionEncoder, MaskedLanguageHead
 from cbalign.models.pretrained import PublishedBert, bert_config
-from cbalign.models.tower import TextTower, VisionTower
+from cbalign.models.tower import TextTower, VisionTower, check_towers
 from cbalign.models.trained import apply_training
+from cbalign.parts.results import require_built
 
 FUSION_PLACE = "model.fusion.architecture"
 
@@ -52,6 +53,9 @@ def build_backbone(
     """
     vision: VisionTower = section.vision.build(initialise)
     text: TextTower = section.text.build(vocabulary, initialise)
+    require_built(section.vision, vision, VisionTower)
+    require_built(section.text, text, TextTower)
+    check_towers(vision, text, section.vision.token_count())
     apply_training(section.vision, vision, "model.vision")
     apply_training(section.text, text, "model.text")
     layers = build_fusion(section.fusion, text, vision.width, initialise) if fusion else None

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from cbalign.data.image import Preprocessing
 from cbalign.experiment.architectures import BertConfig
+from cbalign.parts.origin import origin_of_module
+from cbalign.parts.results import require_type, wrong_result
 
 if TYPE_CHECKING:
     from cbalign.models.bert import FusionEncoder, MaskedLanguageHead
@@ -159,6 +161,37 @@ class VisionTower(Tower):
     def pool(self, tokens: Tensor) -> Tensor:
         """One vector (B, `pooled_width`) per image, from its tokens (B, N, D): by default the mean over the patches."""
         return tokens[:, self.prefix_tokens :].mean(dim=1)
+
+
+def check_towers(vision: VisionTower, text: TextTower, token_count: int | None) -> None:
+    """Encode a black image and one token with towers of other distributions, to check the shapes that they return.
+
+    Args:
+        vision, text: the towers, newly built.
+        token_count: tokens per image, as the section of the image tower declares; None if it does not.
+
+    Raises:
+        PartError: a tower returns something else than tokens of its width.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        if origin_of_module(type(vision).__module__) is not None:
+            size = vision.image_size
+            pixels = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=vision.mean.device)
+            tokens = vision.eval()(pixels)
+            _check_tokens(vision.train(), "encode", tokens, token_count)
+        if origin_of_module(type(text).__module__) is not None:
+            ids = torch.ones(1, 3, dtype=torch.int64, device=text.word_embeddings.device)
+            tokens = text.eval()(ids, ids)
+            _check_tokens(text.train(), "forward", tokens, 3)
+
+
+def _check_tokens(tower: Tower, call: str, tokens: object, count: int | None) -> None:
+    require_type(tower, call, tokens, Tensor)
+    assert isinstance(tokens, Tensor)
+    shape, wanted = tuple(tokens.shape), (1, count or "N", tower.width)
+    if len(shape) != 3 or shape[0] != 1 or shape[2] != tower.width or (count is not None and shape[1] != count):
+        expected = f"({', '.join(map(str, wanted))})"
+        raise wrong_result(tower, call, f"returned tokens of shape {shape} for one input, not {expected}")
 
 
 class TextTower(Tower):

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from cbalign.models.sections.solvers import IPOTSection, SinkhornSection
+from cbalign.parts import SolverSection
+from cbalign.parts.results import require_built, require_type, wrong_result
 
 # Below this β (costs are at most 2) exp(-D/β) underflows float32 for whole columns; logarithms do not.
 SMALLEST_SCALING_BETA = 0.03
@@ -47,7 +49,38 @@ class Solver(Protocol):
     """Anything that turns costs into a plan."""
 
     def __call__(self, costs: Tensor) -> TransportPlan:
-        """The plan for costs (N, K)."""
+        """The plan for costs (N, K), which need no gradient.
+
+        The costs are 1 - cosine, in [0, 2], float32 and outside of autocast, of the teacher's features. The plan has
+        their shape and device, in float32 or float64; entries are at least 0 and no row is all 0. Each row is divided
+        by its sum to get the targets of a sample, so only the proportions within a row act on the prediction loss;
+        <T, D> uses the plan as it is, so rows should sum to 1/N. No gradient flows through a plan: use
+        `torch.no_grad()`.
+        """
+
+
+def build_solver(section: SolverSection) -> Solver:
+    """Build the solver that a spec describes; its plans are checked.
+
+    Raises:
+        PartError: it cannot be built; later, a plan is none, or not one of the given costs.
+    """
+    solver: Solver = section.build()
+    require_built(section, solver, ("__call__",))
+
+    def solve(costs: Tensor) -> TransportPlan:
+        plan = solver(costs)
+        require_type(solver, "", plan, TransportPlan)
+        require_type(solver, "", plan.mass, Tensor)
+        if plan.mass.shape != costs.shape or not plan.mass.is_floating_point() or plan.mass.device != costs.device:
+            raise wrong_result(solver, "", f"returned the plan {_kind(plan.mass)} of the costs {_kind(costs)}")
+        return plan
+
+    return solve
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} ({str(tensor.dtype).removeprefix('torch.')}, {tensor.device})"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cbalign.engine.task import Progress
 from cbalign.models.codebook import Codebook
-from cbalign.models.transport import Solver, TransportPlan
+from cbalign.models.transport import Solver, TransportPlan, build_solver
 from cbalign.objectives.classification import cross_entropy
 from cbalign.objectives.codebook_health import codebook_health
 from cbalign.objectives.features import Embeddings
@@ -29,7 +29,7 @@ class CodebookObjective(Objective):
         self.settings = context.model.codebook
         self.codebook = Codebook(self.settings.size, context.joint_dim, self.settings.temperature)
         self.codebook.prototypes.no_weight_decay = True  # type: ignore[attr-defined]
-        self.solve: Solver = self.settings.transport.build()
+        self.solve = build_solver(self.settings.transport)
 
     @property
     def provided(self) -> Mapping[str, nn.Module]:

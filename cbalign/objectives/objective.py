@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from cbalign.data.text import VocabularyInfo
-from cbalign.engine.task import Progress
+from cbalign.engine.task import Progress, require_scalar
 from cbalign.experiment.legacy import LegacySection
 from cbalign.experiment.model import ModelSection
 from cbalign.models.tower import TextTower
 from cbalign.objectives.step import FusionRequest, Step, TextRequest
 from cbalign.parts import ObjectiveSection
+from cbalign.parts.results import require_type
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,32 @@ class Objective(nn.Module):
 
 
 def compute_terms(objectives: Mapping[str, Objective], step: Step) -> dict[str, Term]:
-    """Run the three phases of a step: texts, fusions, losses."""
+    """Run the three phases of a step: texts, fusions, losses.
+
+    Raises:
+        PartError: an objective returns something else than its interface states.
+    """
     for objective in objectives.values():
-        step.expect(objective.texts(step))
+        step.expect(_requests(objective, "texts", objective.texts(step), TextRequest))
     for objective in objectives.values():
-        step.expect(objective.fusions(step))
-    return {name: objective(step) for name, objective in objectives.items()}
+        step.expect(_requests(objective, "fusions", objective.fusions(step), FusionRequest))
+    return {name: _term(objective, objective(step)) for name, objective in objectives.items()}
+
+
+R = TypeVar("R", TextRequest, FusionRequest)
+
+
+def _requests(objective: Objective, call: str, requests: Sequence[R], kind: type[R]) -> Sequence[R]:
+    """Return the requests of an objective, if that is what they are."""
+    require_type(objective, call, requests, (tuple, list))
+    for request in requests:
+        require_type(objective, call, request, kind)
+    return requests
+
+
+def _term(objective: Objective, term: Term) -> Term:
+    """Return the term of an objective, if it is one and has scalars only."""
+    require_type(objective, "forward", term, Term)
+    for name, value in (("the loss", term.loss), *term.metrics.items()):
+        require_scalar(objective, "forward", name, value)
+    return term

@@ -10,11 +10,14 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import re
+import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from pathlib import PurePath
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -94,6 +97,7 @@ class InstalledPart:
     name: str
     section: type[Part]
     origin: PartOrigin
+    imports_torch: bool = False  # found while this section was imported, which every command does
 
     @property
     def about(self) -> str:
@@ -211,17 +215,29 @@ def _load(point: metadata.EntryPoint, of_group: tuple[PartKind, ...]) -> Install
 
     if (wanted := _other_version(point.dist)) is not None:
         return broken(f"it requires {wanted}, but this is cbalign {__version__}; install a compatible version of it")
+    light = "torch" not in sys.modules
     try:
         section = point.load()
     except Exception as error:  # a module of somebody else can raise anything
-        return broken(f"{point.value} cannot be imported: {type(error).__name__}: {error}")
+        return broken(f"{point.value} cannot be imported: {type(error).__name__}: {error}{_line(point, error)}")
     kind = next((k for k in of_group if inspect.isclass(section) and issubclass(section, k.base)), None)
     if kind is None:
         bases = " or ".join(each.base.__name__ for each in of_group)
         return broken(f"{point.value} is not a class derived from {bases}")
     if (flaw := _flaw(point.name, point.value, kind, section)) is not None:
         return broken(flaw)
-    return InstalledPart(kind, point.name, section, origin)
+    return InstalledPart(kind, point.name, section, origin, imports_torch=light and "torch" in sys.modules)
+
+
+def _line(point: metadata.EntryPoint, error: Exception) -> str:
+    """Return the line of a package in which its import failed, as ` (sections.py, line 12)`; empty if unknown."""
+    package = point.value.partition(":")[0].partition(".")[0]
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package
+    ]
+    return f" ({PurePath(frames[-1][0]).name}, line {frames[-1][1]})" if frames else ""
 
 
 def _flaw(name: str, value: str, kind: PartKind, section: type[Part]) -> str | None:

@@ -75,8 +75,8 @@ PathKind = Literal["file", "folder", "file or folder", "shards", "maybe"]
 def setting(
     default: Any = PydanticUndefined,
     *,
-    effect: Effect,
-    help: str,
+    effect: Effect | None = None,
+    help: str = "",
     paper: str | None = None,
     path: PathKind | None = None,
     switch: Effect | None = None,
@@ -85,6 +85,9 @@ def setting(
     **constraints: Any,
 ) -> Any:
     """Declare a setting of a section.
+
+    Every setting needs `effect` and `help`. They are checked when specs are read, not here, so that a setting without
+    one makes its own section unusable, not the whole module.
 
     Args:
         default: the default value; without it, the setting is required.
@@ -100,7 +103,7 @@ def setting(
             without the setting get it, and it does not count in fingerprints instead of the default.
         constraints: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, `discriminator`, …
     """
-    extra: dict[str, Any] = {"effect": effect.value}
+    extra: dict[str, Any] = {} if effect is None else {"effect": effect.value}
     if paper is not None:
         extra["paper"] = paper
     if path is not None:
@@ -112,7 +115,8 @@ def setting(
     if before is not None:
         extra["before"] = before
     if isinstance(default, (Section, list, dict)):
-        raise TypeError("pass default_factory for a default that is an object")
+        form = "subsection(YourSection, help=…)" if isinstance(default, Section) else "a tuple"
+        raise TypeError(f"the default of the setting {help!r} is a {type(default).__name__}; write {form}")
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 

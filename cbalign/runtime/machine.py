@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from cbalign import __version__
+
 
 def processor() -> str:
     """Return the model name of the CPU."""
@@ -48,11 +50,14 @@ def ask_gpus(*fields: str, gpu: int | None = None) -> list[list[str]]:
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of the packages that are installed."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    """Return the versions of the packages that are installed; of cbalign, that of the running source."""
+    return {package: found for package in packages if (found := _version(package)) is not None}
+
+
+def _version(package: str) -> str | None:
+    if package == "cbalign":
+        return __version__  # metadata of an editable installation can be older
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

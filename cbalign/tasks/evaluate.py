@@ -14,7 +14,7 @@ from cbalign.data.source import open_source, source_of_file
 from cbalign.engine.lineage import refuse_seen
 from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
-from cbalign.evaluation.evaluator import evaluator_of
+from cbalign.evaluation.evaluator import evaluator_of, measured_by
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import settings
 from cbalign.experiment.shapes import Leaf, Shape
@@ -67,13 +67,15 @@ def evaluate_opened(
         data, name = source_on(opened.experiment, section, on)
         if section.claims_zero_shot and (doubt := refuse_seen(data, opened.lineage)) is not None:
             warn(doubt)
-        results = evaluator_of(section).evaluate(
+        evaluator = evaluator_of(section)
+        results = evaluator.evaluate(
             opened.model,
             open_source(data, opened.experiment.task.items),
             corrupt_limit=opened.experiment.data.corrupt_limit,
             report=report,
         )
-        measured.append(Measurement(section, data, tuple(result.renamed(name) for result in results)))
+        named = tuple(result.renamed(name) for result in measured_by(evaluator, results))
+        measured.append(Measurement(section, data, named))
     return measured
 
 

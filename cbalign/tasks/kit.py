@@ -16,6 +16,7 @@ from cbalign.engine.run import RunFolder
 from cbalign.engine.task import Learner, Training
 from cbalign.experiment.experiment import Experiment
 from cbalign.exporting.exportable import Exportable
+from cbalign.parts.results import require_built
 from cbalign.tasks.initialisation import Initialisation
 
 
@@ -37,6 +38,9 @@ class TorchModel(Protocol):
     @property
     def preprocessing(self) -> Preprocessing:
         """How images become its pixels."""
+
+
+_MEMBERS = ("open_training", "build_model", "learner", "example_batch", "load", "exportable")
 
 
 class TaskKit(Protocol):
@@ -94,4 +98,5 @@ class TaskKit(Protocol):
 def kit_of(experiment: Experiment) -> TaskKit:
     """Build the kit of an experiment's task."""
     kit: TaskKit = experiment.task.build()
+    require_built(experiment.task, kit, _MEMBERS)
     return kit

@@ -15,7 +15,7 @@ from cbalign.data.source import Source, fingerprint, open_source
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Learner, Progress
-from cbalign.evaluation.evaluator import Evaluator
+from cbalign.evaluation.evaluator import evaluator_of, measured_by
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.momentum import teacher_parameters
 from cbalign.tasks.feature_cache import FeatureCache
@@ -97,13 +97,14 @@ class DataTraining(Generic[B]):
         metrics: dict[str, float] = {}
         model = self.evaluable() if self.experiment.evaluate else None
         for section in self.experiment.evaluate:
-            evaluator: Evaluator[Any, Any] = section.model_copy(update={"bootstrap": 0}).build()
-            for result in evaluator.evaluate(
+            evaluator = evaluator_of(section.model_copy(update={"bootstrap": 0}))
+            results = evaluator.evaluate(
                 model,
                 self._evaluated(section.on),
                 corrupt_limit=self.experiment.data.corrupt_limit,
                 process_group=self.world,
-            ):
+            )
+            for result in measured_by(evaluator, results):
                 metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}
         return metrics
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import cbalign
+
 
 @pytest.fixture
 def doctor(tmp_path):
@@ -63,6 +65,15 @@ def test_a_package_outside_its_range_is_a_problem(doctor):
     done = doctor(files=installed("click", "7.1"))
     assert done.returncode == 1
     assert "click 7.1 is not <9,>=8.2" in done.stdout
+
+
+def test_metadata_of_another_version_are_a_problem_with_a_remedy(doctor):
+    done = doctor("--json", files=installed("cbalign", "0.0.1"))
+    (check,) = (each for each in json.loads(done.stdout)["checks"] if each["name"] == "cbalign")
+    assert (done.returncode, check["state"]) == (1, "problem")
+    assert check["found"].startswith(f"{cbalign.__version__}, ")
+    assert check["found"].endswith("but installed as 0.0.1")
+    assert "pip install -e ." in check["remedy"]
 
 
 def test_a_broken_torch_is_a_problem_and_not_a_traceback(doctor):

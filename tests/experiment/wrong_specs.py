@@ -75,6 +75,7 @@ WRONG = {
     "out_of_range": Wrong(HEAD + "train: {batch_size: 0}\nmodel: {text: {dropout: 1.5, max_tokens: 1000}}\n"),
     "duration_without_unit": Wrong(HEAD + "train: {duration: 30, schedule: {warmup: 5 minutes}}\n"),
     "wrong_choice": Wrong(HEAD + "train: {precision: BF16}\nobjectives: {codebook: {target: crossed}}\n"),
+    "not_a_typing_error": Wrong(HEAD + "model: {text: {tokenizer: trained, init: random}}\n"),
     "wrong_kind": Wrong(HEAD + "train: {schedule: {kind: cosin}}\nmodel: {codebook: {transport: {solver: [ipot]}}}\n"),
     "wrong_device": Wrong(HEAD + "train: {device: gpu}\n"),
     "list_for_value": Wrong(HEAD + "train: {seed: [1, 2, 3], batch_size: {a: 1}}\n"),

@@ -127,7 +127,7 @@ def test_what_it_does_not_ask_for_is_not_done():
     ("section", "message"),
     [
         (Mismatched(), r"the section provides \['codebook'\], the module \[\]"),
-        (NoObjective(), "no cbalign.objectives.objective.Objective"),
+        (NoObjective(), "not a cbalign.objectives.objective.Objective"),
     ],
 )
 def test_a_section_and_a_module_that_disagree_are_named(section, message):

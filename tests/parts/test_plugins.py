@@ -87,7 +87,10 @@ def test_ls_and_doctor_list_parts_with_their_distribution(site: Site) -> None:
     assert "solver greedy" in check["found"]
 
 
-NO_HELP = SECTIONS.replace('help="Initial bias b."', 'help=""')
+NO_HELP = SECTIONS.replace(', help="Initial bias b."', "")
+NO_EFFECT = SECTIONS.replace('effect=Effect.TRAINING, help="Initial bias b."', 'help="Initial bias b."')
+LIST = SECTIONS.replace("setting(-10.0, ", "setting([-10.0], ")
+COMPLEX = SECTIONS.replace("bias: float", "bias: complex")
 OTHER_NAME = SECTIONS.replace('name = "sigmoid"', 'name = "sigma"')
 
 
@@ -99,6 +102,9 @@ OTHER_NAME = SECTIONS.replace('name = "sigmoid"', 'name = "sigma"')
         ("Sigmoid = dict\n", (), "fake:Sigmoid is not a class derived from ObjectiveSection"),
         (OTHER_NAME, (), "is named `sigma`, but its entry point `sigmoid`"),
         (NO_HELP, (), "its setting `bias` has no help text"),
+        (NO_EFFECT, (), "its setting `bias` has no effect class"),
+        (COMPLEX, (), "its setting `bias`: the spec language has no setting of type <class 'complex'>"),
+        (LIST, (), "the default of the setting 'Initial bias b.' is a list; write a tuple (__init__.py, line 15)"),
         (SECTIONS, ("cbalign>=99",), f"it requires cbalign>=99, but this is cbalign {__version__}"),
     ],
 )
@@ -206,3 +212,67 @@ def test_a_spec_whose_plugin_is_missing_or_too_old_says_which(site: Site) -> Non
     assert said.count("cbalign-fake") == 3  # the message, its excerpt and the hint
     assert "sigmoid" not in said, "parts of the missing distribution are not reported one by one"
     assert "greedy" not in said
+
+
+def test_a_setting_without_help_costs_only_the_part_that_has_it(site: Site) -> None:
+    site.install(sections=NO_HELP)
+    listed = json.loads(site.run("ls", "--parts", "--json").stdout)
+    assert [part["name"] for part in listed["broken"]] == ["sigmoid"]
+    assert {"table", "greedy", "plain"} <= {part["name"] for part in listed["parts"]}
+
+
+def test_explain_shows_where_an_objective_is_from_and_which_are_on_by_default(site: Site) -> None:
+    site.install()
+    listed, own, theirs, setting = (
+        site.run("explain", path).stdout
+        for path in ("objectives", "objectives.matching", "objectives.sigmoid", "objectives.sigmoid.bias")
+    )
+    states = {words[0]: words[1] for line in listed.splitlines() if (words := line.split())[:1] and "." in words[0]}
+    assert (states["objectives.matching"], states["objectives.sigmoid"]) == ("on", "off")
+    assert "by default  on; `weight: 0` switches it off" in own
+    assert "by default  off, unless the spec names it" in theirs
+    assert ("cbalign" in own, "cbalign-fake 1.2" in theirs, "cbalign-fake 1.2" in setting) == (False, True, True)
+    document = json.loads(site.run("explain", "objectives.sigmoid", "--json").stdout)
+    assert document["settings"][0]["from"] == ["cbalign-fake 1.2"]
+
+
+def test_a_section_that_imports_torch_is_reported(site: Site) -> None:
+    site.install(sections=f"import torch\n{SECTIONS}")
+    (site.folder / "torch").mkdir()
+    (site.folder / "torch" / "__init__.py").write_text("__version__ = '2.9'\nclass version: cuda = None\n")
+    problem = "fake imports torch, which every command then has to wait for"
+    listed = site.run("ls", "--parts", "--json")
+    assert f"warning: cbalign-fake 1.2: {problem}" in listed.stderr
+    assert json.loads(listed.stdout)["warnings"] == [f"cbalign-fake 1.2: {problem}"]
+    checks = {check["name"]: check for check in json.loads(site.run("doctor", "--json").stdout)["checks"]}
+    assert checks["plug-in cbalign-fake"]["state"] == "problem"
+    assert problem in checks["plug-in cbalign-fake"]["found"]
+
+
+READS_TSV = SECTIONS.replace(
+    "    rows: int",
+    '''    @classmethod
+    def of_file(cls, path, items):
+        """Read TSV files."""
+        return cls(source="table") if path.suffix == ".tsv" else None
+
+    rows: int''',
+)
+
+
+def test_files_are_read_by_sources_of_plugins_first(site: Site) -> None:
+    site.install(sections=READS_TSV, entries={"cbalign.sources": {"table": "Table"}})
+    code = (
+        "from pathlib import Path\n"
+        "from cbalign.errors import UsageError\n"
+        "from cbalign.data.source import source_of_file\n"
+        "for name in ('a.tsv', 'a.csv'):\n"
+        "    try: print(source_of_file(Path(name), 'pairs').source)\n"
+        "    except UsageError as error: print(error.message)\n"
+    )
+    assert site.code(code) == "table\ncsv\n"
+    twin = READS_TSV.replace('"table"', '"desk"')
+    site.install("cbalign-twin", module="twin", sections=twin, entries={"cbalign.sources": {"desk": "Table"}})
+    several, one = site.code(code).splitlines()
+    assert several == ("a.tsv: several sources read such a file: desk (cbalign-twin 1.2), table (cbalign-fake 1.2)")
+    assert one == "csv"

@@ -86,7 +86,7 @@ def write_specs(folder: Path) -> None:
         Image.fromarray(pixels.astype(np.uint8)).save(pictures / f"{number:02}.png")
         caption = f"{' '.join(generator.choice(WORDS, 1 + number % 6))} {number}"
         (pictures / f"{number:02}.txt").write_text(caption, "utf-8")
-    for name in ("example.yaml", "check.yaml"):
+    for name in ("example.yaml", "check.yaml", "loss.yaml"):
         shutil.copy(HERE / name, folder)
 
 
@@ -111,6 +111,7 @@ LIFE = (
     "evaluate check-bundle --json",
     "plan example.yaml --json",
     "plan check.yaml --json",
+    "train loss.yaml --set train.duration=2steps --set train.schedule.warmup=0steps --runs-dir losses",
 )
 
 
@@ -136,15 +137,16 @@ PARTS = {
 
 
 def test_specs_can_name_every_part(place: Place) -> None:
-    listed, valid, shown, explained, schema, wrong, unlike, differences = place.run(
+    listed, valid, shown, explained, schema, wrong, unlike, differences, rule = place.run(
         "ls --parts --json",
-        "validate example.yaml check.yaml",
+        "validate example.yaml check.yaml loss.yaml",
         "show example.yaml --resolved",
         "explain objectives.sigmoid.bias",
         "schema",
         "validate example.yaml --set objectives.sigmoid.bais=1",
         "validate example.yaml --set model.vision.kind=patchfy",
         "diff example.yaml quickstart --json",
+        "validate example.yaml --set data.test.end=0.4",
     )
     own = {(p["kind"], p["name"]) for p in listed.document["parts"] if p["distribution"] == "cbalign-example"}
     assert (own, listed.document["broken"]) == (PARTS, [])
@@ -154,6 +156,7 @@ def test_specs_can_name_every_part(place: Place) -> None:
     assert {"SigmoidSection", "SidecarSource", "CaptionCheck"} <= schema.document["$defs"].keys()
     assert (wrong.code, "^^^^\n  hint: did you mean `bias`?" in wrong.err + wrong.out) == (2, True)
     assert (unlike.code, "did you mean `patchify`?" in unlike.err + unlike.out) == (2, True)
+    assert "start (0.5) must be below end (0.4)" in rule.err + rule.out
     effects = {each["path"]: each["effect"] for each in json.loads(differences.out)["differences"]}
     assert differences.code == 1
     assert (effects["objectives.sigmoid.weight"], effects["model.vision.kind"]) == ("architecture", "architecture")
@@ -209,6 +212,8 @@ def test_a_run_resumes_and_ends_with_the_same_weights(place: Place, life: dict[s
         "manifest = Path('resumed/manifest.json')\n"
         "manifest.write_text(manifest.read_text().replace('finished', 'killed'))\n"
         "cbalign.resume('resumed')\n"
+        "rows = [[r.split(',')[:3] for r in open(f'{path}/metrics.csv')] for path in (run, 'resumed')]\n"
+        "assert rows[0] == rows[1], 'the tracker drops records of steps that come again'\n"
         "models = [cbalign.load(path).module.state_dict() for path in (run, 'resumed')]\n"
         "assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])\n"
         "model = cbalign.load(run)\n"
@@ -253,8 +258,29 @@ def test_without_it_one_message_says_what_is_missing(place: Place, life: dict[st
             1,
             "cbalign-example 1.0.0: ValueError: not enough values to unpack",
         ),
+        (
+            "sidecar.py",
+            "image_id=index",
+            "image_id=self._files[index].name",
+            1,
+            "cbalign-example 1.0.0: TypeError: `image_id` of the pair 00.png must be a number below 2**63, not",
+        ),
+        (
+            "sidecar.py",
+            "(self._captions[index],)",
+            "self._captions[index]",
+            1,
+            "cbalign-example 1.0.0: TypeError: `captions` of the pair 00.png must be a tuple of texts, not '",
+        ),
+        (
+            "sidecar.py",
+            "return (decode(self._files[index]),)",
+            "return (decode(self._files[index + len(self)]),)",
+            1,
+            "cbalign-example 1.0.0: IndexError: list index out of range",
+        ),
     ],
-    ids=["builder", "training step"],
+    ids=["builder", "training step", "image_id", "captions", "worker process"],
 )
 def test_an_exception_in_its_code_names_the_distribution(
     place: Place, tmp_path: Path, module: str, old: str, new: str, code: int, message: str
@@ -263,10 +289,43 @@ def test_an_exception_in_its_code_names_the_distribution(
     shutil.copytree(place.site, broken)
     file = broken / "cbalign_example" / module
     file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
-    (failed,) = Place(broken, place.work).run("train example.yaml --runs-dir failed")
+    (failed,) = Place(broken, place.work).run("train example.yaml --runs-dir failed --set data.workers=1")
     assert failed.code == code, failed.err
     assert message in failed.err
     assert ("This is a bug in cbalign-example 1.0.0." in failed.err) == (code == 1)
+
+
+@pytest.fixture(scope="module")
+def wrong(place: Place) -> dict[str, Done]:
+    """Trainings with methods that return wrong values; by case."""
+    return {case: Done(**each) for case, each in json.loads(place.python(str(HERE / "wrong_results.py"))).items()}
+
+
+SAYS = {
+    "term": "Sigmoid.forward (#) returned a Tensor, not a cbalign.objectives.objective.Term",
+    "metric": "Sigmoid.forward (#) returned a float as bias, not a scalar tensor",
+    "loss": "Sigmoid.forward (#) returned a tensor of shape (8,) as the loss, not a scalar",
+    "texts": "Sigmoid.texts (#) returned a TextRequest, not a tuple or a list",
+    "objective": "sigmoid (#) builds cbalign_example.sigmoid:Sigmoid, which returned a Linear, not a cbalign.",
+    "plan": "Softmax (#) returned a Tensor, not a cbalign.models.transport.TransportPlan",
+    "shape of a plan": "Softmax (#) returned the plan (8, 7) (float32, cpu) of the costs (8, 8) (float32, cpu)",
+    "rate": "Steps (#) returned the text '1e-3', not a float or an int",
+    "source": "sidecar (#) builds cbalign_example.sidecar:open_sidecar, which returned a list without name",
+    "item": "Sidecar.item (#) returned a dict without image_keys and",
+    "images": "Sidecar.images (#) returned a list, not a tuple",
+    "data sets": "SidecarSource.data_sets (#) returned the text 'coco', not a tuple of texts",
+    "image tokens": "Patchify.encode (#) returned tokens of shape (1, 3, 1024) for one input, not (1, 16, 32)",
+    "text tokens": "Bag.forward (#) returned tokens of shape (1, 32) for one input, not (1, 3, 32)",
+}
+
+
+@pytest.mark.parametrize("case", SAYS)
+def test_a_wrong_return_value_is_reported_as_a_mistake_of_the_distribution(wrong: dict[str, Done], case: str) -> None:
+    done = wrong[case]
+    assert SAYS[case].replace("#", "cbalign-example 1.0.0") in " ".join(done.err.split()), done.err
+    assert "This is a mistake in cbalign-example: update it, or report it to its authors." in " ".join(done.err.split())
+    assert (done.code, "Traceback" in done.err) == (2, False)
+    assert wrong.keys() == SAYS.keys()
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cbalign.engine.schedule import Schedule
+from cbalign.engine.schedule import Schedule, build_schedule
 from cbalign.engine.step_schedule import build_step_schedule
 from cbalign.experiment.training import TrainSection
 from cbalign.parts.duration import amount_and_unit
@@ -55,5 +55,4 @@ def learning_rate(train: TrainSection, length: Length) -> Schedule | None:
     """Build the schedule; None if the length of the training is unknown."""
     if length.total_steps is None or length.steps_per_epoch is None:
         return None
-    schedule: Schedule = train.schedule.build(train.optimizer.lr, length.steps_per_epoch, length.total_steps)
-    return schedule
+    return build_schedule(train.schedule, train.optimizer.lr, length.steps_per_epoch, length.total_steps)

@@ -46,7 +46,8 @@ class TextSection(TextTowerSection):
     tokenizer: Literal["pretrained", "captions"] = setting(
         "pretrained",
         effect=ARCHITECTURE,
-        help="The architecture's own tokenizer, or a WordPiece vocabulary trained on the training captions.",
+        help="`pretrained`: the architecture's own tokenizer; `captions`: a WordPiece vocabulary trained on the "
+        "training captions.",
     )
     vocabulary: int = setting(
         8000, ge=64, effect=ARCHITECTURE, help="Maximum size of a vocabulary trained on the captions."

@@ -22,7 +22,7 @@ class CodebookObjectiveSection(ObjectiveSection):
         ge=0,
         effect=TRAINING,
         switch=Effect.ARCHITECTURE,
-        help="Weight of the loss term.",
+        help="Weight of the loss term; 0 disables it.",
         paper="1 (CODIS)",
     )
     target: Literal["cross", "same", "both"] = setting(

@@ -16,7 +16,9 @@ class ContrastiveSection(ObjectiveSection):
     builds = "cbalign.objectives.contrastive:Contrastive"
     by_default: ClassVar[bool] = True
 
-    weight: float = setting(1.0, ge=0, effect=TRAINING, help="Weight of the loss term.", paper="1 (CODIS)")
+    weight: float = setting(
+        1.0, ge=0, effect=TRAINING, help="Weight of the loss term; 0 disables it.", paper="1 (CODIS)"
+    )
     intra_modal: bool = setting(
         True,
         effect=TRAINING,

@@ -23,7 +23,7 @@ class MaskedLanguageSection(ObjectiveSection):
         ge=0,
         effect=TRAINING,
         switch=Effect.ARCHITECTURE,
-        help="Weight of the loss term.",
+        help="Weight of the loss term; 0 disables it.",
         paper="1 (ALBEF)",
     )
     probability: float = setting(

@@ -20,6 +20,7 @@ from cbalign.objectives.features import Embeddings
 from cbalign.objectives.objective import Objective, ObjectiveContext
 from cbalign.parts import ObjectiveSection
 from cbalign.parts.part import describe
+from cbalign.parts.results import require_built
 
 
 class AlignmentModel(Distilled[Towers]):
@@ -116,9 +117,9 @@ def build_alignment(
 
 def _build_objective(section: ObjectiveSection, context: ObjectiveContext) -> Objective:
     objective: object = section.build(context)
+    require_built(section, objective, Objective)
+    assert isinstance(objective, Objective)
     where = f"{describe(type(section))} builds {section.builds}"
-    if not isinstance(objective, Objective):
-        raise PartError(f"{where}, which is no cbalign.objectives.objective.Objective")
     if objective.provided.keys() != section.provides:
         raise PartError(
             f"{where}: the section provides {sorted(section.provides)}, the module {sorted(objective.provided)}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from cbalign.parts import (
     Effect,
     ItemKind,
     ObjectiveSection,
     PrecisionSection,
+    RuleError,
     ScheduleSection,
     SolverSection,
     SourceSection,
@@ -44,6 +48,16 @@ class SidecarSource(SourceSection):
     folder: str = setting(effect=Effect.DATA, path="folder", help="Folder of `name.png` with `name.txt`.")
     start: float = setting(0.0, ge=0, lt=1, effect=Effect.DATA, help="First part of the sorted names to use.")
     end: float = setting(1.0, gt=0, le=1, effect=Effect.DATA, help="Where the part ends.")
+
+    @model_validator(mode="after")
+    def _start_is_before_end(self) -> Self:
+        if self.start >= self.end:
+            raise RuleError(f"start ({self.start:g}) must be below end ({self.end:g})", at=("start", "end"))
+        return self
+
+    def data_sets(self) -> tuple[str, ...]:
+        """Return the name of the folder, which all splits of the data set share."""
+        return (Path(self.folder).name,)
 
 
 class PatchifySection(VisionTowerSection):
@@ -82,7 +96,7 @@ class SoftmaxSection(SolverSection):
 
     @property
     def entropic_epsilon(self) -> tuple[float, str]:
-        """ε itself, so that `diff` and `explain` can compare solvers."""
+        """ε itself, so that `diff` can compare this solver with others."""
         return self.epsilon, "epsilon"
 
 

@@ -15,7 +15,7 @@ from cbalign_example.sections import SoftmaxSection
 class Softmax:
     """Implements `cbalign.models.transport.Solver`: T = softmax(-D / ε) / N, row by row.
 
-    Rows sum to 1/N; columns, the shares of the prototypes, are not constrained.
+    No gradient flows through the plan. Rows sum to 1/N; columns, the shares of the prototypes, are not constrained.
     """
 
     epsilon: float
