@@ -1,10 +1,12 @@
 """An objective of somebody else: one section, one module, no other edit."""
 
+import dataclasses
 from typing import ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import nn
 
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -145,3 +147,21 @@ def count_calls(model):
                     lambda *_, key=f"{owner}.{name}": called.__setitem__(key, called.get(key, 0) + 1)
                 )
     return called
+
+
+def test_an_objective_that_rests_costs_nothing_in_that_step():
+    rare = learner(experiment(matching={"every": 3}, masked_language={"every": 3}))
+    calls = []
+    rare.model.student.fusion.register_forward_hook(lambda *_: calls.append(1))
+    for number, terms in ((3, 4), (4, 2), (5, 2), (6, 4)):
+        calls.clear()
+        found = rare.step(batch(), dataclasses.replace(LATER, step=number))
+        assert len(found.terms) == terms
+        assert bool(calls) is (terms == 4)
+        assert torch.allclose(found.loss, torch.stack(list(found.terms.values())).sum())
+
+
+def test_every_step_has_a_loss():
+    rare = {name: {"every": 2} for name in ("contrastive", "codebook", "matching", "masked_language")}
+    with pytest.raises(ValidationError, match="some steps would have no loss"):
+        experiment(**rare)
