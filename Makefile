@@ -28,7 +28,7 @@ quickstart: $(VENV)/quickstart ## train, evaluate, export, evaluate the bundle a
 	say cbalign evaluate "$$run" --on test; \
 	say cbalign export "$$run" --output exports/quickstart --force; \
 	say cbalign evaluate exports/quickstart --on test; \
-	say cbalign diff experiments/albef.yaml experiments/quickstart.yaml || test $$? -eq 1
+	say cbalign diff experiments/scratch.yaml experiments/quickstart.yaml || test $$? -eq 1
 
 tour: $(VENV)/quickstart ## pretrain, fine-tune, evaluate and export all tasks on drawn scenes; resumes if stopped
 	$(BIN)/python -m benchmarks.tour

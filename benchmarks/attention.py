@@ -2,7 +2,7 @@
 
     python benchmarks/attention.py
 
-Prints, for the shapes of the quickstart, how many times faster the plain form of `cbalign.models.attention` is.
+Prints, for the shapes of the recipe scratch, how many times faster the plain form of `cbalign.models.attention` is.
 Only the ratio is meaningful: both are timed in turns in one process.
 """
 

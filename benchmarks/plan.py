@@ -2,7 +2,7 @@
 
     python -m benchmarks.plan
 
-Each size trains on the quickstart's drawings for `STEPS` optimiser steps through the engine, as `cbalign train` does.
+Each size trains on the drawings of the recipe scratch for `STEPS` optimiser steps through the engine, as `cbalign train` does.
 Memory is the peak of torch's allocator, from its own events, starting before the model is built; operations are those
 that torch counts during the steps. Prints a Markdown table; exits with 1 if any prediction is off by more than
 `LIMIT`.
@@ -43,7 +43,7 @@ ALIKE = (
 )
 SIZES = {
     "small": ("model.vision.layers=3", "model.fusion.layers=1", "train.batch_size=32"),
-    "quickstart": (),
+    "scratch": (),
     "tall, accumulating": (
         "model.vision.width=384",
         "model.vision.heads=6",
@@ -86,7 +86,7 @@ def measure(loaded: LoadedExperiment, folder: Path) -> tuple[float, float]:
 
 
 def compare(size: str, precision: str) -> Row:
-    loaded = load_experiment("quickstart", [*ALIKE, *SIZES[size], f"train.precision={precision}"])
+    loaded = load_experiment("scratch", [*ALIKE, *SIZES[size], f"train.precision={precision}"])
     plan = make_plan(loaded, [])
     with tempfile.TemporaryDirectory() as folder:
         memory, operations = measure(loaded, Path(folder))
