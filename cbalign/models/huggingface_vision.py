@@ -257,9 +257,13 @@ class HuggingFaceVisionTower(VisionTower):
 def _build(config: Any, source: Source) -> Any:
     try:
         try:
-            return AutoModel.from_config(copy.deepcopy(config), attn_implementation="sdpa")
+            model = AutoModel.from_config(copy.deepcopy(config), attn_implementation="sdpa")
         except ValueError:  # models without torch's fused attention
             return AutoModel.from_config(copy.deepcopy(config), attn_implementation="eager")
+        if any("relative_position_bias" in name for name, _ in model.named_parameters()):
+            # torch.onnx cannot decompose fused attention with the mask that these biases make (Swin, BEiT).
+            model.set_attn_implementation("eager")
+        return model
     except Exception as error:  # transformers raises many kinds
         raise SpecError(
             f"{PLACE}: transformers cannot build {source.name}: {_line(error)}",

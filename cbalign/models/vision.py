@@ -126,7 +126,9 @@ class TimmVisionTower(VisionTower):
         """Images (B, 3, H, W), already normalised, to tokens (B, N, D): prefix tokens, then patches."""
         device = normalised.device.type
         computed_in = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else normalised.dtype
-        self._choose_attention(prefers_plain(normalised.device, computed_in))
+        # torch.onnx cannot decompose fused attention in windows, whose number depends on the batch.
+        windows = torch.compiler.is_exporting() and self._has_windows
+        self._choose_attention(windows or prefers_plain(normalised.device, computed_in))
         return self.features.tokens(self.transformer.forward_features(normalised))
 
     def pool(self, tokens: Tensor) -> Tensor:
@@ -187,6 +189,11 @@ class TimmVisionTower(VisionTower):
     def _position_prefix(self) -> int:
         """Number of prefix tokens that have position embeddings."""
         return 0 if getattr(self.transformer, "no_embed_class", False) else self.prefix_tokens
+
+    @property
+    def _has_windows(self) -> bool:
+        """Whether attention is computed in windows, as in Swin."""
+        return any(type(module).__name__.startswith("WindowAttention") for module in self.transformer.modules())
 
     def _choose_attention(self, plain: bool) -> None:
         """Switch timm's attention between plain matrix products and torch's fused one, when the choice changes."""
