@@ -2,8 +2,8 @@
 
     python -m benchmarks.plan
 
-Each size trains on the drawings of the recipe scratch for `STEPS` optimiser steps through the engine, as `cbalign train`
-does.
+Each size trains on the drawings of the recipe scratch for `STEPS` optimiser steps through the engine, as
+`cbalign train` does.
 Memory is the peak of torch's allocator, from its own events, starting before the model is built; operations are those
 that torch counts during the steps. Prints a Markdown table; exits with 1 if any prediction is off by more than
 `LIMIT`.
