@@ -18,9 +18,9 @@ LISTED = {name: BundleFile("0" * 64, 1) for name in ("spec.yaml", "preprocessing
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("a.yaml").write_text("extends: quickstart\nname: a\ntrain: {batch_size: 64}\n")
+    Path("a.yaml").write_text("extends: scratch\nname: a\ntrain: {batch_size: 64}\n")
     Path("b.yaml").write_text(
-        "extends: quickstart\nname: b\nmodel: {codebook: {size: 128}}\nexport: {opset: 18}\ntrain: {batch_size: 256}\n"
+        "extends: scratch\nname: b\nmodel: {codebook: {size: 128}}\nexport: {opset: 18}\ntrain: {batch_size: 256}\n"
     )
     return tmp_path
 
@@ -75,7 +75,7 @@ def test_json_has_every_value_unshortened():
 def test_a_patch_is_a_spec_that_is_b():
     patch = diff("a.yaml", "b.yaml", "--format", "patch").stdout
     Path("patch.yaml").write_text(patch)
-    assert "quickstart" not in patch
+    assert "scratch" not in patch
     assert load_experiment("patch.yaml").experiment == load_experiment("b.yaml").experiment
 
 

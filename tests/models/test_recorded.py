@@ -15,11 +15,11 @@ from cbalign.models.momentum import teacher_parameters
 from cbalign.models.recorded import tensor_table
 
 SPECS = {
-    "quickstart": ("quickstart", []),
+    "scratch": ("scratch", []),
     "no codebook": ("albef", []),
     "one tower each": ("clip", []),
-    "a constant temperature": ("quickstart", ["model.temperature.learned=false", "model.queue.length=0"]),
-    "words but no matches": ("quickstart", ["objectives.matching.weight=0", "evaluate=[]"]),
+    "a constant temperature": ("scratch", ["model.temperature.learned=false", "model.queue.length=0"]),
+    "words but no matches": ("scratch", ["objectives.matching.weight=0", "evaluate=[]"]),
     "two images": ("paper/nlvr2", []),
     "two images, one text": ("paper/nlvr2-text-assignment", []),
     "entailment": ("paper/snli-ve-albef", []),
@@ -62,7 +62,7 @@ def test_what_is_no_table_is_refused(data):
 
 
 def test_modules_name_the_part_that_their_tensors_belong_to(monkeypatch):
-    _, model = build("quickstart", monkeypatch)
+    _, model = build("scratch", monkeypatch)
     tensors = tensor_table(model).tensors
     for name, part in {
         "student.vision.transformer.cls_token": "image tower",
@@ -91,7 +91,7 @@ def test_tied_tensors_are_counted_once():
 
 def test_a_vocabulary_that_comes_from_the_captions_has_its_largest_size():
     overrides = ["model.text={init: random, tokenizer: captions, vocabulary: 900}"]
-    experiment = load_experiment("quickstart", overrides, check_files=False).experiment
+    experiment = load_experiment("scratch", overrides, check_files=False).experiment
     assert on_meta(experiment).student.text.embeddings.words.weight.shape[0] == 900
     assert on_meta(experiment, 321).student.text.embeddings.words.weight.shape[0] == 321
     assert on_meta(experiment).student.text.embeddings.words.weight.device == torch.device("meta")

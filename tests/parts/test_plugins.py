@@ -28,7 +28,7 @@ def test_a_spec_can_name_parts_of_a_plugin(site: Site) -> None:
     site.write(PLUGGED)
     shown = site.run("show", "spec.yaml", "--resolved")
     assert shown.returncode == 0, shown.stderr
-    assert "sigmoid:\n    weight: 1.0\n    bias: -5.0\n" in shown.stdout
+    assert "sigmoid:\n    weight: 1.0\n    every: 1\n    bias: -5.0\n" in shown.stdout
     assert "solver: greedy\n      rounds: 3\n" in shown.stdout
     assert "source: table\n    rows: 5\n" in shown.stdout
     for path, says in (("objectives.sigmoid.bias", "Initial bias b."), ("objectives.sigmoid", "Zhai et al.")):

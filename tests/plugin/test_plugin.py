@@ -151,7 +151,7 @@ def test_specs_can_name_every_part(place: Place) -> None:
     own = {(p["kind"], p["name"]) for p in listed.document["parts"] if p["distribution"] == "cbalign-example"}
     assert (own, listed.document["broken"]) == (PARTS, [])
     assert valid.code == 0, valid.err
-    assert "sigmoid:\n    weight: 0.5\n    temperature: 0.1\n    bias: -5.0\n" in shown.out
+    assert "sigmoid:\n    weight: 0.5\n    every: 1\n    temperature: 0.1\n    bias: -5.0\n" in shown.out
     assert ("Initial bias b." in explained.out, "-10 (Zhai et al.)" in explained.out) == (True, True), explained.err
     assert {"SigmoidSection", "SidecarSource", "CaptionCheck"} <= schema.document["$defs"].keys()
     assert (wrong.code, "^^^^\n  hint: did you mean `bias`?" in wrong.err + wrong.out) == (2, True)

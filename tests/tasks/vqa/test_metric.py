@@ -51,7 +51,7 @@ class Asked:
 class Told(Answerer):
     def __init__(self, likelihood: float = 1.0) -> None:
         self.answers = ANSWERS
-        self.image_size, self.preprocessing = 4, Preprocessing(4)
+        self.preprocessing = Preprocessing(4)
         self.likelihood = likelihood
         self.pixels: list[int] = []
 
