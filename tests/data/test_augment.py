@@ -42,7 +42,7 @@ def views(augment: Augmentation, image: Image.Image, count: int = 200) -> list[P
 
 
 def test_view_depends_on_the_generator_alone():
-    augment = Augmentation.from_section(AugmentationSection(), 32)
+    augment = Augmentation.from_section(AugmentationSection(), Preprocessing(32))
     first, again, other = (augment(noise(40, 30), np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -50,7 +50,7 @@ def test_view_depends_on_the_generator_alone():
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 2**32))
 def test_every_image_gives_a_square_of_uint8(width: int, height: int, seed: int):
-    view = Augmentation.from_section(AugmentationSection(), 24)(
+    view = Augmentation.from_section(AugmentationSection(), Preprocessing(24))(
         Image.new("RGB", (width, height)), np.random.default_rng(seed)
     )
     assert (view.shape, view.dtype) == ((24, 24, 3), np.uint8)
