@@ -21,7 +21,7 @@ def test_every_tensor_of_the_package_is_one_of_timms() -> None:
     trunk = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     own = {name: tensor.shape for name, tensor in trunk.state_dict().items()}
     assert {name: tensor.shape for name, tensor in lite_weights("efficientnet-lite0", trunk).items()} == own
-    with pytest.raises(CheckpointError, match="_blocks.99"):
+    with pytest.raises(CheckpointError, match=r"_blocks\.99"):
         renamed({"_blocks.99._bn0.weight": torch.zeros(1)}, trunk, "a file")
 
 
