@@ -6,8 +6,10 @@ A folder is in the hub's layout: config.json, the files of a tokenizer or image 
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cbalign.errors import CheckpointError, MissingExtraError
 from cbalign.experiment.architectures import MINILM
@@ -70,6 +72,31 @@ def published_weights(name: str, place: str) -> Path:
 def hub_name(name: str) -> str:
     """Return `org/name` of a name that may have a scheme."""
     return next((name.removeprefix(scheme) for scheme in _SCHEMES if name.startswith(scheme)), name)
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether this is the name of a model on the hub, with a scheme."""
+    return name.startswith(_SCHEMES)
+
+
+def read_json_object(path: Path, place: str | None = None) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        place: the setting named in messages, if any.
+
+    Raises:
+        CheckpointError: it cannot be read or is not a JSON object.
+    """
+    label = f"{path}" if place is None else f"{place}: {path}"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{label} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{label} is not a JSON object")
+    return content
 
 
 def is_packaged(name: str) -> bool:

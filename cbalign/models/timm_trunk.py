@@ -15,12 +15,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cbalign.data.image import Preprocessing
+from cbalign.data.published import is_hub_name
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models.hub import model_folder, read_config
 from cbalign.models.lite import lite_preprocessing, lite_weights, timm_name
 from cbalign.models.pretrained import read_weights
 from cbalign.models.sections.timm import LITE
-from cbalign.models.sections.vision import is_hub_name
 from cbalign.models.trunk import map_tokens, token_map
 
 PLACE = "model.vision.architecture"

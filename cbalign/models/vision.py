@@ -11,12 +11,13 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cbalign.data.image import Preprocessing
+from cbalign.data.published import is_hub_name
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models.attention import prefers_plain
 from cbalign.models.preprocessing import chosen_preprocessing
 from cbalign.models.pretrained import read_weights
 from cbalign.models.sections.timm import VisionSection
-from cbalign.models.sections.vision import Pooling, is_hub_name
+from cbalign.models.sections.vision import Pooling
 from cbalign.models.stem import POSITION_STD, ConvolutionalStem
 from cbalign.models.timm_trunk import Architecture, Features, converted
 from cbalign.models.tower import VisionTower

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cbalign.data.published import PICKLED_FILES, SAFETENSORS_FILES, TOKENIZER_FILES, published_folder
+from cbalign.data.published import PICKLED_FILES, SAFETENSORS_FILES, TOKENIZER_FILES, published_folder, read_json_object
 from cbalign.errors import CheckpointError
 from cbalign.models.pretrained import read_weights
 
@@ -103,15 +102,7 @@ class CheckpointSource:
             CheckpointError: it is damaged.
         """
         path = self.folder / name
-        if not path.is_file():
-            return {}
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from error
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{path} is not a JSON object")
-        return content
+        return read_json_object(path) if path.is_file() else {}
 
     def processor(self) -> tuple[dict[str, Any], str]:
         """Return the configuration of the image processor, empty if there is none, and its name in messages."""

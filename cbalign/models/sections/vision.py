@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from cbalign.data.published import hub_name, is_hub_name
 from cbalign.parts import Effect, WeightsSource, setting
 
 Pooling = Literal["trunk", "cls", "mean", "map"]
-HUB_PREFIXES = ("hf://", "hf-hub:")
 
 
 def _trunk() -> Pooling:
@@ -55,15 +55,3 @@ def named_weights(name: str) -> WeightsSource:
     if is_hub_name(name):
         return WeightsSource(name, model=hub_name(name))
     return WeightsSource(name, path=name)
-
-
-def is_hub_name(name: str) -> bool:
-    """Whether this is the name of a model on the hub, with its prefix."""
-    return name.startswith(HUB_PREFIXES)
-
-
-def hub_name(name: str) -> str:
-    """Return a name on the hub without its prefix: `org/name`."""
-    for prefix in HUB_PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
