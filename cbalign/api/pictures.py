@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cbalign.data.arrays import PixelArray
+from cbalign.data.batches import in_batches
 from cbalign.data.image import Preprocessing, prepare
 from cbalign.errors import DataError, MissingImageError, UsageError
 from cbalign.runtime.images import Picture, open_image
@@ -134,8 +134,8 @@ def pixel_batches(images: Images, preprocessing: Preprocessing, batch_size: int)
     Raises:
         DataError: an image cannot be decoded.
     """
-    remaining, first = as_images(images), 0
-    while batch := list(islice(remaining, batch_size)):
+    first = 0
+    for batch in in_batches(as_images(images), batch_size):
         yield load_pixels(batch, preprocessing, first=first)
         first += len(batch)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
 
 import numpy as np
 
+from cbalign.data.batches import in_batches
 from cbalign.data.feature_store import FeatureStore, HalfArray
 from cbalign.data.items import Item
 from cbalign.data.source import Source
@@ -39,5 +39,5 @@ def text_digests(tokens: Tokens) -> list[bytes]:
 def encoded_captions(source: Source[Item], tokenizer: Tokenizer, indices: Sequence[int]) -> Iterator[Tokens]:
     """Tokenize the captions of some items, several at a time."""
     captions = (text for index in indices for text in source.item(index).texts)
-    while chunk := list(islice(captions, _CHUNK)):
+    for chunk in in_batches(captions, _CHUNK):
         yield tokenizer.encode(chunk)

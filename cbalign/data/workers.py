@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
+from cbalign.data.batches import in_batches
 from cbalign.errors import DataError
 
 ItemT = TypeVar("ItemT")
@@ -53,7 +54,7 @@ def ordered_map(
     if workers == 0:
         yield from map(function, items)
         return
-    chunks = _chunks(items)
+    chunks = in_batches(items, _CHUNK)
     pending: deque[Future[list[ResultT]]] = deque()
     pool = worker_processes(workers, _Each(function))
     try:
@@ -80,12 +81,6 @@ class _Each:
 
     def __call__(self, items: list[Any]) -> list[Any]:
         return [self._function(item) for item in items]
-
-
-def _chunks(items: Iterable[ItemT]) -> Iterator[list[ItemT]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk
 
 
 _function: Callable[[Any], Any]

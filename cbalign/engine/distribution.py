@@ -91,6 +91,12 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
+    def raise_first(self, failure: Exception | None) -> None:
+        """Raise the first failure of any rank, in rank order, on every rank."""
+        for each in self.collect(failure):
+            if each is not None:
+                raise each
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:

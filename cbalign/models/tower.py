@@ -66,7 +66,7 @@ class Tower(nn.Module):
 
     @property
     def pooled_width(self) -> int:
-        """Dimension of the vector that `pool` returns."""
+        """Dimension of the vector that `pool` returns, which may differ from that of a token."""
         return self.width
 
     @property
@@ -120,11 +120,6 @@ class VisionTower(Tower):
         """Side of the square input in pixels."""
         return self.preprocessing.size
 
-    @property
-    def pooled_width(self) -> int:
-        """Dimension of a pooled vector, which may differ from that of a token."""
-        return self.width
-
     def forward(self, images: Tensor) -> Tensor:
         """Pixels (B, 3, H, W), uint8 0..255, to tokens (B, N, D).
 
@@ -152,7 +147,7 @@ class VisionTower(Tower):
             normalised = self.normalise(pixels).contiguous(memory_format=torch.channels_last)
             tokens = self.encode(normalised)
             found = self.pool(tokens) if kept == "pooled" else tokens
-        return found.clamp(-HALF_MAX, HALF_MAX).half()
+        return _as_kept(found)
 
     def encode(self, normalised: Tensor) -> Tensor:
         """Images (B, 3, H, W), already normalised by mean and standard deviation, to tokens (B, N, D)."""
@@ -161,6 +156,11 @@ class VisionTower(Tower):
     def pool(self, tokens: Tensor) -> Tensor:
         """One vector (B, `pooled_width`) per image, from its tokens (B, N, D): by default the mean over the patches."""
         return tokens[:, self.prefix_tokens :].mean(dim=1)
+
+
+def _as_kept(features: Tensor) -> Tensor:
+    """Round features to float16, in which they are kept."""
+    return features.clamp(-HALF_MAX, HALF_MAX).half()
 
 
 def check_towers(vision: VisionTower, text: TextTower, token_count: int | None) -> None:
@@ -229,7 +229,7 @@ class TextTower(Tower):
         with torch.autocast(input_ids.device.type, enabled=False):
             tokens = super().__call__(input_ids, attention_mask)
             found = self.pool(tokens, attention_mask) if kept == "pooled" else tokens
-        return found.clamp(-HALF_MAX, HALF_MAX).half()
+        return _as_kept(found)
 
     @property
     def word_embeddings(self) -> Tensor:

@@ -7,12 +7,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from cbalign.data.batches import in_batches
 from cbalign.data.feature_store import FeatureStore, HalfArray, Key
 from cbalign.data.items import Item
 from cbalign.data.kept_features import ImageDigests, KeptFeatures
@@ -103,9 +103,7 @@ class FeatureWork:
                 damaged = self._compute(source, transform, missing[self.world.rank :: self.world.size], len(missing))
             except CbalignError as error:  # the others must not wait for this process
                 failure = error
-        failures = [each for each in self.world.collect(failure) if each is not None]
-        if failures:
-            raise failures[0]
+        self.world.raise_first(failure)
         every = {digest: reason for each in self.world.collect(damaged) for digest, reason in each.items()}
         self.store.refresh()
         return KeptFeatures(self.store, digests, every)
@@ -126,7 +124,7 @@ class FeatureWork:
         writer = FeatureWriter(self.store, sum(len(work.views) for work in works), self.world.size)
         progress = _Progress(self.note, source.name, len(works), total)
         drawn = ordered_map(DrawViews(source, transform), works, self.workers)
-        for batch in _batches(_readable(drawn, damaged, progress)):
+        for batch in in_batches(_readable(drawn, damaged, progress), BATCH):
             pixels = torch.from_numpy(np.stack([pixels for _, pixels in batch])).permute(0, 3, 1, 2)
             features = self.tower.compute_features(pixels.to(self.tower.mean.device), self.kept)
             writer.add([key for key, _ in batch], features.cpu().numpy())
@@ -253,11 +251,6 @@ def _readable(
             damaged[each.work.digest] = each.reason
         yield from (((each.work.digest, view), pixels) for view, pixels in zip(each.work.views, each.pixels))
         progress.advance()
-
-
-def _batches(views: Iterator[tuple[Key, ViewArray]]) -> Iterator[list[tuple[Key, ViewArray]]]:
-    while batch := list(islice(views, BATCH)):
-        yield batch
 
 
 def _existing(folder: Path) -> Path:

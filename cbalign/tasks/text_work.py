@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
 
 from cbalign.data.arrays import IntArray
+from cbalign.data.batches import in_batches
 from cbalign.data.feature_store import FeatureStore, HalfArray
 from cbalign.data.items import Item
 from cbalign.data.kept_texts import KeptTexts, encoded_captions, text_digests
@@ -61,15 +60,13 @@ class TextWork:
                 self._compute(dict(list(missing.items())[self.world.rank :: self.world.size]))
             except CbalignError as error:  # the others must not wait for this process
                 failure = error
-        failures = [each for each in self.world.collect(failure) if each is not None]
-        if failures:
-            raise failures[0]
+        self.world.raise_first(failure)
         self.store.refresh()
         return KeptTexts(self.store)
 
     def _compute(self, missing: dict[bytes, IntArray]) -> None:
         writer = FeatureWriter(self.store, len(missing), self.world.size, "text tower")
-        for batch in _batches(iter(missing.items())):
+        for batch in in_batches(missing.items(), BATCH):
             length = max(len(ids) for _, ids in batch)
             ids = np.full((len(batch), length), self.tokenizer.pad_id, np.int64)
             mask = np.zeros((len(batch), length), np.int64)
@@ -86,8 +83,3 @@ class TextWork:
             return features
         missing = self.tokenizer.settings.max_tokens - features.shape[1]
         return np.pad(features, ((0, 0), (0, missing), (0, 0)))
-
-
-def _batches(items: Iterator[tuple[bytes, IntArray]]) -> Iterator[list[tuple[bytes, IntArray]]]:
-    while batch := list(islice(items, BATCH)):
-        yield batch
