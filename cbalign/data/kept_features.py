@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from cbalign.data.feature_store import FeatureStore
 from cbalign.data.items import Item
-from cbalign.data.source import Source, images_of
+from cbalign.data.source import Source, WrappedSource
 from cbalign.data.views import ViewArray, image_digest, view_numbers
 from cbalign.errors import DataError
 
@@ -92,9 +91,8 @@ class KeptViews:
         return [self.features.of(index, view) for view in view_numbers(epoch, self.count, two_views=self.two_views)]
 
 
-class SourceWithFeatures(Generic[ItemT]):
-    """A source with the features of its images, without augmentation; implements `Source` and
-    `cbalign.data.inputs.HasFeatures`.
+class SourceWithFeatures(WrappedSource[ItemT], Generic[ItemT]):
+    """A source with the features of its images, without augmentation; implements `cbalign.data.inputs.HasFeatures`.
 
     Args:
         source: the items.
@@ -102,28 +100,8 @@ class SourceWithFeatures(Generic[ItemT]):
     """
 
     def __init__(self, source: Source[ItemT], features: KeptFeatures) -> None:
-        self._source = source
+        super().__init__(source)
         self._features = features
-        self.name = source.name
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def item(self, index: int) -> ItemT:
-        """Return item `index`."""
-        return self._source.item(index)
-
-    def images(self, index: int) -> tuple[Image.Image, ...]:
-        """Decode the images of item `index`."""
-        return images_of(self._source, index)
-
-    def read(self, index: int) -> tuple[bytes, ...]:
-        """Read the image files of item `index`."""
-        return self._source.read(index)
-
-    def describe(self) -> str:
-        """Describe the source in one line."""
-        return self._source.describe()
 
     def features(self, index: int) -> list[ViewArray]:
         """Return the features of each image of item `index`."""

@@ -162,21 +162,19 @@ def source_of_file(path: Path, items: ItemKind) -> SourceSection:
     )
 
 
-class FirstItems(Generic[ItemT]):
-    """The beginning of a source; implements `Source`.
+class WrappedSource(Generic[ItemT]):
+    """A source that answers as another does; the base of those that change a part of it. Implements `Source`.
 
     Args:
-        source: the whole source.
-        limit: number of items.
+        source: the other source.
     """
 
-    def __init__(self, source: Source[ItemT], limit: int) -> None:
+    def __init__(self, source: Source[ItemT]) -> None:
         self._source = source
-        self._length = min(limit, len(source))
-        self.name = source.name if self._length == len(source) else f"{source.name}, first {limit} items"
+        self.name = source.name
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._source)
 
     def item(self, index: int) -> ItemT:
         """Return item `index`."""
@@ -192,6 +190,27 @@ class FirstItems(Generic[ItemT]):
 
     def describe(self) -> str:
         """Describe the source in one line."""
+        return self._source.describe()
+
+
+class FirstItems(WrappedSource[ItemT], Generic[ItemT]):
+    """The beginning of a source.
+
+    Args:
+        source: the whole source.
+        limit: number of items.
+    """
+
+    def __init__(self, source: Source[ItemT], limit: int) -> None:
+        super().__init__(source)
+        self._length = min(limit, len(source))
+        self.name = source.name if self._length == len(source) else f"{source.name}, first {limit} items"
+
+    def __len__(self) -> int:
+        return self._length
+
+    def describe(self) -> str:
+        """Describe the source in one line for logs."""
         return self.name
 
 
