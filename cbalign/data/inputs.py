@@ -15,7 +15,7 @@ class HasFeatures(Protocol):
     """A source whose images were encoded by the image tower before."""
 
     def features(self, index: int) -> list[ViewArray]:
-        """Return the features of each image of item `index`; errors as of `Source.images`."""
+        """Return the features of each image of item `index`; raises what `Source.images` raises."""
 
 
 def model_inputs(source: Source[Item], index: int, preprocessing: Preprocessing) -> list[ViewArray]:

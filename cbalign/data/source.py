@@ -69,7 +69,7 @@ class SeparateImages(Protocol):
     """A source whose items have several images, and that can decode one of them alone."""
 
     def image(self, index: int, position: int) -> Image.Image:
-        """Decode one image of item `index`; errors as of `Source.images`."""
+        """Decode one image of item `index`; raises what `Source.images` raises."""
 
 
 def image_of(source: Source[Item], index: int, position: int) -> Image.Image:
@@ -123,7 +123,7 @@ def _check_item(source: Source[Item], item: Item) -> None:
 
 
 def images_of(source: Source[Item], index: int) -> tuple[Image.Image, ...]:
-    """Decode the images of item `index`; errors as of `Source.images`.
+    """Decode the images of item `index`; raises what `Source.images` raises.
 
     Raises:
         PartError: the source is of a plug-in and does not return a tuple.

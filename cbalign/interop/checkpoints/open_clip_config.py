@@ -12,7 +12,7 @@ from typing import Any
 from cbalign.errors import CheckpointError
 
 CONFIG_FILE = "open_clip_config.json"
-REMEDY = "Convert another checkpoint, or train the model anew: cbalign migrate CONFIG."
+REMEDY = "Convert another checkpoint, or train the model again: cbalign migrate CONFIG."
 _BLOCK = {
     "block_type": None,
     "qk_norm": False,
