@@ -59,6 +59,8 @@ class Step:
         self.captions = TextRequest(batch.input_ids, batch.attention_mask, features=batch.text_features)
         self.teacher_captions = replace(self.captions, teacher=True)
         images, second = batch.images, batch.teacher_images
+        if model.teacher.network is model.student:  # nothing is averaged: one forward pass serves both
+            second = None
         self.student = View(model.student, images, self.captions, self.mode)
         self.teacher = View(
             model.teacher.network,
@@ -100,6 +102,22 @@ class Step:
     def teacher_embeddings(self) -> Embeddings:
         """The teacher's embeddings of both modalities, without gradient."""
         return Embeddings(self.teacher.image_embedding, self.teacher.text_embedding)
+
+    @computed
+    def second_image_embedding(self) -> Tensor:
+        """The student's embeddings (B, d) of the second view of each image, with gradient.
+
+        Without a second view (`data.augmentation.two_views`), they are those of the first.
+        """
+        if self.batch.teacher_images is None:
+            return self.image_embedding
+        return View(self._model.student, self.batch.teacher_images, self.captions, self.mode).image_embedding
+
+    @computed
+    def gathered(self) -> Embeddings:
+        """The student's embeddings (B · processes, d) of all processes, in their order, with gradient."""
+        own = self.embeddings
+        return Embeddings(self.world.gather(own.image), self.world.gather(own.text))
 
     @property
     def temperature(self) -> Tensor:

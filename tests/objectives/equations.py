@@ -205,3 +205,22 @@ def nearest(logits: Matrix) -> list[int]:
 
 def perplexity(codes: list[int]) -> float:
     return exp(entropy([codes.count(code) / len(codes) for code in set(codes)]))
+
+
+def symmetric_contrast(v: Matrix, t: Matrix, positives: Matrix, temperature: float) -> float:
+    """CLIP's loss of a whole batch; row i of `positives` has the sum one."""
+    total = 0.0
+    for i in range(len(v)):
+        total += cross_entropy(positives[i], [dot(v[i], text) / temperature for text in t]) / 2
+        total += cross_entropy(positives[i], [dot(t[i], image) / temperature for image in v]) / 2
+    return total / len(v)
+
+
+def sigmoid_contrast(v: Matrix, t: Matrix, ids: list[int] | None, scale: float, bias: float) -> float:
+    """SigLIP's loss of a whole batch, whose positives have the same id; None: only the pairs themselves."""
+    total = 0.0
+    for i in range(len(v)):
+        for j in range(len(t)):
+            z = 1 if (i == j if ids is None else ids[i] == ids[j]) else -1
+            total += log(1 + exp(-z * (scale * dot(v[i], t[j]) + bias)))
+    return total / len(v)
