@@ -97,6 +97,19 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _objectives_have_what_they_read(self) -> Experiment:
+        for name, section in self.objectives.active().items() if self.task.aligns else ():
+            at = (f"objectives.{name}", f"objectives.{name}.weight")
+            for capability in sorted(section.needs):
+                self._require(f"objectives.{name} uses the {capability}", capability, at)
+            if section.reads_second_view and not self.data.two_views:
+                raise RuleError(
+                    f"objectives.{name} compares two views of each image; set data.augmentation.two_views: true",
+                    at=("data.augmentation.two_views", *at),
+                )
+        return self
+
+    @model_validator(mode="after")
     def _masked_words_can_be_predicted(self) -> Experiment:
         if self.task.aligns and self.model.text.lacks_mask_token:
             for name, section in self.objectives.active().items():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbalign.data.batch import Batch
 from cbalign.engine.distribution import World
@@ -118,6 +118,13 @@ class Step:
         """The student's embeddings (B · processes, d) of all processes, in their order, with gradient."""
         own = self.embeddings
         return Embeddings(self.world.gather(own.image), self.world.gather(own.text))
+
+    def capability(self, name: str) -> nn.Module:
+        """The module that an objective provides under this name; the section lists the name in `needs`."""
+        module = self._model.capability(name)
+        if module is None:
+            raise RuntimeError(f"No objective provides `{name}`; the section that reads it lists it in `needs`.")
+        return module
 
     @property
     def temperature(self) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.objectives.two_ranks import CASES
+from tests.objectives.two_ranks import CASES, LOCAL
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +42,7 @@ def test_two_processes_compute_what_one_does(computed, case):
                 torch.testing.assert_close(found[kind][name], value, rtol=0, atol=close, msg=f"{kind} {name}")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *LOCAL])
 def test_processes_keep_the_same_state(computed, case):
     first, second = (torch.load(computed / f"{case}-2-{rank}.pt")["state"] for rank in range(2))
     assert all(torch.equal(first[name], value) for name, value in second.items())

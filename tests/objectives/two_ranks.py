@@ -26,6 +26,20 @@ STEPS = 3
 CASES: Mapping[str, Experiment] = {
     "clip": experiment(NO_TEACHER, clip={"positives": "image"}, **without(*ALL)),
     "siglip": experiment(NO_TEACHER, siglip={"bias": -2.0}, **without(*ALL)),
+    "usage": experiment(
+        {"codebook": {"size": 5, "transport": {"solver": "ipot", "marginals": {"codes": "usage", "mass": 0.8}}}},
+        **without(*ALL[2:]),
+    ),
+    "centring and swapped views": experiment(
+        {"codebook": {"size": 5, "transport": {"solver": "centring"}}}, swapped={}, **without(*ALL[2:])
+    ),
+}
+LOCAL = {
+    "each its own batch": experiment(
+        {"codebook": {"size": 5, "transport": {"solver": "centring"}, "assign_over": "batch"}},
+        swapped={},
+        **without(*ALL[2:]),
+    )
 }
 
 
@@ -46,7 +60,7 @@ def pairs(step: int) -> Batch:
 
 
 def work(world: World) -> None:
-    for name, spec in CASES.items():
+    for name, spec in {**CASES, **LOCAL}.items():
         learns = learner(spec, world=world)
         learns.model.eval()  # no dropout, whatever the case
         optimizer = torch.optim.SGD(learns.model.parameters(), lr=0.01)
