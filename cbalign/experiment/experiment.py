@@ -98,7 +98,16 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _objectives_have_what_they_read(self) -> Experiment:
+        provided: dict[str, str] = {}
         for name, section in self.objectives.active().items() if self.task.aligns else ():
+            for capability in section.provides:
+                if capability in provided:
+                    raise RuleError(
+                        f"objectives.{provided[capability]} and objectives.{name} both have a {capability}; set the "
+                        "weight of one of them to 0",
+                        at=(f"objectives.{name}", f"objectives.{provided[capability]}"),
+                    )
+                provided[capability] = name
             at = (f"objectives.{name}", f"objectives.{name}.weight")
             for capability in sorted(section.needs):
                 self._require(f"objectives.{name} uses the {capability}", capability, at)

@@ -84,8 +84,9 @@ class MarginalSolver(StatefulSolver):
             costs = at_least_float32(costs)
             plan = self._plan(costs, self._weights(costs))
             if self.section.codes == "usage":
-                nearest = torch.bincount(costs.argmin(dim=1), minlength=costs.shape[1]) / len(costs)
-                self.usage.lerp_(nearest.to(self.usage), 1 - self.section.momentum)
+                share = self.usage.new_full((len(costs),), 1 / len(costs))
+                nearest = torch.zeros_like(self.usage).index_add_(0, costs.argmin(dim=1), share)
+                self.usage.lerp_(nearest, 1 - self.section.momentum)
             return plan
 
     def _weights(self, costs: Tensor) -> Tensor:
