@@ -125,8 +125,8 @@ class CodebookSection(Section):
         "gradient",
         effect=ARCHITECTURE,
         since="0.2",
-        help="How prototypes move: by the gradient of the loss, or as running averages of the features that are assigned "
-        "to them, as in k-means.",
+        help="How prototypes move: by the gradient of the loss, or as running averages of the features that are "
+        "assigned to them, as in k-means.",
         paper="gradient (CODIS)",
     )
     momentum: float = setting(

@@ -156,7 +156,7 @@ def test_averaged_prototypes_ignore_the_gradient_and_follow_what_is_assigned():
 
 
 def test_two_codebooks_in_one_model_are_refused():
-    with pytest.raises(ValidationError, match="objectives.codebook and objectives.vq both have a codebook"):
+    with pytest.raises(ValidationError, match=r"objectives\.codebook and objectives\.vq both have a codebook"):
         experiment(vq={})
 
 
