@@ -300,3 +300,30 @@ def round_to_level(number: float, levels: int) -> float:
     offset = 0.5 if levels % 2 == 0 else 0.0
     bounded = tanh(number + atanh(offset / half)) * half - offset
     return round(bounded) / (levels // 2)
+
+
+def local_contrast(
+    whole: Matrix, parts: list[Matrix], inside: list[list[bool]], own: list[list[bool]], temperature: float
+) -> float:
+    """TCL's local term: each part of an item among the parts of all other items."""
+    means = []
+    for i, z in enumerate(whole):
+        others = [
+            dot(z, parts[k][j]) / temperature
+            for k in range(len(whole))
+            for j in range(len(parts[k]))
+            if inside[k][j] and not own[i][k]
+        ]
+        logits = [[dot(z, part) / temperature, *others] for part, real in zip(parts[i], inside[i], strict=True) if real]
+        losses = [-log_softmax(row)[0] for row in logits]
+        if losses:
+            means.append(sum(losses) / len(losses))
+    return sum(means) / max(1, len(means))
+
+
+def token_transport(words: Matrix, patches: Matrix, beta: float, iterations: int) -> float:
+    """<T, D> of the words of one caption, without padding, and the patches of one image."""
+    costs = transport_costs(words, patches)
+    uniform = [1 / len(patches)] * len(patches)
+    plan = scaled_plan(costs, uniform, beta, iterations, 1, None, 1.0)
+    return sum(t * d for row, of in zip(plan, costs, strict=True) for t, d in zip(row, of, strict=True))
