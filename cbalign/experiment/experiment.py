@@ -119,6 +119,25 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _several_captions_are_positives(self) -> Experiment:
+        if self.data.captions_per_image == 1:
+            return self
+        if not self.task.aligns:
+            raise RuleError(
+                f"data.captions_per_image is {self.data.captions_per_image}, but task {self.task.kind} does not learn "
+                "from captions by objectives",
+                at=("data.captions_per_image", "task.kind"),
+            )
+        for name, section in self.objectives.active().items():
+            if section.separates_captions:
+                raise RuleError(
+                    f"data.captions_per_image is {self.data.captions_per_image}, but objectives.{name} would take the "
+                    f"captions of an image for negatives of each other; set objectives.{name}.positives: image",
+                    at=(f"objectives.{name}.positives", "data.captions_per_image", f"objectives.{name}"),
+                )
+        return self
+
+    @model_validator(mode="after")
     def _masked_words_can_be_predicted(self) -> Experiment:
         if self.task.aligns and self.model.text.lacks_mask_token:
             for name, section in self.objectives.active().items():

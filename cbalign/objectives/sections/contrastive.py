@@ -37,3 +37,8 @@ class ContrastiveSection(ObjectiveSection):
         help="Positives of an image: all its captions, which share the target, or only its own pair.",
         paper="pair (ALBEF pretraining), image (ALBEF retrieval)",
     )
+
+    @property
+    def separates_captions(self) -> bool:
+        """Whether the pair itself is the only positive."""
+        return self.positives == "pair"

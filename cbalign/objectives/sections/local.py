@@ -36,3 +36,8 @@ class LocalSection(ObjectiveSection):
         help="What is no negative: everything of the same image, or of the same pair only.",
         paper="pair (TCL)",
     )
+
+    @property
+    def separates_captions(self) -> bool:
+        """Whether the pair itself is the only positive."""
+        return self.positives == "pair"
