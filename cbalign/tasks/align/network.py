@@ -97,6 +97,7 @@ def build_alignment(
     student = build_towers(section, vocabulary.size, fusion=fuses, initialise=initialise)
     context = ObjectiveContext(
         joint_dim=section.joint_dim,
+        vision=student.vision,
         text=student.text,
         fused_width=student.text.width if student.fusion is None else student.fusion.width,
         model=section,
