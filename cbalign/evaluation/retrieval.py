@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbalign.data.arrays import FloatArray
 from cbalign.data.items import Pair
@@ -24,14 +26,19 @@ from cbalign.encoders import Encoder, require_encoder
 from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.codes import CodebookUse, assign_all
+from cbalign.evaluation.diagnostics import DIRECTIONS, Diagnostics, Ties, texts_by_texts
 from cbalign.evaluation.features import EncodedGallery, encode_gallery
+from cbalign.evaluation.geometry import Geometry
+from cbalign.evaluation.information import CodeInformation
 from cbalign.evaluation.items import hash_items
 from cbalign.evaluation.metrics import DirectionResult
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
-from cbalign.evaluation.ranking import GalleryRanking, Relevance, rank, rank_candidates
+from cbalign.evaluation.ranking import GalleryRanking, Relevance, rank, rank_candidates, tied_candidates
 from cbalign.evaluation.rerank import score_pairs
 from cbalign.evaluation.result import RetrievalResult
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation, RetrievalProtocol
+
+_CodeFindings: TypeAlias = tuple[CodebookUse | None, CodeInformation | None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class RetrievalEvaluator:
         dual = _BothWays.ranked(encoded.images, encoded.texts, encoded.gallery, candidates)
         results = []
         for protocol in section.protocols:
-            use: CodebookUse | None = None
+            use: _CodeFindings = None, None
             if protocol == "dual":
                 found = dual
             elif protocol == "rerank":
@@ -105,9 +112,10 @@ class RetrievalEvaluator:
         source: Source[Pair],
         encoded: EncodedGallery,
         found: _BothWays,
-        use: CodebookUse | None,
+        codes: _CodeFindings,
     ) -> RetrievalResult:
         images, texts, section = len(encoded.images), len(encoded.texts), self._section
+        use, information = codes
         return RetrievalResult(
             protocol=protocol,
             split=section.on,
@@ -122,6 +130,26 @@ class RetrievalEvaluator:
             text_to_image=DirectionResult.of(found.text_to_image.ranks, section.bootstrap),
             codebook=use,
             zero_shot=section.zero_shot,
+            diagnostics=self._diagnostics(protocol, encoded, found, information),
+        )
+
+    def _diagnostics(
+        self,
+        protocol: RetrievalProtocol,
+        encoded: EncodedGallery,
+        found: _BothWays,
+        codes: CodeInformation | None,
+    ) -> Diagnostics:
+        """What belongs to no protocol goes with `dual`, or else with the first."""
+        section, owner = self._section, encoded.gallery.caption_image
+        ties = {direction: Ties.of(getattr(found, direction)) for direction in DIRECTIONS}
+        if protocol != ("dual" if "dual" in section.protocols else section.protocols[0]):
+            return Diagnostics(ties, codes=codes)
+        return Diagnostics(
+            ties,
+            Geometry.of(encoded.images, encoded.texts, owner),
+            texts_by_texts(encoded.texts, owner, section.bootstrap),
+            codes,
         )
 
     def predictions_file(self, result: Result) -> None:
@@ -150,20 +178,24 @@ def _reranked(
     )
     owner = encoded.gallery.caption_image
     image, text = np.arange(len(encoded.images))[:, None], np.arange(len(encoded.texts))[:, None]
-    image_to_text = rank_candidates(
-        scores.of(image, texts_of_images), owner[texts_of_images] == image, dual.image_to_text.ranks
+    return _BothWays(
+        _by_match(scores.of(image, texts_of_images), owner[texts_of_images] == image, dual.image_to_text),
+        _by_match(scores.of(images_of_texts, text), images_of_texts == owner[:, None], dual.text_to_image),
     )
-    text_to_image = rank_candidates(
-        scores.of(images_of_texts, text), images_of_texts == owner[:, None], dual.text_to_image.ranks
-    )
-    return _BothWays(replace(dual.image_to_text, ranks=image_to_text), replace(dual.text_to_image, ranks=text_to_image))
 
 
-def _by_code(encoder: Encoder, encoded: EncodedGallery, batch_size: int) -> tuple[_BothWays, CodebookUse]:
+def _by_match(scores: FloatArray, right: NDArray[np.bool_], dual: GalleryRanking) -> GalleryRanking:
+    """Put the candidates of `dual` in the order of their match scores (Q, k)."""
+    ranks = rank_candidates(scores, right, dual.ranks)
+    return replace(dual, ranks=ranks, tied=tied_candidates(scores, right, dual.tied))
+
+
+def _by_code(encoder: Encoder, encoded: EncodedGallery, batch_size: int) -> tuple[_BothWays, _CodeFindings]:
     images = assign_all(encoder, encoded.images, batch_size)
     texts = assign_all(encoder, encoded.texts, batch_size)
+    owner = encoded.gallery.caption_image
     found = _BothWays.ranked(np.sqrt(images.probabilities), np.sqrt(texts.probabilities), encoded.gallery)
-    return found, CodebookUse.of(images, texts, encoded.gallery.caption_image)
+    return found, (CodebookUse.of(images, texts, owner), CodeInformation.of(images.code[owner], texts.code))
 
 
 def _check_parts(encoder: Encoder, section: RetrievalEvaluation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cbalign.cli import main
-from cbalign.evaluation.result import EvaluationDocument, largest_difference
+from cbalign.evaluation.differences import largest_difference
+from cbalign.evaluation.result import EvaluationDocument
 from cbalign.exporting.bundle import Exported
 
 
@@ -38,6 +40,8 @@ def test_run_and_bundle_get_the_same_table(run: Path, exported: Exported) -> Non
     assert of_bundle.backend.startswith("onnxruntime")
     assert [r.describe() for r in of_run.results] == [r.describe() for r in of_bundle.results]
     assert largest_difference(of_run.results, of_bundle.results)[1] <= 2.5  # one of 40 queries
+    mine, theirs = (each.results[0].diagnostics.geometry for each in (of_run, of_bundle))
+    assert asdict(theirs) == pytest.approx(asdict(mine), abs=1e-3)
     table = cbalign("evaluate", exported.folder, "--on", "test").stdout
     assert "rerank top 8" in table
     assert "test (" in table
