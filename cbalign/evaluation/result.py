@@ -249,7 +249,7 @@ class EvaluationDocument:
 
 def file_name(result: Result, step: int | None) -> str:
     """Return the file name of a result of a run, such as `test-rerank32-step1200.json`."""
-    protocol = result.protocol_name.replace(" top ", "")
+    protocol = result.protocol_name.replace(" top ", "").replace(" ", "-")
     return f"{result.split}-{protocol}" + ("" if step is None else f"-step{step}") + ".json"
 
 

@@ -43,6 +43,18 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class ClassAccuracy:
+    """The accuracy of the items of one class, in per cent."""
+
+    label: str
+    items: int
+    accuracy: float
+
+
+_WORST = 5  # classes that a report names
+
+
+@dataclass(frozen=True)
 class ScoredResult(Result):
     """One score for every item, and the numbers that follow from them.
 
@@ -64,6 +76,7 @@ class ScoredResult(Result):
     metrics: Mapping[str, float]
     interval: tuple[float, float] | None
     confusion: Confusion | None = None
+    classes: tuple[ClassAccuracy, ...] = ()
 
     @property
     def protocol_name(self) -> str:
@@ -101,6 +114,7 @@ class ScoredResult(Result):
             "metrics": dict(self.metrics),
             "scores": self.scores.tolist(),
             "confusion": None if self.confusion is None else asdict(self.confusion),
+            "classes": [asdict(each) for each in self.classes],
         }
 
     def paired_intervals(self, other: Result, resamples: int) -> Mapping[str, tuple[float, float]]:
@@ -128,7 +142,8 @@ class ScoredResult(Result):
     def _blocks(self) -> Iterator[Block]:
         yield self._caption()
         if self.metrics:
-            yield Table.of((Column(), Column("%", right=True)), list(self._rows()), ruled=True)
+            header = (Column(), Column("%", right=True))
+            yield Table.of(header, list(self._rows()), notes=[*self._notes()], ruled=True)
         if self.confusion is not None:
             yield self.confusion.table()
 
@@ -147,7 +162,14 @@ class ScoredResult(Result):
             text = f"{value:.2f}"
             if self.interval is not None and name == self.headline:
                 text += f" [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
-            yield name, text
+            yield name.removeprefix(f"{self.protocol}/{self.setting}/"), text
+
+    def _notes(self) -> Iterator[str]:
+        """Name the classes with the lowest accuracy, unless a table shows all of them."""
+        if self.classes and self.confusion is None:
+            worst = sorted(self.classes, key=lambda each: each.accuracy)[:_WORST]
+            named = ", ".join(f"{each.label} {each.accuracy:.1f} (of {each.items:,})" for each in worst)
+            yield f"lowest of {len(self.classes):,} classes: {named}"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ScoredResult:
@@ -157,7 +179,8 @@ class ScoredResult(Result):
             DataError: they are malformed.
         """
         try:
-            known = {f.name: values[f.name] for f in fields(cls)}
+            known = {f.name: values[f.name] for f in fields(cls) if f.name != "classes"}
+            known["classes"] = tuple(ClassAccuracy(**each) for each in values.get("classes", ()))
             for name in ("ids", "predictions"):
                 known[name] = tuple(values[name])
             known["scores"] = np.asarray(values["scores"], np.float64)

@@ -127,12 +127,30 @@ class EvaluationSection(Part):
     """
 
     identity: ClassVar[tuple[str, ...]] = ("kind", "on")
+    alongside: ClassVar[str] = ""
+    """Another kind of evaluation: tasks that it measures can be measured by this one as well."""
+
+    items: ClassVar[ItemKind | None] = None
+    """The kind of items that it reads; None: those that the task learns from."""
 
     if TYPE_CHECKING:
         kind: str
         on: Split
         batch_size: int
         bootstrap: int
+
+    @property
+    def own_data(self) -> str | None:
+        """The file or folder that it measures on; None: the split `on` of the spec."""
+        return None
+
+    def own_source(self) -> SourceSection:
+        """Return the source of `own_data`, where that is not None.
+
+        Raises:
+            UsageError: no source reads it.
+        """
+        raise NotImplementedError
 
     @property
     def measured(self) -> frozenset[str]:

@@ -20,6 +20,7 @@ from cbalign.experiment.fields import settings
 from cbalign.experiment.shapes import Leaf, Shape
 from cbalign.parts import EvaluationSection, SourceSection
 from cbalign.parts.kinds import Split
+from cbalign.tasks.evaluation_data import name_of_data, source_of_evaluation
 from cbalign.tasks.opened import OpenedModel
 
 
@@ -70,7 +71,7 @@ def evaluate_opened(
         evaluator = evaluator_of(section)
         results = evaluator.evaluate(
             opened.model,
-            open_source(data, opened.experiment.task.items),
+            open_source(data, section.items or opened.experiment.task.items),
             corrupt_limit=opened.experiment.data.corrupt_limit,
             report=report,
         )
@@ -137,16 +138,18 @@ def source_on(experiment: Experiment, section: EvaluationSection, on: str | None
         if (further := _further_split(experiment, on)) is not None:
             return further, on
         path = Path(on)
-        if not path.is_file():
-            raise UsageError(f"`on={on}`: neither a split nor a file", remedy="Choose train, validation or test.")
-        return source_of_file(path, experiment.task.items), path.stem
-    source: SourceSection | None = getattr(experiment.data, section.on)
+        if not path.exists():
+            raise UsageError(
+                f"`on={on}`: neither a split nor a file or folder", remedy="Choose train, validation or test."
+            )
+        return source_of_file(path, section.items or experiment.task.items), path.stem
+    source = source_of_evaluation(section, experiment)
     if source is None:
         raise UsageError(
             f"the spec has no data.{section.on}",
             remedy="Choose another split with `on=…`; in Python, cbalign.evaluate also takes pairs as `data`.",
         )
-    return source, section.on
+    return source, name_of_data(section)
 
 
 def _listed(shape: Shape, value: Any) -> Any:
