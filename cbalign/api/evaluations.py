@@ -86,6 +86,7 @@ def evaluate(
     model: str | Path | Model | Run | Bundle,
     on: str | None = None,
     *,
+    kind: str | None = None,
     data: Pairs | None = None,
     device: str = "auto",
     precision: str | None = None,
@@ -98,7 +99,8 @@ def evaluate(
 
     Args:
         model: a `Model`, or what `cbalign.load` takes.
-        on: a split of the spec (`test`), or a data file; default: the evaluations that the spec lists.
+        on: a split of the spec (`test`), or a data file or folder; default: the evaluations that the spec lists.
+        kind: only evaluations of this kind, such as `zero_shot`; one that the spec does not list is made of `changes`.
         data: pairs to evaluate on instead, see `Pairs`. Their results have the name of the split `on`; default: `test`,
             as in `test/dual/image_to_text/r1`.
         device: see `cbalign.load`; ignored for a `Model`.
@@ -126,7 +128,7 @@ def evaluate(
     opened, shown = opened_model._opened, warn or python_warning
     if data is not None:
         on, opened = _given(data, on, opened)
-    measured = measure(opened, on, changes, report=units(progress), warn=shown)
+    measured = measure(opened, on, changes, kind=kind, report=units(progress), warn=shown)
     record = EvaluationDocument(
         subject=str(shown_path(opened_model.path)),
         step=opened.step,

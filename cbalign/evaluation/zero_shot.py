@@ -1,9 +1,9 @@
 """Zero-shot classification of labelled images by the protocols `dual` and `code`, for any `Encoder`.
 
-A class is the mean of the unit vectors of its sentences, of unit length again (Radford et al., ICML 2021, section 3.1.4:
-prompt ensembling in embedding space). By `code`, it is the mean p of their distributions over the codebook, and an image
-with the distribution q has the score Σ_k √(p_k q_k). A wrong class with the score of the right one counts against the
-model.
+A class is the mean of the unit vectors of its sentences, of unit length again (Radford et al., ICML 2021, section
+3.1.4: prompt ensembling in embedding space). By `code`, it is the mean p of their distributions over the codebook, and
+an image with the distribution q has the score Σ_k √(p_k q_k). A wrong class with the score of the right one counts
+against the model.
 """
 
 from __future__ import annotations

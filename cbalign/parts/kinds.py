@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 ItemKind: TypeAlias = str
 """The name of a kind of training items, which a source has and a task learns from.
 
-cbalign's own are `pairs` of image and text, `questions`, `statements` about two images, and `premises` with hypotheses.
+cbalign's own are `pairs` of image and text, `questions`, `statements` about two images, `premises` with hypotheses, and
+`foils`, which are only evaluated.
 """
 
 Split = Literal["train", "validation", "test"]
