@@ -109,12 +109,12 @@ class Diagnostics:
                 f"mutual information {codes.mutual_information:.3f} nats, normalised {codes.normalised:.3f}, "
                 f"adjusted for chance {codes.adjusted:.3f}",
             )
-        for way, ties in self.ties.items():
-            if ties.ties:
-                yield (
-                    f"ties of {protocol}, {DIRECTIONS[way]}",
-                    f"{ties.ties:.1f} % of queries; R@1 {ties.optimistic_r1:.1f} if they did not count",
-                )
+        if any(ties.ties for ties in self.ties.values()):
+            both = [self.ties[way] for way in DIRECTIONS]
+            share, best = (
+                " and ".join(f"{getattr(ties, name):.1f}" for ties in both) for name in ("ties", "optimistic_r1")
+            )
+            yield f"ties of {protocol}", f"{share} % of image and text queries; R@1 {best} if they did not count"
 
 
 _TITLES = {

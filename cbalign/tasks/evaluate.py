@@ -54,7 +54,7 @@ def evaluate_opened(
 
     Args:
         opened: the model.
-        on: a split of the spec, another split of its source, or a file or folder; None runs the evaluations of the spec.
+        on: a split of the spec, another split of its source, or a file or folder; None runs those of the spec.
         changes: settings that replace those of the evaluations, by name.
         kind: of the evaluations; None for all.
         report: progress callback.

@@ -189,7 +189,8 @@ def test_ties_are_reported_where_there_are_any(section: RetrievalEvaluation) -> 
     for result in results:
         assert result.flat()[f"{result.protocol}/diagnostics/image_to_text_optimistic_r1"] == 100
         assert result.flat()[f"{result.protocol}/image_to_text/r1"] == 0
-    assert "100.0 % of queries; R@1 100.0 if they did not count" in format_table(results)
+    line = "100.0 and 100.0 % of image and text queries; R@1 100.0 and 100.0 if they did not count"
+    assert f"ties of rerank top 4  {line}" in format_table(results)
 
 
 def test_documents_of_earlier_versions_have_no_diagnostics_and_still_load(results: tuple[RetrievalResult, ...]) -> None:

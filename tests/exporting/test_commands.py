@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,63 @@ def test_run_and_bundle_get_the_same_table(run: Path, exported: Exported) -> Non
     table = cbalign("evaluate", exported.folder, "--on", "test").stdout
     assert "rerank top 8" in table
     assert "test (" in table
+
+
+def classified(*words: object) -> EvaluationDocument:
+    return evaluation(
+        *words, "--kind", "zero_shot", "--set", "templates=[a {}, the {}]", "--set", "protocols=[dual, code]"
+    )
+
+
+def test_run_and_bundle_classify_the_same_images_and_tell_the_same_foils(
+    run: Path, exported: Exported, tmp_path: Path
+) -> None:
+    for name in ("red", "dark_blue"):
+        (tmp_path / "colours" / name).mkdir(parents=True)
+        for number in range(6):
+            shutil.copy(run.parents[1] / f"{number}.png", tmp_path / "colours" / name)
+    of_run, of_bundle = (classified(each, "--on", tmp_path / "colours") for each in (run, exported.folder))
+    assert [r.describe() for r in of_run.results] == [
+        "zero_shot dual of 12 items, 32 px",
+        "zero_shot code of 12 items, 32 px",
+    ]
+    assert [r.predictions for r in of_run.results] == [r.predictions for r in of_bundle.results]
+    assert [result.split for result in of_run.results] == ["colours", "colours"]
+    assert (run / "evaluation" / "colours-zero_shot-dual-step4.json").is_file()
+
+    foils = [{"filename": f"{n}.png", "caption": "red dark", "negative_caption": "dark red"} for n in range(6)]
+    (tmp_path / "swap.json").write_text(json.dumps(foils))
+    words = ("--kind", "compositional", "--set", f"foils={tmp_path / 'swap.json'}", "--set", f"images={run.parents[1]}")
+    of_run, of_bundle = (evaluation(each, *words, "--protocol", "match") for each in (run, exported.folder))
+    assert of_run.results[0].flat().keys() == {"compositional/match/accuracy"}
+    assert of_run.results[0].flat() == of_bundle.results[0].flat()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--kind", "zero_shot"), 2, "classes without templates"),
+        (("--kind", "zero_shot", "--set", "templates=a picture"), 2, "has no {} in the place of the class"),
+        (("--kind", "zero_shot", "--on", "nowhere", "--set", "templates=a {}"), 2, "neither a split nor a file"),
+        (("--kind", "compositional", "--on", "test"), 2, "source csv has pairs, not foils"),
+        (("--kind", "compositional", "--set", "images=."), 2, "images without foils"),
+        (("--kind", "compositional", "--on", "FOILS"), 3, "no such image"),
+        (("--kind", "vqa"), 2, "are evaluated by zero_shot, compositional, retrieval"),
+        (("--kind", "zero_shot", "--set", "templates"), 2, "is not NAME=VALUE"),
+        (("--kind", "zero_shot", "--set", "top_k=3", "--set", "templates=a {}"), 2, "top_k"),
+    ],
+)
+def test_incomplete_evaluations_are_refused(
+    run: Path, tmp_path: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    entry = {"filename": "lost.png", "caption": "a", "negative_caption": "b"}
+    (tmp_path / "foils.json").write_text(json.dumps([entry]))
+    before = sorted((run / "evaluation").glob("*"))
+    result = cbalign("evaluate", run, *(tmp_path / "foils.json" if word == "FOILS" else word for word in words))
+    assert result.exit_code == code, result.stderr
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert sorted((run / "evaluation").glob("*")) == before
 
 
 def test_results_of_a_run_are_kept_with_the_rank_of_every_query(run: Path) -> None:
