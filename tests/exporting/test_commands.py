@@ -48,9 +48,8 @@ def test_run_and_bundle_get_the_same_table(run: Path, exported: Exported) -> Non
 
 
 def classified(*words: object) -> EvaluationDocument:
-    return evaluation(
-        *words, "--kind", "zero_shot", "--set", "templates=[a {}, the {}]", "--set", "protocols=[dual, code]"
-    )
+    settings = ("--set", 'templates=["a {}", "the {}"]', "--set", "protocols=[dual, code]")
+    return evaluation(*words, "--kind", "zero_shot", *settings)
 
 
 def test_run_and_bundle_classify_the_same_images_and_tell_the_same_foils(
@@ -61,10 +60,7 @@ def test_run_and_bundle_classify_the_same_images_and_tell_the_same_foils(
         for number in range(6):
             shutil.copy(run.parents[1] / f"{number}.png", tmp_path / "colours" / name)
     of_run, of_bundle = (classified(each, "--on", tmp_path / "colours") for each in (run, exported.folder))
-    assert [r.describe() for r in of_run.results] == [
-        "zero_shot dual of 12 items, 32 px",
-        "zero_shot code of 12 items, 32 px",
-    ]
+    assert [r.describe() for r in of_run.results] == [f"zero_shot {p} of 12 items, 32 px" for p in ("dual", "code")]
     assert [r.predictions for r in of_run.results] == [r.predictions for r in of_bundle.results]
     assert [result.split for result in of_run.results] == ["colours", "colours"]
     assert (run / "evaluation" / "colours-zero_shot-dual-step4.json").is_file()
