@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from cbalign.data.arrays import FloatArray, IntArray
+from cbalign.evaluation.calibration import Calibration
 from cbalign.evaluation.geometry import Geometry
 from cbalign.evaluation.information import CodeInformation
 from cbalign.evaluation.metrics import DirectionResult, RetrievalMetrics, paired_difference
@@ -49,16 +50,20 @@ class Diagnostics:
         text_to_text: retrieval of the other captions of the same image by each caption, without itself (Parekh et al.,
             EACL 2021, arXiv 2004.15020); queries are the captions of images that have several.
         codes: information of the codes of true pairs.
+        calibration: of each direction of re-ranking; empty for other protocols.
     """
 
     ties: Mapping[str, Ties]
     geometry: Geometry | None = None
     text_to_text: DirectionResult | None = None
     codes: CodeInformation | None = None
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     def flat(self) -> dict[str, float]:
         """Return the numbers by name, such as `modality_gap` and `image_to_text_ties`."""
         named = {f"{way}_{name}": value for way, ties in self.ties.items() for name, value in asdict(ties).items()}
+        for way, each in self.calibration.items():
+            named |= {f"{way}_calibration_error": each.calibration_error, f"{way}_confidence": each.confidence}
         for part in (self.geometry, self.codes):
             if part is not None:
                 named |= {name: value for name, value in asdict(part).items() if value is not None}
@@ -81,6 +86,7 @@ class Diagnostics:
             "geometry": None if self.geometry is None else asdict(self.geometry),
             _TEXTS: None if self.text_to_text is None else self.text_to_text.to_json(),
             "codes": None if self.codes is None else asdict(self.codes),
+            "calibration": {way: asdict(each) for way, each in self.calibration.items()},
         }
 
     @classmethod
@@ -92,6 +98,7 @@ class Diagnostics:
             None if geometry is None else Geometry(**geometry),
             None if texts is None else DirectionResult.from_json(texts),
             None if codes is None else CodeInformation(**codes),
+            {way: Calibration.from_json(each) for way, each in values["calibration"].items()},
         )
 
     def lines(self, protocol: str) -> Iterator[tuple[str, str]]:
@@ -109,6 +116,13 @@ class Diagnostics:
                 f"mutual information {codes.mutual_information:.3f} nats, normalised {codes.normalised:.3f}, "
                 f"adjusted for chance {codes.adjusted:.3f}",
             )
+        if self.calibration:
+            measured = [self.calibration[way] for way in DIRECTIONS]
+            error, confidence = (
+                " and ".join(f"{getattr(each, name):.1f}" for each in measured)
+                for name in ("calibration_error", "confidence")
+            )
+            yield f"calibration of {protocol}", f"error {error} points, mean confidence {confidence} %"
         if any(ties.ties for ties in self.ties.values()):
             both = [self.ties[way] for way in DIRECTIONS]
             share, best = (
@@ -147,8 +161,8 @@ def texts_by_texts(texts: FloatArray, caption_image: IntArray, resamples: int) -
 
 def _geometry_text(geometry: Geometry) -> str:
     words = []
-    for field in fields(geometry):
-        value = getattr(geometry, field.name)
+    for each in fields(geometry):
+        value = getattr(geometry, each.name)
         if value is not None:
-            words.append(f"{field.name.replace('_', ' ')} {value:.3f}")
+            words.append(f"{each.name.replace('_', ' ')} {value:.3f}")
     return ", ".join(words)

@@ -7,7 +7,7 @@ from typing import Literal
 Better = Literal["lower", "higher", "neither"]
 
 _LOWER = frozenset({"rank", "loss", "error", "alignment", "uniformity", "ties"})
-_NEITHER = frozenset({"gap", "optimistic"})
+_NEITHER = frozenset({"gap", "optimistic", "confidence"})
 
 
 def better(metric: str) -> Better:

@@ -21,10 +21,11 @@ from cbalign.errors import DataError, UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.codes import assign_all
 from cbalign.evaluation.items import ItemResults, hash_items, measure_items, require_finite
+from cbalign.evaluation.labels import accuracy_by_class, label_of
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.prompts import Prompts, PromptTable, read_prompts
 from cbalign.evaluation.ranking import GalleryRanking, Relevance, rank
-from cbalign.evaluation.scored import ClassAccuracy, Confusion, ScoredResult, interval_of
+from cbalign.evaluation.scored import Confusion, ScoredResult, interval_of
 from cbalign.evaluation.sections.classification import VectorProtocol, ZeroShotEvaluation
 
 _SHOWN_CLASSES = 12  # of which a table of confusions fits a page
@@ -99,7 +100,7 @@ class ZeroShotEvaluator:
         sizes = [len(texts) for texts in prompts.texts]
         ranking = _classify(encoder, protocol, np.stack(found.findings), sentences, sizes, targets, self._section)
         scores = (ranking.ranks == 1).astype(np.float64)
-        classes = _by_class(prompts.labels, targets, scores)
+        classes = accuracy_by_class(prompts.labels, targets, scores)
         metrics = {"accuracy": 100 * float(scores.mean())}
         if len(sizes) > _BEST:
             metrics[f"top{_BEST}"] = 100 * float((ranking.ranks <= _BEST).mean())
@@ -128,21 +129,6 @@ class ZeroShotEvaluator:
         """Write CSV lines `image,label`."""
         assert isinstance(result, ScoredResult)
         return "".join(f"{name},{label}\n" for name, label in zip(result.ids, result.predictions))
-
-
-def label_of(source: Source[Pair], index: int) -> str:
-    """Return the label of an image, which is its caption.
-
-    Raises:
-        DataError: it has several captions.
-    """
-    pair = source.item(index)
-    if len(pair.captions) > 1:
-        raise DataError(
-            f"{source.name}: {pair.image_key} has {len(pair.captions)} captions, not one label",
-            remedy="Name a folder of class folders, or a CSV file with the columns path and label, as `images`.",
-        )
-    return pair.text
 
 
 def _require_classes(prompts: Prompts, labels: Sequence[str], source: Source[Pair]) -> None:
@@ -189,16 +175,3 @@ def average(vectors: FloatArray, sizes: Sequence[int]) -> FloatArray:
     """Average consecutive groups of vectors (S, d) of these sizes: (C, d) in float64."""
     starts = np.cumsum([0, *sizes[:-1]])
     return np.add.reduceat(vectors.astype(np.float64), starts, axis=0) / np.array(sizes)[:, None]
-
-
-def _by_class(
-    labels: Sequence[str], targets: IntArray, scores: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> tuple[ClassAccuracy, ...]:
-    """Measure the classes that have items."""
-    counts = np.bincount(targets, minlength=len(labels))
-    sums = np.bincount(targets, weights=scores, minlength=len(labels))
-    return tuple(
-        ClassAccuracy(label, int(count), 100 * float(total / count))
-        for label, count, total in zip(labels, counts, sums)
-        if count
-    )

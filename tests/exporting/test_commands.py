@@ -65,6 +65,11 @@ def test_run_and_bundle_classify_the_same_images_and_tell_the_same_foils(
     assert [result.split for result in of_run.results] == ["colours", "colours"]
     assert (run / "evaluation" / "colours-zero_shot-dual-step4.json").is_file()
 
+    probe = ("--kind", "probe", "--on", tmp_path / "colours", "--set", f"train_images={tmp_path / 'colours'}")
+    of_run, of_bundle = (evaluation(each, *probe) for each in (run, exported.folder))
+    assert [r.protocol_name for r in of_run.results] == ["probe linear", "probe knn"]
+    assert [r.predictions for r in of_run.results] == [r.predictions for r in of_bundle.results]
+
     foils = [{"filename": f"{n}.png", "caption": "red dark", "negative_caption": "dark red"} for n in range(6)]
     (tmp_path / "swap.json").write_text(json.dumps(foils))
     words = ("--kind", "compositional", "--set", f"foils={tmp_path / 'swap.json'}", "--set", f"images={run.parents[1]}")
@@ -82,7 +87,8 @@ def test_run_and_bundle_classify_the_same_images_and_tell_the_same_foils(
         (("--kind", "compositional", "--on", "test"), 2, "source csv has pairs, not foils"),
         (("--kind", "compositional", "--set", "images=."), 2, "images without foils"),
         (("--kind", "compositional", "--on", "FOILS"), 3, "no such image"),
-        (("--kind", "vqa"), 2, "are evaluated by zero_shot, compositional, retrieval"),
+        (("--kind", "vqa"), 2, "are evaluated by "),
+        (("--kind", "probe"), 2, "train_images: "),
         (("--kind", "zero_shot", "--set", "templates"), 2, "is not NAME=VALUE"),
         (("--kind", "zero_shot", "--set", "top_k=3", "--set", "templates=a {}"), 2, "top_k"),
     ],

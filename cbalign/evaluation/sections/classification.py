@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from cbalign.evaluation.sections.probe import labelled
 from cbalign.parts import Effect, EvaluationSection, RuleError, SourceSection, setting
 from cbalign.parts.kinds import Split
 
@@ -81,10 +81,8 @@ class ZeroShotEvaluation(EvaluationSection):
 
     def own_source(self) -> SourceSection:
         """Return the source that reads `images`."""
-        from cbalign.data.source import source_of_file
-
         assert self.images is not None
-        return source_of_file(Path(self.images), "pairs")
+        return labelled(self.images)
 
     @property
     def measured(self) -> frozenset[str]:
