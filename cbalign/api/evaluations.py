@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from cbalign.api.model import Model
 from cbalign.api.progress import units
 from cbalign.data.progress import ProgressCallback
+from cbalign.parts.kinds import Split
 from cbalign.runtime.machine import installed
 
 if TYPE_CHECKING:
@@ -71,6 +72,30 @@ class Evaluation:
 
         write_durably(Path(path), self.record.to_json().encode())
         return Path(path)
+
+    def export(self, format: str, folder: str | Path) -> list[Path]:
+        """Write the results in the JSON form of a benchmark, a file for each task, and return the paths.
+
+        Args:
+            format: `clip_benchmark` or `mteb`. What the form lacks, such as diagnostics, is left out.
+            folder: made if it does not exist.
+
+        Raises:
+            UsageError: there is no such form, or it has none of these results.
+        """
+        from cbalign.engine.files import write_durably
+        from cbalign.evaluation.formats import benchmark_files
+
+        names = {
+            result.split: "+".join(one.data.data_sets()) if result.split in get_args(Split) else result.split
+            for one in self.measurements
+            for result in one.results
+        }
+        files = benchmark_files(self.record, names, format)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            write_durably(Path(folder) / name, text.encode())
+        return [Path(folder) / name for name in files]
 
     def __repr__(self) -> str:
         from cbalign.evaluation.table import format_table
@@ -156,7 +181,6 @@ def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, Opene
     """The opened model with the data in the place of a split of its spec."""
     from cbalign.api.memory import give_pairs
     from cbalign.experiment.unions import usable
-    from cbalign.parts.kinds import Split
     from cbalign.parts.registry import SOURCES
 
     split: str = on if on is not None and on in get_args(Split) else "test"

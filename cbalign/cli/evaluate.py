@@ -61,6 +61,13 @@ from cbalign.cli.options import device_option, json_option, require_option
     help="Write the prediction for every item to a file, in the format of the data set's tools.",
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document to a file.")
+@click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    metavar="FORMAT=DIR",
+    help="Write the results in the JSON form of clip_benchmark or mteb into a folder. May be repeated.",
+)
 @json_option
 def evaluate(
     target: Path,
@@ -77,6 +84,7 @@ def evaluate(
     precision: str | None,
     predictions: Path | None,
     output: Path | None,
+    exports: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Evaluate a run, one of its checkpoints or an exported bundle: retrieval, or the accuracy of its task.
@@ -99,6 +107,7 @@ def evaluate(
         "bootstrap": bootstrap,
     }
     changes = {name: value for name, value in given.items() if value is not None} | dict(map(_setting, settings))
+    formats = list(map(_export, exports))
     model = load(target, device=require or device, precision=precision, warn=console.warn)
     with console.progress() as report:
         found = measure(model, on, kind=kind, keep=True, progress=report, warn=console.warn, **changes)
@@ -108,12 +117,24 @@ def evaluate(
             console.warn(f"{skipped:,} items with unreadable images are missing in {predictions}")
     if output is not None:
         found.save(output)
+    for name, folder in formats:
+        found.export(name, folder)
     if as_json:
         console.document(found.to_dict())
         return
     step = "" if model.step is None else f", step {model.step}"
     published = ["\n".join(map(str, found.published))] if found.published else []
     console.blocks(f"{target}{step}, {model.backend}", *result_blocks(found.results), *published)
+
+
+def _export(text: str) -> tuple[str, Path]:
+    """Read FORMAT=DIR."""
+    from cbalign.evaluation.formats import FORMAT_NAMES
+
+    name, _, folder = text.partition("=")
+    if name not in FORMAT_NAMES or not folder:
+        raise click.BadParameter(f"{text!r} is not FORMAT=DIR with {' or '.join(FORMAT_NAMES)}.", param_hint="--export")
+    return name, Path(folder)
 
 
 def _setting(text: str) -> tuple[str, Any]:
