@@ -106,6 +106,21 @@ def test_incomplete_evaluations_are_refused(
     assert sorted((run / "evaluation").glob("*")) == before
 
 
+def test_results_are_written_in_the_forms_of_other_benchmarks(exported: Exported, tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("clip_benchmark", "mteb")}
+    exports = [word for name, folder in folders.items() for word in ("--export", f"{name}={folder}")]
+    found = document("evaluate", exported.folder, "--on", "test", "--protocol", "dual", *exports)
+    recall = found["results"][0]["text_to_image"]["metrics"]["r5"]
+    clip = json.loads((folders["clip_benchmark"] / "test-dual-zeroshot_retrieval.json").read_text())
+    assert clip["metrics"]["image_retrieval_recall@5"] == pytest.approx(recall / 100)
+    assert (clip["model"], clip["dataset"]) == ("tiny", "pairs")
+    mteb = json.loads((folders["mteb"] / "test-dual-T2IRetrieval.json").read_text())
+    assert mteb["scores"]["test"][0]["cv_recall_at_5"] == pytest.approx(recall / 100)
+    wrong = cbalign("evaluate", exported.folder, "--on", "test", "--export", "csv=here")
+    assert wrong.exit_code == 2
+    assert "'csv=here' is not FORMAT=DIR with clip_benchmark or mteb" in wrong.stderr
+
+
 def test_results_of_a_run_are_kept_with_the_rank_of_every_query(run: Path) -> None:
     cbalign("evaluate", run, "--on", "test", "--protocol", "rerank", "--top-k", 3, "--bootstrap", 0)
     kept = EvaluationDocument.from_json((run / "evaluation" / "test-rerank3-step4.json").read_text())
