@@ -69,6 +69,46 @@ class Experiment(Section):
             raise RuleError("every objective has weight 0: nothing would be learned", at=("objectives",))
         return self
 
+    @property
+    def keeps_teacher(self) -> bool:
+        """Whether the model has a momentum teacher: if a loss may read it, and it is not switched off."""
+        return self.model.teacher.enabled and (not self.task.aligns or self.objectives.reads_teacher)
+
+    @model_validator(mode="after")
+    def _the_teacher_exists(self) -> Experiment:
+        if self.task.aligns and not self.model.teacher.enabled:
+            for name, section in self.objectives.active().items():
+                if section.teacher == "required":
+                    raise RuleError(
+                        f"objectives.{name} compares with the teacher, but model.teacher.enabled is false; set "
+                        f"objectives.{name}.weight: 0 (objectives.clip and objectives.siglip need no teacher)",
+                        at=(f"objectives.{name}.weight", f"objectives.{name}", "model.teacher.enabled"),
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _queues_hold_something(self) -> Experiment:
+        if self.task.aligns and not self.keeps_teacher and self.model.queue.length:
+            raise RuleError(
+                f"the queues keep {self.model.queue.length:,} features of the teacher, which this model does not have; "
+                "set model.queue.length: 0",
+                at=("model.queue.length", "model.queue", "model.teacher.enabled", "objectives"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_have_what_they_read(self) -> Experiment:
+        for name, section in self.objectives.active().items() if self.task.aligns else ():
+            at = (f"objectives.{name}", f"objectives.{name}.weight")
+            for capability in sorted(section.needs):
+                self._require(f"objectives.{name} uses the {capability}", capability, at)
+            if section.reads_second_view and not self.data.two_views:
+                raise RuleError(
+                    f"objectives.{name} compares two views of each image; set data.augmentation.two_views: true",
+                    at=("data.augmentation.two_views", *at),
+                )
+        return self
+
     @model_validator(mode="after")
     def _masked_words_can_be_predicted(self) -> Experiment:
         if self.task.aligns and self.model.text.lacks_mask_token:

@@ -33,6 +33,10 @@ class ObjectiveSection(Part):
     `matching`, `masked_language`); `fuses` states whether it reads fused tokens, which require fusion layers, and
     `reads_tokens` whether it reads tokens of images or captions otherwise: of frozen towers that no objective reads
     tokens of, only pooled vectors are kept.
+    `teacher` states whether the term reads the teacher's features: `required`, `optional` (where the model has no
+    teacher, the student takes its place) or `unused`. A model has no teacher if no term reads it.
+    `needs` lists the capabilities that it uses and other terms provide, `reads_second_view` states whether it compares
+    two views of each image.
     Terms with `by_default` are included in specs that do not name them.
     """
 
@@ -40,6 +44,9 @@ class ObjectiveSection(Part):
     provides: ClassVar[frozenset[str]] = frozenset()
     fuses: ClassVar[bool] = False
     reads_tokens: ClassVar[bool] = False
+    teacher: ClassVar[Literal["required", "optional", "unused"]] = "required"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    reads_second_view: ClassVar[bool] = False
     by_default: ClassVar[bool] = False
 
     weight: float = setting(
