@@ -101,6 +101,10 @@ class ScoredResult(Result):
         """Return the numbers by name, such as `accuracy`."""
         return dict(self.metrics)
 
+    def titles(self) -> Mapping[str, str]:
+        """Return the names of all metrics without protocol and setting."""
+        return dict(zip(self.metrics, self._own_names(), strict=True))
+
     def headlines(self) -> dict[str, float]:
         """Return the first metric."""
         return {name: self.metrics[name] for name in [*self.metrics][:1]}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cbalign.data.items import Item
 from cbalign.data.source import Source, open_source
+from cbalign.errors import DataError
 from cbalign.experiment.experiment import Experiment
 from cbalign.parts import EvaluationSection, SourceSection
 
@@ -24,9 +25,15 @@ def source_of_evaluation(section: EvaluationSection, experiment: Experiment) -> 
     """Return the source of an evaluation; None if the spec does not have the split.
 
     Raises:
-        UsageError: no source reads the evaluation's own data.
+        DataError: the evaluation's own data do not exist.
+        UsageError: no source reads them.
     """
     if section.own_data is not None:
+        if not Path(section.own_data).exists():
+            raise DataError(
+                f"{section.own_data}: no such file or folder, which an evaluation of kind {section.kind} measures on",
+                remedy="Name the data with `on=…`, or choose other evaluations with `kind=…`.",
+            )
         return section.own_source()
     source: SourceSection | None = getattr(experiment.data, section.on)
     return source

@@ -88,6 +88,7 @@ def test_run_and_bundle_classify_the_same_images_and_tell_the_same_foils(
         (("--kind", "compositional", "--set", "images=."), 2, "images without foils"),
         (("--kind", "compositional", "--on", "FOILS"), 3, "no such image"),
         (("--kind", "vqa"), 2, "are evaluated by "),
+        (("--kind", "zero_shot", "--set", "templates=a {}", "--set", "images=gone"), 3, "gone: no such file or folder"),
         (("--kind", "probe"), 2, "train_images: "),
         (("--kind", "zero_shot", "--set", "templates"), 2, "is not NAME=VALUE"),
         (("--kind", "zero_shot", "--set", "top_k=3", "--set", "templates=a {}"), 2, "top_k"),
