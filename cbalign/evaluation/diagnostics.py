@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 from cbalign.data.arrays import FloatArray, IntArray
 from cbalign.evaluation.calibration import Calibration
-from cbalign.evaluation.geometry import Geometry
+from cbalign.evaluation.geometry import Geometry, evenly
 from cbalign.evaluation.information import CodeInformation
 from cbalign.evaluation.metrics import DirectionResult, RetrievalMetrics, paired_difference
 from cbalign.evaluation.ranking import GalleryRanking, Relevance, rank
@@ -148,6 +150,8 @@ def titles(names: Sequence[str]) -> dict[str, str]:
 def texts_by_texts(texts: FloatArray, caption_image: IntArray, resamples: int) -> DirectionResult | None:
     """Rank the other captions of the same image by each caption; None if no image has two.
 
+    Of very many captions, some at even distances ask (`cbalign.evaluation.geometry.evenly`); all are ranked.
+
     Args:
         texts: (T, d) unit vectors.
         caption_image: (T,) the image that each text belongs to.
@@ -156,7 +160,12 @@ def texts_by_texts(texts: FloatArray, caption_image: IntArray, resamples: int) -
     relevance, asking = Relevance.captions_of_captions(caption_image)
     if not len(asking):
         return None
-    return DirectionResult.of(rank(texts[asking], texts, relevance, without=asking).ranks, resamples)
+    chosen = evenly(len(asking))
+    kept = np.isin(relevance.query, chosen)
+    query = np.searchsorted(chosen, relevance.query[kept])
+    some = Relevance(query, relevance.item[kept], len(chosen), relevance.items)
+    ranking = rank(texts[asking[chosen]], texts, some, without=asking[chosen])
+    return DirectionResult.of(ranking.ranks, resamples)
 
 
 def _geometry_text(geometry: Geometry) -> str:

@@ -52,7 +52,7 @@ class Geometry:
             caption_image: (T,) the image that each text belongs to.
         """
         x, y = images.astype(np.float64), texts.astype(np.float64)
-        some_x, some_y = _some(len(x)), _some(len(y))
+        some_x, some_y = evenly(len(x)), evenly(len(y))
         owner = caption_image[some_y]
         return cls(
             modality_gap=float(np.linalg.norm(x.mean(axis=0) - y.mean(axis=0))),
@@ -64,8 +64,8 @@ class Geometry:
         )
 
 
-def _some(count: int) -> IntArray:
-    """Positions at even distances, at most `MOST_VECTORS`."""
+def evenly(count: int) -> IntArray:
+    """Return positions of `count` items: all, or `MOST_VECTORS` at even distances."""
     return np.arange(min(count, MOST_VECTORS)) * count // min(count, MOST_VECTORS)
 
 

@@ -129,7 +129,8 @@ def sections_on(opened: OpenedModel, on: str | None, kind: str | None = None) ->
         return same
     is_split = on in get_args(Split)
     split = on if is_split else "test"  # results on a file are renamed
-    for section in listed:
+    # Other data suit the evaluations best that read the task's own items.
+    for section in sorted(listed, key=lambda each: (each.own_data is not None, each.items is not None)):
         if section.own_data is None or not is_split:
             return (section.model_copy(update={"on": split}),)
     return (opened.runtime.default_evaluation(opened.model, split),)  # type: ignore[arg-type]

@@ -150,6 +150,10 @@ def test_captions_find_the_other_captions_of_their_image(monkeypatch: pytest.Mon
             expected.append(next(place for place, s in enumerate(order, 1) if owner[s] == owner[t]))
     assert found.ranks.tolist() == expected
     assert texts_by_texts(texts[:3], np.arange(3), 0) is None
+    monkeypatch.setattr(geometry, "MOST_VECTORS", 3)
+    some = texts_by_texts(texts, owner, 0)
+    assert some is not None
+    assert some.ranks.tolist() == [expected[i] for i in (0, 3, 6)]
 
 
 @pytest.fixture
