@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
 DATA_SETS = {"openmoji": "OpenMoji drawings", "photos": "photographs", "scenes": "drawn scenes"}
-TRIALS = 6
+TRIALS = 4
 SEEDS = 5
 
 Changes = Mapping[str, Any]
@@ -31,9 +32,10 @@ TEACHER: dict[str, tuple[Any, ...]] = {
     "model.teacher.distillation": (0.0, 0.4),
 }
 CODEBOOK: dict[str, tuple[Any, ...]] = {
-    "model.codebook.size": (256, 1024),
+    "model.codebook.size": (256, 512),
     "model.codebook.temperature": (0.05, 0.1),
 }
+NAMES: dict[str, tuple[Any, ...]] = {"objectives.class_names.weight": (0.1, 0.3, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,12 @@ class Method:
     @property
     def protocols(self) -> list[str]:
         """What it is evaluated by."""
-        return ["dual", "code"] if self.codes else ["dual"]
+        return ["dual", "code", "dual+code"] if self.codes else ["dual"]
 
 
 _NO_CODES = {"objectives.codebook.weight": 0}
 _NO_TEACHER = {"objectives.contrastive.weight": 0}
+_NAMES = {"objectives.class_names.weight": 0.3}
 _CLIP = {"objectives.clip.weight": 1, **_NO_TEACHER}
 
 METHODS = {
@@ -81,15 +84,14 @@ METHODS = {
     "tcl": Method("TCL", "ALBEF and contrast within each modality", _NO_CODES, TEACHER),
     "codis": Method("CODIS", "TCL's contrasts and the codebook", {}, {**TEACHER, **CODEBOOK}, codes=True),
     "clip-codes": Method("CLIP + codebook", "the codebook added to CLIP", _CLIP, {**TEACHER, **CODEBOOK}, codes=True),
-    "clip-usage": Method(
-        "CLIP + codebook, free marginals",
-        "as before; the mass of codes follows their usage, relaxed",
-        {
-            **_CLIP,
-            "model.codebook.transport.marginals.codes": "usage",
-            "model.codebook.transport.marginals.relaxation": 1.0,
-        },
-        {**TEACHER, **CODEBOOK},
+    "clip-names": Method(
+        "CLIP + class names", "classes of the image tower as further pairs", {**_CLIP, **_NO_CODES, **_NAMES}, NAMES
+    ),
+    "codis-names": Method(
+        "CODIS + class names",
+        "CODIS and classes of the image tower as further pairs",
+        _NAMES,
+        {**TEACHER, **CODEBOOK, **NAMES},
         codes=True,
     ),
 }
@@ -100,6 +102,7 @@ ABLATED = "codis"
 ABLATIONS: dict[str, Changes] = {
     "K = 64": {"model.codebook.size": 64},
     "K = 256": {"model.codebook.size": 256},
+    "K = 512": {"model.codebook.size": 512},
     "K = 1,024": {"model.codebook.size": 1024},
     "K = 4,096": {"model.codebook.size": 4096},
     "target: same": {"objectives.codebook.target": "same"},
@@ -124,10 +127,10 @@ def base(data_set: str) -> str:
 
 
 def trials(method: str) -> list[dict[str, Any]]:
-    """Return the settings that a method tries: those of the specs, then draws; equal draws of `SHARED` for all."""
-    shared, own = random.Random("shared"), random.Random(method)
-    found: list[dict[str, Any]] = [{}]
-    while len(found) < TRIALS:
-        drawn = {name: shared.choice(values) for name, values in SHARED.items()}
-        found.append(drawn | {name: own.choice(values) for name, values in METHODS[method].space.items()})
-    return found
+    """Return the settings that a method tries: those of the specs, then draws; the same of `SHARED` for all methods."""
+    drawn = random.Random("shared").sample(list(product(*SHARED.values())), TRIALS - 1)
+    own = random.Random(method)
+    return [{}] + [
+        dict(zip(SHARED, values)) | {name: own.choice(choices) for name, choices in METHODS[method].space.items()}
+        for values in drawn
+    ]
