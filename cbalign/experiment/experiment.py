@@ -165,18 +165,14 @@ class Experiment(Section):
     def _evaluations_can_run(self) -> Experiment:
         for i, evaluation in enumerate(self.evaluate):
             item = f"evaluate.{i}"
-            if evaluation.kind != self.task.evaluation:
+            if self.task.evaluation not in (evaluation.kind, evaluation.alongside):
                 raise RuleError(
                     f"evaluate[{i}] is of kind {evaluation.kind}, but task {self.task.kind} is evaluated by "
                     f"{self.task.evaluation}",
                     at=(f"{item}.kind", item),
                 )
-            if getattr(self.data, evaluation.on) is None:
-                raise RuleError(
-                    f"evaluate[{i}] is on {evaluation.on}, but data.{evaluation.on} is not set "
-                    f"(in Python, cbalign.train takes it as `{evaluation.on}`)",
-                    at=(f"{item}.on", item),
-                )
+            if evaluation.own_data is None:
+                self._require_split(evaluation, i)
             for protocol, capability in evaluation.needs.items():
                 self._require(f"evaluate[{i}] lists {protocol}", capability, (f"{item}.protocols", item))
         return self
@@ -194,6 +190,23 @@ class Experiment(Section):
                 if graph in self.export.graphs:
                     self._require(f"export.graphs lists {graph}", capability, ("export.graphs",))
         return self
+
+    def _require_split(self, evaluation: Evaluation, number: int) -> None:
+        """Require that the split of an evaluation exists and has the items that it reads."""
+        at = (f"evaluate.{number}.on", f"evaluate.{number}")
+        source = getattr(self.data, evaluation.on)
+        if source is None:
+            raise RuleError(
+                f"evaluate[{number}] is on {evaluation.on}, but data.{evaluation.on} is not set "
+                f"(in Python, cbalign.train takes it as `{evaluation.on}`)",
+                at=at,
+            )
+        if evaluation.items not in (None, *source.items):
+            raise RuleError(
+                f"evaluate[{number}], of kind {evaluation.kind}, reads {evaluation.items}, but data.{evaluation.on}, "
+                f"a source {source.source}, has {' and '.join(source.items)}; name a file in the evaluation",
+                at=at,
+            )
 
     def _require(self, asked: str, capability: str, at: tuple[str, ...]) -> None:
         if capability not in self.capabilities:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 ItemKind: TypeAlias = str
 """The name of a kind of training items, which a source has and a task learns from.
 
-cbalign's own are `pairs` of image and text, `questions`, `statements` about two images, and `premises` with hypotheses.
+cbalign's own are `pairs` of image and text, `questions`, `statements` about two images, `premises` with hypotheses, and
+`foils`, which are only evaluated.
 """
 
 Split = Literal["train", "validation", "test"]
@@ -139,12 +140,30 @@ class EvaluationSection(Part):
     """
 
     identity: ClassVar[tuple[str, ...]] = ("kind", "on")
+    alongside: ClassVar[str] = ""
+    """Another kind of evaluation: tasks that it measures can be measured by this one as well."""
+
+    items: ClassVar[ItemKind | None] = None
+    """The kind of items that it reads; None: those that the task learns from."""
 
     if TYPE_CHECKING:
         kind: str
         on: Split
         batch_size: int
         bootstrap: int
+
+    @property
+    def own_data(self) -> str | None:
+        """The file or folder that it measures on; None: the split `on` of the spec."""
+        return None
+
+    def own_source(self) -> SourceSection:
+        """Return the source of `own_data`, where that is not None.
+
+        Raises:
+            UsageError: no source reads it.
+        """
+        raise NotImplementedError
 
     @property
     def measured(self) -> frozenset[str]:
