@@ -129,7 +129,7 @@ class CodebookSection(Section):
         "assigned to them, as in k-means.",
         paper="gradient (CODIS)",
     )
-    momentum: float = setting(
+    average_momentum: float = setting(
         0.99, ge=0, lt=1, effect=TRAINING, since="0.2", help="Weight of the old average with `update: average`."
     )
     revive_after: int | None = setting(

@@ -86,7 +86,7 @@ class MarginalSolver(StatefulSolver):
             if self.section.codes == "usage":
                 share = self.usage.new_full((len(costs),), 1 / len(costs))
                 nearest = torch.zeros_like(self.usage).index_add_(0, costs.argmin(dim=1), share)
-                self.usage.lerp_(nearest, 1 - self.section.momentum)
+                self.usage.lerp_(nearest, 1 - self.section.usage_momentum)
             return plan
 
     def _weights(self, costs: Tensor) -> Tensor:

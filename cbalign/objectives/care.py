@@ -22,7 +22,7 @@ class CodebookCare(nn.Module):
 
     Args:
         codebook: the prototypes, which the optimiser may move too.
-        settings: `update`, `momentum`, `revive_after`, `revive_most` and `freeze_steps`.
+        settings: `update`, `average_momentum`, `revive_after`, `revive_most` and `freeze_steps`.
     """
 
     sums: Tensor
@@ -55,7 +55,7 @@ class CodebookCare(nn.Module):
             found = torch.stack(shares).mean(dim=0)
             if self.settings.assign_over == "batch":
                 found = world.mean(found)
-            self.sums.lerp_(found.to(self.sums), 1 - self.settings.momentum)
+            self.sums.lerp_(found.to(self.sums), 1 - self.settings.average_momentum)
         if self.settings.revive_after is not None:
             both = torch.cat(features)
             self._features = world.gather(both) if self.settings.assign_over == "batch" else both

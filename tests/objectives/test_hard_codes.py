@@ -94,7 +94,7 @@ def test_rounding_has_the_gradient_of_the_bound_alone():
 
 
 CASES = {
-    "average": ({"update": "average", "momentum": 0.5}, {"codebook": {}}),
+    "average": ({"update": "average", "average_momentum": 0.5}, {"codebook": {}}),
     "revival": ({"size": 40, "revive_after": 2, "revive_most": 3}, {"codebook": {}}),
     "both": ({"size": 40, "revive_after": 2, "update": "average"}, {"codebook": {}}),
     "vq": ({"size": 40, "revive_after": 2}, {"vq": {}, **without("codebook")}),

@@ -14,8 +14,8 @@ TRAINING = Effect.TRAINING
 class VQSection(ObjectiveSection):
     """Contrast of hard codes with features of the other modality, by vector quantisation (VQ-VAE).
 
-    The codebook is `model.codebook`: its `size`, `update`, `momentum` and `revive_after` count; each feature has the
-    nearest code, so that `transport`, `assign_over` and `freeze_steps` do not.
+    The codebook is `model.codebook`: its `size`, `update`, `revive_after` and `freeze_steps` count; each feature has
+    the nearest code, so that `transport` and `assign_over` do not.
     """
 
     name = "vq"
