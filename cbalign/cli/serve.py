@@ -149,7 +149,7 @@ def serve(
     from cbalign.apps.serving.connections import ConnectionLimits
     from cbalign.apps.serving.gate import RequestLimits
     from cbalign.apps.serving.metrics import Metrics
-    from cbalign.apps.serving.server import Certificate, bind, serve_until_stopped
+    from cbalign.apps.serving.server import Certificate, bind, return_memory, serve_until_stopped
     from cbalign.apps.serving.service import PixelLimits, Service
     from cbalign.cli.search import describe_changes, load_index
     from cbalign.runtime.session import Session
@@ -161,6 +161,7 @@ def serve(
     warning = check_exposure(address, token=token is not None, tls=has_tls, insecure=insecure)
     if warning is not None:
         console.warn(warning)
+    return_memory()
     session = Session.open(bundle, device, precision, threads=threads)
     session.bundle.require_alignment()
     index = None

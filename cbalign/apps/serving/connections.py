@@ -19,6 +19,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 _RESERVED = 64
 """File descriptors for everything except connections."""
 
+_MOST_CLOSING = 16
+"""Replaced connections that still have a file descriptor."""
+
 
 @dataclass(frozen=True)
 class ConnectionLimits:
@@ -67,17 +70,20 @@ class Listener(socket.socket):
         most = _most_files()
         connections = limits.connections if most is None else max(1, min(limits.connections, most - _RESERVED))
         self.limits = ConnectionLimits(connections, limits.idle, limits.busy)
-        self._open: dict[int, _Accepted] = {}  # by file descriptor, oldest first
+        self._open: dict[int, _Accepted] = {}  # by file descriptor
+        self._closing: list[_Accepted] = []
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection, within the limit.
 
         Raises:
-            BlockingIOError: the connection was closed, because all others have requests.
+            BlockingIOError: the connection was closed, because all others have requests; or it has to wait a moment.
         """
+        self._closing = [each for each in self._closing if each.is_open]
+        if len(self._closing) >= _MOST_CLOSING:
+            raise BlockingIOError  # asyncio asks again when it has closed them
         accepted, address = super().accept()
-        for number in [number for number, each in self._open.items() if not each.is_open]:
-            del self._open[number]
+        self._open = {number: each for number, each in self._open.items() if each.is_open}
         if len(self._open) >= self.limits.connections and not self._make_room():
             accepted.close()
             raise BlockingIOError
@@ -103,7 +109,9 @@ class Listener(socket.socket):
         idle = [(each.deadline, number) for number, each in self._open.items() if not each.has_request]
         if not idle:
             return False
-        self._open.pop(min(idle)[1]).close()
+        replaced = self._open.pop(min(idle)[1])
+        replaced.close()
+        self._closing.append(replaced)
         return True
 
 

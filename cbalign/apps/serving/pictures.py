@@ -63,14 +63,13 @@ class ImageArray:
         """Read a NumPy file (.npy): RGB (H, W, 3) or (B, H, W, 3), uint8 or floats in [0, 1].
 
         Raises:
-            DataError: the data are not such an array, contain no or more than `most` images, or one has too many
-                pixels.
+            DataError: the data are not such an array, contain more than `most` images, or one has too many pixels.
         """
         array = _read_npy(data)
         images = array[None] if array.ndim == 3 else array
-        if images.ndim != 4 or images.shape[3] != 3:
+        if images.shape[3] != 3:
             raise DataError(f"an image array must be (H, W, 3) or (B, H, W, 3), not {array.shape}")
-        if not 1 <= len(images) <= most:
+        if len(images) > most:
             raise DataError(f"{len(images):,} images, but a request must have 1 to {most}")
         if images.shape[1] * images.shape[2] > max_pixels:
             raise DataError(f"{images.shape[2]} x {images.shape[1]} pixels, more than the {max_pixels:,} allowed")
@@ -102,16 +101,12 @@ def _read_npy(data: bytes) -> NDArray[np.generic]:
         raise DataError(f"not a NumPy array ({_shortened(str(error))})") from error
     if dtype.kind not in "uf" or dtype.hasobject:
         raise DataError(f"an image array must be uint8, or float in [0, 1], not {_shortened(str(dtype))}")
-    if not all(type(side) is int and side >= 0 for side in shape):
-        raise DataError(f"not a NumPy array (its shape is {_shortened(str(shape))})")
-    expected = math.prod(shape) * dtype.itemsize
-    if len(data) - file.tell() != expected:
-        raise DataError(
-            f"the array has {len(data) - file.tell():,} bytes of data, {_shortened(str(shape))} of {dtype} needs "
-            f"{_shortened(f'{expected:,}')}"
-        )
-    if 0 in shape:  # whose other sides can be of any size
-        raise DataError(f"an image array must have pixels; its shape is {_shortened(str(shape))}")
+    if len(shape) not in (3, 4) or not all(type(side) is int and side > 0 for side in shape):
+        raise DataError(f"an image array must be (H, W, 3) or (B, H, W, 3), not {_shortened(str(shape))}")
+    found = len(data) - file.tell()
+    if max(shape) > len(data) or found != (expected := math.prod(shape) * dtype.itemsize):
+        needs = "more" if max(shape) > len(data) else f"{expected:,}"
+        raise DataError(f"the array has {found:,} bytes of data, {_shortened(str(shape))} of {dtype} needs {needs}")
     values = np.frombuffer(data, dtype, offset=file.tell())
     return values.reshape(shape, order="F" if fortran else "C")
 

@@ -156,7 +156,7 @@ WRONG = {
     "array of ints": (wrong_image(npy(np.zeros((4, 4, 3), np.int64)), NPY), 422, "not int64"),
     "array of objects": (wrong_image(npy(np.array([None])), NPY), 422, "not object"),
     "flat array": (wrong_image(npy(np.zeros(9, np.uint8)), NPY), 422, "must be (H, W, 3)"),
-    "array of no image": (wrong_image(npy(np.zeros((0, 4, 4, 3), np.uint8)), NPY), 422, "must have pixels"),
+    "array of no image": (wrong_image(npy(np.zeros((0, 4, 4, 3), np.uint8)), NPY), 422, "not (0, 4, 4, 3)"),
     "array of many": (wrong_image(npy(np.zeros((2000, 1, 1, 3), np.uint8)), NPY), 422, "2,000 images, but a request"),
     "array that claims more": (wrong_image(npy(np.zeros((4, 4, 3), np.uint8))[:-1], NPY), 422, "needs 48"),
     "no array": (wrong_image(b"\x93NUMPY\x01\x00\x10\x00{'descr': 1}", NPY), 422, "not a NumPy array"),
