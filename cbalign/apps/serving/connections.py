@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -36,13 +37,14 @@ class ConnectionLimits:
 
 
 class _Accepted:
-    """An open connection: when it has to be closed, and whether it is inside a request."""
+    """An open connection: when it has to be closed, and since when it waits for its client."""
 
-    def __init__(self, accepted: socket.socket, deadline: float) -> None:
+    def __init__(self, accepted: socket.socket, seconds: float) -> None:
         self.accepted = accepted
-        self.deadline = deadline
-        self.has_request = False
+        self.since = monotonic()
+        self.deadline = self.since + seconds
         self.transport: asyncio.Transport | None = None  # None during a TLS handshake
+        self.is_computing: Callable[[], bool] = lambda: False
 
     @property
     def is_open(self) -> bool:
@@ -59,8 +61,9 @@ class _Accepted:
 class Listener(socket.socket):
     """A listening socket that limits its open connections.
 
-    When the limit is reached, a new connection replaces the one that has been without a request for longest; if all
-    have a request, the new one is closed.
+    When the limit is reached, a new connection replaces the one whose client has been slow for longest: with a request
+    that is not complete, with reading its answer, or between requests. If all answers are being computed, the new one
+    is closed.
     """
 
     limits = ConnectionLimits()
@@ -77,7 +80,7 @@ class Listener(socket.socket):
         """Accept a connection, within the limit.
 
         Raises:
-            BlockingIOError: the connection was closed, because all others have requests; or it has to wait a moment.
+            BlockingIOError: the connection was closed, because all others are answered; or it has to wait a moment.
         """
         self._closing = [each for each in self._closing if each.is_open]
         if len(self._closing) >= _MOST_CLOSING:
@@ -87,14 +90,14 @@ class Listener(socket.socket):
         if len(self._open) >= self.limits.connections and not self._make_room():
             accepted.close()
             raise BlockingIOError
-        self._open[accepted.fileno()] = _Accepted(accepted, monotonic() + self.limits.idle)
+        self._open[accepted.fileno()] = _Accepted(accepted, self.limits.idle)
         return accepted, address
 
-    def find(self, transport: asyncio.Transport) -> _Accepted | None:
-        """Return the accepted connection of a transport."""
+    def find(self, transport: asyncio.Transport, is_computing: Callable[[], bool]) -> _Accepted | None:
+        """Return the accepted connection of a transport, and keep the function that tells what it does."""
         found = self._open.get(transport.get_extra_info("socket").fileno())
         if found is not None:
-            found.transport = transport
+            found.transport, found.is_computing = transport, is_computing
         return found
 
     def close_late(self) -> None:
@@ -106,10 +109,10 @@ class Listener(socket.socket):
                 each.close()
 
     def _make_room(self) -> bool:
-        idle = [(each.deadline, number) for number, each in self._open.items() if not each.has_request]
-        if not idle:
+        slow = [(each.since, number) for number, each in self._open.items() if not each.is_computing()]
+        if not slow:
             return False
-        replaced = self._open.pop(min(idle)[1])
+        replaced = self._open.pop(min(slow)[1])
         replaced.close()
         self._closing.append(replaced)
         return True
@@ -125,7 +128,7 @@ def connection_class(listener: Listener) -> type[asyncio.Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.accepted = listener.find(transport)
+            self.accepted = listener.find(transport, self._is_computing)
 
         def data_received(self, data: bytes) -> None:
             had_request = self._has_request
@@ -135,8 +138,9 @@ def connection_class(listener: Listener) -> type[asyncio.Protocol]:
 
         def on_response_complete(self) -> None:
             # uvicorn closes an idle connection after `idle` seconds, unless the client has not read its answer by then.
-            is_read = self.transport.get_write_buffer_size() == 0
-            self._allow(listener.limits.idle + 1 if is_read else listener.limits.busy)
+            self._allow(listener.limits.busy if self.transport.get_write_buffer_size() else listener.limits.idle + 1)
+            if self.accepted is not None:
+                self.accepted.since = monotonic()
             super().on_response_complete()  # may begin with the next request, if it is already here
             if self._has_request:
                 self._allow(listener.limits.busy)
@@ -145,10 +149,12 @@ def connection_class(listener: Listener) -> type[asyncio.Protocol]:
         def _has_request(self) -> bool:
             return self.cycle is not None and not self.cycle.response_complete
 
+        def _is_computing(self) -> bool:
+            return self._has_request and not self.cycle.more_body and not self.transport.get_write_buffer_size()
+
         def _allow(self, seconds: float) -> None:
             if self.accepted is not None:
                 self.accepted.deadline = monotonic() + seconds
-                self.accepted.has_request = self._has_request
 
     return Connection
 

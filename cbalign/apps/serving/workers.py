@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 ResultT = TypeVar("ResultT")
@@ -32,8 +32,9 @@ class Workers:
 
     def __init__(self, count: int, name: str) -> None:
         self._name = name
-        self._tasks: SimpleQueue[_Task[Any] | None] = SimpleQueue()
-        self._lock = threading.Lock()
+        # Not a `SimpleQueue`: a thread that dies inside `get` takes an item with it.
+        self._tasks: deque[_Task[Any]] = deque()
+        self._changed = threading.Condition()
         self._threads: set[threading.Thread] = set()
         self._closed = False
         for _ in range(count):
@@ -42,33 +43,48 @@ class Workers:
     def submit(self, function: Callable[[], ResultT]) -> Future[ResultT]:
         """Queue a function; the future has its result. Cancelling it before it runs drops the function."""
         task = _Task(function)
-        self._tasks.put(task)
+        self._put(task)
         return task.future
 
     def close(self) -> None:
         """Drop functions that do not run yet, and wait for the others."""
-        with self._lock:
+        with self._changed:
             self._closed = True
+            dropped = list(self._tasks)
+            self._tasks.clear()
+            self._changed.notify_all()
             threads = list(self._threads)
-        while not self._tasks.empty():
-            if (task := self._tasks.get()) is not None:
-                task.future.cancel()
-        for _ in threads:
-            self._tasks.put(None)
+        for task in dropped:
+            task.future.cancel()
         for thread in threads:
             thread.join()
 
     def _start(self) -> None:
-        with self._lock:
+        with self._changed:
             if not self._closed:
                 thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._threads.add(thread)
                 thread.start()
 
+    def _put(self, task: _Task[Any]) -> None:
+        with self._changed:
+            if self._closed:
+                task.future.cancel()
+            self._tasks.append(task)
+            self._changed.notify()
+
+    def _next(self) -> _Task[Any] | None:
+        with self._changed:
+            while not self._tasks:
+                if self._closed:
+                    return None
+                self._changed.wait()
+            return self._tasks.popleft()
+
     def _work(self) -> None:
         task: _Task[Any] | None = None
         try:
-            while (task := self._tasks.get()) is not None:
+            while (task := self._next()) is not None:
                 task.run()
                 task = None
         except BaseException as error:  # only what ends a thread arrives here
@@ -77,12 +93,12 @@ class Workers:
                 self._repeat(task)
             self._start()
         finally:
-            with self._lock:
+            with self._changed:
                 self._threads.discard(threading.current_thread())
 
     def _repeat(self, task: _Task[Any]) -> None:
         if task.attempts < _ATTEMPTS:
-            self._tasks.put(task)
+            self._put(task)
         elif not task.future.done():
             task.future.set_exception(WorkerLostError("the thread that computed the answer died twice"))
 

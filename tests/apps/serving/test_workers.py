@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -20,6 +21,12 @@ def names(prefix: str) -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == prefix]
 
 
+def kill(thread: threading.Thread) -> None:
+    """Raise `SystemExit` in a thread, as soon as it runs Python again."""
+    assert thread.ident is not None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+
+
 def test_a_thread_that_dies_is_replaced_and_its_function_runs_again() -> None:
     workers = Workers(1, "test-dies")
     calls: list[int] = []
@@ -34,6 +41,18 @@ def test_a_thread_that_dies_is_replaced_and_its_function_runs_again() -> None:
     assert workers.submit(lambda: 8).result(10) == 8
     workers.close()
     assert names("test-dies") == []
+
+
+def test_a_thread_that_dies_while_it_waits_loses_nothing() -> None:
+    workers = Workers(1, "test-idle")
+    for number in range(20):
+        assert workers.submit(lambda n=number: n).result(10) == number
+        time.sleep(0.01)  # let it wait
+        for thread in threading.enumerate():
+            if thread.name == "test-idle":
+                kill(thread)
+    assert workers.submit(lambda: 7).result(10) == 7
+    workers.close()
 
 
 def test_a_function_that_kills_two_threads_is_given_up_and_others_still_run() -> None:
