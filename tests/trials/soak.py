@@ -132,6 +132,7 @@ class Phase:
     the middle of answers, but what it has not accepted is not lost.
     """
 
+    began: float = field(default_factory=time.monotonic)
     told: float = float("inf")
     calm: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
@@ -157,7 +158,9 @@ def ask(address: str, expected: dict[str, object], counts: Counts, phase: Phase,
             if phase.excuses(started):
                 counts.add("not accepted at the end")
                 continue
-            counts.lose(f"{name}: {type(error).__name__} {error}")
+            times = [time.monotonic() - started, started - phase.began, phase.told - started]
+            when = "after {:.1f} s, {:.1f} s from the beginning, {:.1f} s before the end".format(*times)
+            counts.lose(f"{name}: {type(error).__name__} {error}, {when}")
             continue
         if answer.status_code == 429:
             counts.add("rejected with 429")
