@@ -261,3 +261,22 @@ def test_memory_for_images_is_bounded_by_the_budget(start: Start) -> None:
     assert answers == [200] * 16
     assert grown < 5e6 * BYTES_PER_PIXEL + 40e6, f"{grown / 1e6:.0f} MB"
     end(process)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_memory_for_bodies_is_bounded_by_theirs(start: Start) -> None:
+    process, address = started = start("--max-bodies", 16, "--max-body", 8)
+    body = b'{"images": ["' + b"A" * 7_900_000 + b'"]}'  # base64 of what is no image
+    headers = {"content-type": "application/json"}
+    with ThreadPoolExecutor(12) as pool:
+
+        def post(_: int) -> int:
+            return httpx2.post(f"{address}/encode/image", content=body, headers=headers, timeout=60).status_code
+
+        assert set(pool.map(lambda _: httpx2.post(f"{address}/encode/text", json=TEXT).status_code, range(12))) == {200}
+        before = resident(started, "VmRSS")
+        answers = list(pool.map(post, range(36)))
+    assert set(answers) == {422, 429}  # together they are six times as large as allowed
+    grown = resident(started, "VmHWM") - before
+    assert grown < 6 * 16e6 + 20e6, f"{grown / 1e6:.0f} MB"
+    end(process)
