@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cbalign.cli import completions, console
+
+if TYPE_CHECKING:
+    from cbalign.apps.serving.access import Certificate
+    from cbalign.apps.serving.connections import Listener
 
 
 @click.command()
@@ -137,30 +142,18 @@ def serve(
     the API. Only this machine can connect, unless --host says otherwise; then requests need a token, connections a
     certificate, or both.
     """
-    from cbalign.apps.serving.access import (
-        AccessRules,
-        check_certificate,
-        check_exposure,
-        host_name,
-        read_token,
-    )
+    from cbalign.apps.serving.access import AccessRules, host_name
     from cbalign.apps.serving.app import create_app
     from cbalign.apps.serving.batching import BatchLimits
     from cbalign.apps.serving.connections import ConnectionLimits
     from cbalign.apps.serving.gate import RequestLimits
     from cbalign.apps.serving.metrics import Metrics
-    from cbalign.apps.serving.server import Certificate, bind, return_memory, serve_until_stopped
+    from cbalign.apps.serving.server import return_memory, serve_until_stopped
     from cbalign.apps.serving.service import PixelLimits, Service
     from cbalign.cli.search import describe_changes, load_index
     from cbalign.runtime.session import Session
 
-    token = read_token(token_file, os.environ)
-    has_tls = check_certificate(tls_cert, tls_key)
-    listening = bind(host, port)
-    address = str(listening.getsockname()[0])
-    warning = check_exposure(address, token=token is not None, tls=has_tls, insecure=insecure)
-    if warning is not None:
-        console.warn(warning)
+    listening, token, certificate = _listen(host, port, token_file, tls_cert, tls_key, insecure)
     return_memory()
     session = Session.open(bundle, device, precision, threads=threads)
     session.bundle.require_alignment()
@@ -176,13 +169,30 @@ def serve(
         service, RequestLimits(max_requests, round(max_body * 1e6), round(max_bodies * 1e6), timeout), access
     )
     name = f"[{host}]" if ":" in host else host
-    url = f"{'https' if has_tls else 'http'}://{name}:{listening.getsockname()[1]}"
+    url = f"{'https' if certificate else 'http'}://{name}:{listening.getsockname()[1]}"
     serve_until_stopped(
         app,
         listening,
         patience=timeout,
         started=lambda: console.result(url),
         limits=ConnectionLimits(max_connections, idle_timeout, 2 * timeout),
-        certificate=Certificate(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None,
+        certificate=certificate,
         log_lines=log_lines,
     )
+
+
+def _listen(
+    host: str, port: int, token_file: Path | None, tls_cert: Path | None, tls_key: Path | None, insecure: bool
+) -> tuple[Listener, str | None, Certificate | None]:
+    """Bind the socket, and return it with the token and the certificate that requests and connections need."""
+    from cbalign.apps.serving.access import check_exposure, read_certificate, read_token
+    from cbalign.apps.serving.server import bind
+
+    token = read_token(token_file, os.environ)
+    certificate = read_certificate(tls_cert, tls_key)
+    listening = bind(host, port)
+    address = str(listening.getsockname()[0])
+    warning = check_exposure(address, token=token is not None, tls=certificate is not None, insecure=insecure)
+    if warning is not None:
+        console.warn(warning)
+    return listening, token, certificate

@@ -22,6 +22,14 @@ _OPEN_WITHOUT_TOKEN = ("/", "/healthz")
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """PEM files of a certificate, followed by those of its issuers, and of its private key."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
 class AccessRules:
     """Rules for requests.
 
@@ -81,14 +89,14 @@ def read_token(file: Path | None, environment: Mapping[str, str]) -> str | None:
     return token
 
 
-def check_certificate(certificate: Path | None, key: Path | None) -> bool:
-    """Require that certificate and private key can be used, and return whether they are given.
+def read_certificate(certificate: Path | None, key: Path | None) -> Certificate | None:
+    """Require that certificate and private key can be used, and return them if they are given.
 
     Raises:
         UsageError: only one is given, a file cannot be read, they do not belong together, or the key is encrypted.
     """
     if certificate is None and key is None:
-        return False
+        return None
     if certificate is None or key is None:
         missing = "`tls_cert=…`" if certificate is None else "`tls_key=…`"
         raise UsageError(f"TLS needs a certificate and its private key; {missing} is missing")
@@ -106,7 +114,7 @@ def check_certificate(certificate: Path | None, key: Path | None) -> bool:
             f"{certificate} and {key}: not a certificate with its private key ({reason})",
             remedy="Give PEM files: the certificate, followed by those of its issuers, and the key.",
         ) from error
-    return True
+    return Certificate(certificate, key)
 
 
 def check_exposure(address: str, *, token: bool, tls: bool, insecure: bool) -> str | None:

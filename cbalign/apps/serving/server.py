@@ -9,26 +9,17 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from cbalign.apps.serving.access import Certificate
 from cbalign.apps.serving.connections import ConnectionLimits, Listener, connection_class
 from cbalign.apps.serving.log import log_config
 from cbalign.errors import UsageError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _M_MMAP_THRESHOLD = -3  # glibc's malloc.h
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """PEM files of a certificate, followed by those of its issuers, and of its private key."""
-
-    certificate: Path
-    key: Path
 
 
 def bind(host: str, port: int) -> Listener:
