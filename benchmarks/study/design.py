@@ -9,23 +9,20 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
 DATA_SETS = {"openmoji": "OpenMoji drawings", "photos": "photographs", "scenes": "drawn scenes"}
-TRIALS = 4
 SEEDS = 5
 
 Changes = Mapping[str, Any]
 
-SHARED: dict[str, tuple[Any, ...]] = {
-    "train.optimizer.lr": (5e-4, 1e-3, 1.5e-3, 3e-3),
-    "model.projection.dropout": (0.2, 0.5),
-    "model.temperature.initial": (0.03, 0.07),
-}
-"""Settings that every method tunes."""
+_SHARED = ("train.optimizer.lr", "model.projection.dropout", "model.temperature.initial")
+SHARED: tuple[Changes, ...] = tuple(
+    dict(zip(_SHARED, values)) for values in ((1e-3, 0.2, 0.03), (1.5e-3, 0.2, 0.07), (3e-3, 0.5, 0.03))
+)
+"""What every method tries besides the settings of the specs."""
 
 TEACHER: dict[str, tuple[Any, ...]] = {
     "model.teacher.momentum": (0.9, 0.98),
@@ -46,7 +43,7 @@ class Method:
         title: its name in tables.
         about: what it is, in one line.
         changes: settings that make it.
-        space: settings that it tunes besides `SHARED`.
+        space: settings that it tunes besides.
         codes: whether it has a codebook to rank by.
     """
 
@@ -127,10 +124,7 @@ def base(data_set: str) -> str:
 
 
 def trials(method: str) -> list[dict[str, Any]]:
-    """Return the settings that a method tries: those of the specs, then draws; the same of `SHARED` for all methods."""
-    drawn = random.Random("shared").sample(list(product(*SHARED.values())), TRIALS - 1)
+    """Return the settings that a method tries: those of the specs, then each of `SHARED` with draws from its space."""
     own = random.Random(method)
-    return [{}] + [
-        dict(zip(SHARED, values)) | {name: own.choice(choices) for name, choices in METHODS[method].space.items()}
-        for values in drawn
-    ]
+    space = METHODS[method].space
+    return [{}, *({**shared, **{name: own.choice(values) for name, values in space.items()}} for shared in SHARED)]
