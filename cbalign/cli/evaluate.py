@@ -88,7 +88,7 @@ def evaluate(
     exports: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Evaluate a run, one of its checkpoints or an exported bundle: retrieval, classification, foils, or its task.
+    """Evaluate a run, one of its checkpoints or an exported bundle: retrieval, classes, foils, or its own task.
 
     RUN is a run directory, whose newest checkpoint is evaluated, or a checkpoint (RUN/checkpoints/step-N).
 
