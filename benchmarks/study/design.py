@@ -14,26 +14,25 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 DATA_SETS = {"openmoji": "OpenMoji drawings", "photos": "photographs", "scenes": "drawn scenes"}
-TRIALS = 6
 SEEDS = 5
 
 Changes = Mapping[str, Any]
 
-SHARED: dict[str, tuple[Any, ...]] = {
-    "train.optimizer.lr": (5e-4, 1e-3, 1.5e-3, 3e-3),
-    "model.projection.dropout": (0.2, 0.5),
-    "model.temperature.initial": (0.03, 0.07),
-}
-"""Settings that every method tunes."""
+_SHARED = ("train.optimizer.lr", "model.projection.dropout", "model.temperature.initial")
+SHARED: tuple[Changes, ...] = tuple(
+    dict(zip(_SHARED, values)) for values in ((1e-3, 0.2, 0.03), (1.5e-3, 0.2, 0.07), (3e-3, 0.5, 0.03))
+)
+"""What every method tries besides the settings of the specs."""
 
 TEACHER: dict[str, tuple[Any, ...]] = {
     "model.teacher.momentum": (0.9, 0.98),
     "model.teacher.distillation": (0.0, 0.4),
 }
 CODEBOOK: dict[str, tuple[Any, ...]] = {
-    "model.codebook.size": (256, 1024),
+    "model.codebook.size": (256, 512),
     "model.codebook.temperature": (0.05, 0.1),
 }
+NAMES: dict[str, tuple[Any, ...]] = {"objectives.class_names.weight": (0.1, 0.3, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Method:
         title: its name in tables.
         about: what it is, in one line.
         changes: settings that make it.
-        space: settings that it tunes besides `SHARED`.
+        space: settings that it tunes besides.
         codes: whether it has a codebook to rank by.
     """
 
@@ -57,11 +56,12 @@ class Method:
     @property
     def protocols(self) -> list[str]:
         """What it is evaluated by."""
-        return ["dual", "code"] if self.codes else ["dual"]
+        return ["dual", "code", "dual+code"] if self.codes else ["dual"]
 
 
 _NO_CODES = {"objectives.codebook.weight": 0}
 _NO_TEACHER = {"objectives.contrastive.weight": 0}
+_NAMES = {"objectives.class_names.weight": 0.3}
 _CLIP = {"objectives.clip.weight": 1, **_NO_TEACHER}
 
 METHODS = {
@@ -81,15 +81,14 @@ METHODS = {
     "tcl": Method("TCL", "ALBEF and contrast within each modality", _NO_CODES, TEACHER),
     "codis": Method("CODIS", "TCL's contrasts and the codebook", {}, {**TEACHER, **CODEBOOK}, codes=True),
     "clip-codes": Method("CLIP + codebook", "the codebook added to CLIP", _CLIP, {**TEACHER, **CODEBOOK}, codes=True),
-    "clip-usage": Method(
-        "CLIP + codebook, free marginals",
-        "as before; the mass of codes follows their usage, relaxed",
-        {
-            **_CLIP,
-            "model.codebook.transport.marginals.codes": "usage",
-            "model.codebook.transport.marginals.relaxation": 1.0,
-        },
-        {**TEACHER, **CODEBOOK},
+    "clip-names": Method(
+        "CLIP + class names", "classes of the image tower as further pairs", {**_CLIP, **_NO_CODES, **_NAMES}, NAMES
+    ),
+    "codis-names": Method(
+        "CODIS + class names",
+        "CODIS and classes of the image tower as further pairs",
+        _NAMES,
+        {**TEACHER, **CODEBOOK, **NAMES},
         codes=True,
     ),
 }
@@ -100,6 +99,7 @@ ABLATED = "codis"
 ABLATIONS: dict[str, Changes] = {
     "K = 64": {"model.codebook.size": 64},
     "K = 256": {"model.codebook.size": 256},
+    "K = 512": {"model.codebook.size": 512},
     "K = 1,024": {"model.codebook.size": 1024},
     "K = 4,096": {"model.codebook.size": 4096},
     "target: same": {"objectives.codebook.target": "same"},
@@ -124,10 +124,7 @@ def base(data_set: str) -> str:
 
 
 def trials(method: str) -> list[dict[str, Any]]:
-    """Return the settings that a method tries: those of the specs, then draws; equal draws of `SHARED` for all."""
-    shared, own = random.Random("shared"), random.Random(method)
-    found: list[dict[str, Any]] = [{}]
-    while len(found) < TRIALS:
-        drawn = {name: shared.choice(values) for name, values in SHARED.items()}
-        found.append(drawn | {name: own.choice(values) for name, values in METHODS[method].space.items()})
-    return found
+    """Return the settings that a method tries: those of the specs, then each of `SHARED` with draws from its space."""
+    own = random.Random(method)
+    space = METHODS[method].space
+    return [{}, *({**shared, **{name: own.choice(values) for name, values in space.items()}} for shared in SHARED)]

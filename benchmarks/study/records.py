@@ -147,13 +147,13 @@ def seconds_of(run: cbalign.Run) -> float:
 
 
 def fingerprint(spec: cbalign.Spec) -> str:
-    """Hash all settings but where the data are."""
-    settings = spec.to_dict()
+    """Hash the settings that are not defaults, without where the data are: new settings of cbalign change nothing."""
+    settings = spec.experiment.model_dump(mode="json", exclude_defaults=True)
     for split in settings["data"].values():
         if isinstance(split, dict):
             split.pop("files", None)
             split.pop("root", None)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def describe(changes: Mapping[str, Any]) -> str:

@@ -40,8 +40,8 @@ from cbalign.cli.options import device_option, json_option, require_option
     multiple=True,
     metavar="NAME",
     shell_complete=completions.protocols,
-    help="Override the spec's protocols: dual, rerank or code of retrieval, dual, match or code of foils, linear or "
-    "knn of probes, rank or generate of VQA. May be repeated.",
+    help="Override the spec's protocols: dual, rerank, code or dual+code of retrieval, dual, match or code of foils, "
+    "linear or knn of probes, rank or generate of VQA. May be repeated.",
 )
 @click.option(
     "--zero-shot",

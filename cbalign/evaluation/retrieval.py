@@ -1,10 +1,11 @@
-"""Image-text retrieval by the protocols `dual`, `rerank` and `code`, for any `Encoder`.
+"""Image-text retrieval by the protocols `dual`, `rerank`, `code` and `dual+code`, for any `Encoder`.
 
 - dual: cosine of the joint embeddings.
 - rerank: the top k of `dual` in the order of their match scores; all others keep their order behind them (ALBEF leaves
   them at one score of -100, where the order is an artefact of sorting).
 - code: the Bhattacharyya coefficient Σ_k √(p_k(image) p_k(text)) of the two prototype distributions; it measures
   whether the codebook itself aligns the modalities.
+- dual+code: the sum of both.
 
 An image with several captions is a query whose best-ranked caption counts; each caption is a query for its image.
 """
@@ -107,6 +108,8 @@ class RetrievalEvaluator:
                 found, more = _reranked(encoder, source, encoded, dual, section.batch_size, report, process_group)
             elif protocol == "code":
                 found, more = _by_code(encoder, encoded, section.batch_size)
+            elif protocol == "dual+code":
+                found = _by_both(encoder, encoded, section.batch_size)
             results.append(self._result(protocol, encoder, source, encoded, found, more))
         return tuple(results)
 
@@ -207,13 +210,26 @@ def _by_code(encoder: Encoder, encoded: EncodedGallery, batch_size: int) -> tupl
     return found, _Findings(CodebookUse.of(images, texts, owner), CodeInformation.of(images.code[owner], texts.code))
 
 
+def _by_both(encoder: Encoder, encoded: EncodedGallery, batch_size: int) -> _BothWays:
+    """Rank by the sum of cosine and overlap of codes, which is an inner product of joined vectors (B, d + K)."""
+    images, texts = (
+        np.hstack([embeddings, np.sqrt(assign_all(encoder, embeddings, batch_size).probabilities)])
+        for embeddings in (encoded.images, encoded.texts)
+    )
+    return _BothWays.ranked(images, texts, encoded.gallery)
+
+
 def _check_parts(encoder: Encoder, section: RetrievalEvaluation) -> None:
     if "rerank" in section.protocols and not encoder.has_matcher:
         raise UsageError(
             "rerank needs a match head, which this model lacks", remedy="Remove rerank from the protocols."
         )
-    if "code" in section.protocols and not encoder.has_codebook:
-        raise UsageError("code needs a codebook, which this model lacks", remedy="Remove code from the protocols.")
+    by_codes = [protocol for protocol in section.protocols if protocol in ("code", "dual+code")]
+    if by_codes and not encoder.has_codebook:
+        raise UsageError(
+            f"{by_codes[0]} needs a codebook, which this model lacks",
+            remedy=f"Remove {' and '.join(by_codes)} from the protocols.",
+        )
 
 
 def _describe(source: Source[Pair], pairs: Gallery) -> Iterator[str]:
