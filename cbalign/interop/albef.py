@@ -84,11 +84,7 @@ RULES = (
     Rule("optimizer.weight_decay", "train.optimizer.weight_decay"),
     Rule("schedular.sched", "train.schedule.kind", _cosine),
     Rule("schedular.epochs", "train.duration", epochs),
-    Rule(
-        "schedular.min_lr",
-        "train.schedule.final_lr",
-        remark="ALBEF lowers the rate once per epoch, cbalign at every step",
-    ),
+    Rule("schedular.min_lr", "train.schedule.final_lr"),
     Rule("schedular.warmup_lr", "train.schedule.warmup_lr"),
     Rule("schedular.warmup_epochs", "train.schedule.warmup", warmup, remark="ALBEF's unit is 100 steps, not an epoch"),
     Rule("schedular.decay_rate", unless=1, remark="the cosine has no decay rate"),
@@ -153,6 +149,8 @@ def _distillation(migration: Migration) -> None:
 def _learning_rate(migration: Migration) -> None:
     same = migration.value("optimizer.lr")
     migration.apply([Rule("schedular.lr", unless=same, remark="ALBEF's optimiser reads optimizer.lr instead")])
+    if migration.node("schedular.sched") is not None:
+        migration.assume("train.schedule.updates", "epoch", "the training scripts change the rate once per epoch")
 
 
 def _bert(migration: Migration) -> None:
