@@ -29,7 +29,8 @@ class AdamWSection(Section):
         0.02,
         ge=0,
         effect=TRAINING,
-        help="Weight decay of matrices; vectors, scalars and prototypes are not decayed.",
+        help="Weight decay of matrices; vectors, scalars and prototypes are not decayed, but see "
+        "`model.temperature.decayed`.",
         paper="0.02 (ALBEF)",
     )
     vision_lr_scale: float = setting(1.0, gt=0, effect=TRAINING, help="Learning-rate factor of the image tower.")

@@ -12,12 +12,13 @@ class Temperature(nn.Module):
     part_name = "temperature"
     value: Tensor
 
-    def __init__(self, initial: float, minimum: float, maximum: float, learned: bool) -> None:
+    def __init__(self, initial: float, minimum: float, maximum: float, learned: bool, *, decayed: bool = False) -> None:
         super().__init__()
         self.minimum, self.maximum = minimum, maximum
         value = torch.tensor(initial)
         if learned:
             self.value = nn.Parameter(value)
+            self.value.no_weight_decay = not decayed  # type: ignore[attr-defined]
         else:
             self.register_buffer("value", value)
 

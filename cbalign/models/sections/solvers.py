@@ -37,6 +37,14 @@ class SinkhornSection(SolverSection):
     solver: Literal["sinkhorn"] = setting(effect=TRAINING, help="Solver of the transport problem.")
     epsilon: float = setting(0.05, gt=0, effect=TRAINING, help="Entropic regularisation ε.")
     iterations: int = setting(100, ge=1, effect=TRAINING, help="Maximum number of iterations.")
+    first: Literal["samples", "prototypes"] = setting(
+        "samples",
+        since="0.2",
+        effect=TRAINING,
+        help="What each iteration scales first; after the last, the other has its marginal exactly. SwAV scales "
+        "prototypes first. The order only matters if few iterations are made.",
+        paper="prototypes (SwAV's code, with ε = 0.05 and 3 iterations)",
+    )
     tolerance: float = setting(
         1e-6, ge=0, effect=TRAINING, help="Stop when the largest error of the marginals is at most this."
     )

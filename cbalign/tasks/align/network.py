@@ -110,7 +110,7 @@ def build_alignment(
         momentum=section.teacher.momentum,
         queue_length=section.queue.length,
         joint_dim=section.joint_dim,
-        temperature=Temperature(gamma.initial, gamma.minimum, gamma.maximum, gamma.learned),
+        temperature=Temperature(gamma.initial, gamma.minimum, gamma.maximum, gamma.learned, decayed=gamma.decayed),
         objectives={name: _build_objective(each, context) for name, each in objectives.items()},
     )
 
