@@ -137,17 +137,17 @@ def evaluate(
     )
     if keep and opened.results is not None:
         _keep(record, opened.results)
-    fine_tuned = not opened.experiment.task.pretrains
-    return Evaluation(record, tuple(_published(measured, fine_tuned=fine_tuned)), tuple(measured))
+    return Evaluation(record, tuple(_published(measured, opened)), tuple(measured))
 
 
-def _published(measured: Sequence[Measurement], *, fine_tuned: bool) -> Iterator[PublishedComparison]:
+def _published(measured: Sequence[Measurement], opened: OpenedModel) -> Iterator[PublishedComparison]:
     """Yield published figures of the same protocols, compared with the results."""
-    from cbalign.evaluation.published import compare_with_published
+    from cbalign.evaluation.published import MeasuredModel, compare_with_published
 
+    model = MeasuredModel(opened.fine_tuned_on, opened.experiment.model.text.max_tokens)
     for one in measured:
         for result in one.results:
-            yield from compare_with_published(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
+            yield from compare_with_published(result, one.section.on, one.data.data_sets(), model)
 
 
 def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, OpenedModel]:

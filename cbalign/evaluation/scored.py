@@ -64,6 +64,7 @@ class ScoredResult(Result):
     metrics: Mapping[str, float]
     interval: tuple[float, float] | None
     confusion: Confusion | None = None
+    notes: tuple[str, ...] = ()  # reservations about the metrics
 
     @property
     def protocol_name(self) -> str:
@@ -138,6 +139,7 @@ class ScoredResult(Result):
             line += f"; [{CONFIDENCE} % interval over items]"
         if self.skipped:
             line += f"; {self.skipped:,} items with unreadable images skipped"
+        line += "".join(f"; {note}" for note in self.notes)
         if not self.metrics:
             line += "; answers are not public, no metrics: write predictions to a file with --predictions"
         return line
@@ -157,7 +159,8 @@ class ScoredResult(Result):
             DataError: they are malformed.
         """
         try:
-            known = {f.name: values[f.name] for f in fields(cls)}
+            known = {f.name: values[f.name] for f in fields(cls) if f.name != "notes"}
+            known["notes"] = tuple(values.get("notes", ()))
             for name in ("ids", "predictions"):
                 known[name] = tuple(values[name])
             known["scores"] = np.asarray(values["scores"], np.float64)

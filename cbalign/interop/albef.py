@@ -192,6 +192,8 @@ def objectives(migration: Migration, *, retrieval: bool) -> None:
     migration.assume("objectives.contrastive.intra_modal", False, "image with text only")
     positives = "image" if retrieval else "pair"
     migration.assume("objectives.contrastive.positives", positives, "definition of a positive")
+    migration.assume("objectives.matching.positives", positives, "what is never a negative")
+    migration.assume("objectives.contrastive.contrast_over", "batch", "features of the same GPU and the queue")
     if retrieval:
         migration.assume("objectives.masked_language.weight", 0.0, "no masked language modelling in fine-tuning")
 
@@ -213,6 +215,8 @@ def _code(migration: Migration, task: str) -> None:
     first = task in ("pretraining", "text assignment for NLVR2")
     migration.assume("model.vision.architecture", "deit_base_patch16_224", "DeiT-B")
     migration.assume("model.vision.preprocessing.like", "albef", "CLIP's statistics, whole images squashed")
+    if migration.node("temp") is not None:
+        migration.assume("model.temperature.decayed", True, "weight decay of all but vectors and biases")
     migration.assume("model.text.max_tokens", 25 if first else 30, "max_length of the tokenizer")
     migration.assume("data.augmentation.crop_scale", [0.2 if first else 0.5, 1.0], "RandomResizedCrop")
     migration.assume("data.augmentation.two_views", False, "student and teacher see the same view")

@@ -42,6 +42,15 @@ class OpenedModel:
     lineage: tuple[Ancestor, ...]
 
     @property
+    def fine_tuned_on(self) -> tuple[str, ...] | None:
+        """The data sets that the model was fine-tuned on: empty if it was only pretrained, None if unknown."""
+        trained = bool(self.step)
+        if trained and not self.experiment.task.pretrains:
+            return self.experiment.data.train.data_sets()
+        known = all(ancestor.trained_on is not None for ancestor in self.lineage)
+        return () if trained and known else None
+
+    @property
     def runtime(self) -> TaskRuntime[Any]:
         """The runtime of the model's task."""
         return task_runtime(self.experiment.task)

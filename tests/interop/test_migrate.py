@@ -152,6 +152,7 @@ def test_albefs_pretraining_is_the_recipe_of_the_paper():
     assert spec.objectives.contrastive.model_dump(exclude={"reduction"}) == recipe.objectives.contrastive.model_dump(
         exclude={"reduction"}
     )
+    assert spec.objectives.matching == recipe.objectives.matching
     assert "vision_width" not in account
 
 
