@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from cbalign.cli import completions, console
-from cbalign.cli.options import device_option, json_option, require_option
+from cbalign.cli.options import best_option, best_or_given, device_option, json_option, require_option
 
 
 @click.command()
 @click.argument(
     "target", metavar="RUN|CHECKPOINT|BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results
 )
+@best_option
 @click.option("--on", metavar="SPLIT|FILE", help="train, validation or test of the spec, or a data file of the task.")
 @click.option(
     "--protocol",
@@ -46,6 +47,7 @@ from cbalign.cli.options import device_option, json_option, require_option
 @json_option
 def evaluate(
     target: Path,
+    best: str | None,
     on: str | None,
     protocols: tuple[str, ...],
     zero_shot: bool,
@@ -79,6 +81,7 @@ def evaluate(
         "bootstrap": bootstrap,
     }
     changes = {name: value for name, value in given.items() if value is not None}
+    target = best_or_given(target, best)
     model = load(target, device=require or device, precision=precision, warn=console.warn)
     with console.progress() as report:
         found = measure(model, on, keep=True, progress=report, warn=console.warn, **changes)

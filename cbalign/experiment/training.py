@@ -50,6 +50,11 @@ class AdamWSection(Section):
         return self
 
 
+def kept_checkpoints(train: TrainSection) -> int:
+    """Return the number of checkpoints that a finished run has at most."""
+    return train.keep_checkpoints + (train.keep_best is not None)
+
+
 class TrainSection(Section):
     """The training of the model."""
 
@@ -109,7 +114,22 @@ class TrainSection(Section):
     )
     checkpoint_every: Duration = setting("1 epoch", effect=RUNTIME, help="Interval between checkpoints.")
     keep_checkpoints: int = setting(
-        2, ge=1, effect=RUNTIME, help="Number of checkpoints to keep; older ones are removed."
+        2,
+        ge=1,
+        effect=RUNTIME,
+        help="Number of checkpoints to keep; older ones are removed, except the best (`keep_best`).",
+    )
+
+    keep_best: str | None = setting(
+        None,
+        since="0.2",
+        examples=["validation/accuracy", "validation/rerank/*/r*"],
+        effect=RUNTIME,
+        help="Also keep the checkpoint with the best value of this metric, by its name, the end of its name, or a "
+        "pattern with `*`, whose metrics are averaged. Larger is better, except for ranks, losses and errors. The "
+        "checkpoint is written after the evaluation; `keep_checkpoints` does not count it.",
+        paper="ALBEF's code reports the epoch that is best on validation: `validation/rerank/*/r*` in retrieval, "
+        "`validation/accuracy` in NLVR2 and SNLI-VE",
     )
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Literal
 from cbalign.parts import Effect, EvaluationSection, setting
 from cbalign.parts.kinds import Split
 
+METRICS = ("r1", "r5", "r10", "mean_rank", "median_rank")
 RetrievalProtocol = Literal["dual", "rerank", "code"]
 
 
@@ -43,6 +44,13 @@ class RetrievalEvaluation(EvaluationSection):
     def measured(self) -> frozenset[str]:
         """Return the protocols."""
         return frozenset(self.protocols)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Return the recalls and ranks of each protocol in both directions, and the use of the codebook."""
+        directions = [f"{protocol}/{way}" for protocol in self.protocols for way in ("image_to_text", "text_to_image")]
+        codes = ("code/codebook/*",) if "code" in self.protocols else ()
+        return (*(f"{each}/{name}" for each in directions for name in METRICS), *codes)
 
     @property
     def needs(self) -> dict[str, str]:
