@@ -31,14 +31,13 @@ from torch.optim import Optimizer
 
 from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, write_durably
 from cbalign.engine.optimizer import OptimizerState, load_optimizer_state, optimizer_state
-from cbalign.engine.run import list_checkpoints
+from cbalign.engine.run import BEST, LATEST, list_checkpoints
 from cbalign.engine.sharding import sharded_like, whole_tensors
 from cbalign.engine.step_schedule import StepSchedule
 from cbalign.errors import CheckpointError, UsageError
 from cbalign.models.renamed import with_current_names
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
-LATEST, BEST = "latest", "best"
 _TIED = "tied"  # metadata key: JSON object, name of a tensor -> name under which its values are stored
 
 

@@ -25,7 +25,7 @@ from cbalign.engine.files import new_folder, storage_errors, write_durably
 from cbalign.engine.manifest import Manifest, Status, now
 from cbalign.errors import CheckpointError, StorageError, UsageError
 
-LATEST = "latest"
+LATEST, BEST = "latest", "best"
 _CHECKPOINT = re.compile(r"step-(\d+)")
 
 
@@ -240,6 +240,13 @@ def step_of(checkpoint: Path) -> int:
 def checkpoint_steps(folder: Path) -> list[int]:
     """The steps of the complete checkpoints in a run's `checkpoints` folder, in order."""
     return [step_of(path) for path in list_checkpoints(folder)]
+
+
+def kept_best(folder: Path) -> str | None:
+    """The name of the checkpoint in a run's `checkpoints` folder that `train.keep_best` keeps; None without one."""
+    with suppress(OSError):
+        return (folder / BEST).read_text(encoding="utf-8").strip()
+    return None
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
