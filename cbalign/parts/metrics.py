@@ -6,24 +6,37 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from cbalign.errors import UsageError
 
-_SMALLER_IS_BETTER = ("rank", "loss", "error")
+Better = Literal["lower", "higher", "neither"]
+
+_LOWER = frozenset({"rank", "loss", "error", "alignment", "uniformity", "ties"})
+_NEITHER = frozenset({"gap", "optimistic", "confidence"})
 _SHOWN = 30  # names in a message
+
+
+def better(metric: str) -> Better:
+    """Return which values of a metric are better, such as `lower` of `dual/image_to_text/mean_rank`.
+
+    `neither` is what a description has that no model is better for, such as `dual/diagnostics/modality_gap`.
+    """
+    words = set(metric.lower().replace("_", "/").split("/"))
+    if words & _NEITHER:
+        return "neither"
+    return "lower" if words & _LOWER else "higher"
 
 
 def smaller_is_better(metric: str) -> bool:
     """Whether smaller values of a metric are better, judged by its name."""
-    words = metric.lower().replace("_", "/").split("/")
-    return any(word in words for word in _SMALLER_IS_BETTER)
+    return better(metric) == "lower"
 
 
 def is_better(metric: str, one: float, other: float) -> bool:
-    """Whether `one` is better than `other`: smaller for ranks, losses and errors, larger for all other metrics."""
-    if smaller_is_better(metric):
-        one, other = -one, -other
-    return one > other
+    """Whether `one` is better than `other`; never for a metric of which neither direction is better."""
+    wanted = better(metric)
+    return wanted != "neither" and (one < other if wanted == "lower" else one > other)
 
 
 def matching(metrics: Iterable[str], word: str) -> list[str]:
@@ -68,7 +81,10 @@ class Criterion:
                 f"{word!r} is the end of {len(found)} metrics: {', '.join(found)}.",
                 remedy=f"Give more of the name, or compare their mean with '*/{word}'.",
             )
-        if len({smaller_is_better(name) for name in found}) > 1:
+        directions = {better(name) for name in found}
+        if "neither" in directions:
+            raise UsageError(f"No values of {word!r} are better than others.", remedy="Choose another metric.")
+        if len(directions) > 1:
             raise UsageError(
                 f"{word!r} matches metrics of which smaller values are better and others of which larger ones are: "
                 f"{', '.join(found)}.",

@@ -96,8 +96,20 @@ def inputs_of(section: EvaluationSection, data: SourceSection, contents: str, pr
         and name != "protocols"
         and (name == "bootstrap" or section.counts(name, measured))
     }
+    files = {name: _state(Path(str(value))) for name, value in chosen.items() if value and known[name].path_kind}
     version = installed(("cbalign",)).get("cbalign")
-    return {"settings": chosen, "data": data.model_dump(mode="json"), "contents": contents, "cbalign": version}
+    named = {"settings": chosen, "files": files, "data": data.model_dump(mode="json")}
+    return {**named, "contents": contents, "cbalign": version}
+
+
+def _state(path: Path) -> str:
+    """A digest of a file that a setting names, or of the names and sizes of the files in a folder."""
+    digest = hashlib.sha256()
+    if path.is_file():
+        digest.update(path.read_bytes())
+    for file in sorted(path.rglob("*")):
+        digest.update(f"{file.relative_to(path)} {file.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def with_position(inputs: Mapping[str, Any], position: int, count: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class ScenesSource(SourceSection):
     """Synthetic scenes of coloured figures with exact texts, generated on the fly from a seed, in any number."""
 
     builds = "cbalign.data.scenes.source:open_section"
-    items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises")
+    items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises", "foils")
     more_splits: ClassVar[tuple[str, ...]] = ("compositions",)
 
     source: Literal["scenes"] = setting(effect=DATA, help="Kind of source.")

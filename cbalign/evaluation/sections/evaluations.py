@@ -8,7 +8,7 @@ from cbalign.parts import Effect, EvaluationSection, setting
 from cbalign.parts.kinds import Split
 
 METRICS = ("r1", "r5", "r10", "mean_rank", "median_rank")
-RetrievalProtocol = Literal["dual", "rerank", "code"]
+RetrievalProtocol = Literal["dual", "rerank", "code", "dual+code"]
 
 
 class RetrievalEvaluation(EvaluationSection):
@@ -22,7 +22,8 @@ class RetrievalEvaluation(EvaluationSection):
         ("dual",),
         min_length=1,
         effect=Effect.EVALUATION,
-        help="`dual`: cosine of embeddings; `rerank`: match scores of the top k; `code`: overlap of codes.",
+        help="`dual`: cosine of embeddings; `rerank`: match scores of the top k; `code`: overlap of codes; "
+        "`dual+code`: the sum of both.",
     )
     top_k: int = setting(
         128,
@@ -47,15 +48,16 @@ class RetrievalEvaluation(EvaluationSection):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Return the recalls and ranks of each protocol in both directions, and the use of the codebook."""
+        """Return recalls and ranks of each protocol in both directions, diagnostics, and the use of the codebook."""
         directions = [f"{protocol}/{way}" for protocol in self.protocols for way in ("image_to_text", "text_to_image")]
+        recalls = tuple(f"{each}/{name}" for each in directions for name in METRICS)
         codes = ("code/codebook/*",) if "code" in self.protocols else ()
-        return (*(f"{each}/{name}" for each in directions for name in METRICS), *codes)
+        return (*recalls, *(f"{protocol}/diagnostics/*" for protocol in self.protocols), *codes)
 
     @property
     def needs(self) -> dict[str, str]:
-        """Return the requirements: match scores for `rerank`, a codebook for `code`."""
-        all_needs = {"rerank": "matching", "code": "codebook"}
+        """Return the requirements: match scores for `rerank`, a codebook for `code` and `dual+code`."""
+        all_needs = {"rerank": "matching", "code": "codebook", "dual+code": "codebook"}
         return {protocol: all_needs[protocol] for protocol in self.protocols if protocol in all_needs}
 
     @property

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cbalign.parts import Effect, SolverSection, setting
+from pydantic import model_validator
+
+from cbalign.models.sections.marginals import MarginalsSection
+from cbalign.parts import Effect, RuleError, SolverSection, setting
+from cbalign.parts.section import subsection
 
 TRAINING = Effect.TRAINING
 
@@ -22,6 +26,7 @@ class IPOTSection(SolverSection):
         50, ge=1, effect=TRAINING, help="Outer iterations n; the plan converges to the exact one as n grows."
     )
     inner: int = setting(1, ge=1, effect=TRAINING, help="Scaling steps k per outer iteration.")
+    marginals: MarginalsSection = subsection(MarginalsSection, since="0.2", help="How the mass is shared.")
 
     @property
     def entropic_epsilon(self) -> tuple[float, str] | None:
@@ -48,6 +53,13 @@ class SinkhornSection(SolverSection):
     tolerance: float = setting(
         1e-6, ge=0, effect=TRAINING, help="Stop when the largest error of the marginals is at most this."
     )
+    marginals: MarginalsSection = subsection(MarginalsSection, since="0.2", help="How the mass is shared.")
+
+    @model_validator(mode="after")
+    def _order_is_of_uniform_marginals(self) -> SinkhornSection:
+        if self.first == "prototypes" and not self.marginals.is_uniform:
+            raise RuleError("first: prototypes needs uniform marginals, as SwAV has", at=("first", "marginals"))
+        return self
 
     @property
     def entropic_epsilon(self) -> tuple[float, str] | None:
