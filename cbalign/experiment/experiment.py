@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from cbalign.errors import UsageError
 from cbalign.experiment.data import DataSection
 from cbalign.experiment.evaluation import Evaluation
 from cbalign.experiment.export import ExportSection
@@ -17,6 +18,7 @@ from cbalign.experiment.task import InitSection, Task
 from cbalign.experiment.training import TrainSection
 from cbalign.experiment.unions import usable
 from cbalign.parts import Effect, RuleError, Section, setting
+from cbalign.parts.metrics import Criterion, matching, may_match
 from cbalign.parts.registry import TASKS
 from cbalign.parts.section import subsection
 
@@ -175,6 +177,30 @@ class Experiment(Section):
                 self._require_split(evaluation, i)
             for protocol, capability in evaluation.needs.items():
                 self._require(f"evaluate[{i}] lists {protocol}", capability, (f"{item}.protocols", item))
+        return self
+
+    @model_validator(mode="after")
+    def _the_best_is_measured(self) -> Experiment:
+        word = self.train.keep_best
+        if word is None:
+            return self
+        if not self.evaluate:
+            raise RuleError("train.keep_best needs an evaluation, but `evaluate` is empty", at=("train.keep_best",))
+        names: list[str] = []
+        for evaluation in self.evaluate:
+            if evaluation.metric_names is None:
+                return self
+            names += [f"{evaluation.on}/{name}" for name in evaluation.metric_names]
+        if not may_match(names, word):
+            raise RuleError(
+                f"train.keep_best: there is no metric {word!r}; the evaluations measure {', '.join(names)}",
+                at=("train.keep_best",),
+            )
+        if matching(names, word):
+            try:
+                Criterion.of(word, names)
+            except UsageError as error:
+                raise RuleError(f"train.keep_best: {error.message}", at=("train.keep_best",)) from error
         return self
 
     @model_validator(mode="after")

@@ -98,6 +98,13 @@ class TemperatureSection(Section):
         help="What is learned: the temperature itself, or its logarithm.",
         paper="value (ALBEF), logarithm (CLIP)",
     )
+    decayed: bool = setting(
+        False,
+        since="0.2",
+        effect=TRAINING,
+        help="Whether `train.optimizer.weight_decay` also applies to a learned temperature.",
+        paper="yes: ALBEF's code spares vectors only, and the temperature has no dimension",
+    )
     minimum: float = setting(0.001, gt=0, effect=TRAINING, help="Lower bound.", paper="0.001 (ALBEF)")
     maximum: float = setting(0.5, gt=0, effect=TRAINING, help="Upper bound.", paper="0.5 (ALBEF)")
 

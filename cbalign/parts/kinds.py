@@ -170,6 +170,14 @@ class EvaluationSection(Part):
         """Names of the measured groups of metrics; two specs are comparable in those that both measure."""
         return frozenset({type(self).__name__})
 
+    @property
+    def metric_names(self) -> tuple[str, ...] | None:
+        """Names of the metrics of its results, such as `accuracy`; a `*` stands for what depends on the data.
+
+        None if they are not known before the evaluation.
+        """
+        return None
+
     def counts(self, name: str, measured: frozenset[str]) -> bool:
         """Whether changing the setting `name` changes any of the metrics in `measured`."""
         return name != "bootstrap"

@@ -17,3 +17,8 @@ class AccuracyEvaluation(EvaluationSection):
     on: Split = setting("validation", effect=Effect.EVALUATION, help="Split.")
     bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Return accuracy, and consistency, which is measured if texts repeat."""
+        return ("accuracy", "consistency")

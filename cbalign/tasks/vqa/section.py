@@ -9,6 +9,7 @@ from cbalign.parts.kinds import Split
 
 ARCHITECTURE = Effect.ARCHITECTURE
 AnswerProtocol = Literal["rank", "generate"]
+METRIC_OF: dict[AnswerProtocol, str] = {"rank": "accuracy", "generate": "generated_accuracy"}
 
 
 class VQATask(TaskSection):
@@ -63,6 +64,11 @@ class VQAEvaluation(EvaluationSection):
     max_tokens: int = setting(10, ge=1, effect=Effect.EVALUATION, help="Maximum answer length of `generate` in tokens.")
     bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
     batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Questions per forward pass.")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Return the accuracy of each protocol, over all questions and over those of each answer type."""
+        return tuple(name for each in self.protocols for name in (METRIC_OF[each], f"{METRIC_OF[each]}_*"))
 
     @property
     def measured(self) -> frozenset[str]:
