@@ -24,6 +24,7 @@ from cbalign.parts.registry import registry
 from cbalign.runtime.machine import ask_gpus
 
 HealthState = Literal["ok", "absent", "problem"]
+TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
 LEAST_FREE = 2 * 2**30  # bytes; a checkpoint of the published model with teacher and optimiser takes 4 GiB
 
 
@@ -53,6 +54,7 @@ def checks(folder: Path) -> Iterator[Check]:
     yield from _plugins()
     yield from (Check("gpu", "ok", gpu) for gpu in gpus) if gpus else [Check("gpu", "absent", "no NVIDIA GPU")]
     yield _onnxruntime(gpus)
+    yield _telemetry()
     yield _torch(gpus)
     yield _disk(folder)
     yield _features()
@@ -174,6 +176,19 @@ def _onnxruntime(gpus: Sequence[str]) -> Check:
             name, "problem", f"{found}; the GPU cannot be used: {error.message}", with_options(error.remedy or "")
         )
     return Check(name, "ok", f"{found}; the GPU can be used")
+
+
+def _telemetry() -> Check:
+    """Whether onnxruntime sends usage data; `import cbalign` turns that off unless the user set the variable."""
+    if os.environ.get(TELEMETRY_OFF, "").lower() in ("1", "true", "yes", "on"):
+        return Check("telemetry", "ok", f"off: cbalign sends nothing, and onnxruntime does not with {TELEMETRY_OFF}=1")
+    value = os.environ.get(TELEMETRY_OFF, "")
+    return Check(
+        "telemetry",
+        "problem",
+        f"onnxruntime may send usage data: {TELEMETRY_OFF} is {value!r} in the environment",
+        f"unset {TELEMETRY_OFF}, or set it to 1",
+    )
 
 
 def _is_installed(package: str) -> bool:
