@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 
-# onnxruntime's wheels send telemetry and write an identifier into the user's cache when they are imported. It reads this
-# variable at import, and this module is the only one that is imported before all that import onnxruntime.
+# onnxruntime's wheels send telemetry, and write an identifier into the user's cache when they are imported. onnxruntime
+# reads this variable at its import, and only this module is certain to be imported before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:

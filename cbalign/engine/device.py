@@ -10,7 +10,7 @@ import torch
 
 from cbalign.errors import DeviceError, UsageError
 
-_NAMES = re.compile(r"auto|cpu|cuda(:\d+)?")
+_NAMES = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
 
 
 def choose_device(setting: str, *, local_rank: int = 0, name: str = "device") -> torch.device:

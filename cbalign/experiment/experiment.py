@@ -21,6 +21,7 @@ from cbalign.parts.registry import TASKS
 from cbalign.parts.section import subsection
 
 FORMAT = 1
+MAX_NAME = 200  # characters; names of runs are longer by 24, and file systems take 255
 
 
 class Experiment(Section):
@@ -30,6 +31,7 @@ class Experiment(Section):
     name: str = setting(
         effect=Effect.LABEL,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=MAX_NAME,
         examples=["openmoji-codis"],
         help="Name of runs and bundles: letters, digits, . _ -",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cbalign.experiment.document import SourceText
@@ -26,7 +27,7 @@ class Files:
 
     def exists(self, path: Path) -> bool:
         """Whether a file exists."""
-        return path.is_file()
+        return os.path.isfile(path)  # False also where the name is too long
 
     def specs_below(self, folder: Path) -> list[str]:
         """List the spec files in a folder, relative to it, for suggestions."""

@@ -51,6 +51,7 @@ class ObjectiveSection(Part):
     every: int = setting(
         1,
         ge=1,
+        le=1_000_000_000,
         effect=Effect.TRAINING,
         since="0.2",
         help="Compute the term in every n-th optimiser step only, which saves its cost in the others.",

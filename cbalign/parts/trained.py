@@ -46,7 +46,7 @@ class TrainLast(TrainedSection):
     builds = "cbalign.models.trained:train_last"
 
     kind: Literal["last"] = setting(effect=TRAINING, help="Only the last blocks are trained.")
-    blocks: int = setting(effect=TRAINING, ge=1, help="Number of blocks to train, counted from the output.")
+    blocks: int = setting(effect=TRAINING, ge=1, le=1_000, help="Number of blocks to train, counted from the output.")
 
 
 class TrainAdapters(TrainedSection):
@@ -55,7 +55,9 @@ class TrainAdapters(TrainedSection):
     builds = "cbalign.models.adapters:add_adapters"
 
     kind: Literal["lora"] = setting(effect=TRAINING, help="Only low-rank adapters are trained; needs the extra `lora`.")
-    rank: int = setting(8, ge=1, effect=Effect.ARCHITECTURE, help="Rank r of the adapters.", paper="4 to 8 (LoRA)")
+    rank: int = setting(
+        8, ge=1, le=1_048_576, effect=Effect.ARCHITECTURE, help="Rank r of the adapters.", paper="4 to 8 (LoRA)"
+    )
     alpha: float | None = setting(
         None, gt=0, effect=TRAINING, help="Scale α: the adapters' output counts α/r times; null: α = 2 r."
     )

@@ -26,6 +26,7 @@ class RetrievalEvaluation(EvaluationSection):
     top_k: int = setting(
         128,
         ge=1,
+        le=1_000_000_000,
         effect=Effect.EVALUATION,
         help="Candidates that `rerank` scores per query.",
         paper="128 Flickr30k, 256 COCO (ALBEF)",
@@ -36,8 +37,10 @@ class RetrievalEvaluation(EvaluationSection):
         help="Report the result as zero-shot; rejected if the model, or one it was initialised from, was trained on "
         "this data set.",
     )
-    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
-    batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
+    bootstrap: int = setting(
+        1000, ge=0, le=1_000_000, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none."
+    )
+    batch_size: int = setting(64, ge=1, le=1_000_000, effect=Effect.RUNTIME, help="Items per forward pass.")
 
     @property
     def measured(self) -> frozenset[str]:
