@@ -73,12 +73,16 @@ class Manifest:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise TypeError(f"it contains a {type(values).__name__}, not an object")
+            datetime.fromisoformat(values["created"])
             if values.pop("format") != 1:
                 raise CheckpointError(f"{path} was written by a newer cbalign.", remedy="Update cbalign.")
             attempts = [Attempt(**{**a, "argv": tuple(a["argv"])}) for a in values.pop("attempts")]
             return cls(**values, attempts=tuple(attempts))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"Cannot read the manifest {path}: {error}.") from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"Cannot read the manifest {path}: {reason}.") from error
 
     def begin(self, attempt: Attempt) -> Manifest:
         """Return the manifest with a further, running attempt; an earlier attempt without an end was killed."""

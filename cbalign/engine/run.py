@@ -177,7 +177,7 @@ def open_run(path: Path) -> RunFolder:
     """
     folder = path
     if path.is_file() and path.name == LATEST:
-        with suppress(OSError):
+        with suppress(OSError, UnicodeDecodeError):
             folder = path.parent / path.read_text(encoding="utf-8").strip()
     run = RunFolder(folder)
     if not run.manifest.is_file():
@@ -213,11 +213,30 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def find_runs(runs: Path) -> list[RunFolder]:
-    """The runs in a folder of runs, oldest first."""
-    if not runs.is_dir():
-        return []
-    found = [RunFolder(path.parent) for path in runs.glob("*/manifest.json") if not path.parent.name.startswith(".")]
-    return sorted(found, key=lambda run: (Manifest.read(run.manifest).created, run.folder.name))
+    """The runs in a folder of runs whose manifest can be read, oldest first."""
+    return list(scan_runs(runs).readable)
+
+
+@dataclass(frozen=True)
+class ScannedRuns:
+    """The runs in a folder: the `readable` ones, oldest first, and why the others are `damaged`."""
+
+    readable: tuple[RunFolder, ...]
+    damaged: Mapping[Path, str]
+
+
+def scan_runs(runs: Path) -> ScannedRuns:
+    """Read the manifests of all runs in a folder; a damaged one does not hide its neighbours."""
+    created: dict[RunFolder, str] = {}
+    damaged: dict[Path, str] = {}
+    for path in sorted(runs.glob("*/manifest.json")) if runs.is_dir() else []:
+        if path.parent.name.startswith("."):
+            continue
+        try:
+            created[RunFolder(path.parent)] = Manifest.read(path).created
+        except CheckpointError as error:
+            damaged[path.parent] = error.message
+    return ScannedRuns(tuple(sorted(created, key=lambda run: (created[run], run.folder.name))), damaged)
 
 
 @dataclass(frozen=True)

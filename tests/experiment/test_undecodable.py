@@ -44,7 +44,7 @@ def test_an_unset_variable_in_a_path_is_accepted_if_files_are_not_checked(load):
 def test_a_file_of_a_loop_of_links_is_missing(load, folder):
     (folder / "loop.json").symlink_to("loop.json")
     text = "cbalign: 1\nname: x\ndata:\n  train: {source: json, files: [loop.json], root: .}\n# extends\n"
-    with pytest.raises(InvalidSpec, match="no file loop.json"):
+    with pytest.raises(InvalidSpec, match=r"no file loop\.json"):
         load(text)
 
 

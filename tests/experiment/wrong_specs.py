@@ -202,7 +202,8 @@ WRONG = {
     "latin1_in_the_middle": Wrong(b"cbalign: 1\nname: x\ndata:\n  train: {source: openmoji, root: caf\xe9}\n"),
     # Paths that no file has.
     "empty_paths": Wrong(
-        "cbalign: 1\nname: x\ndata:\n  train: {source: webdataset, shards: ['']}\n  test: {source: json, files: [''], root: ''}\n"
+        "cbalign: 1\nname: x\ndata:\n  train: {source: webdataset, shards: ['']}\n"
+        "  test: {source: json, files: [''], root: ''}\n"
     ),
     "zero_character_in_a_path": Wrong('cbalign: 1\nname: x\ndata:\n  train: {source: webdataset, shards: ["a\\0b"]}\n'),
     "path_in_an_undecodable_folder": Wrong(
