@@ -105,6 +105,10 @@ class Shards:
         except OSError as error:
             raise DataError(f"{self._label(index)}: cannot be read ({error.strerror or error})") from error
 
+    def stored(self, index: int) -> tuple[bytes, ...]:
+        """Read the image file of pair `index`."""
+        return self.read(index)
+
     def describe(self) -> str:
         """Describe the source in one line for logs."""
         return f"{self.name}: {len(self):,} pairs in {len(self._files):,} shards"

@@ -125,6 +125,7 @@ def create_run(
     resolved: str,
     fingerprint: str,
     facts: Mapping[str, object],
+    settings: Mapping[str, object] | None = None,
     rerun_of: str | None = None,
     fill: Callable[[RunFolder], None] | None = None,
 ) -> RunFolder:
@@ -137,6 +138,7 @@ def create_run(
         resolved: text of the resolved spec.
         fingerprint: of the resolved spec.
         facts: of the task, for the manifest.
+        settings: that the fingerprint is of, by dotted path; None: unknown.
         rerun_of: name of the run that it repeats.
         fill: writes what else the run has from the start; when it raises, there is no run.
 
@@ -161,6 +163,7 @@ def create_run(
             created=now(),
             spec_fingerprint=fingerprint,
             facts=dict(facts),
+            settings=dict(settings or {}),
             rerun_of=rerun_of,
         ).write(made.manifest)
         if fill is not None:

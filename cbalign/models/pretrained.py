@@ -21,6 +21,8 @@ from cbalign.models.sections.bert import TextSection
 from cbalign.models.weights import LoadRules, load_weights
 from cbalign.parts import TextTowerSection
 
+_LONGEST_REASON = 300  # characters of a library's message
+
 
 def bert_config(architecture: str, place: str = PLACE) -> BertConfig:
     """Sizes of a BERT by built-in name, or from its config.json; `place` is the setting that names it.
@@ -173,7 +175,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or not a weights file: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{path} is damaged or not a weights file: {why_unreadable(error)}") from error
     except Exception as error:  # torch raises pickle's own classes for refused content
         raise CheckpointError(
             f"{path} is rejected: it contains objects other than tensors ({type(error).__name__})"
@@ -184,6 +186,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} contains a {type(content).__name__}, not a dict of tensors")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def why_unreadable(error: Exception) -> str:
+    """Return in one line why torch could not read a file, without torch's advice to read it with code execution."""
+    first = next(iter(str(error).splitlines()), "")
+    if not first or "weights_only" in str(error):
+        return "it is damaged, or holds objects other than tensors, which are not loaded because they can run code"
+    return first if len(first) <= _LONGEST_REASON else f"{first[:_LONGEST_REASON]}…"
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
