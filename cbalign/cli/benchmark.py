@@ -138,10 +138,9 @@ def _source(bundle: Path, images: int) -> Source[Pair] | None:
     """Open the first pairs of the spec's evaluation data; `None` if the data are missing."""
     from cbalign.data.source import FirstItems, open_source
     from cbalign.errors import CbalignError
-    from cbalign.experiment.load import load_experiment
-    from cbalign.runtime.bundle import SPEC
+    from cbalign.runtime.bundle import BundleFolder
 
-    experiment = load_experiment(bundle / SPEC, check_files=False).experiment
+    experiment = BundleFolder.open(bundle).loaded.experiment
     try:
         source = open_source(experiment.data.test or experiment.data.validation or experiment.data.train, "pairs")
         return FirstItems(source, images)

@@ -110,23 +110,24 @@ def load_experiment(
     )
 
 
-def read_task(path: Path) -> TaskSection:
+def read_task(path: Path, files: Files = DISK) -> TaskSection:
     """The task of a resolved spec, without reading the rest of it.
 
     Args:
         path: a spec that extends nothing, such as that of a run or bundle.
+        files: the file system that it is read from.
 
     Raises:
         SpecError: the file is damaged, or the task is that of a plug-in that is not installed.
     """
-    node = read_spec(path, DISK, ROOT)
+    node = read_spec(path, files, ROOT)
     data = plain_data(node)
     task = data.get("task") if isinstance(data, dict) else None
     try:
         found: TaskSection = TypeAdapter(Task).validate_json(json.dumps(task))
         return found
     except ValidationError:
-        return load_experiment(path, check_files=False).experiment.task  # with its message
+        return load_experiment(path, check_files=False, files=files).experiment.task  # with its message
 
 
 def _file(path: str | Path) -> Path:

@@ -52,7 +52,7 @@ def explain_mistakes(errors: Iterable[ErrorDetails], tree: MapNode, root: Choice
             prefix = target.steps[:count]
             deepest[prefix] = max(deepest.get(prefix, 0), len(target.steps))
     told: set[Steps] = set()
-    diagnostics = []
+    diagnostics: list[Diagnostic] = []
     for number, (target, error) in enumerate(found):
         if len(diagnostics) == MAX_MISTAKES:
             diagnostics.append(Diagnostic(f"and up to {len(found) - number:,} more mistakes, which are not explained"))
@@ -183,9 +183,9 @@ class _Explanation:
         if node is None:
             place = place_of(self.tree, self.target.steps, key=True)
             if misspelt := self._misspelt(key):
-                where, hint = (*self.target.steps, misspelt), f"did you mean `{key}`?"
+                place = place_of(self.tree, (*self.target.steps, misspelt), key=True)
                 message = f"`{self.target.path}` has no setting `{misspelt}`"
-                return self._say(message, place=place_of(self.tree, where, key=True), hint=hint)
+                return self._say(message, place=place, hint=f"did you mean `{key}`?")
             return self._say(f"`{self.target.path}` lacks `{key}`: choose {listed(names)}", place=place)
         given = described(node)
         word = str(node.value) if isinstance(node, ScalarNode) else ""
