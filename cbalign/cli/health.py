@@ -22,6 +22,7 @@ from cbalign.experiment.unions import slow_parts, slowness, unusable, usable
 from cbalign.parts.origin import PartOrigin
 from cbalign.parts.registry import registry
 from cbalign.runtime.machine import ask_gpus
+from cbalign.runtime.memory_errors import is_unmapped_library
 
 HealthState = Literal["ok", "absent", "problem"]
 TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
@@ -205,9 +206,9 @@ def _torch(gpus: Sequence[str]) -> Check:
     except ModuleNotFoundError:
         return Check("torch", "absent", "not installed: no training and no export", "pip install 'cbalign[train]'")
     except (ImportError, OSError) as error:
-        return Check(
-            "torch", "problem", f"cannot be imported: {error}", "pip install --force-reinstall 'cbalign[train]'"
-        )
+        again = "pip install --force-reinstall 'cbalign[train]'"
+        remedy = "raise the limit of memory: ulimit -v and -d" if is_unmapped_library(error) else again
+        return Check("torch", "problem", f"cannot be imported: {error}", remedy)
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     found = f"{torch.__version__}, built {'for ' if torch.version.cuda else ''}{build}"
     if not gpus:

@@ -41,6 +41,7 @@ from cbalign.models.renamed import with_current_names
 
 MODEL, OPTIMIZER, STATE, LATEST = "model.safetensors", "optimizer.pt", "state.json", "latest"
 _OLDER = "Resume the run, which falls back to the checkpoint before; or remove this one."
+_SHOWN = 40  # lines of a message
 _TIED = "tied"  # metadata key: JSON object, name of a tensor -> name under which its values are stored
 
 
@@ -225,10 +226,14 @@ def load_model_weights(model: nn.Module, checkpoint: Path) -> None:
     ]
     if mistakes:
         raise CheckpointError(
-            f"{checkpoint} does not match the model:\n" + "\n".join(sorted(mistakes)),
+            f"{checkpoint} does not match the model:\n" + "\n".join(_first(sorted(mistakes))),
             remedy="Use the spec that it was trained with (resolved.yaml of its run).",
         )
     model.load_state_dict({name: sharded_like(tensor, expected[name]) for name, tensor in tensors.items()})
+
+
+def _first(lines: list[str]) -> list[str]:
+    return [*lines[:_SHOWN], f"  and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else lines
 
 
 def read_state(checkpoint: Path) -> TrainingState:

@@ -21,6 +21,9 @@ from cbalign.models.sections.bert import TextSection
 from cbalign.models.weights import LoadRules, load_weights
 from cbalign.parts import TextTowerSection
 
+_MASKS = ("mask", "masked_bias", "causal_bias")
+_SHOWN = 4  # tensors in a message
+_LONGEST_NAME = 1000  # characters
 _LONGEST_REASON = 300  # characters of a library's message
 
 
@@ -169,10 +172,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path} contains no weights", remedy=f"Expected one of {', '.join(names)}.")
         path = found[0]
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
+        what = "is not a regular file" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path} {what}")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _ordinary(load_file(path), path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or not a weights file: {why_unreadable(error)}") from error
@@ -185,7 +189,49 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} contains a {type(content).__name__}, not a dict of tensors")
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return _ordinary({str(name): value for name, value in content.items() if isinstance(value, Tensor)}, path)
+
+
+def _ordinary(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the tensors if all are dense numbers in memory.
+
+    Raises:
+        CheckpointError: some are not, or have names that no model has.
+    """
+    endless = [name for name in tensors if len(name) > _LONGEST_NAME]
+    if endless:
+        raise CheckpointError(f"{path} has a tensor whose name has {len(endless[0]):,} characters")
+    odd = {name: what for name, tensor in tensors.items() if (what := _oddity(name, tensor)) is not None}
+    if odd:
+        shown = "; ".join(f"{name} {what}" for name, what in list(odd.items())[:_SHOWN])
+        more = f"; and {len(odd) - _SHOWN:,} more" if len(odd) > _SHOWN else ""
+        raise CheckpointError(
+            f"{path} has tensors that cannot be weights: {shown}{more}",
+            remedy="Convert them to dense floating-point tensors with finite values, and save them again.",
+        )
+    return tensors
+
+
+def _oddity(name: str, tensor: Tensor) -> str | None:
+    """Return what makes a tensor unusable as a weight; masks may hold infinities."""
+    if tensor.is_meta:
+        return "is on the device meta, without values"
+    if tensor.layout != torch.strided:
+        return f"is sparse ({tensor.layout})"
+    if tensor.is_quantized:
+        return f"is quantised ({tensor.dtype})"
+    if tensor.is_complex():
+        return f"is complex ({tensor.dtype})"
+    if not tensor.is_floating_point():
+        return None
+    if tensor.element_size() == 1:  # torch computes nothing with 8 bits
+        tensor = tensor.float()
+    total = tensor.sum(dtype=torch.float64)  # not finite if a value is not: double sums of floats do not overflow
+    if bool(total.isfinite()) or bool(tensor.isfinite().all()):
+        return None
+    if bool(tensor.isnan().any()):
+        return f"holds NaN in {int(tensor.isnan().sum()):,} of {tensor.numel():,} values"
+    return None if name.endswith(_MASKS) else "holds infinite values"
 
 
 def why_unreadable(error: Exception) -> str:
