@@ -118,7 +118,7 @@ class RunFolder:
 
 
 def create_run(
-    runs: Path,
+    runs: str | Path,
     name: str,
     *,
     spec: str,
@@ -145,6 +145,7 @@ def create_run(
     Raises:
         StorageError: it cannot be written.
     """
+    runs = Path(runs)
     identity = secrets.token_hex(3)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     run = RunFolder(runs / f"{name}-{stamp}-{identity}")
@@ -172,12 +173,13 @@ def create_run(
     return run
 
 
-def open_run(path: Path) -> RunFolder:
+def open_run(path: str | Path) -> RunFolder:
     """The run at `path`: its directory, or a `latest` file that names it.
 
     Raises:
         CheckpointError: there is no run.
     """
+    path = Path(path)
     folder = path
     if path.is_file() and path.name == LATEST:
         with suppress(OSError, UnicodeDecodeError):

@@ -39,6 +39,7 @@ class Experiment(Section):
     task: Task = subsection(usable(TASKS)["pretrain"], help="The task to learn.")
     requires: tuple[str, ...] = setting(
         (),
+        unordered=True,
         effect=Effect.LABEL,
         examples=["cbalign-sigmoid>=1.0"],
         help="Distributions that provide parts used by the spec, as pip names them; runs and bundles list theirs.",

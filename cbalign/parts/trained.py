@@ -64,6 +64,7 @@ class TrainAdapters(TrainedSection):
     dropout: float = setting(0.0, ge=0, lt=1, effect=TRAINING, help="Dropout in front of the adapters.")
     targets: tuple[str, ...] | None = setting(
         None,
+        unordered=True,
         effect=Effect.ARCHITECTURE,
         help="Names of the linear layers that get adapters, such as `query` or `qkv`; null: all in the blocks.",
     )

@@ -12,6 +12,7 @@ from cbalign.engine.run import RunFolder
 from cbalign.errors import UsageError
 from cbalign.experiment.dump import counted_settings, experiment_fingerprint, inline
 from cbalign.experiment.experiment import Experiment
+from cbalign.experiment.fields import find_settings
 
 FINGERPRINTS, PICTURES = "fingerprints", "pictures"
 """Facts of a manifest: by split, the hash of texts and names of all items, and that of the files of some images."""
@@ -31,7 +32,7 @@ def changed_settings(manifest: Manifest, experiment: Experiment) -> list[str]:
     before, now = manifest.settings, json.loads(json.dumps(counted_settings(experiment)))
     if not before:
         return ["resolved.yaml has other settings than when the run began"]
-    names = [name for name in {**before, **now} if before.get(name, _ABSENT) != now.get(name, _ABSENT)]
+    names = [name for name in {**before, **now} if not _same(name, before.get(name, _ABSENT), now.get(name, _ABSENT))]
     return [f"{name}: {_value(before, name)} → {_value(now, name)}" for name in names]
 
 
@@ -87,6 +88,10 @@ def accept_changes(
 
 
 _ABSENT = object()
+
+
+def _same(name: str, value: object, other: object) -> bool:
+    return value == other or any(found.setting.same(value, other) for found in find_settings(Experiment, name))
 
 
 def _value(settings: Mapping[str, object], name: str) -> str:

@@ -64,7 +64,7 @@ def open_training(
 
 def train_experiment(
     loaded: LoadedExperiment,
-    runs: Path,
+    runs: str | Path,
     reporter: Reporter,
     *,
     argv: Sequence[str] = (),

@@ -276,3 +276,27 @@ def test_a_warning_of_the_scheduler_after_the_end_does_not_kill_the_finished_pro
     done = subprocess.run([sys.executable, "-c", LATE_SIGNAL, *words], cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Manifest.read(run_of(place).manifest).status == "finished"
+
+
+def test_paths_may_be_texts(original, tmp_path):
+    from cbalign.engine.reporter import Silent
+    from cbalign.engine.run import open_run
+    from cbalign.experiment.load import load_experiment
+    from cbalign.tasks.load import load_model
+    from cbalign.tasks.train import train_experiment
+
+    folder = str(run_of(original).folder)
+    assert str(open_run(folder).folder) == folder
+    load_model(str(original / "runs" / "latest"), checkpoint=f"{folder}/checkpoints/step-4")
+    loaded = load_experiment(original / "spec.yaml", ["train.duration=1 step"])
+    assert train_experiment(loaded, str(tmp_path / "runs"), Silent()).run.folder.parent == tmp_path / "runs"
+
+
+def test_the_order_of_protocols_may_change_in_a_run(place):
+    resolved = run_of(place).resolved
+    values = json.loads(run_of(place).manifest.read_text())
+    resolved.write_text(resolved.read_text().replace("protocols: [dual]", "protocols: [dual, code]"))
+    assert "evaluate.0.protocols" in resume(place).stderr
+    values["settings"]["evaluate.0.protocols"] = ["code", "dual"]
+    run_of(place).manifest.write_text(json.dumps(values))
+    assert resume(place).code == 0

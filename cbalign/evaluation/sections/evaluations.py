@@ -20,6 +20,7 @@ class RetrievalEvaluation(EvaluationSection):
     protocols: tuple[RetrievalProtocol, ...] = setting(
         ("dual",),
         min_length=1,
+        unordered=True,
         effect=Effect.EVALUATION,
         help="`dual`: cosine of embeddings; `rerank`: match scores of the top k; `code`: overlap of codes.",
     )

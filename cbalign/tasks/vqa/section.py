@@ -50,6 +50,7 @@ class VQAEvaluation(EvaluationSection):
     protocols: tuple[AnswerProtocol, ...] = setting(
         ("rank",),
         min_length=1,
+        unordered=True,
         effect=Effect.EVALUATION,
         help="`rank`: the most likely answer of a closed list; `generate`: greedy decoding.",
         paper="rank (ALBEF)",
