@@ -268,7 +268,8 @@ class _Loop(Generic[BatchT]):
         with nullcontext() if last else self.forward.without_synchronisation():
             with autocast(self.world.device, self.precision):
                 output = self.forward(batch.to(self.world.device), progress)
-            torch.autograd.backward(output.loss / progress.micro_steps)
+            with self.world.waiting() if last else nullcontext():  # gradients are averaged in the last one
+                torch.autograd.backward(output.loss / progress.micro_steps)
         return output
 
     def _check_finite(self, numbers: StepNumbers, batch: list[BatchT]) -> None:

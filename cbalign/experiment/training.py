@@ -107,6 +107,15 @@ class TrainSection(Section):
     evaluate_every: Duration | None = setting(
         "1 epoch", effect=RUNTIME, help="Interval between evaluations on the validation split; null: only at the end."
     )
+    process_timeout: int = setting(
+        1800,
+        ge=1,
+        le=10_000_000,
+        since="0.2",
+        effect=RUNTIME,
+        help="Seconds that processes which train together wait for one another; then the training ends and names the "
+        "process that hangs.",
+    )
     checkpoint_every: Duration = setting("1 epoch", effect=RUNTIME, help="Interval between checkpoints.")
     keep_checkpoints: int = setting(
         2, ge=1, le=1_000_000, effect=RUNTIME, help="Number of checkpoints to keep; older ones are removed."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def train_experiment(
         CbalignError: whatever `fit` and `open_training` raise; the run is created after the model is built.
     """
     experiment = pinned(loaded.experiment)
-    with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
+    with _world(experiment) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
         training = open_training(experiment, world, notice=shown.note)
         experiment = with_preprocessing(experiment, preprocessing_of(training.learner.model))
@@ -155,7 +155,7 @@ def resume_run(
     changes = changed_settings(manifest, begun.experiment)
     if changes and not accept:  # before the data are opened
         accept_changes(run, begun.experiment, {}, changes, accept=False)
-    with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
+    with _world(experiment) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
         training = open_training(experiment, world, assets=run.assets if started else None, notice=shown.note)
         facts = training.describe() if world.is_main else {}
@@ -178,6 +178,10 @@ def resume_run(
             accepted=accepted,
         )
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
+
+
+def _world(experiment: Experiment) -> AbstractContextManager[World]:
+    return open_world(experiment.train.device, timeout=experiment.train.process_timeout)
 
 
 def _plugin_facts(experiment: Experiment) -> dict[str, object]:
