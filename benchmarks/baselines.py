@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.chain import evaluated, minutes, replace_between, spread, trained
 
-SPECS = {"CODIS": "scratch", "ALBEF": "albef", "CLIP": "clip"}
+SPECS = {"CODIS": "scratch", "ALBEF": "albef", "CLIP": "moco-clip"}
 DIRECTIONS = (("image_to_text", "image → text"), ("text_to_image", "text → image"))
 METRICS = ("r1", "r5", "r10")
 BEGIN, END = "<!-- baselines -->", "<!-- /baselines -->"

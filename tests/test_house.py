@@ -30,6 +30,7 @@ ALLOWED = {
     "interop/albef.py": "names in ALBEF's configurations",
     "interop/lavis.py": "names in LAVIS's configurations",
     "interop/open_clip.py": "names in OpenCLIP's configurations",
+    "data/published_tokenizer.py": "types of models of transformers",
 }
 """Modules in which words mean something else than the parts of the same name, with the reason."""
 

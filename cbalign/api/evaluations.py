@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from cbalign.api.model import Model
 from cbalign.api.progress import units
 from cbalign.data.progress import ProgressCallback
+from cbalign.parts.kinds import Split
 from cbalign.runtime.machine import installed
 
 if TYPE_CHECKING:
@@ -72,6 +73,30 @@ class Evaluation:
         write_durably(Path(path), self.record.to_json().encode())
         return Path(path)
 
+    def export(self, format: str, folder: str | Path) -> list[Path]:
+        """Write the results in the JSON form of a benchmark, a file for each task, and return the paths.
+
+        Args:
+            format: `clip_benchmark` or `mteb`. What the form lacks, such as diagnostics, is left out.
+            folder: made if it does not exist.
+
+        Raises:
+            UsageError: there is no such form, or it has none of these results.
+        """
+        from cbalign.engine.files import write_durably
+        from cbalign.evaluation.formats import benchmark_files
+
+        names = {
+            result.split: "+".join(one.data.data_sets()) if result.split in get_args(Split) else result.split
+            for one in self.measurements
+            for result in one.results
+        }
+        files = benchmark_files(self.record, names, format)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            write_durably(Path(folder) / name, text.encode())
+        return [Path(folder) / name for name in files]
+
     def __repr__(self) -> str:
         from cbalign.evaluation.table import format_table
 
@@ -86,6 +111,7 @@ def evaluate(
     model: str | Path | Model | Run | Bundle,
     on: str | None = None,
     *,
+    kind: str | None = None,
     data: Pairs | None = None,
     device: str = "auto",
     precision: str | None = None,
@@ -98,7 +124,8 @@ def evaluate(
 
     Args:
         model: a `Model`, or what `cbalign.load` takes.
-        on: a split of the spec (`test`), or a data file; default: the evaluations that the spec lists.
+        on: a split of the spec (`test`), or a data file or folder; default: the evaluations that the spec lists.
+        kind: only evaluations of this kind, such as `zero_shot`; one that the spec does not list is made of `changes`.
         data: pairs to evaluate on instead, see `Pairs`. Their results have the name of the split `on`; default: `test`,
             as in `test/dual/image_to_text/r1`.
         device: see `cbalign.load`; ignored for a `Model`.
@@ -126,7 +153,7 @@ def evaluate(
     opened, shown = opened_model._opened, warn or python_warning
     if data is not None:
         on, opened = _given(data, on, opened)
-    measured = measure(opened, on, changes, report=units(progress), warn=shown)
+    measured = measure(opened, on, changes, kind=kind, report=units(progress), warn=shown)
     record = EvaluationDocument(
         subject=str(shown_path(opened_model.path)),
         step=opened.step,
@@ -154,7 +181,6 @@ def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, Opene
     """The opened model with the data in the place of a split of its spec."""
     from cbalign.api.memory import give_pairs
     from cbalign.experiment.unions import usable
-    from cbalign.parts.kinds import Split
     from cbalign.parts.registry import SOURCES
 
     split: str = on if on is not None and on in get_args(Split) else "test"

@@ -67,6 +67,14 @@ def protocols(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
     return [item for item in found if item.value.startswith(incomplete)]
 
 
+def evaluations(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete kinds of evaluations."""
+    from cbalign.parts.registry import EVALUATIONS, registry
+
+    parts = registry().of(EVALUATIONS).values()
+    return [CompletionItem(part.name, help=part.about) for part in parts if part.name.startswith(incomplete)]
+
+
 def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete dotted paths of settings and sections."""
     found = {each.path.replace(".[]", ""): each.setting.help for each in _every()}

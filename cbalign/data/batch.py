@@ -20,7 +20,7 @@ from torch import Tensor
 from cbalign.data.arrays import IntArray
 from cbalign.data.items import Item, Labelled, Pair, Question
 from cbalign.data.kept_texts import KeptTexts
-from cbalign.data.source import Source, images_of, known_target
+from cbalign.data.source import Source, images_of, known_target, origins_of
 from cbalign.data.text import Tokenizer
 from cbalign.data.views import ViewArray
 from cbalign.errors import DataError
@@ -126,7 +126,7 @@ class Collation(Protocol[BatchT_co]):
         """
 
     def read(self, index: int) -> tuple[bytes, ...]:
-        """Read the image files of item `index`.
+        """Read the image files of item `index`, or other bytes that determine its images.
 
         Raises:
             DataError: an image cannot be read.
@@ -161,8 +161,8 @@ class ItemCollation(ABC, Generic[ItemT, BatchT_co]):
         return images_of(self._source, index)
 
     def read(self, index: int) -> tuple[bytes, ...]:
-        """Read the image files of item `index`."""
-        return self._source.read(index)
+        """Read the image files of item `index`, or what its images are drawn from."""
+        return origins_of(self._source, index)
 
     def collate(self, drawn: Drawn) -> BatchT_co:
         """Make the batch of what was drawn."""

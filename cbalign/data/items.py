@@ -1,4 +1,4 @@
-"""Items that cbalign's own tasks learn from: pairs, questions, statements and premises.
+"""Items that cbalign's own tasks learn from: pairs, questions, statements and premises; and foils, for evaluation.
 
 An item has one or more images and one or more texts about them. It has no answers, or no label, where a test set keeps
 them secret.
@@ -223,3 +223,37 @@ class Premise:
     def group(self) -> str:
         """The item alone: premises are measured one by one."""
         return self.id
+
+
+@dataclass(frozen=True)
+class Foil:
+    """Two captions that differ in a detail, and the image of the first or the images of both.
+
+    Caption i describes image i. With one image, the second caption is wrong (a hard negative, as in SugarCrepe); with
+    two, each caption is wrong about the other image (Winoground).
+    """
+
+    id: str
+    image_keys: tuple[str, ...]  # one or two
+    captions: tuple[str, str]
+    category: str  # what differs: `swap_att`
+
+    @property
+    def image_ids(self) -> tuple[int | str, ...]:
+        """The identities of the images, their names."""
+        return self.image_keys
+
+    @property
+    def text(self) -> str:
+        """The caption of the first image."""
+        return self.captions[0]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Both captions."""
+        return self.captions
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Empty: foils are compared, not predicted."""
+        return ()

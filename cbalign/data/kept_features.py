@@ -10,7 +10,7 @@ import numpy as np
 
 from cbalign.data.feature_store import FeatureStore
 from cbalign.data.items import Item
-from cbalign.data.source import Source, WrappedSource
+from cbalign.data.source import Source, WrappedSource, origins_of
 from cbalign.data.views import ViewArray, image_digest, view_numbers
 from cbalign.errors import DataError
 
@@ -31,12 +31,12 @@ class ImageDigests:
 
     @classmethod
     def of(cls, source: Source[Item], indices: Sequence[int]) -> ImageDigests:
-        """Read the image files of some items."""
+        """Read the image files of some items, or what their images are drawn from."""
         digests: list[tuple[bytes, ...]] = []
         unreadable: dict[int, str] = {}
         for index in indices:
             try:
-                digests.append(tuple(map(image_digest, source.read(index))))
+                digests.append(tuple(map(image_digest, origins_of(source, index))))
             except DataError as error:
                 digests.append(())
                 unreadable[index] = error.message

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from importlib.metadata import version
 from types import ModuleType
 from typing import Protocol, cast
 
@@ -56,7 +57,7 @@ class OpenMoji:
             if key in drawings and split_of(name) == split
             for words in [words_of(name)]
         )
-        _package("resvg_py")
+        self._renderer = f"resvg_py {getattr(_package('resvg_py'), '__version__', None) or version('resvg_py')}"
         self._cache: dict[int, PixelArray] = {}
 
     def __len__(self) -> int:
@@ -74,6 +75,11 @@ class OpenMoji:
             drawn = decode(self.read(index)[0], name=self._pairs[index][1].name)
             pixels = self._cache[index] = np.asarray(drawn)
         return (Image.fromarray(pixels),)
+
+    def origins(self, index: int) -> tuple[bytes, ...]:
+        """Return drawing `index` with its size and the version of what rasterises it."""
+        drawing = self._pairs[index][1].read_text(encoding="utf-8")
+        return (f"{self._renderer} {self._render_size}\n{drawing}".encode(),)
 
     def read(self, index: int) -> tuple[bytes, ...]:
         """Rasterise drawing `index` to a PNG file."""

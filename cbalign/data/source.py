@@ -72,6 +72,22 @@ class SeparateImages(Protocol):
         """Decode one image of item `index`; raises what `Source.images` raises."""
 
 
+@runtime_checkable
+class DrawnImages(Protocol):
+    """A source that draws its images, and can say from what without drawing them."""
+
+    def origins(self, index: int) -> tuple[bytes, ...]:
+        """Return what each image of item `index` is drawn from: equal bytes give equal images."""
+
+
+def origins_of(source: Source[Item], index: int) -> tuple[bytes, ...]:
+    """Return bytes that determine the images of an item: what they are drawn from, or their files.
+
+    Raises what `Source.read` raises.
+    """
+    return source.origins(index) if isinstance(source, DrawnImages) else source.read(index)
+
+
 def image_of(source: Source[Item], index: int, position: int) -> Image.Image:
     """Decode one image of an item, alone where the source can: a damaged image then does not affect the others."""
     if isinstance(source, SeparateImages):
@@ -187,6 +203,10 @@ class WrappedSource(Generic[ItemT]):
     def read(self, index: int) -> tuple[bytes, ...]:
         """Read the image files of item `index`."""
         return self._source.read(index)
+
+    def origins(self, index: int) -> tuple[bytes, ...]:
+        """Return bytes that determine the images of item `index`."""
+        return origins_of(self._source, index)
 
     def describe(self) -> str:
         """Describe the source in one line."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +100,7 @@ class VocabularyInfo:
     cls_id: int | None  # None: texts do not begin with such a token
     mask_id: int | None  # None: the tokenizer has no such token
     special_ids: tuple[int, ...] = ()  # further tokens that are never masked
+    encode: Callable[[Sequence[str]], Tokens] | None = field(default=None, compare=False, repr=False)  # None: unknown
 
 
 class CaptionForm:
@@ -170,7 +171,7 @@ class Tokenizer:
         self.pad_id, self.unk_id, self.cls_id, self.mask_id = tokens.pad, tokens.unk, tokens.cls, tokens.mask
         self.start_id, self.sep_id = tokens.start, tokens.end
         self.vocabulary_size = max(vocabulary.get_vocab(with_added_tokens=True).values()) + 1
-        self.info = VocabularyInfo(self.vocabulary_size, tokens.cls, tokens.mask, tokens.protected)
+        self.info = VocabularyInfo(self.vocabulary_size, tokens.cls, tokens.mask, tokens.protected, self.encode)
         self._vocabulary = vocabulary
 
     @classmethod

@@ -161,9 +161,14 @@ def _evaluation(record: Record) -> str:
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
-    """A line for each group of metrics: `validation/dual` of `validation/dual/r1` and `validation/dual/r5`."""
+    """A line for each group of metrics: `validation/dual` of `validation/dual/r1` and `validation/dual/r5`.
+
+    Diagnostics are left out, which would be longer than all else; trackers and metrics.jsonl have them.
+    """
     groups: dict[str, list[str]] = {}
     for metric, value in metrics.items():
         group, _, name = metric.rpartition("/")
+        if group.endswith("/diagnostics"):
+            continue
         groups.setdefault(group, []).append(f"{name} {value:.4g}")
     return "".join(f"\n  {group or 'all'}: {'  '.join(pairs)}" for group, pairs in groups.items())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,26 @@ class DirectionResult:
     def of(cls, ranks: IntArray, resamples: int) -> DirectionResult:
         """Metrics of ranks (Q,), with an interval from `resamples` bootstrap samples unless that is 0."""
         return cls(ranks, RetrievalMetrics.of(ranks), bootstrap(ranks, resamples) if resamples else None)
+
+    def to_json(self) -> dict[str, object]:
+        """Return JSON values, with the rank of every query."""
+        return {
+            "metrics": asdict(self.metrics),
+            "interval_95": None if self.interval is None else asdict(self.interval),
+            "ranks": self.ranks.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> DirectionResult:
+        """Read the values that `to_json` returns; raises KeyError or TypeError where they are malformed."""
+        interval = values["interval_95"]
+        return cls(
+            np.asarray(values["ranks"], np.int64),
+            RetrievalMetrics(**values["metrics"]),
+            None
+            if interval is None
+            else Interval(RetrievalMetrics(**interval["low"]), RetrievalMetrics(**interval["high"])),
+        )
 
 
 def bootstrap(ranks: IntArray, resamples: int) -> Interval:

@@ -1,7 +1,7 @@
 """Exact ranking in chunks; ties count against the model.
 
 A wrong item with the same score as the right one is ranked before it, so a model that gives all items the same score
-is last, not first.
+is last, not first. How many wrong items have that score is counted as well: without them the rank is optimistic.
 """
 
 from __future__ import annotations
@@ -43,16 +43,49 @@ class Relevance:
         """Texts ask, images answer: one image is right."""
         return cls(np.arange(len(caption_image)), caption_image, len(caption_image), images)
 
+    @classmethod
+    def captions_of_captions(cls, caption_image: IntArray) -> tuple[Relevance, IntArray]:
+        """Texts ask, the other texts of the same image answer; with the text (Q,) that each query is.
+
+        Texts that are alone with their image do not ask.
+        """
+        order = np.argsort(caption_image, kind="stable")
+        owner = caption_image[order]
+        starts, counts = np.searchsorted(owner, owner), np.bincount(caption_image)[owner]
+        asking = np.flatnonzero(counts > 1)
+        query, item = [], []
+        for number, place in enumerate(asking):
+            own = order[starts[place] : starts[place] + counts[place]]
+            others = own[own != order[place]]
+            query.append(np.full(len(others), number))
+            item.append(others)
+        empty = np.empty(0, np.int64)
+        pairs = [np.concatenate([empty, *each]) for each in (query, item)]
+        return cls(pairs[0], pairs[1], len(asking), len(caption_image)), order[asking]
+
 
 @dataclass(frozen=True)
 class GalleryRanking:
-    """Result of one direction with Q queries: `ranks` (Q,), counted from 1, and `candidates` (Q, k), in no order."""
+    """Result of one direction with Q queries.
+
+    Attributes:
+        ranks: (Q,) counted from 1; wrong items with the score of the best right one are ranked before it.
+        candidates: (Q, k) in no order.
+        tied: (Q,) the number of these wrong items; `ranks - tied` are the optimistic ranks.
+    """
 
     ranks: IntArray
     candidates: IntArray
+    tied: IntArray
 
 
-def rank(queries: FloatArray, items: FloatArray, relevance: Relevance, candidates: int = 0) -> GalleryRanking:
+def rank(
+    queries: FloatArray,
+    items: FloatArray,
+    relevance: Relevance,
+    candidates: int = 0,
+    without: IntArray | None = None,
+) -> GalleryRanking:
     """Rank by inner product.
 
     The rank of a query is 1 plus the number of wrong items that score at least as high as its best right item.
@@ -62,22 +95,28 @@ def rank(queries: FloatArray, items: FloatArray, relevance: Relevance, candidate
         items: (G, d).
         relevance: what is right.
         candidates: how many of the best items to name per query, wrong ones before right ones of the same score.
+        without: (Q,) an item that each query must not find, such as the query itself.
     """
     k = min(candidates, relevance.items)
-    ranks = np.empty(relevance.queries, np.int64)
+    ranks, tied = np.empty((2, relevance.queries), np.int64)
     best = np.empty((relevance.queries, k), np.int64)
     for chunk, scores in _score_chunks(queries, items):
         pairs = slice(*np.searchsorted(relevance.query, [chunk.start, chunk.stop]))
         row, item = relevance.query[pairs] - chunk.start, relevance.item[pairs]
+        if without is not None:
+            scores[np.arange(len(scores)), without[chunk]] = -np.inf
         right = scores[row, item]
         found = np.full(len(scores), -np.inf, np.float32)
         np.maximum.at(found, row, right)
         at_least = (scores >= found[:, None]).sum(axis=1)
         np.subtract.at(at_least, row, right >= found[row])
         ranks[chunk] = 1 + at_least
+        equal = (scores == found[:, None]).sum(axis=1)
+        np.subtract.at(equal, row, right == found[row])
+        tied[chunk] = equal
         if k:
             best[chunk] = _top(scores, row, item, k)
-    return GalleryRanking(ranks, best)
+    return GalleryRanking(ranks, best, tied)
 
 
 def rank_candidates(candidate_scores: FloatArray, right: NDArray[np.bool_], dual_ranks: IntArray) -> IntArray:
@@ -94,6 +133,12 @@ def rank_candidates(candidate_scores: FloatArray, right: NDArray[np.bool_], dual
     best = np.where(right, candidate_scores, -np.inf).max(axis=1, keepdims=True)
     among = 1 + (~right & (candidate_scores >= best)).sum(axis=1)
     return np.where(right.any(axis=1), among, dual_ranks)
+
+
+def tied_candidates(candidate_scores: FloatArray, right: NDArray[np.bool_], dual_tied: IntArray) -> IntArray:
+    """Count the wrong candidates (Q,) with the score of the best right one; arguments as of `rank_candidates`."""
+    best = np.where(right, candidate_scores, -np.inf).max(axis=1, keepdims=True)
+    return np.where(right.any(axis=1), (~right & (candidate_scores == best)).sum(axis=1), dual_tied)
 
 
 def _score_chunks(queries: FloatArray, items: FloatArray) -> Iterator[tuple[slice, FloatArray]]:

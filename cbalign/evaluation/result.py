@@ -7,20 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-
 from cbalign.errors import DataError
 from cbalign.evaluation.base import PublishedProtocol, Result
 from cbalign.evaluation.codes import CodebookUse
-from cbalign.evaluation.metrics import CONFIDENCE, DirectionResult, Interval, RetrievalMetrics, paired_difference
+from cbalign.evaluation.diagnostics import DIRECTIONS, Diagnostics, titles
+from cbalign.evaluation.metrics import CONFIDENCE, DirectionResult, paired_difference
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.runtime.document import json_line
 from cbalign.runtime.table import Block, Table
 
-__all__ = ["EvaluationDocument", "Result", "RetrievalResult", "file_name", "largest_difference", "surest_loss"]
+__all__ = ["EvaluationDocument", "Result", "RetrievalResult", "file_name"]
 
 SCHEMA_VERSION = 1
-_DIRECTIONS = {"image_to_text": "image → text", "text_to_image": "text → image"}
 _COMPARED = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean rank"}
 _HEADER = ("protocol", "direction", "R@1", "R@5", "R@10", "mean rank", "median rank")
 
@@ -46,6 +44,7 @@ class RetrievalResult(Result):
     text_to_image: DirectionResult
     codebook: CodebookUse | None
     zero_shot: bool = False  # no model of the lineage was trained on this data set
+    diagnostics: Diagnostics | None = None  # None of results of cbalign 0.1
 
     @property
     def protocol_name(self) -> str:
@@ -67,11 +66,13 @@ class RetrievalResult(Result):
         """Return the numbers by name, such as `dual/image_to_text/r1` and `code/codebook/perplexity_images`."""
         named = {
             f"{self.protocol}/{direction}/{name}": value
-            for direction in _DIRECTIONS
+            for direction in DIRECTIONS
             for name, value in asdict(getattr(self, direction).metrics).items()
         }
         if self.codebook is not None:
             named |= {f"{self.protocol}/codebook/{name}": float(v) for name, v in asdict(self.codebook).items()}
+        if self.diagnostics is not None:
+            named |= {f"{self.protocol}/diagnostics/{name}": v for name, v in self.diagnostics.flat().items()}
         return named
 
     def headlines(self) -> dict[str, float]:
@@ -82,9 +83,10 @@ class RetrievalResult(Result):
         """Return JSON values, with the rank of every query."""
         values: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self)}
         values["describe"] = self.describe()
-        for direction in _DIRECTIONS:
-            values[direction] = _direction_to_json(getattr(self, direction))
+        for direction in DIRECTIONS:
+            values[direction] = getattr(self, direction).to_json()
         values["codebook"] = None if self.codebook is None else asdict(self.codebook)
+        values["diagnostics"] = None if self.diagnostics is None else self.diagnostics.to_json()
         return values
 
     @classmethod
@@ -95,10 +97,12 @@ class RetrievalResult(Result):
             DataError: they are malformed.
         """
         try:
-            known = {f.name: values[f.name] for f in fields(cls) if f.name != "zero_shot"}
+            known = {f.name: values[f.name] for f in fields(cls) if f.name not in ("zero_shot", "diagnostics")}
             known["zero_shot"] = bool(values.get("zero_shot", False))
-            known["image_to_text"] = _direction_from_json(values["image_to_text"])
-            known["text_to_image"] = _direction_from_json(values["text_to_image"])
+            for direction in DIRECTIONS:
+                known[direction] = DirectionResult.from_json(values[direction])
+            found = values.get("diagnostics")
+            known["diagnostics"] = None if found is None else Diagnostics.from_json(found)
             known["codebook"] = None if values["codebook"] is None else CodebookUse(**values["codebook"])
             return cls(**known)
         except (KeyError, TypeError, ValueError) as error:
@@ -112,22 +116,30 @@ class RetrievalResult(Result):
         """Return the recalls and mean ranks of both directions, then all else, such as the codebook's use."""
         ranked = {
             f"{self.protocol}/{direction}/{name}": f"{words} {title}"
-            for direction, words in _DIRECTIONS.items()
+            for direction, words in DIRECTIONS.items()
             for name, title in _COMPARED.items()
         }
-        return ranked | {name: name for name in self.flat() if not any(each in name for each in _DIRECTIONS)}
+        if self.codebook is not None:
+            ranked |= {name: name for name in self.flat() if name.startswith(f"{self.protocol}/codebook/")}
+        if self.diagnostics is not None:
+            named = titles([*self.diagnostics.flat()])
+            ranked |= {f"{self.protocol}/diagnostics/{name}": title for name, title in named.items()}
+        return ranked
 
     def paired_intervals(self, other: Result, resamples: int) -> Mapping[str, tuple[float, float]]:
         """Return the intervals of recalls and ranks, over queries drawn with replacement."""
         if not isinstance(other, type(self)) or self.gallery != other.gallery:
             return {}
         found: dict[str, tuple[float, float]] = {}
-        for direction in _DIRECTIONS:
+        for direction in DIRECTIONS:
             mine, theirs = getattr(self, direction).ranks, getattr(other, direction).ranks
             if len(mine) == len(theirs):
                 interval = paired_difference(mine, theirs, resamples)
                 for name, low in asdict(interval.low).items():
                     found[f"{self.protocol}/{direction}/{name}"] = (low, getattr(interval.high, name))
+        if self.diagnostics is not None:
+            of_texts = self.diagnostics.paired_intervals(other.diagnostics, resamples)
+            found |= {f"{self.protocol}/diagnostics/{name}": ends for name, ends in of_texts.items()}
         return found
 
     def differences(self, published: PublishedProtocol) -> Iterator[str]:
@@ -145,7 +157,8 @@ class RetrievalResult(Result):
         rows = [row for result in results for row in result._rows(several)]
         notes = [result._codebook_note() for result in results if result.codebook is not None]
         captions = dict.fromkeys(result._caption() for result in results)
-        return [*captions, Table.of(_HEADER, rows, right=range(2, len(_HEADER)), notes=notes, ruled=True)]
+        ranks = Table.of(_HEADER, rows, right=range(2, len(_HEADER)), notes=notes, ruled=True)
+        return [*captions, ranks, *_diagnostics_blocks(results)]
 
     def _caption(self) -> str:
         line = (
@@ -162,7 +175,7 @@ class RetrievalResult(Result):
 
     def _rows(self, name_split: bool) -> Iterator[tuple[str, ...]]:
         name = f"{self.split}: {self.protocol_name}" if name_split else self.protocol_name
-        for direction, words in _DIRECTIONS.items():
+        for direction, words in DIRECTIONS.items():
             yield (name, words, *_cells(getattr(self, direction)))
 
     def _codebook_note(self) -> str:
@@ -173,6 +186,15 @@ class RetrievalResult(Result):
             f"{use.used_by_texts}), perplexity {use.perplexity_images:.1f} and {use.perplexity_texts:.1f}, "
             f"{use.agreement:.1f} % of texts have their image's code"
         )
+
+
+def _diagnostics_blocks(results: Sequence[RetrievalResult]) -> Iterator[Table]:
+    """Lay out the diagnostics of each split in one short table."""
+    for split in dict.fromkeys(result.split for result in results):
+        measured = [(r.protocol_name, r.diagnostics) for r in results if r.split == split and r.diagnostics is not None]
+        lines = [line for name, diagnostics in measured for line in diagnostics.lines(name)]
+        if lines:
+            yield Table.headless(lines, title=f"diagnostics on {split}")
 
 
 def _cells(direction: DirectionResult) -> tuple[str, ...]:
@@ -227,37 +249,8 @@ class EvaluationDocument:
 
 def file_name(result: Result, step: int | None) -> str:
     """Return the file name of a result of a run, such as `test-rerank32-step1200.json`."""
-    protocol = result.protocol_name.replace(" top ", "")
+    protocol = result.protocol_name.replace(" top ", "").replace(" ", "-")
     return f"{result.split}-{protocol}" + ("" if step is None else f"-step{step}") + ".json"
-
-
-def largest_difference(a: Sequence[RetrievalResult], b: Sequence[RetrievalResult]) -> tuple[str, float]:
-    """Find the recall in which two evaluations by the same protocols differ most, in points."""
-    worst, gap = "no recall", 0.0
-    for one, other in zip(a, b, strict=True):
-        mine, theirs = one.flat(), other.flat()
-        for name in mine:
-            if name.rpartition("/")[2] in ("r1", "r5", "r10") and abs(mine[name] - theirs[name]) > gap:
-                worst, gap = name, abs(mine[name] - theirs[name])
-    return worst, gap
-
-
-def surest_loss(before: Sequence[RetrievalResult], after: Sequence[RetrievalResult]) -> tuple[str, float]:
-    """Find the recall that most surely fell between two evaluations of the same gallery, and by how much at least.
-
-    The loss is counted query by query: of those that cross a rank some fall and some rise, and two standard errors of
-    their difference, 2√(fallen + risen), are taken off. 0 where nothing fell beyond that.
-    """
-    worst, loss = "no recall", 0.0
-    for one, other in zip(before, after, strict=True):
-        for direction in _DIRECTIONS:
-            old, new = getattr(one, direction).ranks, getattr(other, direction).ranks
-            for k in (1, 5, 10):
-                fallen, risen = int(((old <= k) & (new > k)).sum()), int(((old > k) & (new <= k)).sum())
-                points = 100 * (fallen - risen - 2 * (fallen + risen) ** 0.5) / len(old)
-                if points > loss:
-                    worst, loss = f"{one.protocol}/{direction}/r{k}", points
-    return worst, loss
 
 
 _CLASSES: Mapping[str | None, type[RetrievalResult | ScoredResult]] = {None: RetrievalResult, "scored": ScoredResult}
@@ -266,23 +259,3 @@ _CLASSES: Mapping[str | None, type[RetrievalResult | ScoredResult]] = {None: Ret
 
 def _result_from_json(values: Mapping[str, Any]) -> Result:
     return _CLASSES[values.get("kind")].from_json(values)
-
-
-def _direction_to_json(direction: DirectionResult) -> dict[str, object]:
-    interval = direction.interval
-    return {
-        "metrics": asdict(direction.metrics),
-        "interval_95": None if interval is None else asdict(interval),
-        "ranks": direction.ranks.tolist(),
-    }
-
-
-def _direction_from_json(values: Mapping[str, Any]) -> DirectionResult:
-    interval = values["interval_95"]
-    return DirectionResult(
-        np.asarray(values["ranks"], np.int64),
-        RetrievalMetrics(**values["metrics"]),
-        None
-        if interval is None
-        else Interval(RetrievalMetrics(**interval["low"]), RetrievalMetrics(**interval["high"])),
-    )

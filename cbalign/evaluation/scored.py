@@ -43,6 +43,18 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class ClassAccuracy:
+    """The accuracy of the items of one class, in per cent."""
+
+    label: str
+    items: int
+    accuracy: float
+
+
+_WORST = 5  # classes that a report names
+
+
+@dataclass(frozen=True)
 class ScoredResult(Result):
     """One score for every item, and the numbers that follow from them.
 
@@ -64,6 +76,7 @@ class ScoredResult(Result):
     metrics: Mapping[str, float]
     interval: tuple[float, float] | None
     confusion: Confusion | None = None
+    classes: tuple[ClassAccuracy, ...] = ()
 
     @property
     def protocol_name(self) -> str:
@@ -88,6 +101,10 @@ class ScoredResult(Result):
         """Return the numbers by name, such as `accuracy`."""
         return dict(self.metrics)
 
+    def titles(self) -> Mapping[str, str]:
+        """Return the names of all metrics without protocol and setting."""
+        return dict(zip(self.metrics, self._own_names(), strict=True))
+
     def headlines(self) -> dict[str, float]:
         """Return the first metric."""
         return {name: self.metrics[name] for name in [*self.metrics][:1]}
@@ -101,6 +118,7 @@ class ScoredResult(Result):
             "metrics": dict(self.metrics),
             "scores": self.scores.tolist(),
             "confusion": None if self.confusion is None else asdict(self.confusion),
+            "classes": [asdict(each) for each in self.classes],
         }
 
     def paired_intervals(self, other: Result, resamples: int) -> Mapping[str, tuple[float, float]]:
@@ -122,18 +140,19 @@ class ScoredResult(Result):
 
     @classmethod
     def blocks(cls, results: Sequence[ScoredResult]) -> list[Block]:
-        """Lay out each result as a caption, a table of metrics and a confusion matrix."""
-        return [block for result in results for block in result._blocks()]
+        """Lay out results as captions, tables of metrics with a column for each setting, and confusion matrices."""
+        groups: dict[tuple[str, ...], list[ScoredResult]] = {}
+        for result in results:
+            groups.setdefault((result.split, result.source, result.protocol, *result._own_names()), []).append(result)
+        return [block for group in groups.values() for block in _group_blocks(group)]
 
-    def _blocks(self) -> Iterator[Block]:
-        yield self._caption()
-        if self.metrics:
-            yield Table.of((Column(), Column("%", right=True)), list(self._rows()), ruled=True)
-        if self.confusion is not None:
-            yield self.confusion.table()
+    def _own_names(self) -> list[str]:
+        """Return the names of the metrics without protocol and setting."""
+        return [name.removeprefix(f"{self.protocol}/{self.setting}/") for name in self.metrics]
 
-    def _caption(self) -> str:
-        line = f"{self.split} ({self.source}): {self.describe()}"
+    def _caption(self, settings: Sequence[str]) -> str:
+        described = replace(self, setting=" and ".join(settings)).describe()
+        line = f"{self.split} ({self.source}): {described}"
         if self.interval is not None:
             line += f"; [{CONFIDENCE} % interval over items]"
         if self.skipped:
@@ -142,12 +161,19 @@ class ScoredResult(Result):
             line += "; answers are not public, no metrics: write predictions to a file with --predictions"
         return line
 
-    def _rows(self) -> Iterator[tuple[str, str]]:
+    def _cells(self) -> Iterator[str]:
         for name, value in self.metrics.items():
             text = f"{value:.2f}"
             if self.interval is not None and name == self.headline:
                 text += f" [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
-            yield name, text
+            yield text
+
+    def _notes(self) -> Iterator[str]:
+        """Name the classes with the lowest accuracy, unless a table shows all of them."""
+        if self.classes and self.confusion is None:
+            worst = sorted(self.classes, key=lambda each: each.accuracy)[:_WORST]
+            named = ", ".join(f"{each.label} {each.accuracy:.1f} (of {each.items:,})" for each in worst)
+            yield f"lowest of {len(self.classes):,} classes: {named}"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ScoredResult:
@@ -157,7 +183,8 @@ class ScoredResult(Result):
             DataError: they are malformed.
         """
         try:
-            known = {f.name: values[f.name] for f in fields(cls)}
+            known = {f.name: values[f.name] for f in fields(cls) if f.name != "classes"}
+            known["classes"] = tuple(ClassAccuracy(**each) for each in values.get("classes", ()))
             for name in ("ids", "predictions"):
                 known[name] = tuple(values[name])
             known["scores"] = np.asarray(values["scores"], np.float64)
@@ -177,3 +204,16 @@ class ScoredResult(Result):
 def interval_of(scores: ScoreArray, resamples: int) -> tuple[float, float] | None:
     """Return the 95 % interval of the mean score in per cent, over resampled items; None without resamples."""
     return mean_interval(100 * scores, resamples) if resamples else None
+
+
+def _group_blocks(results: Sequence[ScoredResult]) -> Iterator[Block]:
+    """Lay out results with the same metrics by several settings of one protocol."""
+    first, settings = results[0], [result.setting for result in results]
+    yield first._caption(settings)
+    if first.metrics:
+        names = [f"{setting} %" for setting in settings] if len(results) > 1 else ["%"]
+        header = (Column(), *(Column(name, right=True) for name in names))
+        rows = list(zip(first._own_names(), *(result._cells() for result in results), strict=True))
+        notes = [note for result in results for note in result._notes()]
+        yield Table.of(header, rows, notes=notes, ruled=True)
+    yield from (result.confusion.table() for result in results if result.confusion is not None)

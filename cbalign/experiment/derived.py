@@ -62,7 +62,7 @@ def derived_quantities(experiment: Experiment, known: Known = NOTHING) -> list[Q
     formula = "global_batch_size, or batch_size on one device"
     if known.processes and not train.global_batch_size:
         formula = "batch_size x processes of the run"
-    momentum = model.teacher.momentum
+    momentum = model.teacher.follows
     return [
         Quantity("pairs per optimiser step", batch, formula),
         Quantity(

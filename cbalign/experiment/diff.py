@@ -194,7 +194,7 @@ class _Walk:
         effect: Effect,
     ) -> list[Difference]:
         """Compare lists of sections; items are matched by identity, not by position."""
-        named = [_by_name(items) for items in lists]
+        named = [by_name(items) for items in lists]
         found = []
         for name in dict.fromkeys(name for items in named for name in items):
             indices = [items.get(name) for items in named]
@@ -228,12 +228,12 @@ def _all_sections(values: Sequence[object]) -> TypeGuard[Sequence[Section]]:
     return all(isinstance(value, Section) for value in values)
 
 
-def _by_name(items: Sequence[Section]) -> dict[str, int]:
+def by_name(items: Sequence[Section]) -> dict[str, int]:
     """Return the position of each item by its identity; duplicates are numbered."""
     named: dict[str, int] = {}
     for index, item in enumerate(items):
-        words = [str(getattr(item, field)) for field in item.identity] or [str(index)]
-        name, count = " ".join(words), 1
+        values = [value for field in item.identity if (value := getattr(item, field)) is not None]
+        name, count = " ".join(map(str, values)) or str(index), 1
         while (unique := name if count == 1 else f"{name} #{count}") in named:
             count += 1
         named[unique] = index

@@ -72,6 +72,46 @@ class Experiment(Section):
             raise RuleError("every objective has weight 0: nothing would be learned", at=("objectives",))
         return self
 
+    @property
+    def keeps_teacher(self) -> bool:
+        """Whether the model has a momentum teacher: if a loss may read it, and it is not switched off."""
+        return self.model.teacher.enabled and (not self.task.aligns or self.objectives.reads_teacher)
+
+    @model_validator(mode="after")
+    def _the_teacher_exists(self) -> Experiment:
+        if self.task.aligns and not self.model.teacher.enabled:
+            for name, section in self.objectives.active().items():
+                if section.teacher == "required":
+                    raise RuleError(
+                        f"objectives.{name} compares with the teacher, but model.teacher.enabled is false; set "
+                        f"objectives.{name}.weight: 0 (objectives.clip and objectives.siglip need no teacher)",
+                        at=(f"objectives.{name}.weight", f"objectives.{name}", "model.teacher.enabled"),
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _queues_hold_something(self) -> Experiment:
+        if self.task.aligns and not self.keeps_teacher and self.model.queue.length:
+            raise RuleError(
+                f"the queues keep {self.model.queue.length:,} features of the teacher, which this model does not have; "
+                "set model.queue.length: 0",
+                at=("model.queue.length", "model.queue", "model.teacher.enabled", "objectives"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_have_what_they_read(self) -> Experiment:
+        for name, section in self.objectives.active().items() if self.task.aligns else ():
+            at = (f"objectives.{name}", f"objectives.{name}.weight")
+            for capability in sorted(section.needs):
+                self._require(f"objectives.{name} uses the {capability}", capability, at)
+            if section.reads_second_view and not self.data.two_views:
+                raise RuleError(
+                    f"objectives.{name} compares two views of each image; set data.augmentation.two_views: true",
+                    at=("data.augmentation.two_views", *at),
+                )
+        return self
+
     @model_validator(mode="after")
     def _masked_words_can_be_predicted(self) -> Experiment:
         if self.task.aligns and self.model.text.lacks_mask_token:
@@ -100,18 +140,14 @@ class Experiment(Section):
     def _evaluations_can_run(self) -> Experiment:
         for i, evaluation in enumerate(self.evaluate):
             item = f"evaluate.{i}"
-            if evaluation.kind != self.task.evaluation:
+            if self.task.evaluation not in (evaluation.kind, evaluation.alongside):
                 raise RuleError(
                     f"evaluate[{i}] is of kind {evaluation.kind}, but task {self.task.kind} is evaluated by "
                     f"{self.task.evaluation}",
                     at=(f"{item}.kind", item),
                 )
-            if getattr(self.data, evaluation.on) is None:
-                raise RuleError(
-                    f"evaluate[{i}] is on {evaluation.on}, but data.{evaluation.on} is not set "
-                    f"(in Python, cbalign.train takes it as `{evaluation.on}`)",
-                    at=(f"{item}.on", item),
-                )
+            if evaluation.own_data is None:
+                self._require_split(evaluation, i)
             for protocol, capability in evaluation.needs.items():
                 self._require(f"evaluate[{i}] lists {protocol}", capability, (f"{item}.protocols", item))
         return self
@@ -129,6 +165,23 @@ class Experiment(Section):
                 if graph in self.export.graphs:
                     self._require(f"export.graphs lists {graph}", capability, ("export.graphs",))
         return self
+
+    def _require_split(self, evaluation: Evaluation, number: int) -> None:
+        """Require that the split of an evaluation exists and has the items that it reads."""
+        at = (f"evaluate.{number}.on", f"evaluate.{number}")
+        source = getattr(self.data, evaluation.on)
+        if source is None:
+            raise RuleError(
+                f"evaluate[{number}] is on {evaluation.on}, but data.{evaluation.on} is not set "
+                f"(in Python, cbalign.train takes it as `{evaluation.on}`)",
+                at=at,
+            )
+        if evaluation.items not in (None, *source.items):
+            raise RuleError(
+                f"evaluate[{number}], of kind {evaluation.kind}, reads {evaluation.items}, but data.{evaluation.on}, "
+                f"a source {source.source}, has {' and '.join(source.items)}; name a file in the evaluation",
+                at=at,
+            )
 
     def _require(self, asked: str, capability: str, at: tuple[str, ...]) -> None:
         if capability not in self.capabilities:

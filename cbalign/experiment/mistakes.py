@@ -10,11 +10,12 @@ from pydantic_core import ErrorDetails
 from cbalign.experiment import part_hints
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
-from cbalign.experiment.fields import Setting, find_settings, settings
+from cbalign.experiment.fields import Setting, settings
 from cbalign.experiment.part_hints import Steps
 from cbalign.experiment.phrases import described, is_number, listed
 from cbalign.experiment.shapes import Choice, Items, Leaf
 from cbalign.experiment.suggestions import closest, did_you_mean, meant_setting
+from cbalign.experiment.variants import variant_of
 from cbalign.parts.registry import PartKind
 from cbalign.parts.section import RuleError, Section
 
@@ -168,9 +169,8 @@ class _Explanation:
         written = [steps for steps in candidates if _is_written(self.tree, steps)]
         steps = (written or [self.target.steps])[0]
         path = ".".join(map(str, steps or (candidates or [()])[0]))
-        whole = self.root.section()
-        meant = find_settings(whole, path) if whole is not None else []
-        return Diagnostic(message, place_of(self.tree, steps), path, help=meant[0].setting.help if meant else None)
+        meant = _setting_at(self.tree, self.root, tuple(path.split(".")))
+        return Diagnostic(message, place_of(self.tree, steps), path, help=meant.help if meant else None)
 
     def _kind(self) -> Diagnostic:
         choice = self.target.choice
@@ -291,6 +291,22 @@ def _node(tree: Node, steps: Iterable[str | int]) -> Node | None:
     for step in steps:
         node = child(node, step) if node is not None else None
     return node
+
+
+def _setting_at(tree: Node, root: Choice, steps: Steps) -> Setting | None:
+    """Return the setting at a path, of the kinds of sections that the tree names."""
+    node: Node | None = tree
+    choice: Choice | None = root
+    setting: Setting | None = None
+    for step in steps:
+        if not str(step).isdecimal():
+            variant = variant_of(node, choice) if isinstance(node, MapNode) and choice is not None else None
+            section = choice.section(variant) if choice is not None else None
+            setting = settings(section).get(str(step)) if section is not None else None
+            shape = setting.shape if setting is not None else None
+            choice = shape.item if isinstance(shape, Items) else shape if isinstance(shape, Choice) else None
+        node = child(node, step) if node is not None else None
+    return setting
 
 
 def _is_written(tree: Node, steps: Steps) -> bool:

@@ -93,6 +93,13 @@ class TemperatureSection(Section):
     learned: bool = setting(
         True, effect=ARCHITECTURE, help="Whether the temperature is a parameter.", paper="yes (ALBEF)"
     )
+    parameter: Literal["value", "logarithm"] = setting(
+        "value",
+        effect=ARCHITECTURE,
+        since="0.2",
+        help="What is learned: the temperature itself, or its logarithm.",
+        paper="value (ALBEF), logarithm (CLIP)",
+    )
     minimum: float = setting(0.001, gt=0, effect=TRAINING, help="Lower bound.", paper="0.001 (ALBEF)")
     maximum: float = setting(0.5, gt=0, effect=TRAINING, help="Upper bound.", paper="0.5 (ALBEF)")
 
@@ -125,6 +132,14 @@ class CodebookSection(Section):
 class TeacherSection(Section):
     """The momentum teacher."""
 
+    enabled: bool = setting(
+        True,
+        effect=ARCHITECTURE,
+        since="0.2",
+        help="Whether the model has a teacher. Without one, nothing is distilled and negatives are drawn by the "
+        "student's features. A model whose objectives never read a teacher has none in any case.",
+        paper="yes (ALBEF), no (CLIP, X-VLM, VLMo)",
+    )
     momentum: float = setting(
         0.995, ge=0, lt=1, effect=TRAINING, help="EMA momentum m of the teacher.", paper="0.995 (ALBEF)"
     )
@@ -134,6 +149,16 @@ class TeacherSection(Section):
     ramp_epochs: float = setting(
         1.0, ge=0, effect=TRAINING, help="Epochs over which α grows from 0.", paper="1 (ALBEF)"
     )
+
+    @property
+    def follows(self) -> float | None:
+        """Momentum m of the teacher; None without one."""
+        return self.momentum if self.enabled else None
+
+    @property
+    def weight(self) -> float:
+        """α: 0 without a teacher."""
+        return self.distillation if self.enabled else 0.0
 
 
 class QueueSection(Section):

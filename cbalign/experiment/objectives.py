@@ -48,6 +48,11 @@ class Objectives(Section):
         """Whether an active objective reads fused tokens."""
         return any(section.fuses for section in self.active().values())
 
+    @property
+    def reads_teacher(self) -> bool:
+        """Whether an active objective may read the teacher's features."""
+        return any(section.teacher != "unused" for section in self.active().values())
+
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)

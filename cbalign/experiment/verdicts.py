@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cbalign.experiment.derived import NOTHING, Known
-from cbalign.experiment.diff import Comparison, Difference
+from cbalign.experiment.diff import Comparison, Difference, by_name
 from cbalign.experiment.fitting import misfits, summarise_misfits
 from cbalign.parts.section import Effect
 
@@ -90,21 +90,21 @@ def _resumable(comparison: Comparison) -> Verdict:
 def _comparable(comparison: Comparison, surroundings: Sequence[Difference]) -> Verdict:
     """Metrics are comparable if both measure the same on the same data; metrics of only one side are ignored."""
     question = "numbers of A and B compare"
-    first, second = ({(e.kind, e.on): e for e in x.evaluate} for x in comparison.experiments)
+    first, second = ({n: x.evaluate[i] for n, i in by_name(x.evaluate).items()} for x in comparison.experiments)
     common = [key for key in first if key in second]
     spoiled: list[Difference] = []
     partly: list[Difference] = []
-    for kind, split in common:
-        a, b = first[kind, split], second[kind, split]
-        protocols = a.measured & b.measured
+    for evaluation in common:
+        a, b = first[evaluation], second[evaluation]
+        protocols, split = a.measured & b.measured, a.on if a.own_data is None else None
         spoiled.extend(d for d in surroundings if d.path == f"run.data[{split}]")
         for difference in comparison.by_effect.get(Effect.EVALUATION, ()):
             place, _, name = difference.path.rpartition(".")
             if difference.path == f"data.{split}" or place == f"data.{split}":
                 spoiled.append(difference)
-            elif place == f"evaluate[{kind} {split}]" and name == "protocols":
+            elif place == f"evaluate[{evaluation}]" and name == "protocols":
                 (partly if protocols else spoiled).append(difference)
-            elif place == f"evaluate[{kind} {split}]" and a.counts(name, protocols):
+            elif place == f"evaluate[{evaluation}]" and a.counts(name, protocols):
                 spoiled.append(difference)
     if not common:
         return Verdict(question, "no", "no evaluation is common to both")

@@ -8,7 +8,7 @@ from torch import nn
 
 from cbalign.models.momentum import MomentumTeacher
 from cbalign.models.queue import FeatureQueue
-from cbalign.models.temperature import Temperature
+from cbalign.models.temperature import LogTemperature, Temperature
 from cbalign.models.towers import Towers
 
 
@@ -18,7 +18,7 @@ class Aligned(Protocol):
     training: bool
     student: Towers
     teacher: MomentumTeacher[Towers]
-    temperature: Temperature
+    temperature: Temperature | LogTemperature
     image_queue: FeatureQueue
     text_queue: FeatureQueue
 

@@ -17,8 +17,13 @@ from cbalign.errors import CheckpointError, MissingExtraError
 from cbalign.models.pretrained import read_weights
 from cbalign.models.sections.timm import LITE
 
-_OUTSIDE = {"_conv_stem.": "conv_stem.", "_bn0.": "bn1.", "_conv_head.": "conv_head.", "_bn1.": "bn2."}
-_HEAD = "_fc."  # of classification
+_OUTSIDE = {
+    "_conv_stem.": "conv_stem.",
+    "_bn0.": "bn1.",
+    "_conv_head.": "conv_head.",
+    "_bn1.": "bn2.",
+    "_fc.": "classifier.",
+}
 _SEPARABLE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _INVERTED = {
     "_expand_conv": "conv_pw",
@@ -68,7 +73,7 @@ def lite_weights(architecture: str, trunk: nn.Module) -> dict[str, Tensor]:
 
 
 def renamed(weights: Mapping[str, Tensor], trunk: nn.Module, origin: str) -> dict[str, Tensor]:
-    """Return the weights by timm's names, without the classification head.
+    """Return the weights by timm's names, those of the classification head included.
 
     Raises:
         CheckpointError: a tensor has an unknown name.
@@ -77,8 +82,6 @@ def renamed(weights: Mapping[str, Tensor], trunk: nn.Module, origin: str) -> dic
     places = [(s, b) for s, stage in enumerate(stages.children()) for b, _ in enumerate(stage.children())]
     named: dict[str, Tensor] = {}
     for name, tensor in weights.items():
-        if name.startswith(_HEAD):
-            continue
         named[_timm_tensor(name, places) or _unknown(name, origin)] = tensor
     return named
 

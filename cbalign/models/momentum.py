@@ -40,13 +40,35 @@ class MomentumTeacher(nn.Module, Generic[M]):
             torch._foreach_lerp_([own for own, _ in pairs], [new for _, new in pairs], 1 - self.momentum)
 
 
-class Distilled(nn.Module, Generic[M]):
-    """A student and its momentum teacher: a fine-tuned model, or a head with its own teacher."""
+class StudentAsTeacher(MomentumTeacher[M]):
+    """The student itself in the place of a teacher: no copy, no parameters of its own, nothing to update.
 
-    def __init__(self, student: M, momentum: float) -> None:
+    Args:
+        student: the module that is trained.
+    """
+
+    def __init__(self, student: M) -> None:
+        nn.Module.__init__(self)
+        self.momentum = 0.0
+        # Not registered as a submodule: the weights are in the state dict once, below `student`.
+        object.__setattr__(self, "network", student)
+
+    def update(self, student: M) -> None:
+        """Do nothing: the student is up to date."""
+
+
+class Distilled(nn.Module, Generic[M]):
+    """A student and its momentum teacher: a fine-tuned model, or a head with its own teacher.
+
+    Args:
+        student: the module that is trained.
+        momentum: m of the teacher; None for a model without one, whose student takes its place.
+    """
+
+    def __init__(self, student: M, momentum: float | None) -> None:
         super().__init__()
         self.student: M = student
-        self.teacher = MomentumTeacher(student, momentum)
+        self.teacher = StudentAsTeacher(student) if momentum is None else MomentumTeacher(student, momentum)
 
     def update_teacher(self) -> None:
         """Move the teacher one step towards the student."""

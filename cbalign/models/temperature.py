@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+
+from cbalign.experiment.model import TemperatureSection
 
 
 class Temperature(nn.Module):
@@ -25,3 +29,31 @@ class Temperature(nn.Module):
     def clamp(self) -> None:
         """Clamp γ to its range, after an optimiser step."""
         self.value.clamp_(self.minimum, self.maximum)
+
+
+class LogTemperature(nn.Module):
+    """A learned temperature γ whose parameter is log γ = -log(scale), clamped as γ (CLIP, section 2.5)."""
+
+    part_name = "temperature"
+
+    def __init__(self, initial: float, minimum: float, maximum: float) -> None:
+        super().__init__()
+        self.minimum, self.maximum = minimum, maximum
+        self.logarithm = nn.Parameter(torch.tensor(math.log(initial)))
+
+    @property
+    def value(self) -> Tensor:
+        """γ."""
+        return self.logarithm.exp()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Clamp γ to its range, after an optimiser step."""
+        self.logarithm.clamp_(math.log(self.minimum), math.log(self.maximum))
+
+
+def build_temperature(section: TemperatureSection) -> Temperature | LogTemperature:
+    """Build the temperature that a spec describes."""
+    if section.learned and section.parameter == "logarithm":
+        return LogTemperature(section.initial, section.minimum, section.maximum)
+    return Temperature(section.initial, section.minimum, section.maximum, section.learned)

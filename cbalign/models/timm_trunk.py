@@ -69,6 +69,7 @@ class Architecture:
                 "model.vision.kind: huggingface.",
             )
         own = config.get("pretrained_cfg") or {key: value for key, value in config.items() if key in _CONFIG_KEYS}
+        own = {**own, **{key: config[key] for key in _CLASS_KEYS if key in config}}
         settings = {key: value for key, value in (config.get("model_args") or {}).items() if key != "img_size"}
         return cls(name, config["architecture"], settings, own, folder)
 
@@ -109,18 +110,22 @@ class Architecture:
         Raises:
             SpecError: timm's description of it is of a kind that cbalign does not have.
         """
-        known = dict(self.config) if self.config is not None else _config_of(self.timm)
-        found = preprocessing_of_config(known, image_size, self.name)
+        found = preprocessing_of_config(self.published_config, image_size, self.name)
         return lite_preprocessing(self.name, found) if self.name in LITE else found
 
     @property
     def natural_size(self) -> int:
         """Side of the images that the weights were trained with, in pixels."""
-        known = self.config if self.config is not None else _config_of(self.timm)
-        return LITE.get(self.name) or int(resolve_model_data_config(None, pretrained_cfg=dict(known))["input_size"][-1])
+        config = dict(self.published_config)
+        return LITE.get(self.name) or int(resolve_model_data_config(None, pretrained_cfg=config)["input_size"][-1])
+
+    @property
+    def published_config(self) -> Mapping[str, Any]:
+        """timm's `pretrained_cfg` of the published weights; empty if it knows none."""
+        return self.config if self.config is not None else _config_of(self.timm)
 
     def published(self, trunk: nn.Module) -> dict[str, Tensor]:
-        """Read the architecture's published weights, by timm's names.
+        """Read the architecture's published weights, by timm's names, with the classifier that they came with.
 
         Raises:
             CheckpointError: they cannot be fetched or read.
@@ -131,7 +136,7 @@ class Architecture:
         if self.folder is not None:
             return read_weights(model_folder(self.name, PLACE, weights=True))
         try:
-            model = timm.create_model(self.timm, pretrained=True, num_classes=0)
+            model = timm.create_model(self.timm, pretrained=True)
         except Exception as error:  # timm and the hub client raise many kinds
             raise CheckpointError(
                 f"model.vision.init: the weights of {self.name} cannot be fetched: {_line(error)}",
@@ -140,6 +145,7 @@ class Architecture:
         return dict(model.state_dict())
 
 
+_CLASS_KEYS = ("label_names", "label_descriptions", "num_classes")  # outside `pretrained_cfg`
 _CONFIG_KEYS = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 
 

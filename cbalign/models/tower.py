@@ -153,6 +153,15 @@ class VisionTower(Tower):
         """Images (B, 3, H, W), already normalised by mean and standard deviation, to tokens (B, N, D)."""
         raise NotImplementedError
 
+    @property
+    def class_names(self) -> Sequence[Sequence[str]]:
+        """The names of the C classes that the published weights were trained to tell apart; none if unknown."""
+        return ()
+
+    def classifier(self, init: str) -> Tensor | None:
+        """Read the matrix (C, `pooled_width`) with which the weights that `init` names classify pooled vectors."""
+        return None
+
     def pool(self, tokens: Tensor) -> Tensor:
         """One vector (B, `pooled_width`) per image, from its tokens (B, N, D): by default the mean over the patches."""
         return tokens[:, self.prefix_tokens :].mean(dim=1)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from cbalign.models.marginals import MarginalSolver, Scaling
 from cbalign.models.sections.solvers import IPOTSection, SinkhornSection
+from cbalign.models.transport_plan import Solver as Solver
+from cbalign.models.transport_plan import StatefulSolver, at_least_float32
+from cbalign.models.transport_plan import TransportPlan as TransportPlan
 from cbalign.parts import SolverSection
 from cbalign.parts.results import require_built, require_type, wrong_result
 
@@ -23,52 +26,24 @@ from cbalign.parts.results import require_built, require_type, wrong_result
 SMALLEST_SCALING_BETA = 0.03
 
 
-@dataclass(frozen=True)
-class TransportPlan:
-    """A coupling of N samples with K prototypes; rows sum to 1/N, columns to 1/K."""
+class CheckedSolver(nn.Module):
+    """A solver whose plans are checked. It has the state of the solver, if that has one.
 
-    mass: Tensor  # (N, K)
-
-    def targets(self) -> Tensor:
-        """Soft assignments (N, K), each row a distribution over prototypes."""
-        return self.mass / self.mass.sum(dim=1, keepdim=True)
-
-    def cost(self, costs: Tensor) -> Tensor:
-        """<T, D>, a scalar."""
-        return (self.mass * costs).sum()
-
-    def marginal_error(self) -> Tensor:
-        """Largest deviation of a row or column sum from uniform, relative to it."""
-        n, k = self.mass.shape
-        rows = (self.mass.sum(dim=1) * n - 1).abs().amax()
-        columns = (self.mass.sum(dim=0) * k - 1).abs().amax()
-        return torch.maximum(rows, columns)
-
-
-class Solver(Protocol):
-    """Anything that turns costs into a plan."""
-
-    def __call__(self, costs: Tensor) -> TransportPlan:
-        """The plan for costs (N, K), which need no gradient.
-
-        The costs are 1 - cosine, in [0, 2], float32 and outside of autocast, of the teacher's features. The plan has
-        their shape and device, in float32 or float64; entries are at least 0 and no row is all 0. Each row is divided
-        by its sum to get the targets of a sample, so only the proportions within a row act on the prediction loss;
-        <T, D> uses the plan as it is, so rows should sum to 1/N. No gradient flows through a plan: use
-        `torch.no_grad()`.
-        """
-
-
-def build_solver(section: SolverSection) -> Solver:
-    """Build the solver that a spec describes; its plans are checked.
-
-    Raises:
-        PartError: it cannot be built; later, a plan is none, or not one of the given costs.
+    Args:
+        solver: any solver.
     """
-    solver: Solver = section.build()
-    require_built(section, solver, ("__call__",))
 
-    def solve(costs: Tensor) -> TransportPlan:
+    def __init__(self, solver: Solver) -> None:
+        super().__init__()
+        self.solver = solver
+
+    def forward(self, costs: Tensor) -> TransportPlan:
+        """The plan for costs (N, K).
+
+        Raises:
+            PartError: the plan is none, or not one of the given costs.
+        """
+        solver = self.solver
         plan = solver(costs)
         require_type(solver, "", plan, TransportPlan)
         require_type(solver, "", plan.mass, Tensor)
@@ -76,7 +51,18 @@ def build_solver(section: SolverSection) -> Solver:
             raise wrong_result(solver, "", f"returned the plan {_kind(plan.mass)} of the costs {_kind(costs)}")
         return plan
 
-    return solve
+
+def build_solver(section: SolverSection, codes: int) -> CheckedSolver:
+    """Build the solver that a spec describes, for K codes; its plans are checked.
+
+    Raises:
+        PartError: it cannot be built.
+    """
+    solver: Solver = section.build()
+    require_built(section, solver, ("__call__",))
+    if isinstance(solver, StatefulSolver):
+        solver.allocate(codes)
+    return CheckedSolver(solver)
 
 
 def _kind(tensor: Tensor) -> str:
@@ -96,15 +82,17 @@ class IPOT:
     inner: int = 1
 
     @classmethod
-    def from_section(cls, section: IPOTSection) -> IPOT:
+    def from_section(cls, section: IPOTSection) -> IPOT | MarginalSolver:
         """The solver that a spec describes."""
-        return cls(section.beta, section.iterations, section.inner)
+        if section.marginals.is_uniform:
+            return cls(section.beta, section.iterations, section.inner)
+        return MarginalSolver(section.marginals, Scaling(section.beta, section.iterations, section.inner))
 
     @torch.no_grad()
     def __call__(self, costs: Tensor) -> TransportPlan:
         """The plan for costs (N, K)."""
         with torch.autocast(costs.device.type, enabled=False):
-            costs = _at_least_float32(costs)
+            costs = at_least_float32(costs)
             solve = self._scale if self.beta >= SMALLEST_SCALING_BETA else self._scale_in_logarithms
             return TransportPlan(solve(costs))
 
@@ -147,15 +135,17 @@ class Sinkhorn:
     tolerance: float = 1e-6
 
     @classmethod
-    def from_section(cls, section: SinkhornSection) -> Sinkhorn:
+    def from_section(cls, section: SinkhornSection) -> Sinkhorn | MarginalSolver:
         """The solver that a spec describes."""
-        return cls(section.epsilon, section.iterations, section.tolerance)
+        if section.marginals.is_uniform:
+            return cls(section.epsilon, section.iterations, section.tolerance)
+        return MarginalSolver(section.marginals, Scaling(section.epsilon, 1, section.iterations, section.tolerance))
 
     @torch.no_grad()
     def __call__(self, costs: Tensor) -> TransportPlan:
         """The plan for costs (N, K)."""
         with torch.autocast(costs.device.type, enabled=False):
-            scaled = -_at_least_float32(costs) / self.epsilon
+            scaled = -at_least_float32(costs) / self.epsilon
             n, k = scaled.shape
             log_n, log_k = math.log(n), math.log(k)
             g = scaled.new_zeros(k)
@@ -168,7 +158,3 @@ class Sinkhorn:
                     if plan.marginal_error() <= self.tolerance:
                         return plan
             return TransportPlan((scaled + f[:, None] + g).exp())
-
-
-def _at_least_float32(costs: Tensor) -> Tensor:
-    return costs if costs.dtype == torch.float64 else costs.float()

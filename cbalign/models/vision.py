@@ -14,6 +14,7 @@ from cbalign.data.image import Preprocessing
 from cbalign.data.published import is_hub_name
 from cbalign.errors import CheckpointError, SpecError
 from cbalign.models.attention import prefers_plain
+from cbalign.models.classifier import ClassNames, class_names, classifier_rows
 from cbalign.models.preprocessing import chosen_preprocessing
 from cbalign.models.pretrained import read_weights
 from cbalign.models.sections.timm import VisionSection
@@ -140,6 +141,15 @@ class TimmVisionTower(VisionTower):
         if self.pooling == "mean":
             return super().pool(tokens)
         return cast(Tensor, self.transformer.forward_head(self.features.restored(tokens), pre_logits=True))
+
+    @property
+    def class_names(self) -> ClassNames:
+        """The names of the classes of the published weights; none if unknown or if other vectors are classified."""
+        return class_names(self.architecture.published_config) if self.pooling == "trunk" else ()
+
+    def classifier(self, init: str) -> Tensor | None:
+        """Read the classifier's matrix (C, `pooled_width`) from the weights that `init` names, if they have one."""
+        return classifier_rows(self.weights(init), self.architecture.published_config, self.pooled_width)
 
     def adapt(self, name: str, given: Tensor, own: Tensor) -> Tensor | None:
         """Interpolate the position embeddings of another image size."""

@@ -25,11 +25,14 @@ class CodebookObjective(Objective):
 
     def __init__(self, section: CodebookObjectiveSection, context: ObjectiveContext) -> None:
         super().__init__(section, context)
-        self.target = section.target
+        self.target, self.transport_weight = section.target, section.transport_weight
         self.settings = context.model.codebook
         self.codebook = Codebook(self.settings.size, context.joint_dim, self.settings.temperature)
         self.codebook.prototypes.no_weight_decay = True  # type: ignore[attr-defined]
-        self.solve = build_solver(self.settings.transport)
+        # One for each modality: their state differs, if they have any.
+        self.solvers = nn.ModuleDict(
+            {each: build_solver(self.settings.transport, self.settings.size) for each in ("image", "text")}
+        )
 
     @property
     def provided(self) -> Mapping[str, nn.Module]:
@@ -49,17 +52,26 @@ class CodebookObjective(Objective):
                 assigned,
                 prototypes.detach() if step.progress.step < self.settings.freeze_steps else prototypes,
                 self.codebook.temperature,
-                self.solve,
+                self.solvers["image"],
+                self.solvers["text"],
                 target=self.target,
                 first=0 if self.settings.assign_over == "batch" else step.first,
             )
+            if self.settings.assign_over == "batch":
+                self._average_state(step)
             use = self._use(student, step)
         parts = {"codebook/transport": found.transport, "codebook/prediction": found.prediction}
-        return Term(found.loss, {**parts, **use})
+        loss = found.loss if self.transport_weight == 1 else found.prediction + self.transport_weight * found.transport
+        return Term(loss, {**parts, **use})
 
     def after_step(self, progress: Progress) -> None:
         """Bring the prototypes back to unit length."""
         self.codebook.renormalise()
+
+    def _average_state(self, step: Step) -> None:
+        """Average what solvers keep over the processes, each of which solved its own batch."""
+        for state in self.solvers.buffers():
+            state.copy_(step.world.mean(state))
 
     def _assigned(self, step: Step) -> Embeddings:
         """The teacher features that share one plan."""
@@ -106,13 +118,14 @@ def codebook_alignment(
     prototypes: Tensor,
     temperature: float,
     solver: Solver,
+    text_solver: Solver | None = None,
     *,
     target: Literal["cross", "same", "both"],
     first: int = 0,
 ) -> CodebookAlignment:
     """Assign teacher features to prototypes by transport, then predict the assignment from the student.
 
-    Cost D = 1 - z̄·c; plan T = argmin <T, D> with uniform marginals, constant. L_ot = <T, D> for images plus texts
+    Cost D = 1 - z̄·c; plan T = argmin <T, D> with the solver's marginals, constant. L_ot = <T, D> for images plus texts
     moves only the prototypes (the paper's pseudo-code prints the similarity here). P = softmax(z·C/τ) of each
     student modality is held against the plan of the other modality (`cross`, the paper's text), of its own
     (`same`, its pseudo-code), or against both, averaged.
@@ -122,11 +135,13 @@ def codebook_alignment(
         teacher: detached embeddings (N, d) that share a plan: the global batch, perhaps with the queue behind it.
         prototypes: (K, d), unit length.
         temperature: τ.
+        solver: of the images, and of the texts too unless `text_solver` is given.
+        text_solver: of the texts.
         first: row of the teacher features where this process's batch begins.
     """
     image_costs = 1 - teacher.image @ prototypes.T
     text_costs = 1 - teacher.text @ prototypes.T
-    image_plan, text_plan = solver(image_costs.detach()), solver(text_costs.detach())
+    image_plan, text_plan = solver(image_costs.detach()), (text_solver or solver)(text_costs.detach())
     mine = slice(first, first + len(student.image))
     image_targets, text_targets = image_plan.targets()[mine], text_plan.targets()[mine]
     image_logits = student.image @ prototypes.T / temperature

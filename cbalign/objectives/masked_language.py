@@ -42,7 +42,7 @@ class MaskedLanguage(Objective):
                 remedy="Set objectives.masked_language.weight: 0, or choose a text tower with one, such as a BERT.",
             )
         head = build_language_head(context.text, context.fused_width)
-        self.head = Distilled(head, context.model.teacher.momentum)
+        self.head = Distilled(head, context.model.teacher.follows)
 
     @property
     def provided(self) -> Mapping[str, nn.Module]:

@@ -12,7 +12,7 @@ from cbalign.data.text import VocabularyInfo
 from cbalign.engine.task import Progress, require_scalar
 from cbalign.experiment.legacy import LegacySection
 from cbalign.experiment.model import ModelSection
-from cbalign.models.tower import TextTower
+from cbalign.models.tower import TextTower, VisionTower
 from cbalign.objectives.step import FusionRequest, Step, TextRequest
 from cbalign.parts import ObjectiveSection
 from cbalign.parts.results import require_type
@@ -23,6 +23,7 @@ class ObjectiveContext:
     """The context in which an objective is built."""
 
     joint_dim: int  # d of embeddings
+    vision: VisionTower  # of the student
     text: TextTower  # of the student; its width D is that of text tokens
     fused_width: int  # of fused tokens, where an objective reads them
     model: ModelSection

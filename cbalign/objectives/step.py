@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbalign.data.batch import Batch
 from cbalign.engine.distribution import World
@@ -59,6 +59,8 @@ class Step:
         self.captions = TextRequest(batch.input_ids, batch.attention_mask, features=batch.text_features)
         self.teacher_captions = replace(self.captions, teacher=True)
         images, second = batch.images, batch.teacher_images
+        if model.teacher.network is model.student:  # nothing is averaged: one forward pass serves both
+            second = None
         self.student = View(model.student, images, self.captions, self.mode)
         self.teacher = View(
             model.teacher.network,
@@ -100,6 +102,29 @@ class Step:
     def teacher_embeddings(self) -> Embeddings:
         """The teacher's embeddings of both modalities, without gradient."""
         return Embeddings(self.teacher.image_embedding, self.teacher.text_embedding)
+
+    @computed
+    def second_image_embedding(self) -> Tensor:
+        """The student's embeddings (B, d) of the second view of each image, with gradient.
+
+        Without a second view (`data.augmentation.two_views`), they are those of the first.
+        """
+        if self.batch.teacher_images is None:
+            return self.image_embedding
+        return View(self._model.student, self.batch.teacher_images, self.captions, self.mode).image_embedding
+
+    @computed
+    def gathered(self) -> Embeddings:
+        """The student's embeddings (B · processes, d) of all processes, in their order, with gradient."""
+        own = self.embeddings
+        return Embeddings(self.world.gather(own.image), self.world.gather(own.text))
+
+    def capability(self, name: str) -> nn.Module:
+        """The module that an objective provides under this name; the section lists the name in `needs`."""
+        module = self._model.capability(name)
+        if module is None:
+            raise RuntimeError(f"No objective provides `{name}`; the section that reads it lists it in `needs`.")
+        return module
 
     @property
     def temperature(self) -> Tensor:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 ItemKind: TypeAlias = str
 """The name of a kind of training items, which a source has and a task learns from.
 
-cbalign's own are `pairs` of image and text, `questions`, `statements` about two images, and `premises` with hypotheses.
+cbalign's own are `pairs` of image and text, `questions`, `statements` about two images, `premises` with hypotheses, and
+`foils`, which are only evaluated.
 """
 
 Split = Literal["train", "validation", "test"]
@@ -32,6 +33,10 @@ class ObjectiveSection(Part):
     `matching`, `masked_language`); `fuses` states whether it reads fused tokens, which require fusion layers, and
     `reads_tokens` whether it reads tokens of images or captions otherwise: of frozen towers that no objective reads
     tokens of, only pooled vectors are kept.
+    `teacher` states whether the term reads the teacher's features: `required`, `optional` (where the model has no
+    teacher, the student takes its place) or `unused`. A model has no teacher if no term reads it.
+    `needs` lists the capabilities that it uses and other terms provide, `reads_second_view` states whether it compares
+    two views of each image.
     Terms with `by_default` are included in specs that do not name them.
     """
 
@@ -39,6 +44,9 @@ class ObjectiveSection(Part):
     provides: ClassVar[frozenset[str]] = frozenset()
     fuses: ClassVar[bool] = False
     reads_tokens: ClassVar[bool] = False
+    teacher: ClassVar[Literal["required", "optional", "unused"]] = "required"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    reads_second_view: ClassVar[bool] = False
     by_default: ClassVar[bool] = False
 
     weight: float = setting(
@@ -130,12 +138,30 @@ class EvaluationSection(Part):
     """
 
     identity: ClassVar[tuple[str, ...]] = ("kind", "on")
+    alongside: ClassVar[str] = ""
+    """Another kind of evaluation: tasks that it measures can be measured by this one as well."""
+
+    items: ClassVar[ItemKind | None] = None
+    """The kind of items that it reads; None: those that the task learns from."""
 
     if TYPE_CHECKING:
         kind: str
         on: Split
         batch_size: int
         bootstrap: int
+
+    @property
+    def own_data(self) -> str | None:
+        """The file or folder that it measures on; None: the split `on` of the spec."""
+        return None
+
+    def own_source(self) -> SourceSection:
+        """Return the source of `own_data`, where that is not None.
+
+        Raises:
+            UsageError: no source reads it.
+        """
+        raise NotImplementedError
 
     @property
     def measured(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cbalign.evaluation.direction import better
 from cbalign.experiment.dump import inline
 from cbalign.lab.runs.comparison import ComparedRun, RunComparison
 from cbalign.lab.runs.lookup import identity
@@ -46,8 +47,10 @@ def _heading(title: str, entries: Sequence[ComparedRun]) -> list[str]:
 
 
 def _metric_cells(metric: str, entries: Sequence[ComparedRun]) -> list[str]:
-    """The values of all runs, the best one bold."""
+    """The values of all runs, the best one bold if one is."""
     values = [entry.metrics.get(metric) for entry in entries]
+    if better(metric) == "neither":
+        return [number(value) for value in values]
     present = [value for value in values if value is not None]
     best = present[0]
     for value in present[1:]:

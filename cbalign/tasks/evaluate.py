@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
@@ -18,8 +18,11 @@ from cbalign.evaluation.evaluator import evaluator_of, measured_by
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import settings
 from cbalign.experiment.shapes import Leaf, Shape
+from cbalign.experiment.unions import usable
 from cbalign.parts import EvaluationSection, SourceSection
 from cbalign.parts.kinds import Split
+from cbalign.parts.registry import EVALUATIONS
+from cbalign.tasks.evaluation_data import name_of_data, source_of_evaluation
 from cbalign.tasks.opened import OpenedModel
 
 
@@ -43,6 +46,7 @@ def evaluate_opened(
     on: str | None = None,
     changes: Mapping[str, Any] | None = None,
     *,
+    kind: str | None = None,
     report: ProgressCallback = no_progress,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[Measurement]:
@@ -50,8 +54,9 @@ def evaluate_opened(
 
     Args:
         opened: the model.
-        on: a split of the spec, another split of its source, or a file; None runs the evaluations of the spec.
+        on: a split of the spec, another split of its source, or a file or folder; None runs those of the spec.
         changes: settings that replace those of the evaluations, by name.
+        kind: of the evaluations; None for all.
         report: progress callback.
         warn: shows warnings.
 
@@ -62,15 +67,14 @@ def evaluate_opened(
         DivergenceError: the model returns values that are not finite.
     """
     measured = []
-    for listed in sections_on(opened, on):
-        section = changed(listed, changes or {})
+    for section in chosen_sections(opened, on, kind, changes or {}):
         data, name = source_on(opened.experiment, section, on)
         if section.claims_zero_shot and (doubt := refuse_seen(data, opened.lineage)) is not None:
             warn(doubt)
         evaluator = evaluator_of(section)
         results = evaluator.evaluate(
             opened.model,
-            open_source(data, opened.experiment.task.items),
+            open_source(data, section.items or opened.experiment.task.items),
             corrupt_limit=opened.experiment.data.corrupt_limit,
             report=report,
         )
@@ -79,23 +83,89 @@ def evaluate_opened(
     return measured
 
 
-def sections_on(opened: OpenedModel, on: str | None) -> tuple[EvaluationSection, ...]:
+def chosen_sections(
+    opened: OpenedModel, on: str | None, kind: str | None, changes: Mapping[str, Any]
+) -> tuple[EvaluationSection, ...]:
+    """Choose evaluations and change their settings.
+
+    Of several evaluations, those that have no such setting or value are left out.
+
+    Args:
+        opened: the model.
+        on: see `evaluate_opened`.
+        kind: of the evaluations; None for all that the spec lists. One that the spec does not list is made of the
+            changes.
+        changes: settings by name.
+
+    Raises:
+        UsageError: there is no such evaluation, or none has these settings.
+    """
+    if kind is not None and all(section.kind != kind for section in opened.experiment.evaluate):
+        return (_made(opened.experiment, kind, on, changes),)
+    found: list[EvaluationSection] = []
+    refused: list[UsageError] = []
+    for section in sections_on(opened, on, kind):
+        try:
+            found.append(changed(section, changes))
+        except UsageError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return tuple(found)
+
+
+def sections_on(opened: OpenedModel, on: str | None, kind: str | None = None) -> tuple[EvaluationSection, ...]:
     """Choose evaluations: the spec's list, its entries for one split, or its first entry on another split.
 
     Raises:
         UsageError: the spec lists none and no split is given.
     """
-    listed = opened.experiment.evaluate
+    listed = tuple(each for each in opened.experiment.evaluate if kind is None or each.kind == kind)
     if on is None:
         if not listed:
             raise UsageError("the spec lists nothing under `evaluate`", remedy='Choose a split: `on="test"`.')
         return listed
-    if same := tuple(section for section in listed if section.on == on):
+    if same := tuple(section for section in listed if name_of_data(section) == on):
         return same
-    split = on if on in get_args(Split) else "test"  # results on a file are renamed
-    if listed:
-        return (listed[0].model_copy(update={"on": split}),)
+    is_split = on in get_args(Split)
+    split = on if is_split else "test"  # results on a file are renamed
+    # Other data suit the evaluations best that read the task's own items.
+    for section in sorted(listed, key=lambda each: (each.own_data is not None, each.items is not None)):
+        if section.own_data is None or not is_split:
+            return (section.model_copy(update={"on": split}),)
     return (opened.runtime.default_evaluation(opened.model, split),)  # type: ignore[arg-type]
+
+
+def _made(experiment: Experiment, kind: str, on: str | None, changes: Mapping[str, Any]) -> EvaluationSection:
+    """Make an evaluation that the spec does not list.
+
+    Raises:
+        UsageError: the task has no such kind of evaluation, or a setting is missing or wrong.
+    """
+    kinds = {name: cast(type[EvaluationSection], section) for name, section in usable(EVALUATIONS).items()}
+    fitting = [name for name, each in kinds.items() if experiment.task.evaluation in (name, each.alongside)]
+    if kind not in fitting:
+        raise UsageError(
+            f"`kind={kind}`: models of task {experiment.task.kind} are evaluated by {', '.join(fitting)}",
+            remedy="Choose one of these kinds.",
+        )
+    section = kinds[kind]
+    known = settings(section)
+    values = {name: _listed(known[name].shape, value) if name in known else value for name, value in changes.items()}
+    split = {"on": on} if on in get_args(Split) else {}
+    try:
+        return section.model_validate({"kind": kind, **split, **values})
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        place = ".".join(map(str, mistake["loc"]))
+        raise UsageError(
+            f"evaluation of kind {kind}: {f'{place}: ' if place else ''}{_without_prefix(mistake['msg'])}",
+            remedy=f"`cbalign explain evaluate` lists the settings of {kind}.",
+        ) from error
+
+
+def _without_prefix(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def changed(section: EvaluationSection, changes: Mapping[str, Any]) -> EvaluationSection:
@@ -137,16 +207,18 @@ def source_on(experiment: Experiment, section: EvaluationSection, on: str | None
         if (further := _further_split(experiment, on)) is not None:
             return further, on
         path = Path(on)
-        if not path.is_file():
-            raise UsageError(f"`on={on}`: neither a split nor a file", remedy="Choose train, validation or test.")
-        return source_of_file(path, experiment.task.items), path.stem
-    source: SourceSection | None = getattr(experiment.data, section.on)
+        if not path.exists():
+            raise UsageError(
+                f"`on={on}`: neither a split nor a file or folder", remedy="Choose train, validation or test."
+            )
+        return source_of_file(path, section.items or experiment.task.items), path.stem
+    source = source_of_evaluation(section, experiment)
     if source is None:
         raise UsageError(
             f"the spec has no data.{section.on}",
             remedy="Choose another split with `on=…`; in Python, cbalign.evaluate also takes pairs as `data`.",
         )
-    return source, section.on
+    return source, name_of_data(section)
 
 
 def _listed(shape: Shape, value: Any) -> Any:

@@ -24,6 +24,7 @@ from cbalign.engine.step_schedule import build_step_schedule
 from cbalign.errors import StorageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.tower import TextTower, VisionTower
+from cbalign.tasks.evaluation_data import splits_of_evaluations
 from cbalign.tasks.feature_work import FeatureWork, Note
 from cbalign.tasks.frozen_features import FeatureKey, kept_features, kept_texts
 from cbalign.tasks.text_work import TextWork
@@ -113,9 +114,10 @@ class FeatureCache:
         count = data.fixed_views or 1
         features = work.complete(self.sources["train"], drawn, self._views(count))
         self.loader.use(KeptViews(features, count, data.two_views))
-        if self.experiment.evaluate:
+        splits = splits_of_evaluations(self.experiment)
+        if splits:
             work = self._image_work(tower, note, augmented=False)
-        for split in dict.fromkeys(section.on for section in self.experiment.evaluate):
+        for split in splits:
             source = self.sources[split]
             self.evaluated[split] = SourceWithFeatures(source, work.complete(source, plain, (0,)))
 

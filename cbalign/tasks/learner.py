@@ -67,7 +67,7 @@ class DistilledLearner(ABC, Generic[N, B]):
 
     def distillation(self, progress: Progress) -> float:
         """Return α, which rises linearly from 0 over the first epochs (ALBEF, NLVR.py, VE.py, VQA.py)."""
-        return self._teacher.distillation * progress.ramp(self._teacher.ramp_epochs)
+        return self._teacher.weight * progress.ramp(self._teacher.ramp_epochs)
 
 
 def tower_groups(model: nn.Module, student: nn.Module, optimizer: AdamWSection) -> list[ParameterGroup]:

@@ -22,6 +22,7 @@ from cbalign.exporting.exportable import Exportable
 from cbalign.models.adapters import merge_adapters
 from cbalign.models.preprocessing import preprocessing_of
 from cbalign.models.weights import Alias
+from cbalign.tasks.evaluation_data import source_of_evaluation
 from cbalign.tasks.feature_cache import FeatureCache, FrozenTowers
 from cbalign.tasks.initialisation import Initialisation
 from cbalign.tasks.kit import TorchModel
@@ -87,7 +88,9 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         experiment = initialisation.experiment
         for section in experiment.evaluate:
             if section.claims_zero_shot:
-                initialisation.require_unseen(getattr(experiment.data, section.on))
+                data = source_of_evaluation(section, experiment)
+                assert data is not None, "the spec was validated"
+                initialisation.require_unseen(data)
         sources = open_splits(experiment)
         assets = self.make_assets(initialisation, sources["train"])
         vocabulary = assets.tokenizer.info

@@ -20,6 +20,7 @@ from cbalign.evaluation.evaluator import evaluator_of, measured_by
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.momentum import teacher_parameters
 from cbalign.tasks.changes import FINGERPRINTS, PICTURES
+from cbalign.tasks.evaluation_data import key_of_source, name_of_data, open_evaluation
 from cbalign.tasks.feature_cache import FeatureCache
 
 B = TypeVar("B", bound=TensorBatch)
@@ -62,7 +63,7 @@ class DataTraining(Generic[B]):
         experiment: its evaluations are run.
         learner: the learner; its model on its device.
         loader: this rank's micro-batches.
-        sources: the items of `train` and of each split that an evaluation names.
+        sources: the items of `train` and of each evaluation, by split or `key_of_source`.
         assets: files besides the weights.
         world: the processes that train together.
         evaluable: returns the model as its evaluator sees it.
@@ -102,17 +103,17 @@ class DataTraining(Generic[B]):
             evaluator = evaluator_of(section.model_copy(update={"bootstrap": 0}))
             results = evaluator.evaluate(
                 model,
-                self._evaluated(section.on),
+                self._evaluated(key_of_source(section, self.experiment)),
                 corrupt_limit=self.experiment.data.corrupt_limit,
                 process_group=self.world,
             )
             for result in measured_by(evaluator, results):
-                metrics |= {f"{section.on}/{name}": value for name, value in result.flat().items()}
+                metrics |= {f"{name_of_data(section)}/{name}": value for name, value in result.flat().items()}
         return metrics
 
-    def _evaluated(self, split: str) -> Source[Any]:
+    def _evaluated(self, key: str) -> Source[Any]:
         kept = {} if self.cache is None else self.cache.evaluated
-        return kept.get(split, self.sources[split])
+        return kept.get(key, self.sources[key])
 
     def describe(self) -> Mapping[str, object]:
         """Return parameter counts, the data with their fingerprints, and what the model starts from."""
@@ -140,14 +141,17 @@ class DataTraining(Generic[B]):
 
 
 def open_splits(experiment: Experiment) -> dict[str, Source[Item]]:
-    """Open the sources of `train` and of each split that an evaluation names.
+    """Open the sources of `train`, of each split that an evaluation names, and of evaluations with data of their own.
 
     Raises:
         DataError: a file is missing, malformed or empty.
     """
-    splits = ["train", *(section.on for section in experiment.evaluate)]
-    items = experiment.task.items
-    return {split: open_source(getattr(experiment.data, split), items) for split in dict.fromkeys(splits)}
+    sources = {"train": open_source(experiment.data.train, experiment.task.items)}
+    for section in experiment.evaluate:
+        key = key_of_source(section, experiment)
+        if key not in sources:
+            sources[key] = open_evaluation(section, experiment)
+    return sources
 
 
 def make_loader(

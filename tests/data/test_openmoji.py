@@ -11,7 +11,7 @@ import pytest
 from cbalign.data.image import decode
 from cbalign.data.openmoji import OpenMoji, split_of, words_of
 from cbalign.data.sections.drawings import OpenMojiSource
-from cbalign.data.source import gallery, open_source
+from cbalign.data.source import FirstItems, gallery, open_source, origins_of
 from cbalign.errors import MissingExtraError
 from cbalign.parts.kinds import Split
 
@@ -114,3 +114,9 @@ def test_sources_and_text_import_no_torch():
         "cbalign.data.image, cbalign.data.source; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_origins_differ_where_drawings_do():
+    small, large = (OpenMoji(split="test", render_size=size) for size in (16, 32))
+    assert origins_of(small, 0) == origins_of(FirstItems(small, 3), 0) == small.origins(0)
+    assert len({small.origins(0), small.origins(1), large.origins(0)}) == 3

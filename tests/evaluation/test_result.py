@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cbalign.errors import DataError
-from cbalign.evaluation.result import EvaluationDocument, RetrievalResult, file_name, largest_difference
+from cbalign.evaluation.differences import largest_difference
+from cbalign.evaluation.result import EvaluationDocument, RetrievalResult, file_name
 from cbalign.evaluation.retrieval import RetrievalEvaluator
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.evaluation.table import format_table, markdown_table

@@ -30,14 +30,15 @@ def test_every_protocol_equals_brute_force_over_all_pairs(
     world: tuple[TableEncoder, NumberedSource], section: RetrievalEvaluation
 ) -> None:
     encoder, source = world
-    dual, rerank, code = RetrievalEvaluator(section).evaluate(encoder, source)
+    every = section.model_copy(update={"protocols": ("dual", "rerank", "code", "dual+code")})
+    dual, rerank, code, both = RetrievalEvaluator(every).evaluate(encoder, source)
     owner = [i for i, own in enumerate(source.captions) for _ in own]
     cosine = encoder.images @ encoder.texts.T
     assert encoder.matches is not None
     assert encoder.distributions is not None
     overlap = np.array([[np.sqrt(p * q).sum() for q in encoder.distributions[1]] for p in encoder.distributions[0]])
 
-    for result, table in ((dual, cosine), (code, overlap)):
+    for result, table in ((dual, cosine), (code, overlap), (both, cosine + overlap)):
         assert result.image_to_text.ranks.tolist() == [
             first_right(list(np.argsort(-table[i])), set(source.captions[i])) for i in range(11)
         ]
@@ -165,12 +166,13 @@ def test_what_is_not_a_number_gets_no_rank(
         RetrievalEvaluator(section).evaluate(encoder, source)
 
 
-@pytest.mark.parametrize(("part", "protocol"), [("matches", "rerank"), ("distributions", "code")])
+@pytest.mark.parametrize(("part", "protocol"), [("matches", "rerank"), ("distributions", "code"), ("distributions", "dual[+]code")])
 def test_a_protocol_whose_part_is_missing_is_refused_before_anything_is_encoded(
     world: tuple[TableEncoder, NumberedSource], section: RetrievalEvaluation, part: str, protocol: str
 ) -> None:
     encoder, source = world
     setattr(encoder, part, None)
     source.unreadable = frozenset(range(11))
+    only = section.model_copy(update={"protocols": (protocol.replace("[+]", "+"),)})
     with pytest.raises(UsageError, match=protocol):
-        RetrievalEvaluator(section).evaluate(encoder, source)
+        RetrievalEvaluator(only).evaluate(encoder, source)

@@ -46,6 +46,9 @@ VALUES = {
 EVALUATIONS = st.fixed_dictionaries(
     {"kind": st.just("retrieval"), "on": st.just("train")},
     optional={"top_k": st.integers(1, 9), "protocols": st.just(["dual", "code"])},
+) | st.fixed_dictionaries(
+    {"kind": st.just("zero_shot"), "templates": st.just(["a {}"])},
+    optional={"images": st.sampled_from(["pets", "cars"]), "on": st.just("train"), "classes": st.just(["cat"])},
 )
 
 
@@ -83,6 +86,7 @@ def _bare(shape: Choice, kind: str | None) -> dict:
     needed = {
         "split": "train",
         "files": ["pairs"],
+        "root": "pictures",
         "file": "pairs",
         "shards": ["pairs.tar"],
         "questions": ["asked.json"],

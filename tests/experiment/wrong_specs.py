@@ -125,6 +125,13 @@ WRONG = {
         + "objectives:\n"
         + "".join(f"  {n}: {{weight: 0}}\n" for n in ("contrastive", "codebook", "matching", "masked_language"))
     ),
+    "classes_without_templates": Wrong(HEAD + "evaluate:\n  - {kind: zero_shot, on: train, classes: [cat, dog]}\n"),
+    "template_without_class": Wrong(HEAD + "evaluate:\n  - {kind: zero_shot, on: train, templates: [a photo]}\n"),
+    "foils_of_a_source_without": Wrong(HEAD + "evaluate:\n  - {kind: compositional, on: train}\n"),
+    "foils_without_images": Wrong(
+        HEAD + "evaluate:\n  - {kind: compositional, foils: foils.json, images: gone}\n", files={"foils.json": "[]"}
+    ),
+    "evaluation_of_another_task": Wrong(HEAD + "evaluate:\n  - {kind: vqa, on: train}\n"),
     "evaluates_missing_split": Wrong(HEAD + "evaluate:\n  - {kind: retrieval, on: test}\n"),
     "reranks_without_head": Wrong(
         HEAD + "  validation: {source: openmoji, split: validation}\nobjectives: {matching: {weight: 0}}\n"

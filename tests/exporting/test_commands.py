@@ -6,13 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from cbalign.cli import main
-from cbalign.evaluation.result import EvaluationDocument, largest_difference
+from cbalign.evaluation.differences import largest_difference
+from cbalign.evaluation.result import EvaluationDocument
 from cbalign.exporting.bundle import Exported
 
 
@@ -38,9 +40,86 @@ def test_run_and_bundle_get_the_same_table(run: Path, exported: Exported) -> Non
     assert of_bundle.backend.startswith("onnxruntime")
     assert [r.describe() for r in of_run.results] == [r.describe() for r in of_bundle.results]
     assert largest_difference(of_run.results, of_bundle.results)[1] <= 2.5  # one of 40 queries
+    mine, theirs = (each.results[0].diagnostics.geometry for each in (of_run, of_bundle))
+    assert asdict(theirs) == pytest.approx(asdict(mine), abs=1e-3)
     table = cbalign("evaluate", exported.folder, "--on", "test").stdout
     assert "rerank top 8" in table
     assert "test (" in table
+
+
+def classified(*words: object) -> EvaluationDocument:
+    settings = ("--set", 'templates=["a {}", "the {}"]', "--set", "protocols=[dual, code]")
+    return evaluation(*words, "--kind", "zero_shot", *settings)
+
+
+def test_run_and_bundle_classify_the_same_images_and_tell_the_same_foils(
+    run: Path, exported: Exported, tmp_path: Path
+) -> None:
+    for name in ("red", "dark_blue"):
+        (tmp_path / "colours" / name).mkdir(parents=True)
+        for number in range(6):
+            shutil.copy(run.parents[1] / f"{number}.png", tmp_path / "colours" / name)
+    of_run, of_bundle = (classified(each, "--on", tmp_path / "colours") for each in (run, exported.folder))
+    assert [r.describe() for r in of_run.results] == [f"zero_shot {p} of 12 items, 32 px" for p in ("dual", "code")]
+    assert [r.predictions for r in of_run.results] == [r.predictions for r in of_bundle.results]
+    assert [result.split for result in of_run.results] == ["colours", "colours"]
+    assert (run / "evaluation" / "colours-zero_shot-dual-step4.json").is_file()
+
+    probe = ("--kind", "probe", "--on", tmp_path / "colours", "--set", f"train_images={tmp_path / 'colours'}")
+    of_run, of_bundle = (evaluation(each, *probe) for each in (run, exported.folder))
+    assert [r.protocol_name for r in of_run.results] == ["probe linear", "probe knn"]
+    assert [r.predictions for r in of_run.results] == [r.predictions for r in of_bundle.results]
+
+    foils = [{"filename": f"{n}.png", "caption": "red dark", "negative_caption": "dark red"} for n in range(6)]
+    (tmp_path / "swap.json").write_text(json.dumps(foils))
+    words = ("--kind", "compositional", "--set", f"foils={tmp_path / 'swap.json'}", "--set", f"images={run.parents[1]}")
+    of_run, of_bundle = (evaluation(each, *words, "--protocol", "match") for each in (run, exported.folder))
+    assert of_run.results[0].flat().keys() == {"compositional/match/accuracy"}
+    assert of_run.results[0].flat() == of_bundle.results[0].flat()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--kind", "zero_shot"), 2, "classes without templates"),
+        (("--kind", "zero_shot", "--set", "templates=a picture"), 2, "has no {} in the place of the class"),
+        (("--kind", "zero_shot", "--on", "nowhere", "--set", "templates=a {}"), 2, "neither a split nor a file"),
+        (("--kind", "compositional", "--on", "test"), 2, "source csv has pairs, not foils"),
+        (("--kind", "compositional", "--set", "images=."), 2, "images without foils"),
+        (("--kind", "compositional", "--on", "FOILS"), 3, "no such image"),
+        (("--kind", "vqa"), 2, "are evaluated by "),
+        (("--kind", "zero_shot", "--set", "templates=a {}", "--set", "images=gone"), 3, "gone: no such file or folder"),
+        (("--kind", "probe"), 2, "train_images: "),
+        (("--kind", "zero_shot", "--set", "templates"), 2, "is not NAME=VALUE"),
+        (("--kind", "zero_shot", "--set", "top_k=3", "--set", "templates=a {}"), 2, "top_k"),
+    ],
+)
+def test_incomplete_evaluations_are_refused(
+    run: Path, tmp_path: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    entry = {"filename": "lost.png", "caption": "a", "negative_caption": "b"}
+    (tmp_path / "foils.json").write_text(json.dumps([entry]))
+    before = sorted((run / "evaluation").glob("*"))
+    result = cbalign("evaluate", run, *(tmp_path / "foils.json" if word == "FOILS" else word for word in words))
+    assert result.exit_code == code, result.stderr
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert sorted((run / "evaluation").glob("*")) == before
+
+
+def test_results_are_written_in_the_forms_of_other_benchmarks(exported: Exported, tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("clip_benchmark", "mteb")}
+    exports = [word for name, folder in folders.items() for word in ("--export", f"{name}={folder}")]
+    found = document("evaluate", exported.folder, "--on", "test", "--protocol", "dual", *exports)
+    recall = found["results"][0]["text_to_image"]["metrics"]["r5"]
+    clip = json.loads((folders["clip_benchmark"] / "test-dual-zeroshot_retrieval.json").read_text())
+    assert clip["metrics"]["image_retrieval_recall@5"] == pytest.approx(recall / 100)
+    assert (clip["model"], clip["dataset"]) == ("tiny", "pairs")
+    mteb = json.loads((folders["mteb"] / "test-dual-T2IRetrieval.json").read_text())
+    assert mteb["scores"]["test"][0]["cv_recall_at_5"] == pytest.approx(recall / 100)
+    wrong = cbalign("evaluate", exported.folder, "--on", "test", "--export", "csv=here")
+    assert wrong.exit_code == 2
+    assert "'csv=here' is not FORMAT=DIR with clip_benchmark or mteb" in wrong.stderr
 
 
 def test_results_of_a_run_are_kept_with_the_rank_of_every_query(run: Path) -> None:

@@ -1,6 +1,7 @@
 """A tiny model of pretraining and a batch for it, without files."""
 
 import json
+from collections.abc import Mapping
 
 import torch
 
@@ -17,7 +18,8 @@ BATCH, TOKENS, SIDE = 6, 9, 16
 LATER = Progress(step=7, total_steps=20, steps_per_epoch=4)
 
 
-def experiment(**objectives: object) -> Experiment:
+def experiment(model: Mapping[str, object] | None = None, **objectives: object) -> Experiment:
+    """A spec with these objectives; `model` replaces sections of the tiny model."""
     tower = {"width": 16, "heads": 2, "init": "random"}
     text = {"architecture": "bert-mini", "intermediate": 16, "dropout": 0.0, "tokenizer": "captions", "vocabulary": 200}
     values = {
@@ -37,6 +39,7 @@ def experiment(**objectives: object) -> Experiment:
             "joint_dim": 8,
             "codebook": {"size": 5},
             "queue": {"length": 13},
+            **(model or {}),
         },
         "objectives": objectives,
         "data": {"train": {"source": "csv", "files": ["pairs.csv"]}},

@@ -205,3 +205,60 @@ def nearest(logits: Matrix) -> list[int]:
 
 def perplexity(codes: list[int]) -> float:
     return exp(entropy([codes.count(code) / len(codes) for code in set(codes)]))
+
+
+def symmetric_contrast(v: Matrix, t: Matrix, positives: Matrix, temperature: float) -> float:
+    """CLIP's loss of a whole batch; row i of `positives` has the sum one."""
+    total = 0.0
+    for i in range(len(v)):
+        total += cross_entropy(positives[i], [dot(v[i], text) / temperature for text in t]) / 2
+        total += cross_entropy(positives[i], [dot(t[i], image) / temperature for image in v]) / 2
+    return total / len(v)
+
+
+def sigmoid_contrast(v: Matrix, t: Matrix, ids: list[int] | None, scale: float, bias: float) -> float:
+    """SigLIP's loss of a whole batch, whose positives have the same id; None: only the pairs themselves."""
+    total = 0.0
+    for i in range(len(v)):
+        for j in range(len(t)):
+            z = 1 if (i == j if ids is None else ids[i] == ids[j]) else -1
+            total += log(1 + exp(-z * (scale * dot(v[i], t[j]) + bias)))
+    return total / len(v)
+
+
+def scaled_plan(
+    costs: Matrix, weights: Vector, size: float, proximal: int, steps: int, relaxation: float | None, mass: float
+) -> Matrix:
+    """A plan by scaling with other marginals; what is not transported goes to a further code without cost."""
+    weights = [mass * w for w in weights] + ([1 - mass] if mass < 1 else [])
+    costs = [[*row, 0.0] if mass < 1 else list(row) for row in costs]
+    n, codes = len(costs), len(weights)
+    plan = [[1.0] * codes for _ in range(n)]
+    sigma = [1.0] * codes
+    for _ in range(proximal):
+        q = [[exp(-costs[i][j] / size) * plan[i][j] for j in range(codes)] for i in range(n)]
+        for _ in range(steps):
+            delta = [1 / n / sum(q[i][j] * sigma[j] for j in range(codes)) for i in range(n)]
+            for j in range(codes):
+                sigma[j] = weights[j] / sum(q[i][j] * delta[i] for i in range(n))
+                if relaxation is not None and not (mass < 1 and j == codes - 1):
+                    sigma[j] = sigma[j] ** (relaxation / (relaxation + size))
+        plan = [[delta[i] * q[i][j] * sigma[j] for j in range(codes)] for i in range(n)]
+    rows = [sum(row) for row in plan]
+    return [[plan[i][j] / rows[i] / n for j in range(codes)][: codes - (mass < 1)] for i in range(n)]
+
+
+def centred(costs: Matrix, centre: Vector, temperature: float) -> Matrix:
+    """Assignments by DINO's centring, each row a distribution."""
+    return [softmax([(1 - d - c) / temperature for d, c in zip(row, centre, strict=True)]) for row in costs]
+
+
+def swapped_prediction(
+    one: Matrix, two: Matrix, q_one: Matrix, q_two: Matrix, prototypes: Matrix, temperature: float
+) -> float:
+    """SwAV's loss of a batch with given codes."""
+    total = 0.0
+    for i in range(len(one)):
+        total += cross_entropy(q_two[i], [dot(one[i], c) / temperature for c in prototypes]) / 2
+        total += cross_entropy(q_one[i], [dot(two[i], c) / temperature for c in prototypes]) / 2
+    return total / len(one)

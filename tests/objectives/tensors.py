@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -23,3 +25,14 @@ def normal(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
 def close(fast: Tensor | float, slow: float, tolerance: float = 1e-5) -> bool:
     """Whether a scalar agrees to `tolerance` of its size, or of one where it is smaller."""
     return abs(float(fast) - slow) <= tolerance * max(1.0, abs(slow))
+
+
+def numeric_gradient(function: Callable[[Tensor], float], at: Tensor, step: float = 1e-6) -> Tensor:
+    """The gradient of a function of one tensor by central differences."""
+    gradient = torch.zeros_like(at)
+    for i in range(at.numel()):
+        nudge = torch.zeros_like(at).flatten()
+        nudge[i] = step
+        nudge = nudge.view_as(at)
+        gradient.view(-1)[i] = (function(at + nudge) - function(at - nudge)) / (2 * step)
+    return gradient

@@ -76,7 +76,7 @@ IMAGE_TOWERS = (*TIMM, *HUGGINGFACE)
 
 
 @torch.no_grad()
-def _spread(model: nn.Module) -> None:
+def spread_weights(model: nn.Module) -> None:
     """Give every parameter a value other than zero or one, so that a part that is left out is noticed."""
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
@@ -93,7 +93,7 @@ def make_timm(name: str, folder: Path, size: int = SIZE) -> Spec:
         model = timm.create_model(architecture, num_classes=3, img_size=size, **settings)
     except TypeError:
         model = timm.create_model(architecture, num_classes=3, **settings)
-    _spread(model)
+    spread_weights(model)
     save_for_hf(model, folder, model_args=settings, safe_serialization=True)
     return {"kind": "timm", "architecture": str(folder), "image_size": size}
 
@@ -103,7 +103,7 @@ def make_huggingface(name: str, folder: Path) -> Spec:
     config, processor, settings = _huggingface()[name]
     torch.manual_seed(0)
     model = transformers.AutoModel.from_config(config)
-    _spread(model)
+    spread_weights(model)
     model.save_pretrained(folder)
     getattr(transformers, processor)(**settings).save_pretrained(folder)
     return {"kind": "huggingface", "architecture": str(folder), "image_size": SIZE}

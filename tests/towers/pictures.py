@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,14 @@ def write_pictures(folder: Path) -> Path:
 def train(spec: Path, *overrides: str, runs: str = "runs") -> Trained:
     """Train a spec in a folder next to it."""
     return train_experiment(load_experiment(spec, overrides), spec.parent / runs, Silent())
+
+
+def rewind(trained: Trained, step: int, last: int) -> None:
+    """Make a finished run look as if it had been killed after the checkpoint of `step`."""
+    shutil.rmtree(trained.run.checkpoints / f"step-{last}")
+    (trained.run.checkpoints / "latest").write_text(f"step-{step}\n")
+    manifest = trained.run.manifest
+    manifest.write_text(manifest.read_text().replace('"finished"', '"interrupted"'))
 
 
 def logged(trained: Trained) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from cbalign.engine.checkpoint import read_model
 from cbalign.engine.reporter import Silent
 from cbalign.errors import DataError, StorageError
 from cbalign.tasks.train import resume_run
-from tests.towers.pictures import logged, logged_by, train
+from tests.towers.pictures import logged, logged_by, rewind, train
 
 TOLERANCE = 1e-5
 """Of losses in float32: batches of another size round in another way, so that few features differ in the last bit of
@@ -65,13 +65,7 @@ def test_resuming_with_kept_features_is_bit_identical(pictures, cache):
     spec = pictures / "pretrain.yaml"
     whole = train(spec, runs="whole")
     stopped = train(spec, "train.duration=6 steps", "train.keep_checkpoints=9", runs="stopped")
-    last = stopped.run.checkpoints / "step-6"
-    for file in last.iterdir():
-        file.unlink()
-    last.rmdir()
-    (stopped.run.checkpoints / "latest").write_text("step-3\n")
-    manifest = stopped.run.manifest
-    manifest.write_text(manifest.read_text().replace('"finished"', '"interrupted"'))
+    rewind(stopped, 3, last=6)
     resumed = resume_run(stopped.run, (), Silent())
     expected, found = (read_model(each.run.checkpoints / "step-6") for each in (whole, resumed))
     assert expected.keys() == found.keys()

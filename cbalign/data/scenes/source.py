@@ -1,4 +1,4 @@
-"""Scenes as sources of pairs, questions, statements and premises. Nothing is stored: images are drawn when read."""
+"""Scenes as sources of pairs, questions, statements, premises and foils; images are drawn when they are read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import ClassVar, Generic, TypeVar
 
 from PIL import Image
 
-from cbalign.data.items import Answer, Item, Pair, Premise, Question, Statement
+from cbalign.data.items import Answer, Foil, Item, Pair, Premise, Question, Statement
 from cbalign.data.scenes.captions import CAPTIONS, captions_of
 from cbalign.data.scenes.drawing import draw, png
+from cbalign.data.scenes.foils import foil_of
 from cbalign.data.scenes.graph import Scene, scene_of
 from cbalign.data.scenes.hypotheses import hypothesis_of
 from cbalign.data.scenes.questions import QUESTIONS, questions_of
@@ -134,11 +135,27 @@ class ScenePremises(SceneItems[Premise]):
         return (hypothesis_of(self._split, index, self._seed).scene,)
 
 
+class SceneFoils(SceneItems[Foil]):
+    """Two scenes with two captions each, of which something is swapped (see `foils`)."""
+
+    noun = "foils about two drawn scenes"
+
+    def item(self, index: int) -> Foil:
+        """Return foil `index`."""
+        made = foil_of(self._split, index, self._seed)
+        name = f"{self._split}-{self._seed}-f{index}"
+        return Foil(name, (f"{name}-0", f"{name}-1"), made.captions, made.category)
+
+    def _scenes(self, index: int) -> tuple[Scene, ...]:
+        return foil_of(self._split, index, self._seed).scenes
+
+
 _OF_KIND: dict[ItemKind, type[SceneItems[Item]]] = {
     "pairs": ScenePairs,
     "questions": SceneQuestions,
     "statements": SceneStatements,
     "premises": ScenePremises,
+    "foils": SceneFoils,
 }
 
 

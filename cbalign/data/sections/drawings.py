@@ -26,7 +26,7 @@ class ScenesSource(SourceSection):
     """Synthetic scenes of coloured figures with exact texts, generated on the fly from a seed, in any number."""
 
     builds = "cbalign.data.scenes.source:open_section"
-    items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises")
+    items: ClassVar[tuple[ItemKind, ...]] = ("pairs", "questions", "statements", "premises", "foils")
     more_splits: ClassVar[tuple[str, ...]] = ("compositions",)
     licence: ClassVar[str | None] = "scenes: drawn by cbalign itself, without data of others; no licence applies"
 

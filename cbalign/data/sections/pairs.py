@@ -57,12 +57,15 @@ class CsvSource(SourceSection):
 
     @classmethod
     def of_file(cls, path: Path, items: ItemKind) -> CsvSource | None:
-        """Read a table of pairs with the columns `image` and `caption`."""
+        """Read a table of pairs with the columns `image` or `path`, and `caption` or `label`."""
         delimiter = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
         if items != "pairs" or delimiter is None:
             return None
         files, root = (str(path.resolve()),), str(path.resolve().parent)
-        return cls(source="csv", files=files, root=root, delimiter=delimiter)
+        header = _header(path).split(delimiter)
+        image = "path" if "path" in header and "image" not in header else "image"
+        caption = "label" if "label" in header and "caption" not in header else "caption"
+        return cls(source="csv", files=files, root=root, delimiter=delimiter, image=image, caption=caption)
 
 
 class KarpathySource(SourceSection):
@@ -104,3 +107,30 @@ class ShardSource(SourceSection):
     def data_sets(self) -> tuple[str, ...]:
         """Return names derived from the shards."""
         return data_sets_of_files(self.shards)
+
+
+class FolderSource(SourceSection):
+    """A folder with a folder of images for each class; the caption of an image is the name of its folder."""
+
+    builds = "cbalign.data.folders:open_section"
+
+    source: Literal["folders"] = setting(effect=DATA, help="Kind of source.")
+    root: str = setting(effect=DATA, path="folder", help="The folder of the class folders.")
+
+    def data_sets(self) -> tuple[str, ...]:
+        """Return the name of the folder."""
+        return data_sets_of_files([self.root])
+
+    @classmethod
+    def of_file(cls, path: Path, items: ItemKind) -> FolderSource | None:
+        """Read a folder of class folders."""
+        return cls(source="folders", root=str(path.resolve())) if items == "pairs" and path.is_dir() else None
+
+
+def _header(path: Path) -> str:
+    """Return the first line of a table; empty if it cannot be read, which opening the source reports."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.readline().strip().replace('"', "")
+    except (OSError, UnicodeDecodeError):
+        return ""

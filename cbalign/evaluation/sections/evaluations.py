@@ -7,7 +7,7 @@ from typing import Literal
 from cbalign.parts import Effect, EvaluationSection, setting
 from cbalign.parts.kinds import Split
 
-RetrievalProtocol = Literal["dual", "rerank", "code"]
+RetrievalProtocol = Literal["dual", "rerank", "code", "dual+code"]
 
 
 class RetrievalEvaluation(EvaluationSection):
@@ -22,7 +22,8 @@ class RetrievalEvaluation(EvaluationSection):
         min_length=1,
         unordered=True,
         effect=Effect.EVALUATION,
-        help="`dual`: cosine of embeddings; `rerank`: match scores of the top k; `code`: overlap of codes.",
+        help="`dual`: cosine of embeddings; `rerank`: match scores of the top k; `code`: overlap of codes; "
+        "`dual+code`: the sum of both.",
     )
     top_k: int = setting(
         128,
@@ -50,8 +51,8 @@ class RetrievalEvaluation(EvaluationSection):
 
     @property
     def needs(self) -> dict[str, str]:
-        """Return the requirements: match scores for `rerank`, a codebook for `code`."""
-        all_needs = {"rerank": "matching", "code": "codebook"}
+        """Return the requirements: match scores for `rerank`, a codebook for `code` and `dual+code`."""
+        all_needs = {"rerank": "matching", "code": "codebook", "dual+code": "codebook"}
         return {protocol: all_needs[protocol] for protocol in self.protocols if protocol in all_needs}
 
     @property

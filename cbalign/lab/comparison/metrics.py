@@ -10,13 +10,14 @@ from typing import Literal
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import RunFolder
 from cbalign.errors import DataError
+from cbalign.evaluation.direction import better
 from cbalign.evaluation.result import EvaluationDocument, Result
 from cbalign.experiment.operands import Operand
 
 RESAMPLES = 1000
 _RANKS = ("mean rank", "mean_rank", "median_rank")
-_LOWER_IS_BETTER = ("mean_rank", "median_rank", "loss")
-Judgement = Literal["better", "worse", "not a clear change", "the same", ""]
+_MINOR = ("/codebook/", ", diagnostics: ")
+Judgement = Literal["better", "worse", "not a clear change", "the same", "changed", ""]
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class MetricRow:
 
     @property
     def is_minor(self) -> bool:
-        """Whether a short table omits it: ranks in addition to recalls, and the codebook's statistics."""
-        return self.name.endswith(_RANKS) or "/codebook/" in self.name
+        """Whether a short table omits it: ranks in addition to recalls, the codebook's statistics, diagnostics."""
+        return self.name.endswith(_RANKS) or any(each in self.name for each in _MINOR)
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,10 @@ def judge_change(field: str, delta: float, low: float, high: float) -> Judgement
         return "the same"
     if low <= 0 <= high:
         return "not a clear change"
-    rises = delta > 0
-    return "worse" if rises == field.endswith(_LOWER_IS_BETTER) else "better"
+    wanted = better(field)
+    if wanted == "neither":
+        return "changed"
+    return "better" if (delta > 0) == (wanted == "higher") else "worse"
 
 
 def _remarks(key: str, kept: Sequence[_Kept], found: Sequence[tuple[int | None, Result] | None]) -> list[str]:

@@ -29,6 +29,7 @@ from cbalign.models.codebook import Codebook
 from cbalign.models.preprocessing import preprocessing_of
 from cbalign.models.recorded import tensor_table
 from cbalign.models.tower import TextTower, VisionTower
+from cbalign.tasks.evaluation_data import splits_of_evaluations
 from cbalign.tasks.initialisation import inherited_tokenizer
 
 RATES = 50  # points of the learning-rate curve in JSON
@@ -241,7 +242,7 @@ def _evaluated_items(experiment: Experiment) -> int | None:
     if not experiment.model.vision.is_frozen:
         return 0
     try:
-        splits = {section.on for section in experiment.evaluate}
+        splits = splits_of_evaluations(experiment)
         return sum(len(open_source(getattr(experiment.data, split), experiment.task.items)) for split in splits)
     except CbalignError:
         return None

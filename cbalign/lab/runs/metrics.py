@@ -12,10 +12,10 @@ from cbalign.engine.metrics_file import read_records
 from cbalign.engine.run import RunFolder, latest_checkpoint
 from cbalign.engine.tracker import Record
 from cbalign.errors import UsageError
+from cbalign.evaluation.direction import better
 from cbalign.evaluation.result import EvaluationDocument
 
 _HEADLINES = ("r1", "accuracy")  # the metrics that summarise a run by default
-_SMALLER_IS_BETTER = ("rank", "loss", "error")
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,14 @@ class MetricSummary:
 
 
 def is_better(metric: str, one: float, other: float) -> bool:
-    """Whether `one` is better than `other`: smaller for ranks, losses and errors, larger for all other metrics."""
-    if smaller_is_better(metric):
-        one, other = -one, -other
-    return one > other
+    """Whether `one` is better than `other`; never for a metric of which neither direction is better."""
+    wanted = better(metric)
+    return wanted != "neither" and (one < other if wanted == "lower" else one > other)
 
 
 def smaller_is_better(metric: str) -> bool:
     """Whether smaller values of a metric are better, judged by its name."""
-    words = metric.lower().replace("_", "/").split("/")
-    return any(word in words for word in _SMALLER_IS_BETTER)
+    return better(metric) == "lower"
 
 
 def headlines(metrics: Iterable[str]) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from cbalign.models.sections.marginals import MarginalsSection
 from cbalign.parts import Effect, SolverSection, setting
+from cbalign.parts.section import subsection
 
 TRAINING = Effect.TRAINING
 
@@ -26,6 +28,7 @@ class IPOTSection(SolverSection):
         help="Outer iterations n; the plan converges to the exact one as n grows.",
     )
     inner: int = setting(1, ge=1, le=1_000_000, effect=TRAINING, help="Scaling steps k per outer iteration.")
+    marginals: MarginalsSection = subsection(MarginalsSection, since="0.2", help="How the mass is shared.")
 
     @property
     def entropic_epsilon(self) -> tuple[float, str] | None:
@@ -44,6 +47,7 @@ class SinkhornSection(SolverSection):
     tolerance: float = setting(
         1e-6, ge=0, effect=TRAINING, help="Stop when the largest error of the marginals is at most this."
     )
+    marginals: MarginalsSection = subsection(MarginalsSection, since="0.2", help="How the mass is shared.")
 
     @property
     def entropic_epsilon(self) -> tuple[float, str] | None:

@@ -31,3 +31,11 @@ class CodebookObjectiveSection(ObjectiveSection):
         help="Teacher of each modality: the plan of the other modality, of the same modality, or the mean of both.",
         paper="cross in the text, same in the pseudo-code",
     )
+    transport_weight: float = setting(
+        1.0,
+        ge=0,
+        effect=TRAINING,
+        since="0.2",
+        help="Weight of the transport cost <T, D> within the term; without it, prototypes learn by prediction alone.",
+        paper="1 (CODIS), 0 (SwAV, DINO)",
+    )

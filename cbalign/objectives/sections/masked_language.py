@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from cbalign.parts import Effect, ObjectiveSection, setting
 
@@ -16,6 +16,7 @@ class MaskedLanguageSection(ObjectiveSection):
     builds = "cbalign.objectives.masked_language:MaskedLanguage"
     provides: ClassVar[frozenset[str]] = frozenset({"masked_language"})
     fuses: ClassVar[bool] = True
+    teacher: ClassVar[Literal["required", "optional", "unused"]] = "optional"
     by_default: ClassVar[bool] = True
 
     weight: float = setting(

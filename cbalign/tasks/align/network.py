@@ -14,7 +14,7 @@ from cbalign.experiment.model import ModelSection
 from cbalign.models.build import build_towers
 from cbalign.models.momentum import Distilled
 from cbalign.models.queue import FeatureQueue
-from cbalign.models.temperature import Temperature
+from cbalign.models.temperature import LogTemperature, Temperature, build_temperature
 from cbalign.models.towers import Towers
 from cbalign.objectives.features import Embeddings
 from cbalign.objectives.objective import Objective, ObjectiveContext
@@ -28,7 +28,7 @@ class AlignmentModel(Distilled[Towers]):
 
     Args:
         student: the networks that are trained.
-        momentum: m of the teacher that follows them.
+        momentum: m of the teacher that follows them; None for a model without one.
         queue_length: capacity M of each modality's queue.
         joint_dim: dimension d of the joint space.
         temperature: the contrastive temperature.
@@ -39,10 +39,10 @@ class AlignmentModel(Distilled[Towers]):
         self,
         student: Towers,
         *,
-        momentum: float,
+        momentum: float | None,
         queue_length: int,
         joint_dim: int,
-        temperature: Temperature,
+        temperature: Temperature | LogTemperature,
         objectives: Mapping[str, Objective],
     ) -> None:
         super().__init__(student, momentum)
@@ -97,6 +97,7 @@ def build_alignment(
     student = build_towers(section, vocabulary.size, fusion=fuses, initialise=initialise)
     context = ObjectiveContext(
         joint_dim=section.joint_dim,
+        vision=student.vision,
         text=student.text,
         fused_width=student.text.width if student.fusion is None else student.fusion.width,
         model=section,
@@ -104,13 +105,12 @@ def build_alignment(
         legacy=legacy,
         initialise=initialise,
     )
-    gamma = section.temperature
     return AlignmentModel(
         student,
-        momentum=section.teacher.momentum,
+        momentum=section.teacher.follows if any(each.teacher != "unused" for each in objectives.values()) else None,
         queue_length=section.queue.length,
         joint_dim=section.joint_dim,
-        temperature=Temperature(gamma.initial, gamma.minimum, gamma.maximum, gamma.learned),
+        temperature=build_temperature(section.temperature),
         objectives={name: _build_objective(each, context) for name, each in objectives.items()},
     )
 

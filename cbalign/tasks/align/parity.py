@@ -18,8 +18,9 @@ from cbalign.data.items import Pair
 from cbalign.data.source import FirstItems, Source
 from cbalign.data.text import Tokenizer
 from cbalign.encoders import CodeAssignment, Encoder, ImageFeatures, TextFeatures
+from cbalign.evaluation.differences import largest_difference, surest_loss
 from cbalign.evaluation.features import load_images
-from cbalign.evaluation.result import RetrievalResult, largest_difference, surest_loss
+from cbalign.evaluation.result import RetrievalResult
 from cbalign.evaluation.retrieval import RetrievalEvaluator
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.exporting.parity import CODEBOOK, SAME_VECTORS, WHOLE, difference

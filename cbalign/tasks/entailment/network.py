@@ -44,4 +44,4 @@ def build_entailment(
     """
     parts = build_backbone(section, vocabulary, initialise=initialise)
     network = EntailmentNetwork(parts.vision, parts.text, parts.fused, len(ENTAILMENT_LABELS))
-    return Distilled(network, section.teacher.momentum)
+    return Distilled(network, section.teacher.follows)

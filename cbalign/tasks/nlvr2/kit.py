@@ -55,7 +55,11 @@ class StatementKit(ClassificationKit[ImagePairNetwork]):
         """Build the model with the weights that it starts from."""
         model = super().initial_model(initialisation, vocabulary)
         experiment = initialisation.experiment
-        if experiment.legacy.untrained_statement_teacher and initialisation.assets is None:
+        if (
+            experiment.legacy.untrained_statement_teacher
+            and experiment.model.teacher.enabled
+            and initialisation.assets is None
+        ):
             model.teacher.network.load_state_dict(_untrained(experiment, vocabulary.size).student.state_dict())
         return model
 

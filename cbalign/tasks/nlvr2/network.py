@@ -161,7 +161,7 @@ def build_image_pairs(
     """
     parts, fusion = _doubled(section, vocabulary, initialise)
     head = ClassificationHead(fusion.width, len(STATEMENT_LABELS))
-    return Distilled(ImagePairNetwork(parts.vision, parts.text, fusion, head), section.teacher.momentum)
+    return Distilled(ImagePairNetwork(parts.vision, parts.text, fusion, head), section.teacher.follows)
 
 
 def build_text_assignment(
@@ -170,7 +170,7 @@ def build_text_assignment(
     """Build the model of the text-assignment stage; see `build_image_pairs`."""
     parts, fusion = _doubled(section, vocabulary, initialise)
     network = TextAssignmentNetwork(parts.vision, parts.text, fusion, section.joint_dim, section.projection.hidden)
-    return Distilled(network, section.teacher.momentum)
+    return Distilled(network, section.teacher.follows)
 
 
 def _doubled(section: ModelSection, vocabulary: int, initialise: bool) -> tuple[Backbone, PairFusionEncoder]:

@@ -174,4 +174,4 @@ def build_answering(section: ModelSection, vocabulary: int, *, initialise: bool 
     decoder = AnswerDecoder(parts.fused.config, section.fusion.layers, parts.text.dropout)
     decoder.start_from(parts.text, parts.fused, parts.head)
     network = AnsweringNetwork(parts.vision, parts.text, parts.fused, decoder)
-    return Distilled(network, section.teacher.momentum)
+    return Distilled(network, section.teacher.follows)

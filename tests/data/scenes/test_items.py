@@ -11,7 +11,7 @@ from cbalign.data.sections.drawings import ScenesSource
 from cbalign.data.source import Source, fingerprint, open_source, texts_of
 
 SECTION = ScenesSource(source="scenes", split="test", size=36, render_size=32)
-KINDS = ["pairs", "questions", "statements", "premises"]
+KINDS = ["pairs", "questions", "statements", "premises", "foils"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
