@@ -8,10 +8,15 @@
 Names are imported when they are used, so that `import cbalign` loads neither torch nor onnxruntime.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
+
+# onnxruntime's wheels send telemetry, and write an identifier into the user's cache when they are imported. onnxruntime
+# reads this variable at its import, and only this module is certain to be imported before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from cbalign.api.bundles import Bundle as Bundle

@@ -82,6 +82,10 @@ class CheckpointError(CbalignError):
     exit_code = 3
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A file of a checkpoint is missing, damaged or was changed."""
+
+
 class BundleError(CbalignError):
     """An exported bundle is damaged, incomplete or in an unsupported format."""
 

@@ -205,6 +205,7 @@ def resume(
     on_step: StepCallback | None = None,
     progress: bool | Reporter = True,
     overrides: str | Sequence[str] = (),
+    accept_changes: bool = False,
     **changes: Any,
 ) -> Run:
     """Continue a training from its newest checkpoint; a finished run is returned as it is.
@@ -217,10 +218,12 @@ def resume(
         on_step: see `cbalign.train`.
         progress: see `cbalign.train`.
         overrides: changes as texts of `--set`.
+        accept_changes: continue although settings or data changed since the training began; the manifest records it.
         **changes: settings of effect `runtime`, by dotted path.
 
     Raises:
-        UsageError: a change would make it another training, or the pairs are not those of the run.
+        UsageError: a change would make it another training, the pairs are not those of the run, or its settings or
+            data changed.
         CheckpointError: it is not a run, or its checkpoint is damaged.
     """
     from cbalign.api.memory import give_again
@@ -231,15 +234,23 @@ def resume(
     if any(pairs is not None for pairs in given.values()):
         give_again(Run(folder).spec, given)
     words = [*listed(overrides), *(f"{path}={inline(value)}" for path, value in changes.items())]
-    return proceed(folder, words, _reporter(progress, on_step), argv=("cbalign.resume",))
+    reporter = _reporter(progress, on_step)
+    return proceed(folder, words, reporter, argv=("cbalign.resume",), accept_changes=accept_changes)
 
 
-def proceed(folder: Path, overrides: Sequence[str], reporter: Reporter, *, argv: Sequence[str]) -> Run:
+def proceed(
+    folder: Path,
+    overrides: Sequence[str],
+    reporter: Reporter,
+    *,
+    argv: Sequence[str],
+    accept_changes: bool = False,
+) -> Run:
     """Resume the run in a folder; `argv` are the words that the run's manifest records."""
     from cbalign.engine.run import RunFolder as Folders
     from cbalign.tasks.train import resume_run
 
-    trained = resume_run(Folders(folder), overrides, reporter, argv=argv)
+    trained = resume_run(Folders(folder), overrides, reporter, argv=argv, accept=accept_changes)
     return Run(trained.run.folder, trained)
 
 

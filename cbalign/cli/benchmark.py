@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,9 @@ def benchmark(
     """Measure BUNDLE: latency, throughput, memory, size on disk and recall of every precision.
 
     --run also measures the PyTorch model of that run: eager, compiled and with autocast. Measurements are interleaved,
-    so that other load on the machine affects all of them alike: ratios are more reliable than times.
+    so that slow moments of the machine affect all of them. Other programs still distort ratios between targets that use
+    different numbers of threads: a busy machine is reported, and relative speeds whose times vary too much are not
+    shown.
     """
     from dataclasses import replace
 
@@ -95,8 +98,9 @@ def benchmark(
         for precision in chosen
     ]
     source = None if no_recall else _source(bundle, _RECALL_IMAGES["quick" if quick else "thorough"])
+    load = _load_average()
     rows = measure(targets, bundle, effort, source=source, report=console.note)
-    result = _result(opened.manifest, threads, effort, source, rows, gpu)
+    result = replace(_result(opened.manifest, threads, effort, source, rows, gpu), load=load)
     if output is not None:
         write_durably(output, result.to_json().encode())
     if as_json:
@@ -107,6 +111,14 @@ def benchmark(
     from cbalign.render.benchmark import benchmark_blocks
 
     console.blocks(*benchmark_blocks(result))
+
+
+def _load_average() -> float | None:
+    """Return the load of the machine over the last minute, where the system knows it."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
 
 
 def _torch_targets(
@@ -138,10 +150,9 @@ def _source(bundle: Path, images: int) -> Source[Pair] | None:
     """Open the first pairs of the spec's evaluation data; `None` if the data are missing."""
     from cbalign.data.source import FirstItems, open_source
     from cbalign.errors import CbalignError
-    from cbalign.experiment.load import load_experiment
-    from cbalign.runtime.bundle import SPEC
+    from cbalign.runtime.bundle import BundleFolder
 
-    experiment = load_experiment(bundle / SPEC, check_files=False).experiment
+    experiment = BundleFolder.open(bundle).loaded.experiment
     try:
         source = open_source(experiment.data.test or experiment.data.validation or experiment.data.train, "pairs")
         return FirstItems(source, images)

@@ -23,7 +23,10 @@ COMPLETING = "_CBALIGN_COMPLETE"  # environment variable by which a shell asks f
 
 
 def prepare_streams() -> None:
-    """Write `?` for characters that the terminal's encoding lacks, instead of failing."""
+    """Write `?` for characters that the terminal's encoding lacks, instead of failing; replace closed streams."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the parent, such as by `>&-` of a shell
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for the whole process)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cbalign.cli.extras import missing_extra
 from cbalign.errors import CbalignError, DeviceError, SpecError, StorageError
+from cbalign.runtime.memory_errors import is_out_of_memory, is_unmapped_library
 
 _FRAME = re.compile(r'^ +File "([^"]+)", line', re.MULTILINE)
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -49,14 +50,20 @@ def failure_of(error: Exception) -> Failure:
     for cause in _causes(error):
         if isinstance(cause, CbalignError):
             return _told(cause)
-        if isinstance(cause, OSError) and (cause.errno in _STORAGE or cause.filename is not None):
+        if (
+            isinstance(cause, OSError)
+            and not is_unmapped_library(cause)
+            and (cause.errno in _STORAGE or cause.filename is not None)
+        ):
             return _storage(cause)
         if any(text in str(cause) for text in _NO_SPACE_TEXTS):
             return Failure("cannot write: the disk is full", _SPACE_REMEDY, StorageError.exit_code)
         if type(cause).__name__ == "OutOfMemoryError":
             return Failure("the GPU is out of memory", _MEMORY_REMEDY, DeviceError.exit_code)
-        if isinstance(cause, MemoryError):
-            return Failure("out of memory", "Close other programs or use a smaller batch.", DeviceError.exit_code)
+        if is_unmapped_library(cause):
+            return Failure(f"not enough memory to load a library: {cause}", _ADDRESS_REMEDY, DeviceError.exit_code)
+        if is_out_of_memory(cause):
+            return Failure("out of memory", _RAM_REMEDY, DeviceError.exit_code)
     who = _author(error)
     return Failure(
         f"unexpected {type(error).__name__}: {error}" if who is None else f"{who}: {type(error).__name__}: {error}",
@@ -103,6 +110,8 @@ def _place(name: str) -> str | None:
     return str(Path(file).parent) if file is not None and hasattr(module, "__path__") else file
 
 
+_RAM_REMEDY = "Close other programs, use a smaller batch, or raise the limit (ulimit -v and -d, or the job's memory)."
+_ADDRESS_REMEDY = "Raise the limit of this process (ulimit -v and -d, or the job's memory), or close other programs."
 _SPACE_REMEDY = "Free some space and run the same command again."
 _MEMORY_REMEDY = "Lower train.batch_size; with the same train.global_batch_size the result does not change."
 

@@ -21,9 +21,11 @@ from cbalign.experiment.unions import slow_parts, slowness, unusable, usable
 from cbalign.parts.origin import PartOrigin
 from cbalign.parts.registry import registry
 from cbalign.runtime.machine import ask_gpus
+from cbalign.runtime.memory_errors import is_unmapped_library
 from cbalign.runtime.user_cache import user_cache
 
 HealthState = Literal["ok", "absent", "problem"]
+TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
 LEAST_FREE = 2 * 2**30  # bytes; a checkpoint of the published model with teacher and optimiser takes 4 GiB
 
 
@@ -54,6 +56,7 @@ def checks(folder: Path) -> Iterator[Check]:
     yield from (Check("gpu", "ok", gpu) for gpu in gpus) if gpus else [Check("gpu", "absent", "no NVIDIA GPU")]
     yield _onnxruntime(gpus)
     yield _tensorrt(gpus)
+    yield _telemetry()
     yield _torch(gpus)
     yield _disk(folder)
     yield _features()
@@ -191,6 +194,19 @@ def _tensorrt(gpus: Sequence[str]) -> Check:
     return Check("tensorrt", "ok", f"its libraries load{f' from {folder}' if (folder := library_folder()) else ''}")
 
 
+def _telemetry() -> Check:
+    """Whether onnxruntime sends usage data; `import cbalign` turns that off unless the user set the variable."""
+    if os.environ.get(TELEMETRY_OFF, "").lower() in ("1", "true", "yes", "on"):
+        return Check("telemetry", "ok", f"off: cbalign sends nothing, and onnxruntime does not with {TELEMETRY_OFF}=1")
+    value = os.environ.get(TELEMETRY_OFF, "")
+    return Check(
+        "telemetry",
+        "problem",
+        f"onnxruntime may send usage data: {TELEMETRY_OFF} is {value!r} in the environment",
+        f"unset {TELEMETRY_OFF}, or set it to 1",
+    )
+
+
 def _is_installed(package: str) -> bool:
     try:
         metadata.distribution(package)
@@ -205,9 +221,9 @@ def _torch(gpus: Sequence[str]) -> Check:
     except ModuleNotFoundError:
         return Check("torch", "absent", "not installed: no training and no export", "pip install 'cbalign[train]'")
     except (ImportError, OSError) as error:
-        return Check(
-            "torch", "problem", f"cannot be imported: {error}", "pip install --force-reinstall 'cbalign[train]'"
-        )
+        again = "pip install --force-reinstall 'cbalign[train]'"
+        remedy = "raise the limit of memory: ulimit -v and -d" if is_unmapped_library(error) else again
+        return Check("torch", "problem", f"cannot be imported: {error}", remedy)
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     found = f"{torch.__version__}, built {'for ' if torch.version.cuda else ''}{build}"
     if not gpus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cbalign.interop.checkpoints.prepared import Imported
     from cbalign.models.weights import WeightReport
 
+_SHOWN = 50  # names of each outcome
 _RUNS_DIR = click.Option(
     ["--runs-dir"], default="runs", type=click.Path(path_type=Path), show_default=True, help="Folder for new runs."
 )
@@ -111,10 +113,17 @@ def _run(form: CheckpointFormat, runs_dir: Path, as_json: bool, given: dict[str,
     if as_json:
         console.document(_document(made))
         return
-    lists = ["\n".join([f"{title}:", *(f"  {each}" for each in names)]) for title, names in _lists(made.report)]
+    lists = ["\n".join([f"{title}:", *_shown(names)]) for title, names in _lists(made.report)]
     console.note_blocks(_table(made), *lists, *made.notes)
     console.note(f"\n{made.parameters / 1e6:.1f} M trainable parameters; next: cbalign evaluate {made.run.folder}")
     console.result(str(made.run.folder))
+
+
+def _shown(names: Sequence[str]) -> Iterator[str]:
+    """Indent the first names; --json lists all."""
+    yield from (f"  {each}" for each in names[:_SHOWN])
+    if len(names) > _SHOWN:
+        yield f"  and {len(names) - _SHOWN:,} more; --json lists all"
 
 
 def _load(

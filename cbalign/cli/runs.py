@@ -47,14 +47,18 @@ def list_command(
     as_json: bool,
 ) -> None:
     """List runs, oldest first: state, step, age, size, and the last and best value of one metric."""
-    from cbalign.lab.runs.overview import overview, select
+    from cbalign.lab.runs.overview import list_runs
     from cbalign.render.runs import list_blocks
 
-    found = [overview(run, metric) for run in select(runs_dir, states=states, names=names, where=where)]
+    listed = list_runs(runs_dir, states=states, names=names, where=where, metric=metric)
     if as_json:
-        console.document({"runs": [each.to_json() for each in found]})
-    elif found:
-        console.blocks(*list_blocks(found))
+        damaged = [{"run": str(folder), "problem": problem} for folder, problem in listed.damaged.items()]
+        console.document({"runs": [each.to_json() for each in listed.found], "damaged": damaged})
+        return
+    for folder, problem in listed.damaged.items():
+        console.warning(f"{folder} is damaged and not shown: {problem}")
+    if listed.found:
+        console.blocks(*list_blocks(listed.found))
     else:
         console.note(f"No {'matching ' if states or names or where else ''}runs in {runs_dir}.")
 

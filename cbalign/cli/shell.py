@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 from cbalign.cli import console
 from cbalign.cli.failures import failure_of
-from cbalign.errors import Interrupted, SpecError
+from cbalign.errors import Interrupted, SpecError, StorageError
 
 BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
 INTERRUPTED = 130
@@ -110,6 +110,7 @@ class Shell(click.Group):
             register_bash()
         words = list(sys.argv[1:] if args is None else args)
         try:
+            _require_working_directory()
             with _part_warnings():
                 code = super().main(words, prog_name or "cbalign", **{**extra, "standalone_mode": False})
         except click.ClickException as error:
@@ -122,6 +123,16 @@ class Shell(click.Group):
             if _is_connected():
                 _leave(code)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _require_working_directory() -> None:
+    """Refuse to run in a folder that was removed, where no relative path means anything."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise StorageError(
+            "the working directory was removed", remedy='Change to a folder that exists: cd "$HOME"'
+        ) from None
 
 
 @contextmanager

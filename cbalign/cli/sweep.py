@@ -91,6 +91,7 @@ def sweep(
     Prints the metrics of each setting on stdout, as mean ± standard deviation over its seeds. The exit code is that of
     the first failure.
     """
+    from cbalign.engine.run import scan_runs
     from cbalign.lab.sweep.matrix import build_matrix, match_runs, named
     from cbalign.lab.sweep.space import combinations, parse_axis
     from cbalign.render import sweep as render
@@ -104,6 +105,8 @@ def sweep(
         draw_seed=draw_seed,
         seeds=seeds,
     )
+    for folder, problem in scan_runs(runs_dir).damaged.items():
+        console.warning(f"{folder} is damaged and counts as missing: {problem}")
     cells = match_runs(build_matrix(spec, overrides, profiles, changes), runs_dir)
     if len(cells) < len(changes):
         console.note(

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     metavar="N",
     help="Train in N processes on this machine, one per GPU; for several machines use torchrun or srun.",
 )
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Resume although the settings or the data changed since the training began; the manifest records it.",
+)
 @click.pass_context
 def train(
     context: click.Context,
@@ -39,12 +44,29 @@ def train(
     runs_dir: Path,
     name: str | None,
     nproc: int,
+    accept_changes: bool,
 ) -> None:
     """Train the experiment of SPEC, or resume the run directory RUN.
 
     Prints the run directory on stdout when the training is finished. Ctrl-C, SIGTERM and SIGUSR1 finish the step,
     write a checkpoint and exit with 75. `cbalign train RUN` resumes from there, or after a crash.
     """
+    from cbalign.engine.signals import stop_preparation
+
+    with stop_preparation("Run the same command again."):
+        _train(context, target, overrides, profiles, runs_dir, name, nproc, accept_changes)
+
+
+def _train(
+    context: click.Context,
+    target: str,
+    overrides: tuple[str, ...],
+    profiles: tuple[str, ...],
+    runs_dir: Path,
+    name: str | None,
+    nproc: int,
+    accept_changes: bool,
+) -> None:
     from cbalign.api.runs import begin, proceed
     from cbalign.api.specs import spec as open_spec
     from cbalign.engine.launch import end_with_launcher, is_launched, launch
@@ -55,6 +77,8 @@ def train(
             raise click.UsageError("--name and --profile apply only to new runs.")
         run, spec = open_run(Path(target)), None
     else:
+        if accept_changes:
+            raise click.UsageError("--accept-changes applies only to runs that resume.")
         # Mistakes in the spec are reported before the import of torch, which takes seconds.
         named = overrides if name is None else (*overrides, f"name={name}")
         run, spec = None, open_spec(target, overrides=named, profiles=profiles)
@@ -68,7 +92,7 @@ def train(
 
     reporter = console_reporter(console.stderr(), interactive=console.is_interactive())
     if run is not None:
-        done = proceed(run.folder, overrides, reporter, argv=sys.argv)
+        done = proceed(run.folder, overrides, reporter, argv=sys.argv, accept_changes=accept_changes)
     else:
         assert spec is not None, "either a run or a spec"
         done = begin(spec, runs_dir, reporter, argv=sys.argv)
@@ -101,6 +125,7 @@ def _words(context: click.Context) -> list[str]:
     values = context.params
     words = ["--debug"] if context.find_root().params.get("debug") else []
     words += ["train", values["target"], f"--nproc={values['nproc']}", f"--runs-dir={values['runs_dir']}"]
+    words += ["--accept-changes"] if values["accept_changes"] else []
     words += [f"--set={override}" for override in values["overrides"]]
     words += [f"--profile={profile}" for profile in values["profiles"]]
     return words if values["name"] is None else [*words, f"--name={values['name']}"]

@@ -11,6 +11,8 @@ from cbalign.data.sections.pairs import CsvSource
 from cbalign.errors import DataError
 from cbalign.parts import ItemKind
 
+_LONGEST_VALUE = 16 << 20  # characters
+
 
 def open_section(section: CsvSource, items: ItemKind) -> PairFiles:
     """Open the source that a section describes."""
@@ -49,16 +51,27 @@ def _rows(file: str | Path, image: str, caption: str, delimiter: str) -> Iterato
             if header is None:
                 raise DataError(f"{file}: the file is empty")
             columns = [_column(header, name, str(file)) for name in (image, caption)]
+            csv.field_size_limit(max(_LONGEST_VALUE, csv.field_size_limit()))  # of the process; the default is 128 KiB
             for row in reader:
                 if not row:
                     continue
                 if len(row) <= max(columns):
                     raise DataError(f"{file}, line {reader.line_num}: {len(row)} columns, the header has {len(header)}")
+                if any(row[len(header) :]):  # spreadsheets write empty ones, in which nothing is lost
+                    raise DataError(
+                        f"{file}, line {reader.line_num}: {len(row)} columns, the header has {len(header)}",
+                        remedy=f"A value that contains the delimiter {delimiter!r} must be in double quotes.",
+                    )
                 path, text = (row[column] for column in columns)
                 if not path:
                     raise DataError(f"{file}, line {reader.line_num}: column {image} is empty")
                 yield reader.line_num, path, text
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise DataError(
+                f"{file}, line {reader.line_num}: a value has over {_LONGEST_VALUE >> 20} million characters",
+                remedy="Probably a quote above is not closed.",
+            ) from error
         raise DataError(
             f"{file}, line {reader.line_num}: not valid CSV ({error})",
             remedy="A value that begins with a quote must end with one, and quotes inside it must be doubled.",
@@ -70,6 +83,11 @@ def _rows(file: str | Path, image: str, caption: str, delimiter: str) -> Iterato
 
 
 def _column(header: list[str], name: str, file: str) -> int:
+    if header.count(name) > 1:
+        raise DataError(
+            f"{file}: the header names the column {name} {header.count(name)} times",
+            remedy="Rename the columns, so that each has its own name.",
+        )
     if name not in header:
         raise DataError(
             f"{file}: no column {name} in the header ({', '.join(header)})",

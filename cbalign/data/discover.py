@@ -123,7 +123,8 @@ def _tree(folder: Path) -> tuple[list[Path], list[Path]]:
         deep = len(here.relative_to(folder).parts) >= DEPTH
         inner[:] = [] if deep else sorted(name for name in inner if not name.startswith("."))
         folders.append(here)
-        files += [here / name for name in sorted(names) if not name.startswith(".")]
+        # Opening a pipe would wait for ever.
+        files += [here / name for name in sorted(names) if not name.startswith(".") and (here / name).is_file()]
     return files, folders
 
 

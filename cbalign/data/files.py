@@ -205,6 +205,10 @@ class FileSource(ABC, Generic[ItemT_co]):
         """
         return tuple(self._files.read(index, position) for position in range(self._files.per_item))
 
+    def stored(self, index: int) -> tuple[bytes, ...]:
+        """Read the image files of item `index`."""
+        return self.read(index)
+
     def where(self, index: int) -> str:
         """Return file and number of item `index`, for messages."""
         return self._files.lists.where(index)

@@ -35,6 +35,8 @@ MAX_PIXELS = 89_478_485
 BYTES_PER_PIXEL = 28
 """Memory for decoding a pixel, at most, in any format and mode: the pixel itself and copies of it."""
 
+_LARGEST = 16_384  # pixels; the side of an input
+_LONGEST_REASON = 300  # characters
 _WHITE = (255, 255, 255, 255)
 _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 _TILE_SIDES = (322, 323)  # TIFF's tags TileWidth and TileLength
@@ -206,7 +208,7 @@ class Preprocessing:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, name: str = "preprocessing.json") -> Preprocessing:
+    def from_json(cls, text: str | bytes, *, name: str = "preprocessing.json") -> Preprocessing:
         """Read what `to_json` wrote.
 
         Raises:
@@ -227,8 +229,9 @@ class Preprocessing:
             for key in ("layout", "dtype", "colour"):
                 if values.get(key) != expected[key]:
                     raise ValueError(f"{key} is {values.get(key)!r}, expected {expected[key]!r}")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BundleError(f"{name}: not a preprocessing description ({error})") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            reason = str(error)[:_LONGEST_REASON]
+            raise BundleError(f"{name}: not a preprocessing description ({reason})") from error
         return read
 
     def _check(self) -> None:
@@ -243,8 +246,8 @@ class Preprocessing:
 
 
 def _whole(value: object) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"size is {value!r}")
+    if type(value) is not int or not 1 <= value <= _LARGEST:
+        raise ValueError(f"size is {value!r}, expected a whole number from 1 to {_LARGEST}")
     return value
 
 
@@ -252,6 +255,8 @@ def _three(values: Sequence[object]) -> tuple[float, float, float]:
     if len(values) != 3:
         raise ValueError("mean and std need three numbers each")
     red, green, blue = (float(str(value)) for value in values)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError("mean and std must be finite")
     return red, green, blue
 
 

@@ -92,7 +92,7 @@ def read_json_object(path: Path, place: str | None = None) -> dict[str, Any]:
     label = f"{path}" if place is None else f"{place}: {path}"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{label} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{label} is not a JSON object")

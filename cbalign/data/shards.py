@@ -32,6 +32,8 @@ from cbalign.experiment.shard_names import expand_shards
 from cbalign.parts import ItemKind
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+_TEXT_EXTENSIONS = ("txt", "json")
+_LONGEST_TEXT = 64 << 20  # bytes
 _TOGETHER = "The files of a sample must follow one another in the shard: pack it with tar --sort=name."
 
 
@@ -102,6 +104,10 @@ class Shards:
                 return (shard.read(self._sizes[index]),)
         except OSError as error:
             raise DataError(f"{self._label(index)}: cannot be read ({error.strerror or error})") from error
+
+    def stored(self, index: int) -> tuple[bytes, ...]:
+        """Read the image file of pair `index`."""
+        return self.read(index)
 
     def describe(self) -> str:
         """Describe the source in one line for logs."""
@@ -185,14 +191,20 @@ def _samples(file: str) -> Iterator[_Sample]:
         ) from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except (MemoryError, OverflowError) as error:
+        raise DataError(f"{file}: not an intact tar file (a header claims more data than fit in memory)") from error
     if sample is not None:
         yield _complete(sample, file)
 
 
 def _read_member(sample: _Sample, shard: tarfile.TarFile, member: tarfile.TarInfo, extension: str, file: str) -> None:
+    if member.issparse() and extension in (*IMAGE_EXTENSIONS, *_TEXT_EXTENSIONS):
+        raise DataError(f"{file}, {member.name}: a sparse file, which shards cannot contain")
     if extension in IMAGE_EXTENSIONS:
         sample.offset, sample.size = member.offset_data, member.size
-    elif extension in ("txt", "json"):
+    elif extension in _TEXT_EXTENSIONS:
+        if member.size > _LONGEST_TEXT:
+            raise DataError(f"{file}, {member.name}: {member.size:,} bytes, more than captions can have")
         content = shard.extractfile(member)
         assert content is not None, "a regular file has content"
         text = content.read().decode("utf-8-sig", "replace")

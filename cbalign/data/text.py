@@ -26,6 +26,8 @@ from cbalign.errors import DataError
 TOKENIZER_FILE = "tokenizer.json"
 SETTINGS_FILE = "text.json"
 
+_PROBE = "a red car, 1 ☃"
+
 _REMOVED = re.compile(r"[,.'!?\"()*#:;~]")
 _RUNS = re.compile(r"\s{2,}")
 _SPACED = str.maketrans("-/", "  ")
@@ -199,7 +201,18 @@ class Tokenizer:
         Raises:
             DataError: a file is missing or damaged.
         """
-        return cls.from_folder(folder, _saved_settings(Path(folder) / SETTINGS_FILE))
+        settings = _saved_settings(Path(folder) / SETTINGS_FILE)
+        try:
+            tokenizer = cls.from_folder(folder, settings)
+            tokenizer.encode([_PROBE])  # a vocabulary without tokens fails here, not when it is read
+        except DataError as error:
+            if str(folder) in error.message:
+                raise
+            raise DataError(f"{Path(folder) / TOKENIZER_FILE}: {error.message}", remedy=error.remedy) from error
+        except Exception as error:  # the library raises plain Exception
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(f"{Path(folder) / TOKENIZER_FILE}: cannot tokenize a text ({reason})") from error
+        return tokenizer
 
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json` (with truncation and special tokens, for any reader) and `text.json` into a folder."""
@@ -276,8 +289,8 @@ def _saved_settings(path: Path) -> TextSettings:
         return TextSettings.of_values(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not the settings of a tokenizer ({error})") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: not the settings of a tokenizer ({str(error)[:300]})") from error
 
 
 def _special(vocabulary: tokenizers.Tokenizer, token: str) -> int:

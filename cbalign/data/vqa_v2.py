@@ -151,4 +151,6 @@ def _number(entry: JsonObject, field: str, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         found = repr(value) if field in entry else f"none (fields: {', '.join(entry) or 'none'})"
         raise DataError(f"{where}: field {field}: expected a whole number, found {found}")
+    if not -(2**63) <= value < 2**63:
+        raise DataError(f"{where}: field {field}: a whole number must fit into 64 bits")
     return value

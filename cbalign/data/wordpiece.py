@@ -17,6 +17,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 _PREFIX = "##"
 _MAX_ALPHABET = 1000
+_LONGEST_WORD = 100  # letters; longer words are [UNK], and learning them would take time quadratic in their length
 _EXPECTED = string.digits + string.ascii_lowercase
 
 
@@ -54,7 +55,8 @@ def train_wordpiece(captions: Iterable[str], vocabulary: int) -> tokenizers.Toke
     counts: Counter[str] = Counter()
     for caption in captions:
         normal = learner.normalizer.normalize_str(caption)
-        counts.update(word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normal))
+        words = (word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normal))
+        counts.update(word for word in words if len(word) <= _LONGEST_WORD)
     if not counts:
         raise DataError(
             "the training captions have no words to train a vocabulary on",
@@ -100,7 +102,7 @@ def _from_vocabulary(words: Path, config: Path) -> tokenizers.Tokenizer:
     if missing:
         raise DataError(f"{words}: not a BERT vocabulary (no {', '.join(missing)})")
     return _bert(
-        models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100),
+        models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=_LONGEST_WORD),
         lowercase=options.get("do_lower_case", True),
         strip_accents=options.get("strip_accents"),
         chinese=options.get("tokenize_chinese_chars", True),

@@ -7,6 +7,7 @@
         model.safetensors    every parameter and buffer of the model, tensors that are tied stored once
         optimizer.pt         AdamW's moments by parameter name; loads with `torch.load(weights_only=True)`
         state.json           counters: `TrainingState`
+        SHA256SUMS           checksums of these files, as `sha256sum` writes them
 
 A checkpoint is written to a temporary folder, synced and renamed; only then is `latest` updated and are old ones
 removed. A kill at any moment leaves a complete newest checkpoint, and a full disk leaves the previous one intact.
@@ -19,7 +20,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,15 +30,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, write_durably
+from cbalign.engine.checksums import verify_checksums, write_checksums
+from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, storage_errors, write_durably
 from cbalign.engine.optimizer import OptimizerState, load_optimizer_state, optimizer_state
 from cbalign.engine.run import BEST, LATEST, list_checkpoints
 from cbalign.engine.sharding import sharded_like, whole_tensors
 from cbalign.engine.step_schedule import StepSchedule
-from cbalign.errors import CheckpointError, UsageError
+from cbalign.errors import CheckpointError, DamagedCheckpointError, UsageError
+from cbalign.models.pretrained import why_unreadable
 from cbalign.models.renamed import with_current_names
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
+_OLDER = "Resume the run, which falls back to the checkpoint before; or remove this one."
+_SHOWN = 40  # lines of a message
 _TIED = "tied"  # metadata key: JSON object, name of a tensor -> name under which its values are stored
 
 
@@ -118,6 +123,7 @@ def save_checkpoint(
             save_weights(weights, temporary / MODEL)
             _save_moments(moments, temporary / OPTIMIZER)
             (temporary / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
+            write_checksums(temporary)
     write_durably(folder / LATEST, f"{final.name}\n".encode())
     if best is None:
         (folder / BEST).unlink(missing_ok=True)
@@ -129,6 +135,19 @@ def save_checkpoint(
         os.rename(old, doomed)  # a kill while its files go leaves no `step-N` that lacks some
         shutil.rmtree(doomed, ignore_errors=True)
     return final
+
+
+def set_aside(checkpoints: Sequence[Path]) -> None:
+    """Rename damaged checkpoints to `damaged-step-N`, so that the training can write theirs again.
+
+    Raises:
+        StorageError: one cannot be renamed.
+    """
+    for checkpoint in checkpoints:
+        aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+        with storage_errors(checkpoint):
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(checkpoint, aside)
 
 
 def _save_moments(moments: OptimizerState, path: Path) -> None:
@@ -190,19 +209,18 @@ def read_model(checkpoint: Path) -> dict[str, Tensor]:
         checkpoint: a `step-N` folder or a `.safetensors` file.
 
     Raises:
-        CheckpointError: it is missing or damaged.
+        DamagedCheckpointError: it is missing or damaged.
     """
     path = checkpoint / MODEL if checkpoint.is_dir() else checkpoint
+    if checkpoint.is_dir():
+        verify_checksums(checkpoint, [MODEL])
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             tied = json.loads((file.metadata() or {}).get(_TIED, "{}"))
         return with_current_names(tensors | {name: tensors[kept] for name, kept in tied.items()})
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, AttributeError) as error:
-        raise CheckpointError(
-            f"Cannot read the weights in {path}: {error}.",
-            remedy="Remove the damaged checkpoint to resume from the previous one.",
-        ) from error
+        raise DamagedCheckpointError(f"Cannot read the weights in {path}: {error}.", remedy=_OLDER) from error
 
 
 def load_model_weights(model: nn.Module, checkpoint: Path) -> None:
@@ -221,42 +239,49 @@ def load_model_weights(model: nn.Module, checkpoint: Path) -> None:
     ]
     if mistakes:
         raise CheckpointError(
-            f"{checkpoint} does not match the model:\n" + "\n".join(sorted(mistakes)),
+            f"{checkpoint} does not match the model:\n" + "\n".join(_first(sorted(mistakes))),
             remedy="Use the spec that it was trained with (resolved.yaml of its run).",
         )
     model.load_state_dict({name: sharded_like(tensor, expected[name]) for name, tensor in tensors.items()})
+
+
+def _first(lines: list[str]) -> list[str]:
+    return [*lines[:_SHOWN], f"  and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else lines
 
 
 def read_state(checkpoint: Path) -> TrainingState:
     """Read the counters of a checkpoint.
 
     Raises:
-        CheckpointError: they are missing or damaged.
+        DamagedCheckpointError: they are missing or damaged.
     """
     path = checkpoint / STATE
+    verify_checksums(checkpoint, [STATE])
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["window"] = {name: (total, count) for name, (total, count) in values["window"].items()}
         return TrainingState(**values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"Cannot read the counters in {path}: {error}.") from error
+        raise DamagedCheckpointError(f"Cannot read the counters in {path}: {error}.", remedy=_OLDER) from error
 
 
 def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> TrainingState:
     """Put a checkpoint's weights and moments in place and return its counters.
 
     Raises:
-        CheckpointError: it is damaged or does not fit.
+        DamagedCheckpointError: it is damaged.
+        CheckpointError: it does not fit.
     """
     state = read_state(checkpoint)
     load_model_weights(model, checkpoint)
     path = checkpoint / OPTIMIZER
+    verify_checksums(checkpoint, [OPTIMIZER])
     try:
         moments = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load's own, pickle's and zip's: anything a damaged file can cause
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"Cannot read the optimiser's state in {path}: {reason}") from error
+        message = f"Cannot read the optimiser's state in {path}: {why_unreadable(error)}"
+        raise DamagedCheckpointError(message, remedy=_OLDER) from error
     if not isinstance(moments, dict):
-        raise CheckpointError(f"{path} contains no optimiser state.")
+        raise DamagedCheckpointError(f"{path} contains no optimiser state.", remedy=_OLDER)
     load_optimizer_state(optimizer, model, with_current_names(moments))
     return state

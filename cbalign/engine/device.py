@@ -9,8 +9,10 @@ from contextlib import contextmanager
 import torch
 
 from cbalign.errors import DeviceError, UsageError
+from cbalign.runtime.memory_errors import is_out_of_memory
 
-_NAMES = re.compile(r"auto|cpu|cuda(:\d+)?")
+_SMALLER = "Make train.batch_size smaller; train.global_batch_size keeps the optimiser's batch."
+_NAMES = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
 
 
 def choose_device(setting: str, *, local_rank: int = 0, name: str = "device") -> torch.device:
@@ -44,7 +46,7 @@ def choose_device(setting: str, *, local_rank: int = 0, name: str = "device") ->
 
 @contextmanager
 def translate_out_of_memory(device: torch.device) -> Iterator[None]:
-    """Translate torch's error about full device memory.
+    """Translate torch's errors about full memory of the device, and on the CPU of the machine.
 
     Raises:
         DeviceError: the device ran out of memory.
@@ -54,5 +56,9 @@ def translate_out_of_memory(device: torch.device) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{device} ran out of memory: {str(error).splitlines()[0]}",
-            remedy="Make train.batch_size smaller; train.global_batch_size keeps the optimiser's batch.",
+            remedy=_SMALLER,
         ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError("the CPU ran out of memory", remedy=_SMALLER) from error

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import _get_default_store
 
 from cbalign.engine.device import choose_device
 from cbalign.engine.placement import read_placement
+from cbalign.engine.watch import RankWatch
 from cbalign.errors import ProcessLostError, UsageError
 
 T = TypeVar("T")
 JOIN_TIMEOUT = timedelta(minutes=30)
+_LATER = timedelta(minutes=1)  # torch's own limit, which names no process, comes after ours
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    watch: RankWatch | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def single(cls, device: torch.device | str = "cpu") -> World:
@@ -43,6 +47,10 @@ class World:
         """Whether this process writes files and prints."""
         return self.rank == 0
 
+    def waiting(self) -> AbstractContextManager[None]:
+        """Mark work that may wait for other processes, so that one that hangs is named."""
+        return nullcontext() if self.watch is None else self.watch.waiting()
+
     def gather(self, tensor: Tensor) -> Tensor:
         """The rows of all ranks, in rank order: (B, …) to (size · B, …), with gradient if `tensor` has one.
 
@@ -51,10 +59,11 @@ class World:
         """
         if self.size == 1:
             return tensor
-        if tensor.requires_grad and torch.is_grad_enabled():
-            gathered: Tensor = _GatherWithGradient.apply(tensor, self.rank, self.size)
-            return gathered
-        return _all_gather(tensor, self.size)
+        with self.waiting():
+            if tensor.requires_grad and torch.is_grad_enabled():
+                gathered: Tensor = _GatherWithGradient.apply(tensor, self.rank, self.size)
+                return gathered
+            return _all_gather(tensor, self.size)
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over ranks, without gradient."""
@@ -65,21 +74,24 @@ class World:
         if self.size == 1:
             return tensor.detach()
         total = tensor.detach().clone()
-        dist.all_reduce(total)
+        with self.waiting():
+            dist.all_reduce(total)
         return total
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true on any rank."""
         if self.size == 1:
             return flag
-        return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
+        with self.waiting():  # on a GPU, reading the sum is what waits
+            return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
 
     def share(self, value: T) -> T:
         """The main process's `value`, on every rank. It travels pickled, between our own processes only."""
         if self.size == 1:
             return value
         box: list[Any] = [value]
-        dist.broadcast_object_list(box, src=0)
+        with self.waiting():
+            dist.broadcast_object_list(box, src=0)
         shared: T = box[0]
         return shared
 
@@ -88,7 +100,8 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        with self.waiting():
+            dist.all_gather_object(values, value)
         return values
 
     def raise_first(self, failure: Exception | None) -> None:
@@ -100,7 +113,8 @@ class World:
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
-            dist.barrier()
+            with self.waiting():
+                dist.barrier()
 
 
 class _GatherWithGradient(torch.autograd.Function):
@@ -125,12 +139,15 @@ def _all_gather(tensor: Tensor, size: int) -> Tensor:
 
 
 @contextmanager
-def open_world(device: str, environment: Mapping[str, str] | None = None) -> Iterator[World]:
+def open_world(
+    device: str, environment: Mapping[str, str] | None = None, *, timeout: float = JOIN_TIMEOUT.total_seconds()
+) -> Iterator[World]:
     """Join the processes that the environment names, for as long as the context lasts.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         environment: `os.environ` where left out.
+        timeout: seconds that a process waits for the others before it ends and names the one that hangs.
 
     Raises:
         DeviceError: the requested GPU does not exist.
@@ -157,9 +174,10 @@ def open_world(device: str, environment: Mapping[str, str] | None = None) -> Ite
                 init_method=placement.meeting,
                 rank=placement.rank,
                 world_size=placement.size,
-                timeout=JOIN_TIMEOUT,
+                timeout=max(JOIN_TIMEOUT, timedelta(seconds=2 * timeout) + _LATER),
             )
-            yield World(placement.rank, placement.size, chosen)
+            with RankWatch(_get_default_store(), placement.rank, placement.size, timeout) as watch:
+                yield World(placement.rank, placement.size, chosen, watch)
     except ProcessLostError:
         lost = True  # closing the connections might wait for the one that is gone
         raise

@@ -204,14 +204,14 @@ def _wait(ranks: Sequence[_Rank]) -> None:
                 rank.process.wait()
 
 
-_ENDED = json.dumps(
-    {"message": "Ended because another process failed.", "remedy": None, "exit_code": 1, "kind": "ProcessLostError"}
-)
+_ENDED_BY_OTHERS = "Ended because another process failed."
+_ENDED = json.dumps({"message": _ENDED_BY_OTHERS, "remedy": None, "exit_code": 1, "kind": "ProcessLostError"})
 
 
 def _explain(ranks: Sequence[_Rank]) -> CbalignError | None:
     """Return the root error: a death, or else an error that was not caused by a lost process."""
     raised = [error for rank in ranks if (error := rank.error()) is not None]
+    raised.sort(key=lambda error: error.message == _ENDED_BY_OTHERS)  # the reason of the others comes first
     remedies = [error.remedy for error in raised if isinstance(error, ProcessLostError) and error.remedy]
     for rank in ranks:
         if (death := rank.death()) is not None:

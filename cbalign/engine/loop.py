@@ -18,15 +18,16 @@ from typing import Generic
 import torch
 
 from cbalign.engine.averages import Averages
-from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint, set_aside
 from cbalign.engine.device import translate_out_of_memory
 from cbalign.engine.distribution import World, translate_lost_process_errors
 from cbalign.engine.divergence import StepNumbers, divergence_error, explain_gradient, explain_losses
+from cbalign.engine.manifest import AcceptedChanges
 from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
 from cbalign.engine.parallel import StepModule
 from cbalign.engine.precision import agree_precision, autocast, check_precision, explain_emulation
 from cbalign.engine.reporter import Reporter
-from cbalign.engine.run import RunFolder, checkpoint_steps, latest_checkpoint
+from cbalign.engine.run import RunFolder, checkpoint_steps, latest_checkpoint, list_checkpoints
 from cbalign.engine.run_log import RunLog
 from cbalign.engine.schedule import build_schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
@@ -34,7 +35,7 @@ from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.step_schedule import build_step_schedule
 from cbalign.engine.task import BatchT, Progress, StepOutput, Training
 from cbalign.engine.tracker import Record
-from cbalign.errors import Interrupted
+from cbalign.errors import DamagedCheckpointError, Interrupted
 from cbalign.experiment.log import LogSection
 from cbalign.experiment.training import TrainSection
 from cbalign.parts.metrics import Criterion
@@ -59,6 +60,7 @@ def fit(
     log: LogSection | None = None,
     argv: tuple[str, ...] = (),
     resume_command: str | None = None,
+    accepted: AcceptedChanges | None = None,
 ) -> Outcome:
     """Train a model in `run`, from its newest checkpoint if it has one, to the end.
 
@@ -71,6 +73,7 @@ def fit(
         log: the spec's `log` section; None for its defaults.
         argv: the command, for the manifest.
         resume_command: the command that resumes after an interruption.
+        accepted: changes of settings and data since the run began, for the manifest.
 
     Raises:
         Interrupted: a signal arrived; the step was finished and a checkpoint written.
@@ -89,7 +92,7 @@ def fit(
         run_log = stack.enter_context(RunLog(run, world, log or LogSection(), reporter.note))
         loop = _Loop(training, train, run, world, reporter, signals, run_log, stack)
         loop.resume()
-        loop.begin(argv)
+        loop.begin(argv, accepted)
         command = resume_command or f"cbalign train {run.folder}"
         with (
             translate_out_of_memory(world.device),
@@ -132,16 +135,35 @@ class _Loop(Generic[BatchT]):
 
     def resume(self) -> None:
         """Load the newest checkpoint, if there is one, and drop log records of later steps."""
-        checkpoint = self.world.share(latest_checkpoint(self.run.checkpoints))
-        if checkpoint is not None:
-            state = load_checkpoint(checkpoint, self.learner.model, self.optimizer)
+        if (state := self._newest_state()) is not None:
             state.require_same_length(self.steps, str(self.run.folder))
             self.done, self.averages = state.step, Averages(state.window)
         self.run_log.resume(self.done)
 
-    def begin(self, argv: tuple[str, ...]) -> None:
+    def _newest_state(self) -> TrainingState | None:
+        """Load the newest checkpoint that is intact; damaged newer ones are set aside and reported."""
+        checkpoints = self.world.share(list_checkpoints(self.run.checkpoints))
+        damaged: list[Path] = []
+        for checkpoint in reversed(checkpoints):
+            state, damage = None, None
+            try:
+                state = load_checkpoint(checkpoint, self.learner.model, self.optimizer)
+            except DamagedCheckpointError as error:
+                damage = error
+            found = next((each for each in self.world.collect(damage) if each is not None), None)
+            if found is None:
+                if self.world.is_main:
+                    set_aside(damaged)
+                return state
+            if checkpoint == checkpoints[0]:
+                raise found  # nothing is left to fall back to
+            damaged.append(checkpoint)
+            self.reporter.note(f"falling back to the checkpoint before {checkpoint.name}: {found.message}")
+        return None
+
+    def begin(self, argv: tuple[str, ...], accepted: AcceptedChanges | None) -> None:
         """Record this attempt in the run's manifest and report what is notable about it."""
-        self.run_log.begin(from_step=self.done, argv=argv, precision=self.precision)
+        self.run_log.begin(from_step=self.done, argv=argv, precision=self.precision, accepted=accepted)
         total = self.steps.total_steps
         notes = (
             explain_warmup(self.schedule, total),
@@ -250,7 +272,8 @@ class _Loop(Generic[BatchT]):
         with nullcontext() if last else self.forward.without_synchronisation():
             with autocast(self.world.device, self.precision):
                 output = self.forward(batch.to(self.world.device), progress)
-            torch.autograd.backward(output.loss / progress.micro_steps)
+            with self.world.waiting() if last else nullcontext():  # gradients are averaged in the last one
+                torch.autograd.backward(output.loss / progress.micro_steps)
         return output
 
     def _check_finite(self, numbers: StepNumbers, batch: list[BatchT]) -> None:

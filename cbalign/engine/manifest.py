@@ -34,6 +34,17 @@ class Attempt:
     status: Status = "running"
     message: str = ""
     precision: Literal["fp32", "bf16"] | None = None  # what it computed in: fp32 or bf16
+    accepted: tuple[str, ...] = ()  # changes of settings and data since the attempt before, which the user accepted
+
+
+@dataclass(frozen=True)
+class AcceptedChanges:
+    """What changed since a run began, and the new values for its manifest."""
+
+    changes: tuple[str, ...]  # for people
+    spec_fingerprint: str
+    settings: Mapping[str, object]
+    facts: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ class Manifest:
     status: Status = "created"
     attempts: tuple[Attempt, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the last evaluation
+    settings: Mapping[str, object] = field(default_factory=dict)  # what the fingerprint is of; empty in older runs
     rerun_of: str | None = None  # the run whose settings it took, where it was made by `runs rerun`
 
     @property
@@ -73,12 +85,28 @@ class Manifest:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise TypeError(f"it contains a {type(values).__name__}, not an object")
+            datetime.fromisoformat(values["created"])
             if values.pop("format") != 1:
                 raise CheckpointError(f"{path} was written by a newer cbalign.", remedy="Update cbalign.")
-            attempts = [Attempt(**{**a, "argv": tuple(a["argv"])}) for a in values.pop("attempts")]
+            attempts = [
+                Attempt(**{**a, "argv": tuple(a["argv"]), "accepted": tuple(a.get("accepted", ()))})
+                for a in values.pop("attempts")
+            ]
             return cls(**values, attempts=tuple(attempts))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"Cannot read the manifest {path}: {error}.") from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"Cannot read the manifest {path}: {reason}.") from error
+
+    def accept(self, accepted: AcceptedChanges) -> Manifest:
+        """Return the manifest of the run as it goes on with changed settings or data."""
+        return replace(
+            self,
+            spec_fingerprint=accepted.spec_fingerprint,
+            settings=dict(accepted.settings),
+            facts={**self.facts, **accepted.facts},
+        )
 
     def begin(self, attempt: Attempt) -> Manifest:
         """Return the manifest with a further, running attempt; an earlier attempt without an end was killed."""

@@ -118,13 +118,14 @@ class RunFolder:
 
 
 def create_run(
-    runs: Path,
+    runs: str | Path,
     name: str,
     *,
     spec: str,
     resolved: str,
     fingerprint: str,
     facts: Mapping[str, object],
+    settings: Mapping[str, object] | None = None,
     rerun_of: str | None = None,
     fill: Callable[[RunFolder], None] | None = None,
 ) -> RunFolder:
@@ -137,12 +138,14 @@ def create_run(
         resolved: text of the resolved spec.
         fingerprint: of the resolved spec.
         facts: of the task, for the manifest.
+        settings: that the fingerprint is of, by dotted path; None: unknown.
         rerun_of: name of the run that it repeats.
         fill: writes what else the run has from the start; when it raises, there is no run.
 
     Raises:
         StorageError: it cannot be written.
     """
+    runs = Path(runs)
     identity = secrets.token_hex(3)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     run = RunFolder(runs / f"{name}-{stamp}-{identity}")
@@ -161,6 +164,7 @@ def create_run(
             created=now(),
             spec_fingerprint=fingerprint,
             facts=dict(facts),
+            settings=dict(settings or {}),
             rerun_of=rerun_of,
         ).write(made.manifest)
         if fill is not None:
@@ -169,15 +173,16 @@ def create_run(
     return run
 
 
-def open_run(path: Path) -> RunFolder:
+def open_run(path: str | Path) -> RunFolder:
     """The run at `path`: its directory, or a `latest` file that names it.
 
     Raises:
         CheckpointError: there is no run.
     """
+    path = Path(path)
     folder = path
     if path.is_file() and path.name == LATEST:
-        with suppress(OSError):
+        with suppress(OSError, UnicodeDecodeError):
             folder = path.parent / path.read_text(encoding="utf-8").strip()
     run = RunFolder(folder)
     if not run.manifest.is_file():
@@ -256,11 +261,30 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def find_runs(runs: Path) -> list[RunFolder]:
-    """The runs in a folder of runs, oldest first."""
-    if not runs.is_dir():
-        return []
-    found = [RunFolder(path.parent) for path in runs.glob("*/manifest.json") if not path.parent.name.startswith(".")]
-    return sorted(found, key=lambda run: (Manifest.read(run.manifest).created, run.folder.name))
+    """The runs in a folder of runs whose manifest can be read, oldest first."""
+    return list(scan_runs(runs).readable)
+
+
+@dataclass(frozen=True)
+class ScannedRuns:
+    """The runs in a folder: the `readable` ones, oldest first, and why the others are `damaged`."""
+
+    readable: tuple[RunFolder, ...]
+    damaged: Mapping[Path, str]
+
+
+def scan_runs(runs: Path) -> ScannedRuns:
+    """Read the manifests of all runs in a folder; a damaged one does not hide its neighbours."""
+    created: dict[RunFolder, str] = {}
+    damaged: dict[Path, str] = {}
+    for path in sorted(runs.glob("*/manifest.json")) if runs.is_dir() else []:
+        if path.parent.name.startswith("."):
+            continue
+        try:
+            created[RunFolder(path.parent)] = Manifest.read(path).created
+        except CheckpointError as error:
+            damaged[path.parent] = error.message
+    return ScannedRuns(tuple(sorted(created, key=lambda run: (created[run], run.folder.name))), damaged)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Self
 
 from cbalign.engine.distribution import World
-from cbalign.engine.manifest import PLUGINS, Manifest, Status
+from cbalign.engine.manifest import PLUGINS, AcceptedChanges, Manifest, Status
 from cbalign.engine.metrics_file import MetricsFile
 from cbalign.engine.precision import Precision
 from cbalign.engine.provenance import describe_attempt
@@ -73,8 +74,10 @@ class RunLog:
         resumed = bool(manifest.attempts)
         return RunInfo(self._run.folder, manifest.name, manifest.id, read_plain(self._run), done, resumed)
 
-    def begin(self, *, from_step: int, argv: tuple[str, ...], precision: Precision) -> None:
-        """Add this process to the manifest's attempts."""
+    def begin(
+        self, *, from_step: int, argv: tuple[str, ...], precision: Precision, accepted: AcceptedChanges | None = None
+    ) -> None:
+        """Add this process to the manifest's attempts, and record the changes that the user accepted."""
         if not self._world.is_main:
             return
         manifest = Manifest.read(self._run.manifest)
@@ -87,6 +90,9 @@ class RunLog:
             processes=self._world.size,
             plugins=tuple(plugins) if isinstance(plugins, Mapping) else (),
         )
+        if accepted is not None:
+            manifest = manifest.accept(accepted)
+            attempt = replace(attempt, accepted=accepted.changes)
         manifest.begin(attempt).write(self._run.manifest)
 
     def end(self, status: Status, *, step: int, message: str = "", metrics: Mapping[str, float] | None = None) -> None:

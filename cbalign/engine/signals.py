@@ -10,11 +10,51 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
+from cbalign.errors import Interrupted
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
 
 class StopNow(BaseException):
     """Raised inside `StopSignals.immediate` when a signal arrives; never leaves the engine."""
+
+
+@contextmanager
+def stop_preparation(remedy: str) -> Iterator[None]:
+    """Let SIGTERM and SIGUSR1 end a command before it trains, with exit code 75; afterwards SIGUSR1 has no effect.
+
+    A scheduler that warns a job (`--signal=USR1@120`) does so at any moment: before the first step there is nothing to
+    save, and a finished training must not be killed while its process exits. Python cannot listen outside the main
+    thread, where this does nothing.
+
+    Args:
+        remedy: how to start again.
+
+    Raises:
+        Interrupted: one of the signals arrived.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # one is enough; a second would break off the message
+        raise _Preparing(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS if number != signal.SIGINT}
+    try:
+        yield
+    except _Preparing as stopped:
+        raise Interrupted(f"Stopped by {stopped} before the training began.", remedy=remedy) from None
+    finally:
+        for number, handler in before.items():
+            ignored = number == getattr(signal, "SIGUSR1", None)
+            signal.signal(number, signal.SIG_IGN if ignored else handler)
+
+
+class _Preparing(BaseException):
+    """Raised by a signal before the training; no `except Exception` of a library may swallow it."""
 
 
 class StopSignals:

@@ -141,14 +141,18 @@ class _Composer:
     environment: Mapping[str, str]
     files: Files
     _done: dict[Path, Composition] = field(default_factory=dict)
+    _given: dict[Path, Composition] = field(default_factory=dict)  # by path as written, so that no file is read twice
 
     def file(self, path: Path, inside: tuple[Path, ...]) -> Composition:
         """Compose a file with everything it extends; shared bases are composed once."""
+        if path in self._given:
+            return self._given[path]
         node = read_spec(path, self.files, self.root)
         source = node.place.source
         here = source.path.resolve() if source.path else Path("-")
         if here not in self._done:
             self._done[here] = self._composed(node, here, inside)
+        self._given[path] = self._done[here]
         return self._done[here]
 
     def _composed(self, node: MapNode, here: Path, inside: tuple[Path, ...]) -> Composition:
@@ -163,7 +167,7 @@ class _Composer:
         tree, base_profiles = MapNode({}, start), MapNode({}, start)
         read: tuple[Path, ...] = ()
         expectations: tuple[Expectation, ...] = ()
-        for base in bases:
+        for base in {id(base): base for base in bases}.values():  # a base that is named again changes nothing
             tree = self._join(tree, base.tree, (read, base.files), (), conflicts, self.root)
             base_profiles = merge(base_profiles, base.profiles, None)
             read = tuple(dict.fromkeys((*read, *base.files)))

@@ -22,7 +22,9 @@ else:
 class RandAugmentSection(Section):
     """RandAugment with ALBEF's ten operations."""
 
-    operations: int = setting(2, ge=0, effect=DATA, help="Operations per image; 0 switches it off.", paper="2 (ALBEF)")
+    operations: int = setting(
+        2, ge=0, le=100, effect=DATA, help="Operations per image; 0 switches it off.", paper="2 (ALBEF)"
+    )
     magnitude: int = setting(7, ge=0, le=10, effect=DATA, help="Strength, of 10.", paper="7 (ALBEF)")
     fill: int = setting(
         128,
@@ -56,6 +58,7 @@ class AugmentationSection(Section):
     views: int | None = setting(
         None,
         ge=1,
+        le=1_000_000,
         since="0.2",
         effect=DATA,
         help="Fixed augmented views of each image, of which epoch e uses number e modulo n, so that a frozen image "
@@ -109,7 +112,7 @@ class DataSection(Section):
         help="Fraction of images that may be missing or corrupt; they are skipped and counted.",
     )
     workers: int = setting(
-        0, ge=0, effect=Effect.RUNTIME, help="Worker processes that decode and augment; 0: the main process."
+        0, ge=0, le=1_024, effect=Effect.RUNTIME, help="Worker processes that decode and augment; 0: the main process."
     )
 
     @property

@@ -23,6 +23,7 @@ class Diagnostic:
         hint: how to fix it.
         help: the help text of the setting.
         unknown_part: whether the name may be that of a part of a missing distribution.
+        unset_variable: the environment variable that is not set, if that is the problem.
     """
 
     message: str
@@ -31,6 +32,7 @@ class Diagnostic:
     hint: str | None = None
     help: str | None = None
     unknown_part: bool = False
+    unset_variable: str | None = None
 
     def as_text(self) -> str:
         """Format the message, an excerpt with a caret, the hint and the help as several lines."""
@@ -75,14 +77,15 @@ class InvalidSpec(SpecError):
     """
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
-        self.diagnostics = tuple(sorted(dict.fromkeys(diagnostics), key=_reading_order))
+        self.diagnostics = tuple(sorted(dict.fromkeys(diagnostics), key=reading_order))
         texts = [diagnostic.as_text() for diagnostic in self.diagnostics]
         if len(texts) > 1:
             texts.append(f"{len(texts)} mistakes")
         super().__init__("\n\n".join(texts))
 
 
-def _reading_order(diagnostic: Diagnostic) -> tuple[bool, bool, str, int, int]:
+def reading_order(diagnostic: Diagnostic) -> tuple[bool, bool, str, int, int]:
+    """Return the key that sorts diagnostics in the order of the file, those without a place last."""
     place = diagnostic.place
     if place is None:
         return (True, False, "", 0, 0)

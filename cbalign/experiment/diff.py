@@ -171,7 +171,7 @@ class _Walk:
             return self.sections(values, f"{path}.", [f"{p}." for p in paths], effect or setting.effect)
         if isinstance(setting.shape, Items) and all(isinstance(value, tuple) for value in values):
             return self.items(values, setting, path, paths, own)  # type: ignore[arg-type]
-        if all(value == values[0] for value in values):
+        if all(setting.same(value, values[0]) for value in values):
             if self.same is not None:
                 self.same.append(self.difference(values, setting, path, paths, own))
             return []

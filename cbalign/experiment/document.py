@@ -151,7 +151,7 @@ def child(node: Node, step: str | int) -> Node | None:
     """Return the child node at one step of a path, or `None`."""
     if isinstance(node, MapNode):
         return node.get(str(step))
-    if isinstance(node, ListNode) and str(step).isdecimal() and int(step) < len(node.items):
+    if isinstance(node, ListNode) and str(step).isdecimal() and len(str(step)) < 10 and int(step) < len(node.items):
         return node.items[int(step)]
     return None
 

@@ -46,9 +46,13 @@ def write_yaml(data: Data, remarks: Mapping[str, str] | None = None) -> str:
 
 def experiment_fingerprint(experiment: Experiment) -> str:
     """Return the SHA-256, in hex, of all values that affect results; names, notes and runtime settings are excluded."""
-    values = {path: value for path, value, effect in leaves(experiment, later=False) if effect not in _UNCOUNTED}
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    canonical = json.dumps(counted_settings(experiment), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def counted_settings(experiment: Experiment) -> dict[str, object]:
+    """Return the values that affect results by dotted path, which the fingerprint consists of."""
+    return {path: value for path, value, effect in leaves(experiment, later=False) if effect not in _UNCOUNTED}
 
 
 def _lines(data: Data, path: str, remarks: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode
-from cbalign.experiment.reader import core_value
+from cbalign.experiment.reader import plain_value
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}|\$\{[^}]*\}?")
 
@@ -24,7 +24,13 @@ def interpolate(node: Node, environment: Mapping[str, str], mistakes: list[Diagn
             mistakes.extend(found)
             whole = _REFERENCE.fullmatch(text)
             typed = node.plain and whole is not None and whole[1] is not None
-            return replace(node, value=core_value(replaced) if typed else replaced)
+            if not typed:
+                return replace(node, value=replaced)
+            value, wrong = plain_value(replaced)
+            if wrong is not None and whole is not None:
+                shown = wrong.replace(f"`{replaced}`", "its value")
+                mistakes.append(Diagnostic(f"the environment variable {whole[1]}: {shown}", node.place))
+            return replace(node, value=value)
         case ListNode():
             return replace(node, items=tuple(interpolate(item, environment, mistakes) for item in node.items))
         case MapNode():
@@ -53,8 +59,9 @@ def interpolate_text(text: str, place: Place, environment: Mapping[str, str]) ->
             mistakes.append(Diagnostic(f"`{match[0]}` is not a reference to an environment variable", place, hint=hint))
         elif name not in environment:
             hint = f"set it: {name}=… cbalign …"
-            mistakes.append(Diagnostic(f"the environment variable {name} is not set", place, hint=hint))
-        return environment.get(name or "", f"${name}")
+            message = f"the environment variable {name} is not set"
+            mistakes.append(Diagnostic(message, place, hint=hint, unset_variable=name))
+        return match[0] if name is None else environment.get(name, f"${name}")
 
     return _REFERENCE.sub(value, text), mistakes
 

@@ -23,6 +23,7 @@ from cbalign.parts.registry import TASKS
 from cbalign.parts.section import subsection
 
 FORMAT = 1
+MAX_NAME = 200  # characters; names of runs are longer by 24, and file systems take 255
 
 
 class Experiment(Section):
@@ -32,6 +33,7 @@ class Experiment(Section):
     name: str = setting(
         effect=Effect.LABEL,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=MAX_NAME,
         examples=["openmoji-codis"],
         help="Name of runs and bundles: letters, digits, . _ -",
     )
@@ -39,6 +41,7 @@ class Experiment(Section):
     task: Task = subsection(usable(TASKS)["pretrain"], help="The task to learn.")
     requires: tuple[str, ...] = setting(
         (),
+        unordered=True,
         effect=Effect.LABEL,
         examples=["cbalign-sigmoid>=1.0"],
         help="Distributions that provide parts used by the spec, as pip names them; runs and bundles list theirs.",

@@ -24,7 +24,7 @@ class ExportSection(Section):
     """The output of `cbalign export`."""
 
     graphs: Literal["all"] | tuple[Graph, ...] = setting(
-        "all", effect=Effect.EXPORT, help="`all` graphs of the model, or a list."
+        "all", unordered=True, effect=Effect.EXPORT, help="`all` graphs of the model, or a list."
     )
     precisions: tuple[Precision, ...] = setting(
         ("fp32",),

@@ -37,12 +37,19 @@ class Setting:
     default: object
     later: bool = False  # added to an existing section: at its default it does not count in fingerprints
     before: object = None  # plain data: the value before it was added, if that is not the default
+    unordered: bool = False  # a list whose order has no meaning
     absent: bool = False  # an optional part: absent from specs that do not name it
 
     def is_past(self, value: object) -> bool:
         """Whether the setting is newer than its section, and this the value that experiments had without it."""
         plain = value.model_dump(mode="json") if isinstance(value, Section) else value
         return self.later and plain == (self.default if self.before is None else self.before)
+
+    def same(self, value: object, other: object) -> bool:
+        """Whether two values of the setting mean the same."""
+        if self.unordered and isinstance(value, list | tuple) and isinstance(other, list | tuple):
+            return sorted(value, key=repr) == sorted(other, key=repr)
+        return value == other
 
     @property
     def has_sections(self) -> bool:
@@ -80,6 +87,7 @@ def _setting(name: str, info: FieldInfo) -> Setting:
         default=default,
         later="since" in extra,
         before=extra.get("before"),
+        unordered=extra.get("unordered") is True,
         absent=extra.get("absent") is True,
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
 from cbalign.experiment.document import SourceText
 from cbalign.experiment.reader import read_file
 from cbalign.experiment.recipes import candidates, display_name
@@ -26,7 +28,7 @@ class Files:
 
     def exists(self, path: Path) -> bool:
         """Whether a file exists."""
-        return path.is_file()
+        return os.path.isfile(path)  # False also where the name is too long
 
     def specs_below(self, folder: Path) -> list[str]:
         """List the spec files in a folder, relative to it, for suggestions."""
@@ -37,4 +39,27 @@ class Files:
         return display_name(path)
 
 
+class CompleteFiles(Files):
+    """Files on disk that contain a whole spec each, such as those of bundles, which others may have written."""
+
+    def read(self, path: Path) -> SourceText:
+        """Read the text of a regular file.
+
+        Raises:
+            InvalidSpec: missing, no regular file, unreadable, too long or not UTF-8.
+        """
+        if not self.exists(path):
+            raise InvalidSpec([Diagnostic(f"no file {self.name(path)}")])
+        return super().read(path)
+
+    def locate(self, reference: str, folder: Path) -> Path | None:
+        """Refuse to read another file.
+
+        Raises:
+            InvalidSpec: always.
+        """
+        raise InvalidSpec([Diagnostic("`extends`: the spec of a bundle is complete and extends no file")])
+
+
 DISK = Files()
+COMPLETE = CompleteFiles()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,15 +12,16 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from cbalign.experiment.compose import compose, with_patch, with_profile
-from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
+from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec, reading_order
 from cbalign.experiment.document import MapNode, Node, Place, child, plain_data
+from cbalign.experiment.encoding import undecodable_texts
 from cbalign.experiment.environment import interpolate
 from cbalign.experiment.expectations import unmet
 from cbalign.experiment.experiment import FORMAT, Experiment
 from cbalign.experiment.fields import leaves
 from cbalign.experiment.files import DISK, Files
 from cbalign.experiment.mistakes import explain_mistakes
-from cbalign.experiment.normalise import missing_files, normalise
+from cbalign.experiment.normalise import missing_files, normalise, unusable_paths
 from cbalign.experiment.overrides import apply_override, parse_override
 from cbalign.experiment.recipes import display_name, find_spec, list_recipes
 from cbalign.experiment.requirements import unmet_requirements
@@ -108,23 +110,24 @@ def load_experiment(
     )
 
 
-def read_task(path: Path) -> TaskSection:
+def read_task(path: Path, files: Files = DISK) -> TaskSection:
     """The task of a resolved spec, without reading the rest of it.
 
     Args:
         path: a spec that extends nothing, such as that of a run or bundle.
+        files: the file system that it is read from.
 
     Raises:
         SpecError: the file is damaged, or the task is that of a plug-in that is not installed.
     """
-    node = read_spec(path, DISK, ROOT)
+    node = read_spec(path, files, ROOT)
     data = plain_data(node)
     task = data.get("task") if isinstance(data, dict) else None
     try:
         found: TaskSection = TypeAdapter(Task).validate_json(json.dumps(task))
         return found
     except ValidationError:
-        return load_experiment(path, check_files=False).experiment.task  # with its message
+        return load_experiment(path, check_files=False, files=files).experiment.task  # with its message
 
 
 def _file(path: str | Path) -> Path:
@@ -160,33 +163,51 @@ def _validated(
     assert isinstance(interpolated, MapNode), "interpolation keeps the shape of a tree"
     tree, paths = normalise(interpolated, ROOT)
     _refuse_other_format(tree)
-    if check_files:
-        unset = [mistake.place for mistake in mistakes]
-        mistakes.extend(mistake for mistake in missing_files(paths) if mistake.place not in unset)
-    else:
-        # Data paths of another machine are not checked.
+    if not check_files:
+        # Data paths of another machine may name variables that are not set here.
         elsewhere = [named.node.place for named in paths]
-        mistakes = [mistake for mistake in mistakes if mistake.place not in elsewhere]
+        mistakes = [each for each in mistakes if each.unset_variable is None or each.place not in elsewhere]
+    mistakes.extend(unusable_paths(paths))
+    mistakes.extend(undecodable_texts(tree, [each.place for each in mistakes if each.place is not None]))
+    if check_files:
+        wrong_places = [mistake.place for mistake in mistakes]
+        mistakes.extend(mistake for mistake in missing_files(paths) if mistake.place not in wrong_places)
     lacking = list(unmet_requirements(tree))
     mistakes.extend([*lacking, *refused])
     try:
-        experiment = Experiment.model_validate_json(json.dumps(plain_data(tree)))
+        text = json.dumps(plain_data(tree), ensure_ascii=False)
+        experiment = Experiment.model_validate_json(text.encode("utf-8", "replace"))  # undecodable texts are mistakes
     except ValidationError as error:
         said = {id(mistake.place) for mistake in mistakes}
         wrong = explain_mistakes(error.errors(include_url=False), tree, ROOT)
         # A distribution that is missing explains why its parts are unknown.
         wrong = [mistake for mistake in wrong if not (lacking and mistake.unknown_part)]
         mistakes.extend(mistake for mistake in wrong if id(mistake.place) not in said)
-        raise InvalidSpec(mistakes) from error
+        raise InvalidSpec(_variables_once(mistakes)) from error
     if mistakes:
-        raise InvalidSpec(mistakes)
+        raise InvalidSpec(_variables_once(mistakes))
     return experiment, tree
+
+
+def _variables_once(mistakes: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Mention each variable that is not set once, at its first place."""
+    counts = Counter(each.unset_variable for each in mistakes if each.unset_variable is not None)
+    found: list[Diagnostic] = []
+    for each in sorted(mistakes, key=reading_order):
+        count = 1 if each.unset_variable is None else counts.pop(each.unset_variable, 0)
+        more = f"; {count} settings name it" if count > 1 else ""
+        if count:
+            found.append(replace(each, message=f"{each.message}{more}"))
+    return found
 
 
 def _refuse_other_format(tree: MapNode) -> None:
     """Reject a spec of another format version, which would fail with many unrelated messages."""
     node = tree.get("cbalign")
     version = plain_data(node) if node is not None else FORMAT
+    if isinstance(version, bool | float) and node is not None:  # which Python counts as equal to a whole number
+        message = f"`cbalign` must be {FORMAT}, a whole number, not {json.dumps(version)}"
+        raise InvalidSpec([Diagnostic(message, node.place, "cbalign", hint=f"write `cbalign: {FORMAT}`")])
     if isinstance(version, int) and not isinstance(version, bool) and version != FORMAT and node is not None:
         message = f"the spec has format {version}; this cbalign reads format {FORMAT}"
         hint = "install a newer cbalign" if version > FORMAT else None

@@ -14,7 +14,7 @@ from cbalign.experiment.fields import Setting, settings
 from cbalign.experiment.part_hints import Steps
 from cbalign.experiment.phrases import described, is_number, listed
 from cbalign.experiment.shapes import Choice, Items, Leaf
-from cbalign.experiment.suggestions import did_you_mean, meant_setting
+from cbalign.experiment.suggestions import closest, did_you_mean, meant_setting
 from cbalign.experiment.variants import variant_of
 from cbalign.parts.registry import PartKind
 from cbalign.parts.section import RuleError, Section
@@ -35,6 +35,9 @@ class _Target:
         return ".".join(map(str, self.steps))
 
 
+MAX_MISTAKES = 100  # more are counted, not explained: each one is compared with every setting
+
+
 def explain_mistakes(errors: Iterable[ErrorDetails], tree: MapNode, root: Choice) -> list[Diagnostic]:
     """Return one diagnostic for each mistake behind pydantic's errors.
 
@@ -50,8 +53,11 @@ def explain_mistakes(errors: Iterable[ErrorDetails], tree: MapNode, root: Choice
             prefix = target.steps[:count]
             deepest[prefix] = max(deepest.get(prefix, 0), len(target.steps))
     told: set[Steps] = set()
-    diagnostics = []
-    for target, error in found:
+    diagnostics: list[Diagnostic] = []
+    for number, (target, error) in enumerate(found):
+        if len(diagnostics) == MAX_MISTAKES:
+            diagnostics.append(Diagnostic(f"and up to {len(found) - number:,} more mistakes, which are not explained"))
+            break
         # A union reports every alternative: report the one that got furthest.
         shallow = target.leaf is not None and deepest[target.steps] > len(target.steps)
         if shallow or (target.steps in told and target.leaf is not None):
@@ -176,6 +182,10 @@ class _Explanation:
         node = _node(self.tree, steps)
         if node is None:
             place = place_of(self.tree, self.target.steps, key=True)
+            if misspelt := self._misspelt(key):
+                place = place_of(self.tree, (*self.target.steps, misspelt), key=True)
+                message = f"`{self.target.path}` has no setting `{misspelt}`"
+                return self._say(message, place=place, hint=f"did you mean `{key}`?")
             return self._say(f"`{self.target.path}` lacks `{key}`: choose {listed(names)}", place=place)
         given = described(node)
         word = str(node.value) if isinstance(node, ScalarNode) else ""
@@ -183,6 +193,14 @@ class _Explanation:
         hint = part_hints.part_hint(kind, word, did_you_mean(word, names))
         message = f"`{'.'.join(map(str, steps))}` must be {listed(names)}, not {given}"
         return self._say(message, place=place_of(self.tree, steps), hint=hint, kind=kind)
+
+    def _misspelt(self, key: str) -> str | None:
+        """Return the key of the section that seems to mean `key`, which is the setting of no variant."""
+        node, choice = _node(self.tree, self.target.steps), self.target.choice
+        if not isinstance(node, MapNode) or choice is None:
+            return None
+        known = {name for section in choice.variants.values() for name in settings(section)}
+        return closest(key, [name for name in node.entries if name not in known])
 
     def _structure(self) -> Diagnostic:
         node = _node(self.tree, self.target.steps)
@@ -212,7 +230,10 @@ class _Explanation:
         if kind in ("string_too_long", "string_too_short"):
             context = self.error.get("ctx") or {}
             limit = context.get("max_length", context.get("min_length"))
-            return self._say(f"`{path}` must be {limit} character{'s' * (limit != 1)} long, not {described(node)}")
+            bound = "at most " if "max_length" in context and limit != 1 else ""
+            return self._say(
+                f"`{path}` must be {bound}{limit} character{'s' * (limit != 1)} long, not {described(node)}"
+            )
         message = f"`{path}` must be {leaf.wording()}, not {described(node)}"
         hint, named = self._value_hint(leaf, node), None
         if isinstance(node, ScalarNode) and isinstance(node.value, str):

@@ -36,6 +36,7 @@ class FusionSection(Section):
     layers: int = setting(
         6,
         ge=1,
+        le=1_000,
         effect=ARCHITECTURE,
         help="Fusion layers. Initialised from the last layers of pretrained text weights; cross-attention is random.",
         paper="6 (ALBEF)",
@@ -71,6 +72,7 @@ class ProjectionSection(Section):
     hidden: int | None = setting(
         None,
         ge=1,
+        le=1_048_576,
         effect=ARCHITECTURE,
         help="Width of the hidden layer of a two-layer perceptron with GELU; null: a linear map.",
         paper="null (ALBEF)",
@@ -121,13 +123,17 @@ class TemperatureSection(Section):
 class CodebookSection(Section):
     """The representation codebook that both modalities share."""
 
-    size: int = setting(4000, ge=2, effect=ARCHITECTURE, help="Number of prototypes K.", paper="4000 (CODIS)")
+    size: int = setting(
+        4000, ge=2, le=10_000_000, effect=ARCHITECTURE, help="Number of prototypes K.", paper="4000 (CODIS)"
+    )
     temperature: float = setting(0.1, gt=0, effect=TRAINING, help="Temperature τ of the prototype distributions.")
     transport: Transport = subsection(usable(SOLVERS)["ipot"], help="How teacher features are assigned to prototypes.")
     assign_over: Literal["batch", "global_batch", "global_batch+queue"] = setting(
         "global_batch", effect=TRAINING, help="Scope of the teacher features that share one transport plan."
     )
-    freeze_steps: int = setting(0, ge=0, effect=TRAINING, help="Initial steps during which the prototypes are frozen.")
+    freeze_steps: int = setting(
+        0, ge=0, le=1_000_000_000_000, effect=TRAINING, help="Initial steps during which the prototypes are frozen."
+    )
     update: Literal["gradient", "average"] = setting(
         "gradient",
         effect=ARCHITECTURE,
@@ -191,6 +197,7 @@ class QueueSection(Section):
     length: int = setting(
         65536,
         ge=0,
+        le=1_000_000_000,
         effect=ARCHITECTURE,
         help="Features per modality M; 0 switches the queues off.",
         paper="65536 (ALBEF)",
@@ -204,7 +211,7 @@ class ModelSection(Section):
     text: Text = subsection(usable(TEXT_TOWERS)["bert"], help="The text tower.")
     fusion: FusionSection = subsection(FusionSection, help="The fusion encoder.")
     joint_dim: int = setting(
-        256, ge=2, effect=ARCHITECTURE, help="Dimension d of the joint space.", paper="256 (ALBEF)"
+        256, ge=2, le=1_048_576, effect=ARCHITECTURE, help="Dimension d of the joint space.", paper="256 (ALBEF)"
     )
     projection: ProjectionSection = subsection(
         ProjectionSection, since="0.2", help="The projections into the joint space."

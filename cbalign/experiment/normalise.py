@@ -5,12 +5,14 @@ Paths are relative to the file that contains them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import DEFAULT, ListNode, MapEntry, MapNode, Node, Place, ScalarNode, made_node
+from cbalign.experiment.encoding import UNDECODABLE_HINT, is_undecodable, printable
 from cbalign.experiment.fields import Setting, settings
 from cbalign.experiment.recipes import expand_home
 from cbalign.experiment.shapes import Choice, Items, Leaf, Shape
@@ -39,11 +41,26 @@ def normalise(tree: MapNode, root: Choice) -> tuple[MapNode, list[NamedPath]]:
     return normal, paths
 
 
+def unusable_paths(paths: list[NamedPath]) -> Iterator[Diagnostic]:
+    """Yield a diagnostic for each of `paths` that no file can have, or that a spec cannot hold."""
+    for named in paths:
+        place = None if named.node.place is DEFAULT else named.node.place
+        if not named.written:
+            yield Diagnostic(f"`{named.path}` names no {named.kind}: it is empty", place, named.path)
+        elif "\0" in named.written:
+            yield Diagnostic(f"`{named.path}` contains the character U+0000, which no path can have", place, named.path)
+        elif is_undecodable(value := str(named.node.value)):
+            message = f"the path {printable(value)} is not UTF-8"
+            yield Diagnostic(message, place, named.path, hint=UNDECODABLE_HINT)
+
+
 def missing_files(paths: list[NamedPath]) -> Iterator[Diagnostic]:
     """Yield a diagnostic for each of `paths` that does not exist."""
     for named in paths:
         target = Path(str(named.node.value))
         place = None if named.node.place is DEFAULT else named.node.place
+        if not named.written or "\0" in named.written:  # unusable
+            continue
         if named.kind == "shards":
             yield from _missing_shards(named, place)
         elif named.kind == "folder":
@@ -95,8 +112,8 @@ def _section(node: MapNode, choice: Choice, path: str, paths: list[NamedPath]) -
             entry = entries[name]
             entries[name] = MapEntry(entry.key, _value(entry.value, setting.shape, setting, below, paths))
         elif setting.path_kind == "folder" and isinstance(setting.default, str):
-            folder = (node.place.source.folder / setting.default).resolve()
-            entries[name] = MapEntry(DEFAULT, ScalarNode(str(folder), DEFAULT))
+            folder = os.path.realpath(node.place.source.folder / setting.default)
+            entries[name] = MapEntry(DEFAULT, ScalarNode(folder, DEFAULT))
     return replace(node, entries=entries)
 
 
@@ -126,13 +143,16 @@ def _value(node: Node, shape: Shape, setting: Setting, path: str, paths: list[Na
 
 def _absolute(node: ScalarNode, kind: PathKind, path: str, paths: list[NamedPath]) -> ScalarNode:
     text = node.value
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or (not text and kind == "maybe"):
+        return node
+    if not text or "\0" in text:
+        paths.append(NamedPath(path, kind, node, text))
         return node
     target = node.place.source.folder / expand_home(text)
     if kind == "maybe":
         says_path = text.startswith(("./", "../", "/", "~")) or text.endswith(_WEIGHTS)
         if not says_path and not ("/" in text and target.exists()):
             return node
-    resolved = replace(node, value=str(target.resolve()))
+    resolved = replace(node, value=os.path.realpath(target))
     paths.append(NamedPath(path, kind, resolved, text))
     return resolved

@@ -12,6 +12,7 @@ from typing import Literal
 from cbalign.errors import UsageError
 from cbalign.experiment.experiment import FORMAT, Experiment
 from cbalign.experiment.fields import leaves
+from cbalign.experiment.files import COMPLETE, DISK
 from cbalign.experiment.load import LoadedExperiment, Origin, load_experiment
 from cbalign.experiment.recipes import find_spec
 
@@ -60,13 +61,14 @@ def open_operand(
         raise UsageError(f"{name} holds weights, not an experiment.", remedy=_REMEDY)
     if path.is_dir():
         kind, spec, run = _inside(path)
-        loaded = load_experiment(spec, overrides, profiles=profiles, patches=patches, check_files=False)
+        files = COMPLETE if kind == "bundle" else DISK
+        loaded = load_experiment(spec, overrides, profiles=profiles, patches=patches, check_files=False, files=files)
         return Operand(name, kind, loaded, path, run)
     if ":" in name and find_spec(name) is None:
         from cbalign.experiment.revision import open_revision
 
-        files, path = open_revision(name)
-        loaded = load_experiment(path, overrides, profiles=profiles, patches=patches, check_files=False, files=files)
+        revision, path = open_revision(name)
+        loaded = load_experiment(path, overrides, profiles=profiles, patches=patches, check_files=False, files=revision)
         return Operand(name, "revision", loaded)
     loaded = load_experiment(name, overrides, profiles=profiles, patches=patches, check_files=False)
     return Operand(name, "spec", loaded)
@@ -96,10 +98,10 @@ def _inside(folder: Path) -> tuple[OperandKind, Path, Path | None]:
 def _manifest(folder: Path) -> dict[str, object] | None:
     """Return a folder's manifest; empty if it is damaged, `None` if there is none."""
     try:
+        if not (folder / "manifest.json").is_file():
+            return None
         found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

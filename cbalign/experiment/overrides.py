@@ -10,7 +10,7 @@ from cbalign.experiment.compose import merge
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
 from cbalign.experiment.document import Data, ListNode, MapEntry, MapNode, Node, Place, ScalarNode, SourceText
 from cbalign.experiment.fields import Setting, find_settings, settings
-from cbalign.experiment.reader import read_node
+from cbalign.experiment.reader import MAX_DEPTH, read_node
 from cbalign.experiment.shapes import Choice, Items, Leaf, Shape
 from cbalign.experiment.shorthand import expand_shorthand
 from cbalign.experiment.suggestions import meant_setting
@@ -18,6 +18,7 @@ from cbalign.experiment.variants import variant_changes, written_by_options
 
 _FORM = re.compile(r"(?P<sign>[+~]?)(?P<path>[^=]*?)(?P<equals>=)?(?(equals)(?P<value>.*))\Z", re.DOTALL)
 PREFIX = "--set "
+_MAX_POSITION = 9  # digits
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ def parse_override(text: str, root: Choice) -> Override:
     if (sign == "~") == bool(match["equals"]):
         what = "`~path` takes no value" if sign == "~" else "`=` is missing"
         raise InvalidSpec([Diagnostic(what, whole, hint=_FORMS)])
+    if path.count(".") >= MAX_DEPTH:
+        raise InvalidSpec([Diagnostic(f"the path has more than {MAX_DEPTH} parts", whole)])
+    if any(name.isdecimal() and len(name) > _MAX_POSITION for name in path.split(".")):
+        raise InvalidSpec([Diagnostic("the path has a position that no list has", whole)])
     steps = []
     column = len(PREFIX) + 1 + match.start("path") + len(match["path"]) - len(match["path"].lstrip())
     for name in path.split("."):
@@ -153,6 +158,9 @@ class _Change:
             node = _node_of(setting.default, place)
         if isinstance(node, ListNode):
             return self._in_list(node, shape, depth)
+        if name.isdecimal() and isinstance(node or shape, MapNode | Choice) and self.override.operation != "set":
+            path = ".".join(step for step, _ in steps[:depth])
+            raise InvalidSpec([Diagnostic(f"`{path}` is a section, not a list", place, self.override.path)])
         mapping = node if isinstance(node, MapNode) else MapNode({}, place)
         section = None
         if isinstance(shape, Choice):

@@ -6,6 +6,7 @@ enforces limits on its event stream. Tags are rejected.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,9 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 40
 MAX_NODES = 20_000
 MAX_DIGITS = 40  # of a whole number; more could take minutes to parse and print
+MAX_WHOLE = 2**63 - 1  # what tensors can be sized and counted with
 
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
 _TRUE = re.compile(r"(?:true|True|TRUE)\Z")
 _FALSE = re.compile(r"(?:false|False|FALSE)\Z")
@@ -64,6 +67,23 @@ def core_value(text: str) -> Value:
     if infinite := _INFINITE.match(text):
         return float(infinite[1] + "inf")
     return float("nan") if _NAN.match(text) else text
+
+
+def plain_value(text: str) -> tuple[Value, str | None]:
+    """Resolve a plain scalar to a value that a spec may have.
+
+    Returns:
+        The value and None, or a replacement of the value and what is wrong with it.
+    """
+    try:
+        value = core_value(text)
+    except ValueError:
+        return 0, f"a number must have at most {MAX_DIGITS} digits"
+    if isinstance(value, float) and not math.isfinite(value):
+        return value, f"`{text}` is not a finite number"
+    if isinstance(value, int) and abs(value) > MAX_WHOLE:
+        return 0, f"`{text}` is too large: a whole number must fit into 64 bits"
+    return value, None
 
 
 def read_file(path: Path, name: str) -> SourceText:
@@ -100,11 +120,19 @@ def decode_source(raw: bytes, name: str, path: Path | None) -> SourceText:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        like = " (it looks like UTF-16)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        message = f"{name}:{line}: not UTF-8{like}: byte 0x{raw[error.start]:02x}"
-        raise InvalidSpec([Diagnostic(message, hint="save the file as UTF-8")]) from error
+        like = " (it looks like UTF-16)" if raw[:2] in _UTF16 else ""
+        message = f"not UTF-8{like}: byte 0x{raw[error.start]:02x}"
+        place = _place_in(raw, error.start, name, path)
+        raise InvalidSpec([Diagnostic(message, place, hint="save the file as UTF-8")]) from error
     return SourceText(name, text, path)
+
+
+def _place_in(raw: bytes, position: int, name: str, path: Path | None) -> Place:
+    """Return the place of a byte in a text that is not UTF-8; the bytes that are not are replaced in its excerpt."""
+    before = raw[:position].decode("utf-8-sig", "replace")
+    source = SourceText(name, raw.decode("utf-8-sig", "replace"), path)
+    length = 0 if raw[:2] in _UTF16 else 1  # no excerpt of a text that is unreadable
+    return Place(source, before.count("\n") + 1, len(before) - before.rfind("\n"), length)
 
 
 def read_node(source: SourceText, *, first_column: int = 1) -> Node | None:
@@ -203,13 +231,9 @@ class _Reader:
         place = self._place(event)
         if event.style is not None:
             return ScalarNode(self._whole_characters(event), place, plain=False)
-        try:
-            value = core_value(event.value)
-        except ValueError:
-            self._mistake(event, f"a number must have at most {MAX_DIGITS} digits")
-            return ScalarNode(None, place)
-        if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-            self._mistake(event, f"`{event.value}` is not a finite number")
+        value, wrong = plain_value(event.value)
+        if wrong is not None:
+            self._mistake(event, wrong)
         return ScalarNode(value, place)
 
     def _whole_characters(self, event: ScalarEvent) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,9 +66,9 @@ def find_spec(name: str) -> Path | None:
     A path takes precedence, then `experiments/NAME.yaml` in the working directory, then a recipe.
     """
     path = expand_home(name)
-    if name == "-" or "\0" in name or (path.exists() and not path.is_dir()):
+    if name == "-" or "\0" in name or (os.path.exists(path) and not path.is_dir()):
         return path
-    return next((path for path in candidates(name, Path.cwd() / "experiments") if path.is_file()), None)
+    return next((path for path in candidates(name, Path.cwd() / "experiments") if os.path.isfile(path)), None)
 
 
 def expand_home(name: str) -> Path:

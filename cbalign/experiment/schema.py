@@ -98,7 +98,7 @@ def _loosened(part: Any) -> Any:
     for key, value in part.items():
         if key in ("required", "effect", "paper", "path", "switch", "since") and not isinstance(value, dict | bool):
             continue
-        if key in ("discriminator", "before", "absent"):
+        if key in ("discriminator", "before", "unordered", "absent"):
             continue
         if key == "prefixItems":
             # Editors support a single item type, and all pairs of the language have one.

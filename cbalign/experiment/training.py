@@ -62,11 +62,12 @@ class TrainSection(Section):
         "30 epochs", effect=TRAINING, help="Length of the training.", paper="30 epochs (ALBEF)"
     )
     batch_size: int = setting(
-        64, ge=1, effect=TRAINING, help="Pairs per device and forward pass.", paper="64 on 8 GPUs (ALBEF)"
+        64, ge=1, le=1_000_000, effect=TRAINING, help="Pairs per device and forward pass.", paper="64 on 8 GPUs (ALBEF)"
     )
     global_batch_size: int | None = setting(
         None,
         ge=1,
+        le=1_000_000_000,
         effect=TRAINING,
         help="Pairs per optimiser step over all devices, reached by gradient accumulation; null: no accumulation.",
         paper="512 (ALBEF)",
@@ -90,7 +91,7 @@ class TrainSection(Section):
     )
     device: str = setting(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,4})?)$",
         examples=["auto", "cpu", "cuda", "cuda:1"],
         effect=RUNTIME,
         help="`auto` uses a GPU if available; `cuda` fails without one.",
@@ -112,10 +113,20 @@ class TrainSection(Section):
     evaluate_every: Duration | None = setting(
         "1 epoch", effect=RUNTIME, help="Interval between evaluations on the validation split; null: only at the end."
     )
+    process_timeout: int = setting(
+        1800,
+        ge=1,
+        le=10_000_000,
+        since="0.2",
+        effect=RUNTIME,
+        help="Seconds that processes which train together wait for one another; then the training ends and names the "
+        "process that hangs.",
+    )
     checkpoint_every: Duration = setting("1 epoch", effect=RUNTIME, help="Interval between checkpoints.")
     keep_checkpoints: int = setting(
         2,
         ge=1,
+        le=1_000_000,
         effect=RUNTIME,
         help="Number of checkpoints to keep; older ones are removed, except the best (`keep_best`).",
     )

@@ -14,7 +14,6 @@ from cbalign.runtime.table import Table
 from cbalign.runtime.task import task_runtime
 
 _LICENCES = {
-    "openmoji": "OpenMoji's drawings: CC BY-SA 4.0, by the OpenMoji project",
     "all-minilm-l6-v2": "text weights all-MiniLM-L6-v2: Apache-2.0",
     "bert-base-uncased": "text weights BERT-base: Apache-2.0",
     "deit_base_patch16_224": "image weights DeiT-B/16: Apache-2.0",
@@ -66,9 +65,10 @@ def _licences(experiment: Experiment) -> str:
     model = experiment.model
     weights = (model.text.weights_source, model.vision.weights_source, model.fusion.weights_source)
     named = (source.model for source in weights if source and source.model)
-    origins = list(dict.fromkeys((experiment.data.train.source, *named)))
-    known = [f"- {_LICENCES[name]}" for name in origins if name in _LICENCES]
-    unknown = [f"- {name}: unknown to cbalign, check its source" for name in origins if name not in _LICENCES]
+    data = experiment.data.train
+    licences = {data.source: data.licence, **{name: _LICENCES.get(name) for name in named}}
+    known = [f"- {licence}" for licence in licences.values() if licence is not None]
+    unknown = [f"- {name}: unknown to cbalign, check its source" for name, each in licences.items() if each is None]
     return "\n".join(
         ["The licences of the training data and initial weights also apply to the model:", "", *known, *unknown]
     )

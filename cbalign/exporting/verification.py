@@ -88,7 +88,7 @@ def _check_contents(
             for tensor in loaded.graph.initializer
         ) - idle_bytes(loaded)
     path = folder / PREPROCESSING
-    described = Preprocessing.from_json(path.read_text(encoding="utf-8"), name=str(path))
+    described = Preprocessing.from_json(path.read_bytes(), name=str(path))
     same = described == exportable.preprocessing
     return [
         ParityCheck(

@@ -84,6 +84,16 @@ RULES = (
 )
 
 
+_RESNETS: dict[tuple[object, ...], str] = {
+    (3, 4, 6, 3): "resnet50_clip",
+    (3, 4, 23, 3): "resnet101_clip",
+    (4, 6, 10, 6): "resnet50x4_clip",
+    (6, 8, 18, 8): "resnet50x16_clip",
+    (3, 15, 36, 10): "resnet50x64_clip",
+}
+"""timm's names of CLIP's ResNets by their numbers of blocks."""
+
+
 def migrate(tree: MapNode) -> Migration:
     """Convert open_clip's settings to a spec: its towers and its contrastive loss."""
     migration = Migration(TOOL, tree)
@@ -128,8 +138,8 @@ def _vision(migration: Migration) -> None:
         migration.carry("vision_cfg.timm_model_name", "model.vision.architecture", named)
         if migration.value("vision_cfg.timm_model_pretrained") is True:
             migration.carry("vision_cfg.timm_model_pretrained", "model.vision.init", "pretrained")
-    elif isinstance(migration.value("vision_cfg.layers"), list):
-        migration.drop("vision_cfg.layers", "a ResNet; cbalign has vision transformers only")
+    elif isinstance(layers := migration.value("vision_cfg.layers"), list):
+        _resnet(migration, layers)
     elif migration.node("vision_cfg") is not None:
         migration.apply(
             [
@@ -158,6 +168,17 @@ def _vision(migration: Migration) -> None:
     migration.assume(
         "model.vision.preprocessing", {"like": "albef", "fit": "crop"}, "CLIP's statistics, image_transform"
     )
+
+
+def _resnet(migration: Migration, layers: list[object]) -> None:
+    """Convert CLIP's ResNets, which timm has with the same pooling by attention."""
+    found = _RESNETS.get(tuple(layers))
+    if found is None:
+        migration.drop("vision_cfg.layers", "a ResNet that timm does not have; set model.vision.architecture yourself")
+        return
+    migration.carry("vision_cfg.layers", "model.vision.architecture", found, "timm's form of this ResNet")
+    for key in ("width", "heads", "patch_size"):
+        migration.apply([Rule(f"vision_cfg.{key}", unless=None, remark="part of the architecture")])
 
 
 def _heads(migration: Migration) -> None:

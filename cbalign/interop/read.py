@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,6 +11,7 @@ from cbalign.experiment.diagnostics import InvalidSpec
 from cbalign.experiment.document import MapNode, SourceText
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import settings
+from cbalign.experiment.files import Files
 from cbalign.experiment.load import load_experiment
 from cbalign.experiment.reader import read_file, read_node
 from cbalign.experiment.recipes import display_name
@@ -98,11 +98,20 @@ def _tree(source: SourceText) -> tuple[MapNode, Tool | None]:
 
 def _check(text: str, folder: Path | None) -> None:
     """Validate the resulting spec; its data files need not exist."""
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=folder, encoding="utf-8") as draft:
-        draft.write(text)
-        draft.flush()
-        try:
-            load_experiment(draft.name, check_files=False)
-        except InvalidSpec as error:
-            message = str(error).replace(display_name(Path(draft.name)), "the migrated spec")
-            raise SpecError(f"{message}\n\nNothing was written. Correct this first.") from error
+    draft = (folder or Path.cwd()) / "the migrated spec"
+    try:
+        load_experiment(draft, check_files=False, files=_Draft(draft, text))
+    except InvalidSpec as error:
+        raise SpecError(f"{error}\n\nNothing was written. Correct this first.") from error
+
+
+@dataclass(frozen=True)
+class _Draft(Files):
+    """The disk with one more file, which is not written."""
+
+    path: Path
+    text: str
+
+    def read(self, path: Path) -> SourceText:
+        """Read the text of a file."""
+        return SourceText(self.path.name, self.text, self.path) if path == self.path else super().read(path)

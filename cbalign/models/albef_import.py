@@ -40,7 +40,12 @@ def load_albef(model: Aligned, weights: Mapping[str, Tensor], sizes: AlbefSizes,
         CheckpointError: the weights do not fit; the model is unchanged.
     """
     _refuse_other_depths(model, sizes, file)
-    if "queue_ptr" not in weights:
+    pointer = weights.get("queue_ptr")
+    if pointer is not None and (pointer.numel() != 1 or pointer.is_floating_point()):
+        raise CheckpointError(
+            f"{file}: queue_ptr is {pointer.dtype} of shape {tuple(pointer.shape)}, expected one whole number"
+        )
+    if pointer is None:
         weights = {name: t for name, t in weights.items() if name not in QUEUES}
     found = from_albef(weights, sizes.text_layers)
     length = model.image_queue.length

@@ -21,6 +21,11 @@ from cbalign.models.sections.bert import TextSection
 from cbalign.models.weights import LoadRules, load_weights
 from cbalign.parts import TextTowerSection
 
+_MASKS = ("mask", "masked_bias", "causal_bias")
+_SHOWN = 4  # tensors in a message
+_LONGEST_NAME = 1000  # characters
+_LONGEST_REASON = 300  # characters of a library's message
+
 
 def bert_config(architecture: str, place: str = PLACE) -> BertConfig:
     """Sizes of a BERT by built-in name, or from its config.json; `place` is the setting that names it.
@@ -167,13 +172,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path} contains no weights", remedy=f"Expected one of {', '.join(names)}.")
         path = found[0]
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
+        what = "is not a regular file" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path} {what}")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _ordinary(load_file(path), path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or not a weights file: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{path} is damaged or not a weights file: {why_unreadable(error)}") from error
     except Exception as error:  # torch raises pickle's own classes for refused content
         raise CheckpointError(
             f"{path} is rejected: it contains objects other than tensors ({type(error).__name__})"
@@ -183,7 +189,57 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} contains a {type(content).__name__}, not a dict of tensors")
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return _ordinary({str(name): value for name, value in content.items() if isinstance(value, Tensor)}, path)
+
+
+def _ordinary(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the tensors if all are dense numbers in memory.
+
+    Raises:
+        CheckpointError: some are not, or have names that no model has.
+    """
+    endless = [name for name in tensors if len(name) > _LONGEST_NAME]
+    if endless:
+        raise CheckpointError(f"{path} has a tensor whose name has {len(endless[0]):,} characters")
+    odd = {name: what for name, tensor in tensors.items() if (what := _oddity(name, tensor)) is not None}
+    if odd:
+        shown = "; ".join(f"{name} {what}" for name, what in list(odd.items())[:_SHOWN])
+        more = f"; and {len(odd) - _SHOWN:,} more" if len(odd) > _SHOWN else ""
+        raise CheckpointError(
+            f"{path} has tensors that cannot be weights: {shown}{more}",
+            remedy="Convert them to dense floating-point tensors with finite values, and save them again.",
+        )
+    return tensors
+
+
+def _oddity(name: str, tensor: Tensor) -> str | None:
+    """Return what makes a tensor unusable as a weight; masks may hold infinities."""
+    if tensor.is_meta:
+        return "is on the device meta, without values"
+    if tensor.layout != torch.strided:
+        return f"is sparse ({tensor.layout})"
+    if tensor.is_quantized:
+        return f"is quantised ({tensor.dtype})"
+    if tensor.is_complex():
+        return f"is complex ({tensor.dtype})"
+    if not tensor.is_floating_point():
+        return None
+    if tensor.element_size() == 1:  # torch computes nothing with 8 bits
+        tensor = tensor.float()
+    total = tensor.sum(dtype=torch.float64)  # not finite if a value is not: double sums of floats do not overflow
+    if bool(total.isfinite()) or bool(tensor.isfinite().all()):
+        return None
+    if bool(tensor.isnan().any()):
+        return f"holds NaN in {int(tensor.isnan().sum()):,} of {tensor.numel():,} values"
+    return None if name.endswith(_MASKS) else "holds infinite values"
+
+
+def why_unreadable(error: Exception) -> str:
+    """Return in one line why torch could not read a file, without torch's advice to read it with code execution."""
+    first = next(iter(str(error).splitlines()), "")
+    if not first or "weights_only" in str(error):
+        return "it is damaged, or holds objects other than tensors, which are not loaded because they can run code"
+    return first if len(first) <= _LONGEST_REASON else f"{first[:_LONGEST_REASON]}…"
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from cbalign.models.tower import Tower
 
 STUDENT, TEACHER = "student.", "teacher.network."  # of towers, and of heads that have a teacher
 SHOWN = 8  # problems in a message
+_SHOWN_PARTS = 24  # parts of a model in a line
 
 Alias = tuple[str, str]
 """Prefix of a name in the model, and the prefix of the name in the weights from which it may be loaded instead.
@@ -47,7 +48,8 @@ class WeightReport:
             ("unexpected", parts_of(self.unexpected)),
         ):
             if names:
-                yield f"{title}: {', '.join(names)}"
+                more = f" and {len(names) - _SHOWN_PARTS:,} more" if len(names) > _SHOWN_PARTS else ""
+                yield f"{title}: {', '.join(names[:_SHOWN_PARTS])}{more}"
 
 
 def parts_of(names: Sequence[str]) -> tuple[str, ...]:

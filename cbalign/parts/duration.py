@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-PATTERN = r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|%)\s*$"
+PATTERN = r"^\s*([0-9]{1,15}(?:\.[0-9]{1,30})?)\s*(steps?|epochs?|%)\s*$"
 
 Duration = Annotated[str, Field(pattern=PATTERN, examples=["2000 steps", "1 epoch", "5 %"])]
 

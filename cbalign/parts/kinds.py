@@ -59,6 +59,7 @@ class ObjectiveSection(Part):
     every: int = setting(
         1,
         ge=1,
+        le=1_000_000_000,
         effect=Effect.TRAINING,
         since="0.2",
         help="Compute the term in every n-th optimiser step only, which saves its cost in the others.",
@@ -85,7 +86,8 @@ class SourceSection(Part):
 
     `builds` is called with (section, kind of items) and returns a `cbalign.data.source.Source` of these items.
     `items` lists the kinds of items it provides, `more_splits` its splits beyond train, validation and test.
-    `from_python` says that a program gives the data, so that a run cannot open them alone.
+    `from_python` says that a program gives the data, so that a run cannot open them alone. `licence` is a line about
+    the licence of the data for model cards; None: it depends on the files.
     """
 
     if TYPE_CHECKING:
@@ -94,6 +96,7 @@ class SourceSection(Part):
     items: ClassVar[tuple[ItemKind, ...]] = ("pairs",)
     more_splits: ClassVar[tuple[str, ...]] = ()
     from_python: ClassVar[bool] = False
+    licence: ClassVar[str | None] = None
 
     def data_sets(self) -> tuple[str, ...]:
         """Names of the data sets in the source, such as `coco`; all splits of a data set share a name."""

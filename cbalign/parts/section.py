@@ -82,6 +82,7 @@ def setting(
     switch: Effect | None = None,
     since: str | None = None,
     before: Any = None,
+    unordered: bool = False,
     **constraints: Any,
 ) -> Any:
     """Declare a setting of a section.
@@ -101,6 +102,7 @@ def setting(
             so that those of earlier versions stay.
         before: the value that experiments had before the setting existed, if it is not the default. Resolved specs
             without the setting get it, and it does not count in fingerprints instead of the default.
+        unordered: the order of a list has no meaning; lists of equal items are no difference.
         constraints: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, `discriminator`, …
     """
     extra: dict[str, Any] = {} if effect is None else {"effect": effect.value}
@@ -114,6 +116,8 @@ def setting(
         extra["since"] = since
     if before is not None:
         extra["before"] = before
+    if unordered:
+        extra["unordered"] = True
     if isinstance(default, (Section, list, dict)):
         form = "subsection(YourSection, help=…)" if isinstance(default, Section) else "a tuple"
         raise TypeError(f"the default of the setting {help!r} is a {type(default).__name__}; write {form}")

@@ -46,7 +46,7 @@ class TrainLast(TrainedSection):
     builds = "cbalign.models.trained:train_last"
 
     kind: Literal["last"] = setting(effect=TRAINING, help="Only the last blocks are trained.")
-    blocks: int = setting(effect=TRAINING, ge=1, help="Number of blocks to train, counted from the output.")
+    blocks: int = setting(effect=TRAINING, ge=1, le=1_000, help="Number of blocks to train, counted from the output.")
 
 
 class TrainAdapters(TrainedSection):
@@ -55,13 +55,16 @@ class TrainAdapters(TrainedSection):
     builds = "cbalign.models.adapters:add_adapters"
 
     kind: Literal["lora"] = setting(effect=TRAINING, help="Only low-rank adapters are trained; needs the extra `lora`.")
-    rank: int = setting(8, ge=1, effect=Effect.ARCHITECTURE, help="Rank r of the adapters.", paper="4 to 8 (LoRA)")
+    rank: int = setting(
+        8, ge=1, le=1_048_576, effect=Effect.ARCHITECTURE, help="Rank r of the adapters.", paper="4 to 8 (LoRA)"
+    )
     alpha: float | None = setting(
         None, gt=0, effect=TRAINING, help="Scale α: the adapters' output counts α/r times; null: α = 2 r."
     )
     dropout: float = setting(0.0, ge=0, lt=1, effect=TRAINING, help="Dropout in front of the adapters.")
     targets: tuple[str, ...] | None = setting(
         None,
+        unordered=True,
         effect=Effect.ARCHITECTURE,
         help="Names of the linear layers that get adapters, such as `query` or `qkv`; null: all in the blocks.",
     )

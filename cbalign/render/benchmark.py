@@ -23,7 +23,8 @@ def benchmark_blocks(result: Benchmark) -> list[Block]:
     )
     notes = [f"{row.subject}: {row.note}" for row in result.rows if row.note]
     tables = [table for table in speeds if table.rows]
-    return [f"{where}; {result.threads} threads\n{versions}", *tables, _memory_and_recall(result), *notes]
+    head = f"{where}; {result.threads} threads\n{versions}"
+    return [head, *tables, _memory_and_recall(result), *notes, *(f"warning: {text}" for text in result.warnings)]
 
 
 def _speeds(part: str, title: str, result: Benchmark) -> Table:
@@ -33,7 +34,9 @@ def _speeds(part: str, title: str, result: Benchmark) -> Table:
             continue
         one, best, ratio = timing.latency, timing.best, result.ratio(row, part)
         times = [f"{value:.1f}" for value in (one.p50, one.p90, one.p99)]
-        rows.append([row.subject, *times, f"{best.per_second:.1f}", str(best.batch), f"{ratio or 1:.2f}"])
+        rows.append(
+            [row.subject, *times, f"{best.per_second:.1f}", str(best.batch), "–" if ratio is None else f"{ratio:.2f}"]
+        )
     latencies = [Column(name, right=True, unit="ms") for name in ("p50", "p90", "p99")]
     header: list[str | Column] = ["", *latencies, "best per s", "at batch", "relative speed"]
     return Table.of(header, rows, right=range(1, 7), title=f"{title}: latency at batch 1, throughput at the best batch")

@@ -105,6 +105,7 @@ def moment(written: str) -> str:
 def _attempt(index: int, attempt: Attempt) -> tuple[str, ...]:
     steps = f"steps {attempt.from_step}–{'' if attempt.to_step is None else attempt.to_step}"
     message = f": {attempt.message.splitlines()[0]}" if attempt.message else ""
+    message += f"; accepted changes of {', '.join(attempt.accepted)}" if attempt.accepted else ""
     processes = f"{attempt.processes} process{'es' * (attempt.processes > 1)}"
     return str(index), moment(attempt.started), steps, attempt.status + message, processes, shlex.join(attempt.argv)
 

@@ -15,120 +15,38 @@ The manifest contains the SHA-256 of every file and of itself, which detects any
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE
 from cbalign.errors import BundleError, UsageError
-from cbalign.experiment.load import read_task
+from cbalign.experiment.diagnostics import InvalidSpec
+from cbalign.experiment.files import COMPLETE
+from cbalign.experiment.load import LoadedExperiment, load_experiment, read_task
 from cbalign.parts import TaskSection
+from cbalign.runtime.bundle_files import bounded, hash_file, open_inside, read_inside
+from cbalign.runtime.bundle_manifest import COPY_AGAIN as _COPY_AGAIN
+from cbalign.runtime.bundle_manifest import FORMAT as FORMAT
+from cbalign.runtime.bundle_manifest import KIND as KIND
+from cbalign.runtime.bundle_manifest import PREPROCESSING as PREPROCESSING
+from cbalign.runtime.bundle_manifest import SPEC as SPEC
+from cbalign.runtime.bundle_manifest import BundleFile as BundleFile
+from cbalign.runtime.bundle_manifest import BundleManifest as BundleManifest
+from cbalign.runtime.bundle_manifest import sealed as sealed
+from cbalign.runtime.external_data import external_files
 from cbalign.runtime.signatures import Signature
 from cbalign.runtime.task import task_runtime
 
-FORMAT = 2
-KIND = "cbalign bundle"
 MANIFEST = "manifest.json"
-SPEC = "spec.yaml"
-PREPROCESSING = "preprocessing.json"
 PARITY = "parity.json"
 GOLDEN = "golden.npz"
 CARD = "README.md"
 
-_REQUIRED = (SPEC, PREPROCESSING, TOKENIZER_FILE, SETTINGS_FILE)
-_EXPORT_AGAIN = "Export it again with `cbalign export`."
-_COPY_AGAIN = "Copy the bundle again, or export it again with `cbalign export`."
-_BLOCK = 1 << 20
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # of a graph or precision, thus also of a file or folder
-
-
-@dataclass(frozen=True)
-class BundleFile:
-    """Expected content of a file: its SHA-256 in hexadecimal and its size in bytes."""
-
-    sha256: str
-    size: int
-
-    @classmethod
-    def of(cls, path: Path) -> BundleFile:
-        """Compute the hash and size of a file."""
-        digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        return cls(digest.hexdigest(), path.stat().st_size)
-
-
-@dataclass(frozen=True)
-class BundleManifest:
-    """The content of a bundle's `manifest.json`."""
-
-    name: str
-    created: str  # UTC, ISO 8601
-    run: str  # name of the exported run
-    step: int | None  # step of the exported checkpoint
-    spec_fingerprint: str
-    graphs: tuple[str, ...]
-    precisions: tuple[str, ...]  # the first is the default
-    opset: int
-    opset_reason: str
-    versions: Mapping[str, str]
-    files: Mapping[str, BundleFile]  # by path in the bundle, with `/`; all except the manifest
-    # The run, the models it was initialised from, and the data sets each was trained on; None in bundles of earlier
-    # versions.
-    lineage: tuple[Mapping[str, Any], ...] | None = None
-    # Versions of the distributions, other than cbalign, whose parts the run or the export used.
-    plugins: Mapping[str, str] = field(default_factory=dict)
-    # Inputs and outputs of the graphs; empty in bundles of earlier versions, whose task defines them.
-    signatures: Mapping[str, Signature] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """Return the manifest as an indented JSON object that contains its own SHA-256."""
-        return sealed({"kind": KIND, "format": FORMAT, **asdict(self)})
-
-    @classmethod
-    def from_json(cls, text: str, *, name: str) -> BundleManifest:
-        """Parse a manifest written by `to_json`.
-
-        Raises:
-            BundleError: the text is not a manifest, was changed, has an unsupported format, or lists files outside the
-                bundle.
-        """
-        try:
-            values: dict[str, Any] = json.loads(text)
-            if values.pop("kind") != KIND:
-                raise ValueError("its kind is not a bundle")
-            if (found := values.pop("format")) != FORMAT:
-                remedy = "Update cbalign." if type(found) is int and found > FORMAT else _EXPORT_AGAIN
-                raise BundleError(
-                    f"{name}: the bundle has format {found}; this version of cbalign reads format {FORMAT}",
-                    remedy=remedy,
-                )
-            seal = str(values.pop("sha256"))
-            if _digest(text.replace(seal, "", 1)) != seal:
-                raise BundleError(f"{name} is damaged or was changed: its SHA-256 does not match", remedy=_COPY_AGAIN)
-            for key in ("graphs", "precisions"):
-                values[key] = tuple(map(str, values[key]))
-                if wrong := [name for name in values[key] if not _NAME.fullmatch(name)]:
-                    raise ValueError(f"it lists {wrong[0]!r} under {key}")
-            if signatures := values.setdefault("signatures", {}):
-                values["signatures"] = {graph: Signature.from_json(signatures[graph]) for graph in values["graphs"]}
-            if values.get("lineage") is not None:
-                values["lineage"] = tuple(map(dict, values["lineage"]))
-            if not values["precisions"]:
-                raise ValueError("it lists no precision")
-            values["files"] = {_inside(path): BundleFile(**file) for path, file in values["files"].items()}
-            _check_types(values)
-            if lacking := [required for required in _REQUIRED if required not in values["files"]]:
-                raise ValueError(f"it does not list {lacking[0]}")
-            return cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise BundleError(f"{name}: not a bundle's manifest ({error})", remedy=_COPY_AGAIN) from error
+_MAX_MANIFEST = 16 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -148,7 +66,7 @@ class BundleFolder:
         folder = Path(folder)
         path = folder / MANIFEST
         try:
-            text = path.read_bytes().decode("utf-8")  # bytes, since the hash covers line ends
+            text = read_inside(folder, MANIFEST, _MAX_MANIFEST).decode("utf-8")  # bytes: the hash covers line ends
         except FileNotFoundError:
             raise BundleError(
                 f"{folder} is not a bundle: it has no {MANIFEST}", remedy="Give a folder written by `cbalign export`."
@@ -182,7 +100,8 @@ class BundleFolder:
             BundleError: the bundle's spec is damaged.
             SpecError: the task is that of a plug-in that is not installed.
         """
-        return read_task(self.folder / SPEC)
+        with _damaged_spec(self.folder / SPEC):
+            return read_task(self.folder / SPEC, COMPLETE)
 
     @cached_property
     def signatures(self) -> Mapping[str, Signature]:
@@ -228,12 +147,13 @@ class BundleFolder:
         for name in self.manifest.files if names is None else names:
             path, expected = self.folder / name, self.manifest.files[name]
             try:
-                size = path.stat().st_size
-                if size != expected.size:
-                    raise BundleError(
-                        f"{path} is damaged: {size:,} bytes instead of {expected.size:,}", remedy=_COPY_AGAIN
-                    )
-                found = BundleFile.of(path)
+                with open_inside(self.folder, name) as file:
+                    size = os.fstat(file.fileno()).st_size
+                    if size != expected.size:
+                        raise BundleError(
+                            f"{path} is damaged: {size:,} bytes instead of {expected.size:,}", remedy=_COPY_AGAIN
+                        )
+                    found = BundleFile(*hash_file(file, expected.size))
             except FileNotFoundError:
                 raise BundleError(f"{path} is missing; {MANIFEST} lists it", remedy=_COPY_AGAIN) from None
             except OSError as error:
@@ -244,6 +164,32 @@ class BundleFolder:
                     f"{MANIFEST} lists {expected.sha256[:12]}…",
                     remedy=_COPY_AGAIN,
                 )
+
+    def verify_external_data(self, precision: str) -> None:
+        """Check that the graphs of one precision keep tensors only in files next to them that the manifest lists.
+
+        Raises:
+            BundleError: a graph names another file, or is not an ONNX graph.
+        """
+        for graph in self.manifest.graphs:
+            path = self.graph_path(precision, graph)
+            for location in sorted(external_files(path)):
+                if f"{precision}/{location}" not in self.manifest.files or "/" in location:
+                    raise BundleError(
+                        f"{path} reads weights from {bounded(repr(location))}, which {MANIFEST} does not list",
+                        remedy=_COPY_AGAIN,
+                    )
+
+    @cached_property
+    def loaded(self) -> LoadedExperiment:
+        """The experiment of the bundle's spec, which is complete and names no other file.
+
+        Raises:
+            BundleError: the bundle's spec is damaged or extends another one.
+            SpecError: it has parts of a plug-in that is not installed.
+        """
+        with _damaged_spec(self.folder / SPEC):
+            return load_experiment(self.folder / SPEC, check_files=False, environment={}, files=COMPLETE)
 
     def unlisted(self) -> list[str]:
         """Return the files in the folder that the manifest does not list; they are not used."""
@@ -256,11 +202,22 @@ class BundleFolder:
         return [name for name in self.manifest.files if "/" not in name or name.startswith(f"{precision}/")]
 
 
+@contextmanager
+def _damaged_spec(path: Path) -> Iterator[None]:
+    """Turn the mistakes of a bundle's spec into one `BundleError`, except those that a plug-in would mend."""
+    try:
+        yield
+    except InvalidSpec as error:
+        if any(each.unknown_part or each.path.startswith("requires") for each in error.diagnostics):
+            raise
+        raise BundleError(f"{path} is damaged:\n{bounded(str(error), 2000)}", remedy=_COPY_AGAIN) from error
+
+
 def is_bundle(path: Path) -> bool:
     """Return whether a folder has the manifest of a bundle, even a damaged one."""
     try:
-        values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = json.loads(read_inside(path, MANIFEST, _MAX_MANIFEST))
+    except (OSError, ValueError, RecursionError, BundleError):
         return False
     return isinstance(values, dict) and values.get("kind") == KIND
 
@@ -270,39 +227,3 @@ def list_files(folder: Path) -> dict[str, BundleFile]:
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in found}
     return {name: BundleFile.of(path) for name, path in names.items() if name != MANIFEST}
-
-
-def sealed(values: Mapping[str, Any]) -> str:
-    """Return a JSON object with its own hash: `sha256` is that of the text with this value empty."""
-    text = json.dumps({"sha256": "", **values}, indent=2, ensure_ascii=False) + "\n"
-    return text.replace('""', f'"{_digest(text)}"', 1)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not name.isprintable():
-        raise ValueError(f"{name!r} is outside the bundle")
-    return name
-
-
-def _check_types(values: Mapping[str, Any]) -> None:
-    """Check the types of untrusted values.
-
-    Raises:
-        ValueError: a value has the wrong type.
-    """
-    for key in ("name", "created", "run", "spec_fingerprint", "opset_reason"):
-        if not isinstance(values[key], str):
-            raise ValueError(f"its {key} is not a string")
-    if type(values["opset"]) is not int or (values["step"] is not None and type(values["step"]) is not int):
-        raise ValueError("its opset or step is not an integer")
-    for name, file in values["files"].items():
-        if type(file.size) is not int or file.size < 0 or not re.fullmatch("[0-9a-f]{64}", str(file.sha256)):
-            raise ValueError(f"it has no size and SHA-256 for {name}")
-    for name, version in values.get("plugins", {}).items():
-        if not isinstance(name, str) or not isinstance(version, str):
-            raise ValueError("its plugins are not versions by distribution")

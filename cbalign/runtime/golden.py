@@ -11,13 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.errors import BundleError, ParityError
 from cbalign.runtime.bundle import GOLDEN
+from cbalign.runtime.bundle_files import bounded
 from cbalign.runtime.precisions import precision_section
 from cbalign.runtime.session import Session
 from cbalign.runtime.task import task_runtime
+
+_LARGEST = 1 << 30  # bytes of all arrays; sixteen images and their outputs take a few megabytes
 
 
 def write_golden(
@@ -64,12 +68,30 @@ def read_golden(path: Path, precision: str) -> tuple[PixelArray, list[str], dict
         BundleError: the file is damaged or lacks the precision.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (size := sum(member.file_size for member in archive.infolist())) > _LARGEST:
+                raise ValueError(f"it holds {size:,} bytes")
         with np.load(path, allow_pickle=False) as file:
-            pixels, texts = file["pixels"], [str(text) for text in file["texts"]]
+            pixels, texts = file["pixels"], file["texts"]
             prefix = f"{precision}."
             outputs = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
-        if not outputs:
-            raise ValueError(f"it has no outputs of {precision}")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path}: cannot be read ({error})", remedy="Copy the bundle again.") from error
-    return pixels, texts, outputs
+        _check(pixels, texts, outputs, precision)
+    # A damaged archive can raise anything that zlib, zipfile and numpy's parser of headers raise.
+    except Exception as error:
+        reason = bounded(" ".join(str(error).split()) or type(error).__name__)
+        raise BundleError(f"{path}: cannot be read ({reason})", remedy="Copy the bundle again.") from error
+    return pixels, [str(text) for text in texts], outputs
+
+
+# The arrays of an untrusted file have any type.
+def _check(pixels: NDArray, texts: NDArray, outputs: Mapping[str, NDArray], precision: str) -> None:  # type: ignore[type-arg]
+    """Raise ValueError unless these are prepared images, as many texts, and outputs for all of them."""
+    if pixels.dtype != np.uint8 or pixels.ndim < 4 or not pixels.size:
+        raise ValueError(f"its pixels are {pixels.dtype} of shape {pixels.shape}, expected uint8 (B, …, H, W, 3)")
+    if texts.ndim != 1 or texts.dtype.kind != "U" or len(texts) != len(pixels):
+        raise ValueError(f"its texts are {texts.dtype} of shape {texts.shape}, expected {len(pixels)} texts")
+    if not outputs:
+        raise ValueError(f"it has no outputs of {precision}")
+    for name, values in outputs.items():
+        if values.dtype.kind not in "fiu" or not values.size:
+            raise ValueError(f"its output {bounded(name)} is {values.dtype} of shape {values.shape}, expected numbers")

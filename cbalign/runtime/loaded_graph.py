@@ -12,8 +12,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from cbalign.errors import BundleError
+from cbalign.errors import BundleError, DeviceError
 from cbalign.runtime.captured import CapturedGraph, can_be_captured
+from cbalign.runtime.memory_errors import is_out_of_memory
 from cbalign.runtime.placement import CUDA, Device, GraphPlacement, Provider, check_placement
 from cbalign.runtime.signatures import Signature
 
@@ -52,6 +53,7 @@ class LoadedGraph:
                 return self.captured.run(inputs, wanted)
             found: list[NDArray] = self.session.run(wanted, feed)  # type: ignore[type-arg]
         except Exception as error:  # onnxruntime's exceptions share no base class
+            refuse_full_memory(error, f"run the {self.name} graph")
             given = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in feed.items())
             raise BundleError(
                 f"onnxruntime {onnxruntime.__version__} cannot run the {self.name} graph on {given} ({_reason(error)})",
@@ -96,6 +98,14 @@ def load_graph(
     return LoadedGraph(name, signature, session, placement, captured)
 
 
+def refuse_full_memory(error: Exception, what: str) -> None:
+    """Raise DeviceError if an error of onnxruntime says that memory is full."""
+    if is_out_of_memory(error):
+        raise DeviceError(
+            f"not enough memory to {what}", remedy="Use smaller batches, or raise the limit (ulimit, the job's memory)."
+        ) from error
+
+
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:500]
 
@@ -117,6 +127,7 @@ def _open_session(
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=device.providers(engines))
     except Exception as error:  # onnxruntime's exceptions share no base class
+        refuse_full_memory(error, f"load {path}")
         raise BundleError(
             f"{path}: onnxruntime {onnxruntime.__version__} cannot load the graph ({_reason(error)})",
             remedy="Update onnxruntime, or export with a lower `export.opset`.",

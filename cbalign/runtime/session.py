@@ -91,12 +91,13 @@ class Session:
         for graph in opened.manifest.graphs:
             opened.graph_path(precision, graph)
         opened.verify(opened.names_of(precision))
+        opened.verify_external_data(precision)
         try:
             tokenizer = Tokenizer.load(opened.folder)
         except DataError as error:
             raise BundleError(error.message, remedy=error.remedy) from error
         path = opened.folder / PREPROCESSING
-        preprocessing = Preprocessing.from_json(path.read_text(encoding="utf-8"), name=str(path))
+        preprocessing = Preprocessing.from_json(path.read_bytes(), name=str(path))
         graphs = {}
         for graph, signature in opened.signatures.items():
             path = opened.graph_path(precision, graph)

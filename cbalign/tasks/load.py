@@ -11,7 +11,7 @@ from cbalign.experiment.load import load_experiment
 from cbalign.tasks.kit import kit_of
 
 
-def load_model(folder: Path, *, checkpoint: Path | None = None, device: str = "cpu") -> Any:
+def load_model(folder: str | Path, *, checkpoint: str | Path | None = None, device: str = "cpu") -> Any:
     """Load the model of a run in evaluation mode, with its tokenizer, as the task's evaluator measures it.
 
     What it can do depends on the task: see `TaskKit.load`.
@@ -29,4 +29,5 @@ def load_model(folder: Path, *, checkpoint: Path | None = None, device: str = "c
     run = open_run(folder)
     experiment = load_experiment(run.resolved, check_files=False).experiment
     place = choose_device(device)
-    return kit_of(experiment).load(run, experiment, checkpoint or run.latest_checkpoint(), place)
+    chosen = run.latest_checkpoint() if checkpoint is None else Path(checkpoint)
+    return kit_of(experiment).load(run, experiment, chosen, place)

@@ -14,7 +14,7 @@ from cbalign.engine.run import locate_checkpoint, names_checkpoint, step_of
 from cbalign.errors import UsageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment
-from cbalign.runtime.bundle import MANIFEST, SPEC, BundleManifest, is_bundle
+from cbalign.runtime.bundle import MANIFEST, BundleManifest, is_bundle
 from cbalign.runtime.placement import package_conflict
 from cbalign.runtime.precisions import REFERENCE
 from cbalign.runtime.session import Session
@@ -105,7 +105,7 @@ def _open_bundle(target: Path, device: str, precision: str | None) -> OpenedMode
     import onnxruntime
 
     session = Session.open(target, device, precision)
-    experiment = load_experiment(target / SPEC, check_files=False).experiment
+    experiment = session.bundle.loaded.experiment
     return OpenedModel(
         task_runtime(experiment.task).open(session),
         experiment,

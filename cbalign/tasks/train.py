@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from cbalign.engine.run import RunFolder, create_run, latest_checkpoint
 from cbalign.engine.task import Training
 from cbalign.errors import UsageError
 from cbalign.experiment.diff import compare_experiments
-from cbalign.experiment.dump import dump_yaml, experiment_fingerprint, inline
+from cbalign.experiment.dump import counted_settings, dump_yaml, experiment_fingerprint, inline
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment, load_experiment
 from cbalign.experiment.requirements import plugins
@@ -29,6 +29,7 @@ from cbalign.experiment.tensors import TENSORS
 from cbalign.models.preprocessing import preprocessing_of
 from cbalign.models.recorded import tensor_table
 from cbalign.parts.section import Effect
+from cbalign.tasks.changes import accept_changes, changed_data, changed_settings
 from cbalign.tasks.initialisation import Initialisation, Notice, pinned, with_preprocessing
 from cbalign.tasks.kit import kit_of
 
@@ -63,7 +64,7 @@ def open_training(
 
 def train_experiment(
     loaded: LoadedExperiment,
-    runs: Path,
+    runs: str | Path,
     reporter: Reporter,
     *,
     argv: Sequence[str] = (),
@@ -82,7 +83,7 @@ def train_experiment(
         CbalignError: whatever `fit` and `open_training` raise; the run is created after the model is built.
     """
     experiment = pinned(loaded.experiment)
-    with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
+    with _world(experiment) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
         training = open_training(experiment, world, notice=shown.note)
         experiment = with_preprocessing(experiment, preprocessing_of(training.learner.model))
@@ -95,6 +96,7 @@ def train_experiment(
                 spec=loaded.path.read_text(encoding="utf-8") if loaded.path.is_file() else resolved,
                 resolved=resolved,
                 fingerprint=experiment_fingerprint(experiment),
+                settings=counted_settings(experiment),
                 facts={
                     **training.describe(),
                     TENSORS: tensor_table(training.learner.model).to_json(),
@@ -120,7 +122,14 @@ def train_experiment(
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
 
 
-def resume_run(run: RunFolder, overrides: Sequence[str], reporter: Reporter, *, argv: Sequence[str] = ()) -> Trained:
+def resume_run(
+    run: RunFolder,
+    overrides: Sequence[str],
+    reporter: Reporter,
+    *,
+    argv: Sequence[str] = (),
+    accept: bool = False,
+) -> Trained:
     """Resume a run from its newest checkpoint; a finished run is returned unchanged.
 
     Args:
@@ -128,9 +137,10 @@ def resume_run(run: RunFolder, overrides: Sequence[str], reporter: Reporter, *, 
         overrides: `path=value` for settings of effect `runtime`, for this process only.
         reporter: where progress is shown.
         argv: the command, for the manifest.
+        accept: train on although settings or data changed since the run began; the manifest records the changes.
 
     Raises:
-        UsageError: an override would make it another training.
+        UsageError: an override would make it another training, or settings or data changed.
         CbalignError: whatever `fit` and `open_training` raise.
     """
     started = latest_checkpoint(run.checkpoints) is not None
@@ -142,9 +152,17 @@ def resume_run(run: RunFolder, overrides: Sequence[str], reporter: Reporter, *, 
     manifest = Manifest.read(run.manifest)
     if manifest.status == "finished":
         return Trained(run, experiment, manifest.metrics, None)
-    with open_world(experiment.train.device) as world, _notices(reporter, world) as shown:
+    changes = changed_settings(manifest, begun.experiment)
+    if changes and not accept:  # before the data are opened
+        accept_changes(run, begun.experiment, {}, changes, accept=False)
+    with _world(experiment) as world, _notices(reporter, world) as shown:
         shown.note(f"preparing {experiment.name} on {world.device}")
         training = open_training(experiment, world, assets=run.assets if started else None, notice=shown.note)
+        facts = training.describe() if world.is_main else {}
+        changes = world.share([*changes, *changed_data(manifest, facts)])
+        accepted = accept_changes(run, begun.experiment, facts, changes, accept=accept)
+        for change in accepted.changes if accepted is not None else ():
+            shown.note(f"accepted change: {change}")
         if world.is_main and not started:
             training.save_assets(run.assets)
         command = resume_command(run, overrides, processes=world.size if is_launched() else 1)
@@ -157,8 +175,13 @@ def resume_run(run: RunFolder, overrides: Sequence[str], reporter: Reporter, *, 
             log=experiment.log,
             argv=tuple(argv),
             resume_command=command,
+            accepted=accepted,
         )
         return Trained(run, experiment, outcome.metrics, outcome.seconds, world.is_main)
+
+
+def _world(experiment: Experiment) -> AbstractContextManager[World]:
+    return open_world(experiment.train.device, timeout=experiment.train.process_timeout)
 
 
 def _plugin_facts(experiment: Experiment) -> dict[str, object]:

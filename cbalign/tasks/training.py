@@ -12,12 +12,14 @@ from cbalign.data.image import Preprocessing
 from cbalign.data.items import Item
 from cbalign.data.loader import Loader
 from cbalign.data.source import Source, fingerprint, open_source
+from cbalign.data.stored_images import StoredImages, pictures_fingerprint
 from cbalign.data.text import Tokenizer
 from cbalign.engine.distribution import World
 from cbalign.engine.task import Learner, Progress
 from cbalign.evaluation.evaluator import evaluator_of, measured_by
 from cbalign.experiment.experiment import Experiment
 from cbalign.models.momentum import teacher_parameters
+from cbalign.tasks.changes import FINGERPRINTS, PICTURES
 from cbalign.tasks.evaluation_data import key_of_source, name_of_data, open_evaluation
 from cbalign.tasks.feature_cache import FeatureCache
 
@@ -124,7 +126,12 @@ class DataTraining(Generic[B]):
             "vocabulary": self.assets.tokenizer.vocabulary_size,
             **self.assets.describe(),
             "data": {split: source.describe() for split, source in self.sources.items()},
-            "fingerprints": {split: fingerprint(source) for split, source in self.sources.items()},
+            FINGERPRINTS: {split: fingerprint(source) for split, source in self.sources.items()},
+            PICTURES: {
+                split: pictures_fingerprint(source)
+                for split, source in self.sources.items()
+                if isinstance(source, StoredImages)
+            },
             **self.facts,
         }
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,86 @@ def test_another_model_is_refused_with_what_is_wrong(change, message, weights, p
     told = refused("other.pth", "--tokenizer", "words")
     assert message in told
     assert "other.pth" in told
+
+
+ADVICE = ("weights_only", "arbitrary code", "Re-running", "add_safe_globals")
+
+
+@pytest.mark.parametrize("form", ["empty", "bare pickle", "script", "tar", "zeros", "text"])
+def test_a_file_that_torch_refuses_is_one_message_without_advice_to_load_it_unsafely(form, place):
+    path = Path("odd.pth")
+    if form == "bare pickle":
+        path.write_bytes(pickle.dumps([1, Path("x")]))
+    elif form == "script":
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(path))
+    elif form == "tar":
+        with tarfile.open(path, "w") as tar:
+            tar.add("words")
+    else:
+        path.write_bytes({"empty": b"", "zeros": bytes(2000), "text": b"hello"}[form])
+    told = refused("odd.pth")
+    assert "odd.pth" in told
+    assert [word for word in ADVICE if word in told] == []
+
+
+def quantised(tensor):
+    return torch.quantize_per_tensor(tensor.float(), 0.1, 0, torch.qint8)
+
+
+def with_nan(tensor):
+    tensor = tensor.clone()
+    tensor.view(-1)[0] = float("nan")
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.to_sparse(), "is sparse"),
+        (lambda t: t.to("meta"), "is on the device meta"),
+        (quantised, "is quantised"),
+        (lambda t: t.to(torch.complex64), "is complex"),
+        (with_nan, "holds NaN in 1 of"),
+        (lambda t: t / 0, "holds"),
+    ],
+)
+def test_a_tensor_that_cannot_be_a_weight_is_named(change, message, weights, place):
+    name = "vision_proj.weight"
+    torch.save({**weights, name: change(weights[name])}, "odd.pth")
+    told = refused("odd.pth", "--tokenizer", "words")
+    assert name in told
+    assert message in told
+
+
+def test_infinite_values_of_a_mask_are_accepted(weights, place):
+    imported({**weights, "visual_encoder.attn_mask": torch.full((2, 2), float("-inf"))})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("queue_ptr", torch.zeros(3, dtype=torch.int64)),
+        ("queue_ptr", torch.zeros(1)),
+        (f"text_encoder.bert.encoder.layer.{'9' * 5000}.x", torch.zeros(2)),
+        (f"visual_encoder.blocks.{'9' * 900}.x", torch.zeros(2)),
+    ],
+)
+def test_a_number_that_no_model_has_is_refused(name, value, weights, place):
+    torch.save({**weights, name: value}, "odd.pth")
+    assert len(refused("odd.pth", "--tokenizer", "words")) < 2000
+
+
+def test_thousands_of_unknown_names_are_counted(weights, place):
+    torch.save({**weights, **{f"unknown.{i}.weight": torch.zeros(1) for i in range(10_000)}}, "odd.pth")
+    result = albef("odd.pth", "--tokenizer", "words", *HEADS)
+    assert result.exit_code == 0, result.stderr
+    assert "9,950 more" in result.stderr
+    assert len(result.stderr) < 10_000
+
+
+def test_a_device_is_told_from_a_missing_file(place):
+    assert "/dev/null is not a regular file" in refused("/dev/null")
+    assert "gone.pth does not exist" in refused("gone.pth")
 
 
 def test_the_vocabulary_has_to_be_that_of_the_word_embeddings(weights, place):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -193,10 +194,10 @@ def test_processes_of_torchrun_are_not_multiplied(place, monkeypatch):
     assert "Leave --nproc out" in result.stderr
 
 
-def ended(place, runs, act):
+def ended(place, runs, act, *words):
     """A training in two processes, and what it printed after `act` was done to it in its second step."""
     process = subprocess.Popen(
-        command("train", "spec.yaml", "--runs-dir", runs, *ENDLESS),
+        command("train", "spec.yaml", "--runs-dir", runs, *ENDLESS, *words),
         cwd=place,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -224,6 +225,22 @@ def test_a_killed_process_ends_the_others_and_is_named(place):
     assert "was killed by SIGKILL" in told
     assert f"cbalign train killed/{run.name} --nproc=2" in told
     assert len(told.strip().splitlines()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_process_that_hangs_is_named_within_the_time_limit(place, stopped):
+    started = time.monotonic()
+    code, told = ended(
+        place,
+        f"hanging-{stopped}",
+        lambda parent, ranks: os.kill(ranks[stopped], signal.SIGSTOP),
+        "--set=train.process_timeout=3",
+    )
+    assert code == 1
+    assert f"process {stopped} does not respond" in told
+    assert "resume from the newest checkpoint" in told
+    assert time.monotonic() - started < 90
 
 
 @pytest.mark.slow

@@ -70,7 +70,6 @@ def test_unreadable_image_names_its_line(tmp_path: Path):
         ("image,caption\n../a.png,x\n", r"line 2: image '\.\./a\.png' is not inside the root"),
         ('image,caption\na.png,"x"y\n', "line 2: not valid CSV"),
         ('image,caption\na.png,"x', "not valid CSV"),
-        ("image,caption\na.png," + "x" * 200_000 + "\n", "line 2: not valid CSV"),
     ],
 )
 def test_malformed_files_are_one_message_with_file_and_line(tmp_path: Path, content: str, message: str):

@@ -30,7 +30,16 @@ def test_an_experiment_does_not_differ_from_itself(experiment):
 
 @given(a=experiments(), b=experiments())
 def test_no_difference_means_equal(a, b):
-    assert (compare_experiments([loaded(a), loaded(b)]).differences == ()) == (a == b)
+    assert (compare_experiments([loaded(a), loaded(b)]).differences == ()) == (in_any_order(a) == in_any_order(b))
+
+
+def in_any_order(experiment):
+    """The values of an experiment, with lists that mean sets sorted."""
+    sets = ("requires", "graphs", "protocols", "targets")
+    return {
+        path: sorted(map(str, value)) if path.rpartition(".")[2] in sets and isinstance(value, tuple) else value
+        for path, value, _ in leaves(experiment)
+    }
 
 
 @given(a=experiments(), b=experiments())
@@ -54,7 +63,8 @@ def test_the_diff_of_b_and_a_mirrors_that_of_a_and_b(a, b):
 def test_each_changed_value_is_in_some_difference(a, b):
     """Checked against the flattened values, which know nothing of sections, kinds or named items."""
     first, second = ({path: value for path, value, _ in leaves(e) if "evaluate" not in path} for e in (a, b))
-    changed = {path for path in first | second if first.get(path, "-") != second.get(path, "-")}
+    sets = (in_any_order(a), in_any_order(b))
+    changed = {path for path in first | second if sets[0].get(path, "-") != sets[1].get(path, "-")}
     told = {d.path for d in compare_experiments([loaded(a), loaded(b)]).differences}
     assert all(any(path == each or path.startswith(f"{each}.") for each in told) for path in changed)
 
@@ -135,6 +145,29 @@ def test_list_items_are_told_apart_by_what_they_are_and_not_by_where_they_stand(
         "evaluate[retrieval validation].top_k": False,
         "evaluate[retrieval train]": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "evaluate: [{on: train, protocols: [dual, rerank, code]}]\n",
+            "evaluate: [{on: train, protocols: [code, dual, rerank]}]\n",
+        ),
+        ("export: {graphs: [image, text]}\n", "export: {graphs: [text, image]}\n"),
+    ],
+)
+def test_the_order_of_a_set_is_no_difference(load, one, other):
+    a, b = load(one), load(other)
+    compared = compare_experiments([a, b])
+    assert compared.differences == ()
+    unchanged = verdicts(compare_experiments([a, a]))
+    assert [each.answer for each in verdicts(compared)] == [each.answer for each in unchanged]
+
+
+def test_the_order_of_files_and_precisions_has_a_meaning(load):
+    a, b = load("export: {precisions: [fp32, int8]}\n"), load("export: {precisions: [int8, fp32]}\n")
+    assert [d.path for d in compare_experiments([a, b]).differences] == ["export.precisions"]
 
 
 def test_the_order_of_evaluations_is_a_label(load):

@@ -202,4 +202,40 @@ WRONG = {
     "env_wrong_type": Wrong(HEAD + "train: {seed: '${env:SEED}'}\n", environment={"SEED": "1"}),
     "no_such_profile": Wrong(HEAD + "profiles:\n  debug: {train: {batch_size: 2}}\n", profiles=("debg",)),
     "profile_without_settings": Wrong(HEAD + "profiles: {debug: 5}\n"),
+    # What the reader refuses in a file is refused in a variable.
+    "infinite_variable": Wrong(
+        HEAD + "train:\n  clip_norm: ${env:NORM}\n  optimizer:\n    lr: ${env:NORM}\n", environment={"NORM": "1e400"}
+    ),
+    "endless_variable": Wrong(HEAD + "train:\n  seed: ${env:SEED}\n", environment={"SEED": "1" * 45}),
+    "variable_unset_in_many_places": Wrong(
+        HEAD.replace(
+            "{source: openmoji, split: train}",
+            "{source: json, files: ['${env:D}/a.json', '${env:D}/b.json'], root: '${env:D}'}",
+        )
+        + "description: ${env:D}\n"
+    ),
+    # Numbers that nothing can have as many of.
+    "too_large_for_a_computer": Wrong(HEAD + "model: {joint_dim: 9223372036854775808, text: {layers: 100000000}}\n"),
+    "latin1_in_the_middle": Wrong(b"cbalign: 1\nname: x\ndata:\n  train: {source: openmoji, root: caf\xe9}\n"),
+    # Paths that no file has.
+    "empty_paths": Wrong(
+        "cbalign: 1\nname: x\ndata:\n  train: {source: webdataset, shards: ['']}\n"
+        "  test: {source: json, files: [''], root: ''}\n"
+    ),
+    "zero_character_in_a_path": Wrong('cbalign: 1\nname: x\ndata:\n  train: {source: webdataset, shards: ["a\\0b"]}\n'),
+    "path_in_an_undecodable_folder": Wrong(
+        HEAD, overrides=("data.train={source: json, files: [a.json], root: caf\udce9}",)
+    ),
+    "undecodable_override": Wrong(HEAD, overrides=("description=caf\udce9",)),
+    "extends_an_endless_name": Wrong("extends: " + "x" * 300 + "\ncbalign: 1\nname: x\n"),
+    "endless_name": Wrong(HEAD.replace("wrong", "n" * 201)),
+    # Values that Python calls equal to 1.
+    "format_true": Wrong(HEAD.replace("cbalign: 1", "cbalign: true")),
+    "format_with_a_fraction": Wrong(HEAD.replace("cbalign: 1", "cbalign: 1e0")),
+    "device_in_other_digits": Wrong(HEAD + "train: {device: 'cuda:\u0661'}\n"),
+    "misspelt_source": Wrong("cbalign: 1\nname: x\ndata:\n  train:\n    sorce: json\n    files: [a.json]\n"),
+    "position_in_a_section": Wrong(HEAD, overrides=("~train.optimizer.0",)),
+    "endless_position": Wrong(HEAD, overrides=(f"evaluate.{'9' * 5000}.top_k=1",)),
+    "endless_override_path": Wrong(HEAD, overrides=(".".join("a" * 2000) + "=1",)),
+    "hundreds_of_unknown_keys": Wrong(HEAD + "".join(f"key{number}: 1\n" for number in range(300))),
 }

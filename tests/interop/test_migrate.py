@@ -322,3 +322,21 @@ def test_image_towers_of_timm_in_open_clip_can_be_built(name, tmp_path):
     vision = load_experiment(tmp_path / "m.yaml", check_files=False).experiment.model.vision
     with torch.device("meta"):
         assert vision.build(False).image_size == vision.image_size
+
+
+@pytest.mark.parametrize(("name", "architecture"), [("RN50", "resnet50_clip"), ("RN101-quickgelu", "resnet101_clip")])
+def test_a_resnet_stays_a_resnet(name, architecture):
+    import open_clip
+
+    result = CliRunner().invoke(main, ["migrate", str(Path(open_clip.__path__[0]) / "model_configs" / f"{name}.json")])
+    assert result.exit_code == 0, result.stderr
+    assert f"architecture: {architecture}" in result.stdout
+    assert "patch_size" not in result.stdout
+
+
+def test_the_folder_of_an_older_spec_is_not_written_to(tmp_path, monkeypatch):
+    (tmp_path / "m.yaml").write_text(OLD)
+    before = tmp_path.stat().st_mtime_ns
+    result = CliRunner().invoke(main, ["migrate", str(tmp_path / "m.yaml")])
+    assert result.exit_code == 0, result.stderr
+    assert tmp_path.stat().st_mtime_ns == before

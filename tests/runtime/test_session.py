@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from PIL import Image
@@ -135,7 +136,7 @@ def test_a_graph_with_other_inputs_is_refused(bundle: Path) -> None:
 
 
 def test_a_graph_that_onnxruntime_cannot_load_is_named(bundle: Path) -> None:
-    (bundle / "fp32" / "text.onnx").write_bytes(b"not a graph")
+    (bundle / "fp32" / "text.onnx").write_bytes(onnx.ModelProto(ir_version=99).SerializeToString())
     write_manifest(bundle)
     with pytest.raises(BundleError, match=rf"text\.onnx: onnxruntime {onnxruntime.__version__} cannot load"):
         Session.open(bundle, "cpu")

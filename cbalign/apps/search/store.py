@@ -1,7 +1,7 @@
 """Store an index on disk: the content of each file, and one vector per content.
 
 <cache>/
-  index.sqlite     contents by SHA-256 with the row of their vector, and files with their content
+  index.sqlite     contents by SHA-256 with the row of their vector, files with their content, checksums of rows
   vectors.f32      rows of float32, append-only
 
 A row is written and synced before the transaction that refers to it. A killed process leaves at most unreferenced rows,
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _WAIT = 60.0  # seconds for another process's transaction
 _SCHEMA = """
 CREATE TABLE contents (sha256 BLOB PRIMARY KEY, row INTEGER UNIQUE, problem TEXT) WITHOUT ROWID;
 CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, sha256 BLOB) WITHOUT ROWID;
+CREATE TABLE sums (row INTEGER PRIMARY KEY, crc32 INTEGER) WITHOUT ROWID;
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
 
@@ -148,6 +150,8 @@ class Store:
             vectors = [c.vector for c in fresh.values() if c.vector is not None]
             if vectors:
                 self._append(row, np.stack(vectors))
+                sums = [(row + i, zlib.crc32(np.asarray(v, np.float32).tobytes())) for i, v in enumerate(vectors)]
+                self._database.executemany("INSERT OR REPLACE INTO sums VALUES (?, ?)", sums)
             for content in fresh.values():
                 place = None if content.vector is None else row
                 row += content.vector is not None
@@ -177,6 +181,32 @@ class Store:
         path, named = self.folder / VECTORS, self._rows() * self._width() * 4  # first: another process may append
         if (path.stat().st_size if path.exists() else 0) < named:
             raise _Damaged(self.folder)
+        self._forget_damaged()
+
+    def _forget_damaged(self) -> None:
+        """Forget the images whose vector differs from its checksum, so that they are encoded again.
+
+        Indexes of earlier versions have no checksums; they get those of the vectors that they have.
+        """
+        with self._transaction():
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS sums (row INTEGER PRIMARY KEY, crc32 INTEGER) WITHOUT ROWID"
+            )
+            width, count = self._width(), self._rows()
+            if not count:
+                return
+            vectors = np.memmap(self.folder / VECTORS, np.float32, "r", shape=(count, width))
+            known = dict(self._database.execute("SELECT row, crc32 FROM sums").fetchall())
+            used = [row for (row,) in self._database.execute("SELECT row FROM contents WHERE row IS NOT NULL")]
+            found = {row: zlib.crc32(vectors[row].tobytes()) for row in used}
+            new = [(row, crc32) for row, crc32 in found.items() if row not in known]
+            self._database.executemany("INSERT INTO sums VALUES (?, ?)", new)
+            damaged = [(row,) for row, crc32 in found.items() if known.get(row, crc32) != crc32]
+            self._database.executemany(
+                "DELETE FROM files WHERE sha256 IN (SELECT sha256 FROM contents WHERE row = ?)", damaged
+            )
+            self._database.executemany("DELETE FROM contents WHERE row = ?", damaged)
+            self._database.executemany("DELETE FROM sums WHERE row = ?", damaged)
 
     def _append(self, row: int, vectors: FloatArray) -> None:
         width = vectors.shape[1]

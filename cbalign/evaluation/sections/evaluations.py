@@ -21,6 +21,7 @@ class RetrievalEvaluation(EvaluationSection):
     protocols: tuple[RetrievalProtocol, ...] = setting(
         ("dual",),
         min_length=1,
+        unordered=True,
         effect=Effect.EVALUATION,
         help="`dual`: cosine of embeddings; `rerank`: match scores of the top k; `code`: overlap of codes; "
         "`dual+code`: the sum of both.",
@@ -28,6 +29,7 @@ class RetrievalEvaluation(EvaluationSection):
     top_k: int = setting(
         128,
         ge=1,
+        le=1_000_000_000,
         effect=Effect.EVALUATION,
         help="Candidates that `rerank` scores per query.",
         paper="128 Flickr30k, 256 COCO (ALBEF)",
@@ -38,8 +40,10 @@ class RetrievalEvaluation(EvaluationSection):
         help="Report the result as zero-shot; rejected if the model, or one it was initialised from, was trained on "
         "this data set.",
     )
-    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
-    batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
+    bootstrap: int = setting(
+        1000, ge=0, le=1_000_000, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none."
+    )
+    batch_size: int = setting(64, ge=1, le=1_000_000, effect=Effect.RUNTIME, help="Items per forward pass.")
 
     @property
     def measured(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ class TritonTarget(TargetSection):
 
     builds = "cbalign.exporting.triton:write_model_repository"
     needs_graphs = ("image", "text")
-    next_step = "tritonserver --model-repository {folder}"
+    next_step = "ORT_DISABLE_TELEMETRY=1 tritonserver --model-repository {folder}"
 
     kind: Literal["triton"] = setting(effect=Effect.EXPORT, help="Kind of target.")
     precision: str | None = setting(

@@ -16,7 +16,7 @@ from cbalign.engine.checkpoint import TrainingState, save_checkpoint
 from cbalign.engine.optimizer import build_adamw
 from cbalign.engine.run import RunFolder, create_run
 from cbalign.engine.task import no_decay_for_vectors
-from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
+from cbalign.experiment.dump import counted_settings, dump_yaml, experiment_fingerprint
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.tensors import TENSORS, TensorTable
 from cbalign.interop.checkpoints.format import CheckpointFormat, ImportRequest
@@ -108,6 +108,7 @@ def _create(prepared: Prepared, request: ImportRequest, runs: Path) -> Imported:
         spec=loaded.path.read_text(encoding="utf-8") if loaded is not None and loaded.path.is_file() else resolved,
         resolved=resolved,
         fingerprint=experiment_fingerprint(experiment),
+        settings=counted_settings(experiment),
         facts={
             "imported_from": Path(request.source).name,
             "parameters": {"trainable": tensors.trainable_parameters, "teacher": tensors.teacher_parameters},

@@ -48,7 +48,8 @@ class CheckpointSource:
             return cls(path)
         if path.is_file() or path.suffix or path.is_absolute():
             if not path.is_file():
-                raise CheckpointError(f"{given} does not exist")
+                what = "is not a regular file" if path.exists() else "does not exist"
+                raise CheckpointError(f"{given} {what}")
             return cls(path.parent, path)
         patterns = (*TOKENIZER_FILES, *PROCESSORS, *OPEN_CLIP_FILES)
         folder = published_folder(given, "import", (*patterns, *SAFETENSORS_FILES))

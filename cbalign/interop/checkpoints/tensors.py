@@ -9,6 +9,7 @@ from torch import Tensor
 from cbalign.errors import CheckpointError
 
 SHOWN = 4  # names in a message
+_DIGITS = 4  # of a block's number
 
 
 class Tensors:
@@ -101,6 +102,13 @@ class Tensors:
 
 
 def numbers(names: Iterable[str], prefix: str) -> int:
-    """Return how many numbered blocks `{prefix}0.…`, `{prefix}1.…` the names contain."""
+    """Return how many numbered blocks `{prefix}0.…`, `{prefix}1.…` the names contain.
+
+    Raises:
+        CheckpointError: a number is larger than any model's.
+    """
     found = {name.removeprefix(prefix).partition(".")[0] for name in names if name.startswith(prefix)}
-    return max((int(each) for each in found if each.isdigit()), default=-1) + 1
+    digits = [each for each in found if each.isascii() and each.isdecimal()]
+    if wrong := [each for each in digits if len(each) > _DIGITS]:
+        raise CheckpointError(f"no model has a block {prefix}{wrong[0][:20]}…")
+    return max(map(int, digits), default=-1) + 1

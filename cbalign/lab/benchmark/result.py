@@ -55,12 +55,35 @@ class Benchmark:
     versions: Mapping[str, str]
     created: str  # UTC, ISO 8601
     rows: tuple[BenchmarkRow, ...]
+    load: float | None = None  # processes that ran or waited before the measurement, averaged over a minute
 
     def ratio(self, row: BenchmarkRow, part: str) -> float | None:
-        """Return the best throughput relative to the first row, or None if one is missing."""
+        """Return the best throughput relative to the first row; None if one is missing or its times vary too much."""
         first = self.rows[0].timings.get(part)
         timing = row.timings.get(part)
-        return timing.best.per_second / first.best.per_second if first and timing else None
+        if not (first and timing and first.best.is_steady and timing.best.is_steady):
+            return None
+        return timing.best.per_second / first.best.per_second
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the measurement unreliable, in sentences."""
+        cores = self.machine.get("cores")
+        found = []
+        if self.load is not None and isinstance(cores, int) and self.load > cores / 2:
+            found.append(
+                f"The machine was busy (load {self.load:.1f} on {cores} cores): times are too long, and ratios favour "
+                "what uses fewer threads. Stop other programs and repeat, or use --threads 1."
+            )
+        unsteady = [
+            f"{row.subject} ({part})"
+            for row in self.rows
+            for part, timing in row.timings.items()
+            if not timing.best.is_steady
+        ]
+        if unsteady:
+            found.append(f"Times vary too much for a relative speed: {', '.join(unsteady)}.")
+        return tuple(found)
 
     def to_data(self) -> dict[str, object]:
         """Return the result as JSON values."""
@@ -75,7 +98,7 @@ class Benchmark:
                 for part, timing in row.timings.items()
             }
             rows.append({**asdict(row), "timings": timings})
-        return {**asdict(self), "rows": rows}
+        return {**asdict(self), "rows": rows, "warnings": list(self.warnings)}
 
     def to_json(self) -> str:
         """Return the result as an indented JSON document."""

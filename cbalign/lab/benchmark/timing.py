@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MAX_SPREAD = 2.0
+"""Largest ratio of the 90th to the 50th percentile of times that are compared with others."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -22,6 +25,11 @@ class Speed:
     def per_second(self) -> float:
         """Items per second."""
         return 1000 * self.batch / self.p50
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the times are close enough together to be compared with others."""
+        return self.p90 <= MAX_SPREAD * self.p50
 
     @classmethod
     def of(cls, batch: int, seconds: list[float]) -> Speed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cbalign.engine.manifest import Manifest, Status
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import RunFolder, find_runs, summarise_run
-from cbalign.errors import UsageError
+from cbalign.engine.run import RunFolder, scan_runs, summarise_run
+from cbalign.errors import CbalignError, UsageError
 from cbalign.experiment.diagnostics import InvalidSpec
 from cbalign.experiment.load import load_experiment
 from cbalign.lab.runs.metrics import MetricSummary, summarise_metric
@@ -84,11 +84,27 @@ def size_on_disk(folder: Path) -> int:
     return total
 
 
-def select(runs: Path, *, states: Sequence[str], names: Sequence[str], where: Sequence[str]) -> Iterator[RunFolder]:
-    """Yield the selected runs of a folder, oldest first.
+@dataclass(frozen=True)
+class RunList:
+    """The selected runs of a folder, oldest first, and the reasons why others cannot be shown, by folder."""
+
+    found: tuple[Overview, ...]
+    damaged: Mapping[Path, str]
+
+
+def list_runs(
+    runs: Path,
+    *,
+    states: Sequence[str] = (),
+    names: Sequence[str] = (),
+    where: Sequence[str] = (),
+    metric: str | None = None,
+) -> RunList:
+    """Summarise the selected runs of a folder; a damaged run does not hide the others.
 
     Args:
         runs: the folder.
+        metric: see `overview`.
         states: select runs in one of these states; empty selects all.
         names: select experiments whose name matches one of these patterns; empty selects all.
         where: `path=value` texts; select runs whose settings have all of these values.
@@ -101,14 +117,24 @@ def select(runs: Path, *, states: Sequence[str], names: Sequence[str], where: Se
         if not equals:
             raise UsageError(f"--where {condition} must have the form PATH=VALUE.")
         settings_at(path.strip())
-    for run in find_runs(runs):
-        if names and not any(fnmatchcase(Manifest.read(run.manifest).name, pattern) for pattern in names):
-            continue
-        if states and summarise_run(run).status not in states:
-            continue
-        if where and not _has(run, where):
-            continue
-        yield run
+    scanned = scan_runs(runs)
+    damaged = dict(scanned.damaged)
+    found = []
+    for run in scanned.readable:
+        try:
+            if _is_selected(run, states, names, where):
+                found.append(overview(run, metric))
+        except CbalignError as error:
+            damaged[run.folder] = error.message
+    return RunList(tuple(found), damaged)
+
+
+def _is_selected(run: RunFolder, states: Sequence[str], names: Sequence[str], where: Sequence[str]) -> bool:
+    if names and not any(fnmatchcase(Manifest.read(run.manifest).name, pattern) for pattern in names):
+        return False
+    if states and summarise_run(run).status not in states:
+        return False
+    return not where or _has(run, where)
 
 
 def _has(run: RunFolder, where: Sequence[str]) -> bool:

@@ -69,11 +69,7 @@ def build_matrix(
 
 
 def match_runs(cells: Sequence[SweepCell], runs: Path) -> list[SweepCell]:
-    """Match cells with runs of the same experiment; finished runs take precedence over runs to resume.
-
-    Raises:
-        CheckpointError: a manifest is damaged.
-    """
+    """Match cells with readable runs of the same experiment; finished runs take precedence over runs to resume."""
     found: dict[str, list[RunFolder]] = {}
     for run in find_runs(runs):
         found.setdefault(Manifest.read(run.manifest).spec_fingerprint, []).append(run)

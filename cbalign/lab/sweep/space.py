@@ -14,6 +14,7 @@ from cbalign.experiment.shapes import Leaf
 from cbalign.lab.runs.paths import settings_at
 
 SEED = "train.seed"
+MAX_TRAININGS = 10_000
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(:\s*log)?\s*")
 _PAIRS = {"[": "]", "{": "}", "(": ")"}
@@ -130,6 +131,9 @@ def combinations(
         raise UsageError(f"`{twice[0]}` is given twice.", remedy="List all its values in one option.")
     if not paths:
         raise UsageError("No setting is given.", remedy="Use --over train.optimizer.lr=1e-4,3e-4 or --seeds 3.")
+    _refuse_too_many(
+        len(rows) * (seeds or 1) * (draws or math.prod(len(a.values) for a in over if isinstance(a, Axis)))
+    )
     if draws is None:
         ranges = [axis for axis in over if isinstance(axis, Range)]
         if ranges:
@@ -149,6 +153,14 @@ def combinations(
             made.append((*drawn, *generator.choice(rows)))
     seeded = [()] if seeds is None else [((SEED, str(seed)),) for seed in range(seeds)]
     return [(*changes, *seed) for changes in dict.fromkeys(made) for seed in seeded]
+
+
+def _refuse_too_many(trainings: int) -> None:
+    if trainings > MAX_TRAININGS:
+        raise UsageError(
+            f"The sweep has {trainings:,} trainings, more than {MAX_TRAININGS:,}.",
+            remedy="Use fewer values or seeds, or draw some with --random.",
+        )
 
 
 def _pairs(paired: Sequence[Axis | Range]) -> list[tuple[PathValue, ...]]:

@@ -26,12 +26,17 @@ class TextSection(TextTowerSection):
         "or a hub name.",
         paper="BERT-base uncased (ALBEF)",
     )
-    layers: int = setting(6, ge=1, effect=ARCHITECTURE, help="Layers of the text tower.", paper="6 (ALBEF)")
-    width: int | None = setting(None, ge=8, effect=ARCHITECTURE, help="Width of a token; null: the architecture's.")
-    heads: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Attention heads; null: the architecture's.")
+    layers: int = setting(6, ge=1, le=1_000, effect=ARCHITECTURE, help="Layers of the text tower.", paper="6 (ALBEF)")
+    width: int | None = setting(
+        None, ge=8, le=1_048_576, effect=ARCHITECTURE, help="Width of a token; null: the architecture's."
+    )
+    heads: int | None = setting(
+        None, ge=1, le=16_384, effect=ARCHITECTURE, help="Attention heads; null: the architecture's."
+    )
     intermediate: int | None = setting(
         None,
         ge=8,
+        le=1_048_576,
         effect=ARCHITECTURE,
         help="Width of the feed-forward layer; null: the architecture's.",
     )
@@ -50,7 +55,7 @@ class TextSection(TextTowerSection):
         "training captions.",
     )
     vocabulary: int = setting(
-        8000, ge=64, effect=ARCHITECTURE, help="Maximum size of a vocabulary trained on the captions."
+        8000, ge=64, le=10_000_000, effect=ARCHITECTURE, help="Maximum size of a vocabulary trained on the captions."
     )
     max_tokens: int = setting(
         25,
@@ -60,7 +65,9 @@ class TextSection(TextTowerSection):
         help="Maximum caption length in tokens, including [CLS].",
         paper="25, retrieval 30 (ALBEF)",
     )
-    max_words: int = setting(30, ge=1, effect=Effect.DATA, help="Maximum caption length in words.", paper="30 (ALBEF)")
+    max_words: int = setting(
+        30, ge=1, le=1_000_000, effect=Effect.DATA, help="Maximum caption length in words.", paper="30 (ALBEF)"
+    )
     closing_sep: bool = setting(
         False,
         effect=Effect.DATA,

@@ -28,7 +28,9 @@ class HuggingFaceTextSection(TextTowerSection):
         help="A folder in the layout of the Hugging Face hub, or a name on the hub: `org/name` or `hf://org/name`. "
         "BERT, DistilBERT, RoBERTa, MPNet, XLM-R, ModernBERT, CLIP, SigLIP, T5 and similar encoders.",
     )
-    layers: int | None = setting(None, ge=1, effect=ARCHITECTURE, help="Use only the first n layers; null: all.")
+    layers: int | None = setting(
+        None, ge=1, le=1_000, effect=ARCHITECTURE, help="Use only the first n layers; null: all."
+    )
     init: Literal["pretrained", "random"] = setting(
         "pretrained", effect=INITIALISATION, help="Initialise with the published weights or at random."
     )
@@ -42,7 +44,7 @@ class HuggingFaceTextSection(TextTowerSection):
         None, ge=0, lt=1, effect=TRAINING, help="Dropout in text and fusion layers; null: the architecture's."
     )
     max_tokens: int = setting(
-        64, ge=3, effect=Effect.DATA, help="Maximum length of a text in tokens, including special tokens."
+        64, ge=3, le=1_048_576, effect=Effect.DATA, help="Maximum length of a text in tokens, including special tokens."
     )
 
     @property

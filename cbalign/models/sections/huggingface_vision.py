@@ -22,7 +22,7 @@ class HuggingFaceVisionSection(VisionTowerSection):
         path="maybe",
         help="A hub name (`facebook/dinov2-base`, `hf://org/name`), or a folder with config.json.",
     )
-    image_size: int = setting(224, ge=8, effect=ARCHITECTURE, help="Side of the square input, in pixels.")
+    image_size: int = setting(224, ge=8, le=16_384, effect=ARCHITECTURE, help="Side of the square input, in pixels.")
     init: str = setting(
         "pretrained",
         effect=Effect.INITIALISATION,

@@ -23,9 +23,13 @@ class IPOTSection(SolverSection):
         0.5, gt=0, effect=TRAINING, help="Proximal step size β; equivalent to entropic ε = β/iterations."
     )
     iterations: int = setting(
-        50, ge=1, effect=TRAINING, help="Outer iterations n; the plan converges to the exact one as n grows."
+        50,
+        ge=1,
+        le=1_000_000,
+        effect=TRAINING,
+        help="Outer iterations n; the plan converges to the exact one as n grows.",
     )
-    inner: int = setting(1, ge=1, effect=TRAINING, help="Scaling steps k per outer iteration.")
+    inner: int = setting(1, ge=1, le=1_000_000, effect=TRAINING, help="Scaling steps k per outer iteration.")
     marginals: MarginalsSection = subsection(MarginalsSection, since="0.2", help="How the mass is shared.")
 
     @property
@@ -41,7 +45,7 @@ class SinkhornSection(SolverSection):
 
     solver: Literal["sinkhorn"] = setting(effect=TRAINING, help="Solver of the transport problem.")
     epsilon: float = setting(0.05, gt=0, effect=TRAINING, help="Entropic regularisation ε.")
-    iterations: int = setting(100, ge=1, effect=TRAINING, help="Maximum number of iterations.")
+    iterations: int = setting(100, ge=1, le=1_000_000, effect=TRAINING, help="Maximum number of iterations.")
     first: Literal["samples", "prototypes"] = setting(
         "samples",
         since="0.2",

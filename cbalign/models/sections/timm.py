@@ -45,21 +45,26 @@ class VisionSection(VisionTowerSection):
     image_size: int = setting(
         256,
         ge=8,
+        le=16_384,
         effect=ARCHITECTURE,
         help="Side of the square input, in pixels.",
         paper="256, fine-tuning 384 (ALBEF)",
     )
     patch_size: int | None = setting(
-        None, ge=1, effect=ARCHITECTURE, help="Side of a patch in pixels, of plain ViTs; null: the architecture's."
+        None,
+        ge=1,
+        le=16_384,
+        effect=ARCHITECTURE,
+        help="Side of a patch in pixels, of plain ViTs; null: the architecture's.",
     )
     layers: int | None = setting(
-        None, ge=1, effect=ARCHITECTURE, help="Number of blocks, of plain ViTs; null: the architecture's."
+        None, ge=1, le=1_000, effect=ARCHITECTURE, help="Number of blocks, of plain ViTs; null: the architecture's."
     )
     width: int | None = setting(
-        None, ge=8, effect=ARCHITECTURE, help="Width of a token, of plain ViTs; null: the architecture's."
+        None, ge=8, le=1_048_576, effect=ARCHITECTURE, help="Width of a token, of plain ViTs; null: the architecture's."
     )
     heads: int | None = setting(
-        None, ge=1, effect=ARCHITECTURE, help="Attention heads, of plain ViTs; null: the architecture's."
+        None, ge=1, le=16_384, effect=ARCHITECTURE, help="Attention heads, of plain ViTs; null: the architecture's."
     )
     stem: Literal["patches", "convolutions"] = setting(
         "patches",

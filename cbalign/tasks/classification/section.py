@@ -15,8 +15,10 @@ class AccuracyEvaluation(EvaluationSection):
 
     kind: Literal["accuracy"] = setting(effect=Effect.EVALUATION, help="Kind of evaluation.")
     on: Split = setting("validation", effect=Effect.EVALUATION, help="Split.")
-    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
-    batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Items per forward pass.")
+    bootstrap: int = setting(
+        1000, ge=0, le=1_000_000, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none."
+    )
+    batch_size: int = setting(64, ge=1, le=1_000_000, effect=Effect.RUNTIME, help="Items per forward pass.")
 
     @property
     def metric_names(self) -> tuple[str, ...]:

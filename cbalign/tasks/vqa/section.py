@@ -34,6 +34,7 @@ class VQATask(TaskSection):
     answer_minimum: int = setting(
         1,
         ge=1,
+        le=1_000_000_000,
         effect=Effect.EVALUATION,
         help="Minimum number of training questions with the same most frequent answer to include it in a built list.",
         paper="9 (VQA v2)",
@@ -50,6 +51,7 @@ class VQAEvaluation(EvaluationSection):
     protocols: tuple[AnswerProtocol, ...] = setting(
         ("rank",),
         min_length=1,
+        unordered=True,
         effect=Effect.EVALUATION,
         help="`rank`: the most likely answer of a closed list; `generate`: greedy decoding.",
         paper="rank (ALBEF)",
@@ -57,13 +59,18 @@ class VQAEvaluation(EvaluationSection):
     top_k: int = setting(
         128,
         ge=1,
+        le=1_000_000_000,
         effect=Effect.EVALUATION,
         help="Number of candidates, preselected by their first token, that `rank` scores in full.",
         paper="128 (ALBEF)",
     )
-    max_tokens: int = setting(10, ge=1, effect=Effect.EVALUATION, help="Maximum answer length of `generate` in tokens.")
-    bootstrap: int = setting(1000, ge=0, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none.")
-    batch_size: int = setting(64, ge=1, effect=Effect.RUNTIME, help="Questions per forward pass.")
+    max_tokens: int = setting(
+        10, ge=1, le=10_000, effect=Effect.EVALUATION, help="Maximum answer length of `generate` in tokens."
+    )
+    bootstrap: int = setting(
+        1000, ge=0, le=1_000_000, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none."
+    )
+    batch_size: int = setting(64, ge=1, le=1_000_000, effect=Effect.RUNTIME, help="Questions per forward pass.")
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -155,6 +155,35 @@ def test_a_damaged_index_is_made_anew(opened: Open, name: str, content: bytes) -
     assert names(index, 1) == ["red/0.png"]
 
 
+@pytest.mark.parametrize("noise", ["one bit", "everything"])
+def test_damaged_vectors_are_encoded_again(opened: Open, noise: str) -> None:
+    index = opened()
+    before = np.array(index.contents.vectors)
+    path = index.cache / VECTORS
+    content = bytearray(path.read_bytes())
+    for position in [17] if noise == "one bit" else range(len(content)):
+        content[position] ^= 4
+    path.write_bytes(content)
+    again = opened()
+    assert again.changes.encoded == (1 if noise == "one bit" else 9)
+    found = {again.contents.paths[row]: again.contents.vectors[row] for row in again.contents.paths}
+    expected = {index.contents.paths[row]: before[row] for row in index.contents.paths}
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[paths], expected[paths]) for paths in found)
+
+
+def test_an_index_of_an_earlier_version_keeps_its_vectors(opened: Open) -> None:
+    import sqlite3
+
+    index = opened()
+    with sqlite3.connect(index.cache / DATABASE) as database:
+        database.execute("DROP TABLE sums")
+    assert opened().changes.encoded == 0
+    with open(index.cache / VECTORS, "r+b") as file:
+        file.write(b"\xff")
+    assert opened().changes.encoded == 1, "its vectors have checksums since then"
+
+
 def test_vectors_that_no_transaction_names_are_written_over(opened: Open, photos: Path) -> None:
     """What a process that was killed between the two writes leaves."""
     index = opened()

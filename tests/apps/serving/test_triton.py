@@ -196,7 +196,7 @@ def test_a_target_lies_next_to_its_bundle_and_is_replaced_by_force_alone(bundle:
     output = bundle.with_name(f"{bundle.name}-triton")
     result = export(bundle, "--target", "triton")
     assert (result.exit_code, result.stdout.strip()) == (0, str(output)), result.stderr
-    assert f"next: tritonserver --model-repository {output.resolve()}" in result.stderr
+    assert f"next: ORT_DISABLE_TELEMETRY=1 tritonserver --model-repository {output.resolve()}" in result.stderr
     assert export(bundle, "--target", "triton").exit_code == 2
     (output / "stale").mkdir()
     assert export(bundle, "--target", "triton", "--force").exit_code == 0

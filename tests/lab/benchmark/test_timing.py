@@ -5,6 +5,8 @@ import pytest
 from cbalign.lab.benchmark.result import Benchmark, BenchmarkRow, Timing
 from cbalign.lab.benchmark.target import BenchmarkTarget
 from cbalign.lab.benchmark.timing import Speed, interleaved
+from cbalign.render.benchmark import benchmark_blocks
+from cbalign.render.text import as_text
 
 
 def test_everyone_has_a_turn_in_every_round_and_nobody_is_always_first() -> None:
@@ -49,3 +51,33 @@ def test_a_subject_travels_to_another_process() -> None:
     assert BenchmarkTarget.from_json(target.to_json()) == target
     assert target.name == "torch autocast bf16"
     assert BenchmarkTarget("onnxruntime", "int8", "bundle", "cpu", 2).name == "onnxruntime int8"
+
+
+def unsteady() -> Timing:
+    """Times that other programs stretched: the slowest tenth takes three times the median."""
+    one = Speed.of(1, [0.1] * 8 + [0.3] * 3)
+    return Timing(one, one, (one,))
+
+
+def result_of(*timings: Timing, load: float | None = None) -> Benchmark:
+    rows = tuple(
+        BenchmarkRow(f"row {i}", "cpu", {"image": each}, 1, None, 1, None, None) for i, each in enumerate(timings)
+    )
+    return Benchmark("b", "f", 23, 2, 10, 3, None, {"processor": "p", "cores": 2, "system": "s"}, {}, "now", rows, load)
+
+
+def test_times_that_vary_too_much_have_no_relative_speed() -> None:
+    result = result_of(timing(0.1), unsteady())
+    assert result.ratio(result.rows[1], "image") is None
+    assert result_of(unsteady(), timing(0.1)).ratio(result.rows[0], "image") is None
+    shown = as_text(benchmark_blocks(result), None)
+    assert "warning: Times vary too much for a relative speed: row 1 (image)." in shown
+    assert result.to_data()["warnings"]
+
+
+@pytest.mark.parametrize(("load", "busy"), [(None, False), (0.9, False), (1.1, True), (3.0, True)])
+def test_a_busy_machine_is_reported(load: float | None, busy: bool) -> None:
+    result = result_of(timing(0.1), load=load)
+    assert bool(result.warnings) == busy
+    if busy:
+        assert f"load {load:.1f} on 2 cores" in as_text(benchmark_blocks(result), None)
