@@ -78,7 +78,8 @@ class Run:
     @property
     def checkpoints(self) -> list[Path]:
         """Folders of the checkpoints, oldest first."""
-        from cbalign.engine.run import RunFolder, list_checkpoints
+        from cbalign.engine.checkpoint_folder import list_checkpoints
+        from cbalign.engine.run import RunFolder
 
         return list_checkpoints(RunFolder(self.path).checkpoints)
 

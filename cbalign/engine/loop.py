@@ -19,6 +19,7 @@ import torch
 
 from cbalign.engine.averages import Averages
 from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint, set_aside
+from cbalign.engine.checkpoint_folder import checkpoint_steps, latest_checkpoint, list_checkpoints
 from cbalign.engine.device import translate_out_of_memory
 from cbalign.engine.distribution import World, translate_lost_process_errors
 from cbalign.engine.divergence import StepNumbers, divergence_error, explain_gradient, explain_losses
@@ -27,7 +28,7 @@ from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_par
 from cbalign.engine.parallel import StepModule
 from cbalign.engine.precision import agree_precision, autocast, check_precision, explain_emulation
 from cbalign.engine.reporter import Reporter
-from cbalign.engine.run import RunFolder, checkpoint_steps, latest_checkpoint, list_checkpoints
+from cbalign.engine.run import RunFolder
 from cbalign.engine.run_log import RunLog
 from cbalign.engine.schedule import build_schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm

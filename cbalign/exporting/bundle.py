@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cbalign.data.source import open_source
+from cbalign.engine.checkpoint_folder import step_of
 from cbalign.engine.device import choose_device
 from cbalign.engine.files import new_folder, replace_folder, storage_errors
 from cbalign.engine.lineage import seen, to_facts
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import RunFolder, locate_checkpoint, step_of
+from cbalign.engine.run import RunFolder, locate_checkpoint
 from cbalign.errors import ParityError, UsageError
 from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.experiment import Experiment
