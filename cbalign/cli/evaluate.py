@@ -33,7 +33,7 @@ from cbalign.cli.options import best_option, best_or_given, device_option, json_
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help='Override a setting of the evaluation, such as templates="[a photo of a {}.]". May be repeated.',
+    help='Override a setting of the evaluation, such as templates="a photo of a {}.". May be repeated.',
 )
 @click.option(
     "--protocol",
@@ -41,8 +41,8 @@ from cbalign.cli.options import best_option, best_or_given, device_option, json_
     multiple=True,
     metavar="NAME",
     shell_complete=completions.protocols,
-    help="Override the spec's protocols: dual, rerank, code or dual+code of retrieval, rank or generate of VQA. "
-    "May be repeated.",
+    help="Override the spec's protocols: dual, rerank, code or dual+code of retrieval, dual, match or code of foils, "
+    "linear or knn of probes, rank or generate of VQA. May be repeated.",
 )
 @click.option(
     "--zero-shot",
@@ -92,7 +92,7 @@ def evaluate(
     exports: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Evaluate a run, one of its checkpoints or an exported bundle: retrieval, or the accuracy of its task.
+    """Evaluate a run, one of its checkpoints or an exported bundle: retrieval, classes, foils, or its own task.
 
     RUN is a run directory, whose newest checkpoint is evaluated, or a checkpoint (RUN/checkpoints/step-N).
 

@@ -100,7 +100,16 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _objectives_have_what_they_read(self) -> Experiment:
+        provided: dict[str, str] = {}
         for name, section in self.objectives.active().items() if self.task.aligns else ():
+            for capability in section.provides:
+                if capability in provided:
+                    raise RuleError(
+                        f"objectives.{provided[capability]} and objectives.{name} both have a {capability}; set the "
+                        "weight of one of them to 0",
+                        at=(f"objectives.{name}", f"objectives.{provided[capability]}"),
+                    )
+                provided[capability] = name
             at = (f"objectives.{name}", f"objectives.{name}.weight")
             for capability in sorted(section.needs):
                 self._require(f"objectives.{name} uses the {capability}", capability, at)
@@ -108,6 +117,25 @@ class Experiment(Section):
                 raise RuleError(
                     f"objectives.{name} compares two views of each image; set data.augmentation.two_views: true",
                     at=("data.augmentation.two_views", *at),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _several_captions_are_positives(self) -> Experiment:
+        if self.data.captions_per_image == 1:
+            return self
+        if not self.task.aligns:
+            raise RuleError(
+                f"data.captions_per_image is {self.data.captions_per_image}, but task {self.task.kind} does not learn "
+                "from captions by objectives",
+                at=("data.captions_per_image", "task.kind"),
+            )
+        for name, section in self.objectives.active().items():
+            if section.separates_captions:
+                raise RuleError(
+                    f"data.captions_per_image is {self.data.captions_per_image}, but objectives.{name} would take the "
+                    f"captions of an image for negatives of each other; set objectives.{name}.positives: image",
+                    at=(f"objectives.{name}.positives", "data.captions_per_image", f"objectives.{name}"),
                 )
         return self
 

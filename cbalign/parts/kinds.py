@@ -65,6 +65,11 @@ class ObjectiveSection(Part):
     )
 
     @property
+    def separates_captions(self) -> bool:
+        """Whether captions of the same image count as negatives of each other."""
+        return False
+
+    @property
     def masked_share(self) -> float:
         """Fraction of caption tokens that are masked and predicted."""
         return 0.0

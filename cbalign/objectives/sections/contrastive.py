@@ -45,3 +45,8 @@ class ContrastiveSection(ObjectiveSection):
         "own device's batch, or of the batches of all devices.",
         paper="batch (ALBEF)",
     )
+
+    @property
+    def separates_captions(self) -> bool:
+        """Whether the pair itself is the only positive."""
+        return self.positives == "pair"
