@@ -3,8 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Versions that the whole suite passed with. Install the newest versions instead: make test CONSTRAINTS=
 CONSTRAINTS ?= -c constraints.txt
+TOOLS := .venv-tools
 
-.PHONY: quickstart tour test test-slow docs benchmark lint types format clean help
+.PHONY: quickstart tour test test-slow test-lowest test-newest audit sbom soak docs benchmark lint types format clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +44,35 @@ test: $(VENV)/test ## run every check in an environment of its own
 test-slow: $(VENV)/test ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
+test-newest: ## run the tests with the newest versions that pyproject.toml allows
+	$(MAKE) test VENV=.venv-newest CONSTRAINTS=
+
+test-lowest: .venv-lowest/test ## run the tests with the oldest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2
+
+# Old versions of starlette test with httpx, newer ones with httpx2.
+.venv-lowest/test: pyproject.toml $(TOOLS)/ready
+	$(PYTHON) -m venv .venv-lowest
+	$(TOOLS)/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct \
+		-e '.[quickstart,serve]' --group test pip 'httpx>=0.27'
+	touch $@
+
+$(TOOLS)/ready:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv pip-audit cyclonedx-bom
+	touch $@
+
+audit: $(TOOLS)/ready ## compare the tested versions with known vulnerabilities; needs a network
+	$(TOOLS)/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
+
+sbom: $(VENV)/quickstart $(TOOLS)/ready ## list all packages with versions and licences in build/sbom.json (CycloneDX)
+	mkdir -p build
+	$(TOOLS)/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json
+
+soak: $(VENV)/test ## run a server for 30 minutes with injected faults; no accepted request may be lost
+	$(BIN)/python -m tests.trials.soak --minutes 30
+
 docs: $(VENV)/test ## build the documentation into build/site, without a network; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
@@ -61,4 +91,4 @@ format: $(VENV)/test ## format the code
 	$(BIN)/ruff check --fix .
 
 clean: ## remove the environment and caches, but not runs and exports
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-lowest .venv-newest $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

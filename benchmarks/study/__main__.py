@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> None:
         made = _train(repeated, plans, options.jobs)
         print(quick_table(plans, made, [study.find(plan) for plan in plans]))
         return
-    for data_set in options.data or _readable():
+    for data_set in options.data or readable():
         for phase in options.phase or PHASES:
             plans = [plan for m in methods for plan in PHASES[phase](study, data_set, m, options.seeds)]
             _train(study, plans, options.jobs)
@@ -142,7 +142,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _readable() -> Iterable[str]:
+def readable() -> Iterable[str]:
     """Data sets that can be read on this machine."""
     return [name for name in DATA_SETS if name != "photos" or "CBALIGN_PHOTOS" in os.environ]
 

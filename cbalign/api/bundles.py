@@ -76,10 +76,11 @@ def export(
     force: bool = False,
     progress: bool | Callable[[str], None] = False,
 ) -> Bundle:
-    """Export the newest checkpoint of a run to an ONNX bundle that needs no PyTorch.
+    """Export a checkpoint of a run to an ONNX bundle that needs no PyTorch.
 
     Args:
-        run: a run directory, its name in `runs/`, or a `Run`.
+        run: a run directory, its name in `runs/`, or a `Run`, whose newest checkpoint is exported; or a checkpoint
+            `RUN/checkpoints/step-N`, such as `Run.best` returns.
         output: folder of the bundle; default: `exports/NAME`.
         precisions: instead of the spec's, such as `("fp32", "int8")`.
         targets: other layouts to write next to the bundle, such as `("triton",)`.

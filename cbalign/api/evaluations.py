@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cbalign.evaluation.result import EvaluationDocument
     from cbalign.tasks.evaluate import Measurement
     from cbalign.tasks.opened import OpenedModel
+    from cbalign.tasks.stored_results import StoredResults
 
 _PACKAGES = ("cbalign", "numpy", "Pillow", "tokenizers", "torch", "timm", "onnxruntime-gpu", "onnxruntime")
 
@@ -116,6 +117,7 @@ def evaluate(
     device: str = "auto",
     precision: str | None = None,
     keep: bool = False,
+    again: bool = False,
     progress: bool | ProgressCallback = False,
     warn: Callable[[str], None] | None = None,
     **changes: Any,
@@ -130,7 +132,9 @@ def evaluate(
             as in `test/dual/image_to_text/r1`.
         device: see `cbalign.load`; ignored for a `Model`.
         precision: see `cbalign.load`; ignored for a `Model`.
-        keep: whether to store the results in the run's folder `evaluation/`.
+        keep: whether to store the results in the run's folder `evaluation/`, and to return those that are stored there
+            for the same checkpoint, settings, data and device instead of measuring them again.
+        again: whether to measure them again nevertheless, and replace them.
         progress: whether to show the progress; or called as `progress(stage, done, total)`.
         warn: called with each warning; default: they are Python warnings.
         **changes: settings of the evaluation, such as `protocols=("dual", "rerank")`, `top_k=16` or `bootstrap=0`. The
@@ -145,36 +149,47 @@ def evaluate(
         >>> result.metrics["test/dual/image_to_text/r1"]
     """
     from cbalign.api.opening import load, python_warning
-    from cbalign.engine.files import shown_path
-    from cbalign.evaluation.result import EvaluationDocument
     from cbalign.tasks.evaluate import evaluate_opened as measure
+    from cbalign.tasks.stored_results import StoredResults
 
     opened_model = model if isinstance(model, Model) else load(model, device=device, precision=precision, warn=warn)
     opened, shown = opened_model._opened, warn or python_warning
     if data is not None:
         on, opened = _given(data, on, opened)
-    measured = measure(opened, on, changes, kind=kind, report=units(progress), warn=shown)
-    record = EvaluationDocument(
-        subject=str(shown_path(opened_model.path)),
-        step=opened.step,
-        backend=opened.backend,
+    stored = StoredResults(opened.results, opened.step, opened.backend) if keep and opened.results is not None else None
+    measured = measure(opened, on, changes, kind=kind, stored=stored, again=again, report=units(progress), warn=shown)
+    record = _record(opened_model, measured)
+    if stored is not None:
+        _keep(record, measured, stored)
+    return Evaluation(record, tuple(_published(measured, opened)), tuple(measured))
+
+
+def _record(model: Model, measured: Sequence[Measurement]) -> EvaluationDocument:
+    """Collect results in one document; one of stored results only has their date and versions."""
+    from cbalign.engine.files import shown_path
+    from cbalign.evaluation.result import EvaluationDocument
+
+    documents = [document for one in measured for document in one.stored]
+    all_stored = bool(documents) and all(one.stored for one in measured)
+    newest = max(documents, key=lambda document: document.created) if all_stored else None
+    return EvaluationDocument(
+        subject=str(shown_path(model.path)),
+        step=model._opened.step,
+        backend=model._opened.backend,
         results=tuple(result for one in measured for result in one.results),
-        versions=installed(_PACKAGES),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=installed(_PACKAGES) if newest is None else newest.versions,
+        created=datetime.now(UTC).isoformat(timespec="seconds") if newest is None else newest.created,
     )
-    if keep and opened.results is not None:
-        _keep(record, opened.results)
-    fine_tuned = not opened.experiment.task.pretrains
-    return Evaluation(record, tuple(_published(measured, fine_tuned=fine_tuned)), tuple(measured))
 
 
-def _published(measured: Sequence[Measurement], *, fine_tuned: bool) -> Iterator[PublishedComparison]:
+def _published(measured: Sequence[Measurement], opened: OpenedModel) -> Iterator[PublishedComparison]:
     """Yield published figures of the same protocols, compared with the results."""
-    from cbalign.evaluation.published import compare_with_published
+    from cbalign.evaluation.published import MeasuredModel, compare_with_published
 
+    model = MeasuredModel(opened.fine_tuned_on, opened.experiment.model.text.max_tokens)
     for one in measured:
         for result in one.results:
-            yield from compare_with_published(result, one.section.on, one.data.data_sets(), fine_tuned=fine_tuned)
+            yield from compare_with_published(result, one.section.on, one.data.data_sets(), model)
 
 
 def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, OpenedModel]:
@@ -190,11 +205,13 @@ def _given(data: Pairs, on: str | None, opened: OpenedModel) -> tuple[str, Opene
     return split, replace(opened, experiment=experiment)
 
 
-def _keep(record: EvaluationDocument, folder: Path) -> None:
-    from cbalign.engine.files import write_durably
-    from cbalign.evaluation.result import file_name
+def _keep(record: EvaluationDocument, measured: Sequence[Measurement], stored: StoredResults) -> None:
+    """Store the results that were measured now, each in a document of its own."""
+    from cbalign.tasks.stored_results import inputs_of, with_position
 
-    folder.mkdir(exist_ok=True)
-    for result in record.results:
-        one = replace(record, results=(result,))
-        write_durably(folder / file_name(result, record.step), one.to_json().encode())
+    for one in measured:
+        if not one.stored:
+            for position, result in enumerate(one.results):
+                inputs = inputs_of(one.section, one.data, one.contents, result.protocol)
+                numbered = with_position(inputs, position, len(one.results))
+                stored.keep(replace(record, results=(result,), inputs=numbered))

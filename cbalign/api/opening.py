@@ -77,11 +77,11 @@ def _identity(model: object, path: Path) -> str:
     """Equal for models that give the same vectors: the bundle's graph, or the checkpoint's weights."""
     from cbalign.apps.search.index import identity_of
     from cbalign.engine.checkpoint import MODEL
-    from cbalign.engine.run import open_run
+    from cbalign.engine.run import locate_checkpoint
     from cbalign.runtime.session import Session
 
     if isinstance(model, Session):
         return identity_of(model)
-    checkpoint = path if (path / MODEL).is_file() else open_run(path).latest_checkpoint()
+    _, checkpoint = locate_checkpoint(path)
     with open(checkpoint / MODEL, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

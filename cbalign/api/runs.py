@@ -82,6 +82,25 @@ class Run:
 
         return list_checkpoints(RunFolder(self.path).checkpoints)
 
+    def best(self, metric: str) -> Path:
+        """The folder of the checkpoint with the best value of a metric, for `cbalign.load`, `evaluate` and `export`.
+
+        Args:
+            metric: an evaluated metric, by its name, the end of its name, or a pattern with `*`, whose metrics are
+                averaged. Larger is better, except for ranks, losses and errors.
+
+        Raises:
+            UsageError: no evaluation has such a metric.
+            CheckpointError: the best checkpoint was not kept; see `train.keep_best`.
+
+        Examples:
+            >>> run.best("validation/dual/image_to_text/r1")
+        """
+        from cbalign.engine.run import RunFolder
+        from cbalign.lab.runs.best import best_checkpoint
+
+        return best_checkpoint(RunFolder(self.path), metric)
+
     def history(self, kind: Literal["train", "evaluation"] | None = None) -> list[dict[str, Any]]:
         """The log lines as dicts: `kind`, `step`, `epoch` and the metrics. `pandas.DataFrame(run.history())` works.
 

@@ -34,9 +34,26 @@ def recipes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> 
 
 
 def results(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete folders of runs and bundles."""
-    found = _below(incomplete, "*/manifest.json")
-    return [CompletionItem(path.removesuffix("/manifest.json")) for path in found]
+    """Complete folders of runs and bundles, and checkpoints after the name of a run."""
+    found = [path.removesuffix("/manifest.json") for path in _below(incomplete, "*/manifest.json")]
+    saved = [path.removesuffix("/state.json") for path in _below(incomplete, "step-*/state.json")]
+    return [CompletionItem(path) for path in (*found, *saved)]
+
+
+def metrics(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the metrics that were evaluated while the run on the command line was trained."""
+    from cbalign.engine.metrics_file import read_records
+    from cbalign.errors import CbalignError
+
+    given = [*ctx.args, *filter(None, (ctx.params.get("run"), ctx.params.get("target")))]
+    names: dict[str, None] = {}
+    for word in given[:1]:
+        try:
+            records = read_records(Path(word) / "metrics.jsonl")
+        except CbalignError:
+            continue
+        names = dict.fromkeys(name for each in records if each.kind == "evaluation" for name in each.values)
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def runs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

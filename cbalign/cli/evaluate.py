@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from cbalign.cli import completions, console
-from cbalign.cli.options import device_option, json_option, require_option
+from cbalign.cli.options import best_option, best_or_given, device_option, json_option, require_option
 
 
 @click.command()
 @click.argument(
     "target", metavar="RUN|CHECKPOINT|BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results
 )
+@best_option
 @click.option(
     "--on",
     metavar="SPLIT|FILE|FOLDER",
@@ -32,7 +33,7 @@ from cbalign.cli.options import device_option, json_option, require_option
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help='Override a setting of the evaluation, such as templates="[a photo of a {}.]". May be repeated.',
+    help='Override a setting of the evaluation, such as templates="a photo of a {}.". May be repeated.',
 )
 @click.option(
     "--protocol",
@@ -40,8 +41,8 @@ from cbalign.cli.options import device_option, json_option, require_option
     multiple=True,
     metavar="NAME",
     shell_complete=completions.protocols,
-    help="Override the spec's protocols: dual, rerank, code or dual+code of retrieval, rank or generate of VQA. "
-    "May be repeated.",
+    help="Override the spec's protocols: dual, rerank, code or dual+code of retrieval, dual, match or code of foils, "
+    "linear or knn of probes, rank or generate of VQA. May be repeated.",
 )
 @click.option(
     "--zero-shot",
@@ -53,6 +54,7 @@ from cbalign.cli.options import device_option, json_option, require_option
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Override the number of items per forward pass.")
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Override the number of bootstrap resamples.")
+@click.option("--again", is_flag=True, help="Evaluate again, and replace results that the run already has.")
 @device_option
 @require_option
 @click.option("--precision", help="Precision of a bundle.  [default: the first that it lists]")
@@ -72,6 +74,7 @@ from cbalign.cli.options import device_option, json_option, require_option
 @json_option
 def evaluate(
     target: Path,
+    best: str | None,
     on: str | None,
     kind: str | None,
     settings: tuple[str, ...],
@@ -80,6 +83,7 @@ def evaluate(
     top_k: int | None,
     batch_size: int | None,
     bootstrap: int | None,
+    again: bool,
     device: str,
     require: str | None,
     precision: str | None,
@@ -88,12 +92,13 @@ def evaluate(
     exports: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Evaluate a run, one of its checkpoints or an exported bundle: retrieval, or the accuracy of its task.
+    """Evaluate a run, one of its checkpoints or an exported bundle: retrieval, classes, foils, or its own task.
 
     RUN is a run directory, whose newest checkpoint is evaluated, or a checkpoint (RUN/checkpoints/step-N).
 
     Without options this runs the evaluations that the spec lists under `evaluate`. Results of a run are written to its
-    folder evaluation/, with the rank or score of every item.
+    folder evaluation/, with the rank or score of every item. What is stored there for the same checkpoint, settings,
+    data, device and version is printed without evaluating again.
     """
     from cbalign.api.evaluations import evaluate as measure
     from cbalign.api.opening import load
@@ -109,9 +114,14 @@ def evaluate(
     }
     changes = {name: value for name, value in given.items() if value is not None} | dict(map(_setting, settings))
     formats = list(map(_export, exports))
+    target = best_or_given(target, best)
     model = load(target, device=require or device, precision=precision, warn=console.warn)
     with console.progress() as report:
-        found = measure(model, on, kind=kind, keep=True, progress=report, warn=console.warn, **changes)
+        found = measure(model, on, kind=kind, keep=True, again=again, progress=report, warn=console.warn, **changes)
+    for one in found.measurements:
+        if one.stored:
+            names = ", ".join(f"{result.split} {result.protocol_name}" for result in one.results)
+            console.note(f"{names}: evaluated before, {one.stored[-1].created}; --again evaluates again")
     if predictions is not None:
         write_durably(predictions, found.predictions().encode())
         if skipped := sum(result.unreadable for result in found.results):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cbalign.cli import completions, console
-from cbalign.cli.options import json_option
+from cbalign.cli.options import best_option, best_or_given, json_option
 from cbalign.errors import UsageError
 from cbalign.experiment.unions import usable
 from cbalign.parts.registry import PRECISIONS, TARGETS
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", metavar="RUN|BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results)
+@click.argument(
+    "run", metavar="RUN|CHECKPOINT|BUNDLE", type=click.Path(path_type=Path), shell_complete=completions.results
+)
+@best_option
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the bundle.  [default: exports/NAME]"
 )
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 @json_option
 def export(
     run: Path,
+    best: str | None,
     output: Path | None,
     precisions: tuple[str, ...],
     force: bool,
@@ -50,7 +54,7 @@ def export(
     triton: Path | None,
     as_json: bool,
 ) -> None:
-    """Export the newest checkpoint of RUN to an ONNX bundle that needs no PyTorch.
+    """Export the newest checkpoint of RUN, or CHECKPOINT, to an ONNX bundle that needs no PyTorch.
 
     Each precision is compared with PyTorch on real images and texts before the bundle gets its name. If one of them
     does not agree, the command exits with 1 and keeps the files as NAME.failed.
@@ -61,6 +65,7 @@ def export(
     from cbalign.cli.targets import requests, show_next_steps, write_targets
     from cbalign.runtime.bundle import is_bundle
 
+    run = best_or_given(run, best)
     if is_bundle(run):
         if output is not None or len(precisions) > 1 or not (targets or triton):
             raise UsageError(

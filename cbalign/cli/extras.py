@@ -5,7 +5,10 @@ from __future__ import annotations
 from cbalign.errors import MissingExtraError
 
 _PACKAGES = {
-    "train": ("onnx", "onnxscript", "safetensors", "tensorboard", "timm", "torch", "torchvision", "transformers"),
+    "train": (
+        *("huggingface_hub", "ml_dtypes", "onnx", "onnx_ir", "onnxscript", "safetensors", "tensorboard", "timm"),
+        *("torch", "transformers"),
+    ),
     "lora": ("peft",),
     "migrate": ("ruamel",),
     "serve": ("fastapi", "prometheus_client", "starlette", "uvicorn"),

@@ -16,13 +16,13 @@ from packaging.requirements import Requirement
 
 import cbalign
 from cbalign.cli.failures import with_options
-from cbalign.engine.user_cache import user_cache
 from cbalign.errors import DeviceError
 from cbalign.experiment.unions import slow_parts, slowness, unusable, usable
 from cbalign.parts.origin import PartOrigin
 from cbalign.parts.registry import registry
 from cbalign.runtime.machine import ask_gpus
 from cbalign.runtime.memory_errors import is_unmapped_library
+from cbalign.runtime.user_cache import user_cache
 
 HealthState = Literal["ok", "absent", "problem"]
 TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
@@ -50,11 +50,12 @@ def checks(folder: Path) -> Iterator[Check]:
     gpus = _gpus()
     for check in _packages():
         # CUDA's packages take gigabytes and are useless without a GPU.
-        useless = check.name == "extra gpu" and check.state == "absent" and not gpus
+        useless = check.name in ("extra gpu", "extra tensorrt") and check.state == "absent" and not gpus
         yield replace(check, remedy=None) if useless else check
     yield from _plugins()
     yield from (Check("gpu", "ok", gpu) for gpu in gpus) if gpus else [Check("gpu", "absent", "no NVIDIA GPU")]
     yield _onnxruntime(gpus)
+    yield _tensorrt(gpus)
     yield _telemetry()
     yield _torch(gpus)
     yield _disk(folder)
@@ -177,6 +178,20 @@ def _onnxruntime(gpus: Sequence[str]) -> Check:
             name, "problem", f"{found}; the GPU cannot be used: {error.message}", with_options(error.remedy or "")
         )
     return Check(name, "ok", f"{found}; the GPU can be used")
+
+
+def _tensorrt(gpus: Sequence[str]) -> Check:
+    from cbalign.runtime.placement import find_device
+    from cbalign.runtime.tensorrt import library_folder, load_libraries
+
+    if not gpus:
+        problem = load_libraries()
+        return Check("tensorrt", "absent", problem or "its libraries load, and there is no NVIDIA GPU")
+    try:
+        find_device("tensorrt")
+    except DeviceError as error:
+        return Check("tensorrt", "absent", error.message, with_options(error.remedy or ""))
+    return Check("tensorrt", "ok", f"its libraries load{f' from {folder}' if (folder := library_folder()) else ''}")
 
 
 def _telemetry() -> Check:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from cbalign.cli import completions
+from cbalign.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 TEXT, JSON, MARKDOWN, CSV = "text", "json", "markdown", "csv"
@@ -48,6 +49,35 @@ require_option = click.option(
     type=click.Choice(["cuda", "tensorrt"]),
     help="Exit with 4 unless this provider runs the whole model.",
 )
+
+
+best_option = click.option(
+    "--best",
+    metavar="METRIC",
+    shell_complete=completions.metrics,
+    help="The checkpoint of RUN with the best METRIC during training, by its name, the end of its name, or a pattern "
+    "with *, whose metrics are averaged.",
+)
+
+
+def best_or_given(target: Path, best: str | None) -> Path:
+    """Return the best checkpoint of a run by a metric, or what was given where there is no metric.
+
+    Raises:
+        UsageError: the target is not a run, or has no such metric.
+        CheckpointError: the best checkpoint was not kept.
+    """
+    if best is None:
+        return target
+    from cbalign.api.opening import find_model
+    from cbalign.api.runs import Run
+    from cbalign.engine.run import names_checkpoint
+    from cbalign.runtime.bundle import is_bundle
+
+    path = find_model(target)
+    if is_bundle(path) or names_checkpoint(path):
+        raise UsageError(f"--best chooses among the checkpoints of a run, but {target} is not a run")
+    return Run(path).best(best)
 
 
 def layout_options(command: F) -> F:

@@ -63,10 +63,10 @@ class TensorBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(TensorBatch):
-    """B image-text pairs."""
+    """B image-text pairs. With n captions of each image, each of the B / n images is there once, its pairs in a row."""
 
-    images: Tensor  # (B, 3, H, W) uint8
-    teacher_images: Tensor | None  # (B, 3, H, W) uint8: a second augmentation, or None for the same view
+    images: Tensor  # (B / n, 3, H, W) uint8
+    teacher_images: Tensor | None  # (B / n, 3, H, W) uint8: a second augmentation, or None for the same view
     input_ids: Tensor  # (B, L) int64, padded to the longest caption
     attention_mask: Tensor  # (B, L) int64, 1 on tokens
     image_ids: Tensor  # (B,) int64: equal for captions of the same image
@@ -174,30 +174,41 @@ class ItemCollation(ABC, Generic[ItemT, BatchT_co]):
 
 
 class PairCollation(ItemCollation[Pair, Batch]):
-    """Images with one of their captions, chosen at random in each epoch.
+    """Images with some of their captions, chosen at random in each epoch.
 
     `texts` are the features of the captions, where those of a frozen text tower are kept.
+
+    Args:
+        source: the pairs.
+        tokenizer: of their captions.
+        captions: number n of captions of each image; images with fewer repeat theirs.
     """
 
     texts: KeptTexts | None = None
 
+    def __init__(self, source: Source[Pair], tokenizer: Tokenizer, captions: int = 1) -> None:
+        super().__init__(source, tokenizer)
+        self._count = captions
+
     def _collate(self, items: list[Pair], drawn: Drawn) -> Batch:
-        captions = [
-            pair.captions[0]
-            if len(pair.captions) == 1
-            else pair.captions[drawn.generator(int(index)).integers(len(pair.captions))]
-            for pair, index in zip(items, drawn.indices)
-        ]
+        captions = [text for pair, index in zip(items, drawn.indices) for text in self._chosen(pair, int(index), drawn)]
         tokens = self._tokenizer.encode(captions)
         return Batch(
-            indices=torch.from_numpy(drawn.indices),
+            indices=torch.from_numpy(np.repeat(drawn.indices, self._count)),
             images=_first(drawn.images),
             teacher_images=None if drawn.teacher_images is None else _first(drawn.teacher_images),
             input_ids=torch.from_numpy(tokens.input_ids),
             attention_mask=torch.from_numpy(tokens.attention_mask),
-            image_ids=torch.from_numpy(np.array([pair.image_id for pair in items], np.int64)),
+            image_ids=torch.from_numpy(np.repeat(np.array([pair.image_id for pair in items], np.int64), self._count)),
             text_features=None if self.texts is None else torch.from_numpy(self.texts.of(tokens)),
         )
+
+    def _chosen(self, pair: Pair, index: int, drawn: Drawn) -> list[str]:
+        known = pair.captions
+        if self._count == 1:
+            return [known[0] if len(known) == 1 else known[drawn.generator(index).integers(len(known))]]
+        order = drawn.generator(index).permutation(len(known))
+        return [known[order[i % len(known)]] for i in range(self._count)]
 
 
 class LabelledCollation(ItemCollation[Labelled, LabelledBatch]):

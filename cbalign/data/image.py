@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -31,9 +32,15 @@ FILTERS: dict[Interpolation, Image.Resampling] = {
 MAX_PIXELS = 89_478_485
 """The largest image to decode: 256 MiB as RGB, Pillow's own warning threshold."""
 
+BYTES_PER_PIXEL = 28
+"""Memory for decoding a pixel, at most, in any format and mode: the pixel itself and copies of it."""
+
 _LARGEST = 16_384  # pixels; the side of an input
 _LONGEST_REASON = 300  # characters
 _WHITE = (255, 255, 255, 255)
+_ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
+_TILE_SIDES = (322, 323)  # TIFF's tags TileWidth and TileLength
+_BLOCK = 1 << 20  # pixels converted at a time
 
 
 def decode(
@@ -59,15 +66,40 @@ def decode(
         DataError: the file is truncated, corrupt, too large or not an image.
     """
     label = name or ("image" if isinstance(data, bytes) else str(data))
+    with _opened(data, label, formats) as image:
+        _require_size(image, label, max_pixels)
+        image.load()
+        return to_rgb(image)
+
+
+def decoding_pixels(
+    data: str | Path | bytes,
+    preprocessing: Preprocessing,
+    *,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> int:
+    """Return in pixels how much memory it takes to decode and prepare an image, from its header.
+
+    Each pixel takes at most `BYTES_PER_PIXEL`. Pixels of the resized image and coefficients of the filter are counted,
+    which exceed those of the image if one side is very long, and the tiles of a TIFF, which can exceed the image.
+
+    Raises:
+        MissingImageError, DataError: as `decode`.
+    """
+    with _opened(data, name, formats) as image:
+        _require_size(image, name, max_pixels)
+        width, height = preprocessing.resized(image.width, image.height)
+        return _stored_pixels(image) + width * height + 2 * (image.width + image.height)
+
+
+@contextmanager
+def _opened(data: str | Path | bytes, label: str, formats: tuple[str, ...] | None) -> Iterator[Image.Image]:
+    """Open an image file to read its header or pixels, and turn every error into a `DataError`."""
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=formats) as image:
-            if image.width * image.height > max_pixels:
-                raise DataError(
-                    f"{label}: {image.width} x {image.height} pixels, more than the {max_pixels:,} allowed",
-                    remedy="Scale the image down.",
-                )
-            image.load()
-            return to_rgb(image)
+            yield image
     except (DataError, MemoryError):
         raise
     except FileNotFoundError:
@@ -80,6 +112,21 @@ def decode(
     except Exception as error:  # Pillow's decoders raise almost any exception on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{label}: cannot be decoded ({reason})") from error
+
+
+def _require_size(image: Image.Image, label: str, max_pixels: int) -> None:
+    if _stored_pixels(image) > max_pixels:
+        raise DataError(
+            f"{label}: {image.width} x {image.height} pixels, more than the {max_pixels:,} allowed",
+            remedy="Scale the image down.",
+        )
+
+
+def _stored_pixels(image: Image.Image) -> int:
+    """Return the number of pixels that the decoder holds: of the image, or of a TIFF's tile that exceeds it."""
+    tags = getattr(image, "tag_v2", None) or {}
+    tile = [int(tags.get(tag) or 0) for tag in _TILE_SIDES]
+    return max(image.width * image.height, tile[0] * tile[1])
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -102,13 +149,8 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> PixelArray:
     Returns:
         (size, size, 3) uint8.
     """
-    size, scaled = preprocessing.size, preprocessing.scaled_size
-    if preprocessing.fit == "squash":
-        width, height = scaled, scaled
-    elif image.width <= image.height:
-        width, height = scaled, int(scaled * image.height / image.width)
-    else:
-        width, height = int(scaled * image.width / image.height), scaled
+    size = preprocessing.size
+    width, height = preprocessing.resized(image.width, image.height)
     resized = image.resize((width, height), FILTERS[preprocessing.resample])
     if (width, height) != (size, size):
         left, top = round((width - size) / 2), round((height - size) / 2)
@@ -145,6 +187,15 @@ class Preprocessing:
     def scaled_size(self) -> int:
         """Side, or shorter side, of the resized image before the crop, in pixels."""
         return math.floor(self.size / self.crop)
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height of an image after resizing, before the crop."""
+        scaled = self.scaled_size
+        if self.fit == "squash":
+            return scaled, scaled
+        if width <= height:
+            return scaled, int(scaled * height / width)
+        return int(scaled * width / height), scaled
 
     def __str__(self) -> str:
         how = "whole image squashed" if self.fit == "squash" else "shorter side resized"
@@ -211,6 +262,8 @@ def _three(values: Sequence[object]) -> tuple[float, float, float]:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image  # ImageOps copies
         return ImageOps.exif_transpose(image)
     except Exception:  # the pixels can be intact although the EXIF data are damaged
         return image
@@ -228,13 +281,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """Scale greys to 8 bits: integers from 16 bits unless all fit in 8, floats from [0, 1] unless some exceed 1."""
-    values = np.asarray(image)
+    values = np.asarray(image).reshape(-1)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, values.size, _BLOCK)]
+    highest = max((values[block].max() for block in blocks), default=0)
+    factor, divisor = 1, 1
     if image.mode == "F":
-        if broken := int((~np.isfinite(values)).sum()):
+        if broken := sum(int((~np.isfinite(values[block])).sum()) for block in blocks):
             raise ValueError(f"{broken:,} of {values.size:,} pixels are not numbers")
-        scaled = values * 255 if values.max(initial=0) <= 1 else values
-    elif image.mode == "I" and values.max(initial=0) <= 255:
-        scaled = values
-    else:
-        scaled = values / 257
-    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+        factor = 255 if highest <= 1 else 1
+    elif image.mode != "I" or highest > 255:
+        divisor = 257
+    scaled = np.empty(values.size, np.uint8)
+    for block in blocks:  # whole images would need several copies in floating point
+        scaled[block] = np.clip(np.rint(values[block] * factor / divisor), 0, 255)
+    return Image.fromarray(scaled.reshape(image.height, image.width))

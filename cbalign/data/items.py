@@ -155,7 +155,7 @@ class Statement:
     """A statement about two images, true or false.
 
     Statements of one `group` are the same sentence about different images: a model is consistent on a group if it is
-    right about all of it (NLVR2).
+    right about all of it (NLVR2). Where the file does not say which belong together, the group is the sentence itself.
     """
 
     id: str

@@ -2,6 +2,7 @@
 
     checkpoints/
       latest                 the name of the newest complete checkpoint, in one line
+      best                   the name of the checkpoint that `train.keep_best` keeps, in one line
       step-1200/
         model.safetensors    every parameter and buffer of the model, tensors that are tied stored once
         optimizer.pt         AdamW's moments by parameter name; loads with `torch.load(weights_only=True)`
@@ -32,14 +33,14 @@ from torch.optim import Optimizer
 from cbalign.engine.checksums import verify_checksums, write_checksums
 from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, storage_errors, write_durably
 from cbalign.engine.optimizer import OptimizerState, load_optimizer_state, optimizer_state
-from cbalign.engine.run import list_checkpoints
+from cbalign.engine.run import BEST, LATEST, list_checkpoints
 from cbalign.engine.sharding import sharded_like, whole_tensors
 from cbalign.engine.step_schedule import StepSchedule
 from cbalign.errors import CheckpointError, DamagedCheckpointError, UsageError
 from cbalign.models.pretrained import why_unreadable
 from cbalign.models.renamed import with_current_names
 
-MODEL, OPTIMIZER, STATE, LATEST = "model.safetensors", "optimizer.pt", "state.json", "latest"
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
 _OLDER = "Resume the run, which falls back to the checkpoint before; or remove this one."
 _SHOWN = 40  # lines of a message
 _TIED = "tied"  # metadata key: JSON object, name of a tensor -> name under which its values are stored
@@ -94,9 +95,16 @@ class TrainingState:
 
 
 def save_checkpoint(
-    folder: Path, state: TrainingState, model: nn.Module, optimizer: Optimizer, *, keep: int, writes: bool = True
+    folder: Path,
+    state: TrainingState,
+    model: nn.Module,
+    optimizer: Optimizer,
+    *,
+    keep: int,
+    best: int | None = None,
+    writes: bool = True,
 ) -> Path:
-    """Write `step-N` into `folder`, then remove all but the newest `keep` checkpoints.
+    """Write `step-N` into `folder`, then remove all but the newest `keep` checkpoints and that of step `best`.
 
     An existing `step-N` is left as it is: the same step of the same run has the same content. Processes that train
     together all call it, because sharded tensors are put together first; one of them writes.
@@ -117,7 +125,12 @@ def save_checkpoint(
             (temporary / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
             write_checksums(temporary)
     write_durably(folder / LATEST, f"{final.name}\n".encode())
-    for old in list_checkpoints(folder)[:-keep]:
+    if best is None:
+        (folder / BEST).unlink(missing_ok=True)
+    else:
+        write_durably(folder / BEST, f"step-{best}\n".encode())
+    others = [path for path in list_checkpoints(folder) if best is None or path.name != f"step-{best}"]
+    for old in others[:-keep]:
         doomed = old.with_name(f"{UNFINISHED}{old.name}")
         os.rename(old, doomed)  # a kill while its files go leaves no `step-N` that lacks some
         shutil.rmtree(doomed, ignore_errors=True)

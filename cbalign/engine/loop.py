@@ -27,7 +27,7 @@ from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_par
 from cbalign.engine.parallel import StepModule
 from cbalign.engine.precision import agree_precision, autocast, check_precision, explain_emulation
 from cbalign.engine.reporter import Reporter
-from cbalign.engine.run import RunFolder, latest_checkpoint, list_checkpoints
+from cbalign.engine.run import RunFolder, checkpoint_steps, latest_checkpoint, list_checkpoints
 from cbalign.engine.run_log import RunLog
 from cbalign.engine.schedule import build_schedule, explain_warmup
 from cbalign.engine.sharding import clip, total_norm
@@ -38,6 +38,7 @@ from cbalign.engine.tracker import Record
 from cbalign.errors import DamagedCheckpointError, Interrupted
 from cbalign.experiment.log import LogSection
 from cbalign.experiment.training import TrainSection
+from cbalign.parts.metrics import Criterion
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,13 @@ class _Loop(Generic[BatchT]):
         self.learner.model.train()
         self.stack.callback(self.reporter.stop)
         metrics: Mapping[str, float] = {}
+        trains = self.done < self.steps.total_steps
         try:
             self._prepare()
             self.reporter.start(self.steps.total_steps, self.done)
             if self.steps.evaluates(self.done):  # a kill may have come between checkpoint and evaluation
                 metrics = self.run_log.evaluation(self.done) or self._evaluate()
+                self._keep_best(metrics)
             batches = self._batches()
             while self.done < self.steps.total_steps:
                 self._stop_if_asked()
@@ -190,6 +193,7 @@ class _Loop(Generic[BatchT]):
                     self._save()
                 if self.steps.evaluates(self.done):
                     metrics = self._evaluate()
+                    self._keep_best(metrics)
         except StopNow:
             path = self._save()
             self.reporter.stop()
@@ -198,8 +202,8 @@ class _Loop(Generic[BatchT]):
                 f" of {self.steps.total_steps}; saved {path}.",
                 remedy=f"Resume with: {resume_command}",
             ) from None
-        if not self.run.checkpoints.joinpath(f"step-{self.done}").exists():
-            self._save()
+        if not trains or not self.run.checkpoints.joinpath(f"step-{self.done}").exists():
+            self._save()  # also removes checkpoints that a process did not get to, because it was killed at the end
         return metrics
 
     def _prepare(self) -> None:
@@ -317,13 +321,35 @@ class _Loop(Generic[BatchT]):
         self._write(Record("evaluation", self.done, progress.epoch, metrics))
         return metrics
 
+    def _keep_best(self, metrics: Mapping[str, float]) -> None:
+        """Write a checkpoint if the evaluation after this step is the best by `keep_best`.
+
+        Raises:
+            UsageError: there is no such metric.
+        """
+        if self.train.keep_best is not None:
+            Criterion.of(self.train.keep_best, metrics)
+            if self._best_step() == self.done:
+                self._save()
+
+    def _best_step(self) -> int | None:
+        """The step of the best evaluation by `keep_best`, among this step and those that have a checkpoint."""
+        word = self.train.keep_best
+        return None if word is None else self.run_log.best(word, {self.done, *checkpoint_steps(self.run.checkpoints)})
+
     def _save(self) -> Path:
         """Write a checkpoint."""
         state = TrainingState.of(self.done, self.steps, self.averages.reduce(self.world).totals())
         self.run_log.sync()
         keep, writes = self.train.keep_checkpoints, self.world.is_main
         path = save_checkpoint(
-            self.run.checkpoints, state, self.learner.model, self.optimizer, keep=keep, writes=writes
+            self.run.checkpoints,
+            state,
+            self.learner.model,
+            self.optimizer,
+            keep=keep,
+            best=self._best_step(),
+            writes=writes,
         )
         self.world.barrier()
         return path

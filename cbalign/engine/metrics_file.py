@@ -26,7 +26,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, done: int) -> None:
         self._path = path
-        self._evaluations: dict[int, Mapping[str, float]] = {}
+        self.evaluations: dict[int, Mapping[str, float]] = {}  # metrics by step
         remove_unfinished(path.parent)
         old = path.read_bytes() if path.exists() else b""
         kept = b"".join(line for line in old.splitlines(keepends=True) if self._keep(line, done))
@@ -40,12 +40,12 @@ class MetricsFile:
         if record is None or record.step > done:
             return False
         if record.kind == "evaluation":
-            self._evaluations[record.step] = record.values
+            self.evaluations[record.step] = record.values
         return True
 
     def evaluation(self, step: int) -> Mapping[str, float]:
         """The metrics of the evaluation after `step` steps; empty if there is none."""
-        return self._evaluations.get(step, {})
+        return self.evaluations.get(step, {})
 
     def log(self, record: Record) -> None:
         """Append one line.
@@ -56,7 +56,7 @@ class MetricsFile:
         with storage_errors(self._path):
             self._file.write(record.to_json() + "\n")
         if record.kind == "evaluation":
-            self._evaluations[record.step] = record.values
+            self.evaluations[record.step] = record.values
 
     def sync(self) -> None:
         """Sync the file to disk, so that no checkpoint is ahead of its lines after a power cut."""

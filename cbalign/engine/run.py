@@ -25,7 +25,7 @@ from cbalign.engine.files import new_folder, storage_errors, write_durably
 from cbalign.engine.manifest import Manifest, Status, now
 from cbalign.errors import CheckpointError, StorageError, UsageError
 
-LATEST = "latest"
+LATEST, BEST = "latest", "best"
 _CHECKPOINT = re.compile(r"step-(\d+)")
 
 
@@ -198,9 +198,35 @@ def is_run(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and path.name == LATEST)
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether a path is a checkpoint in the folder of a run: `RUN/checkpoints/step-N`."""
-    return path.is_dir() and _CHECKPOINT.fullmatch(path.name) is not None and path.parent.name == "checkpoints"
+def names_checkpoint(path: Path) -> bool:
+    """Whether a path has the form of a checkpoint in the folder of a run: `RUN/checkpoints/step-N`."""
+    return _CHECKPOINT.fullmatch(path.name) is not None and path.parent.name == "checkpoints"
+
+
+def locate_checkpoint(path: Path) -> tuple[RunFolder, Path]:
+    """The run and the checkpoint that a path means: `RUN/checkpoints/step-N`, or the newest of RUN.
+
+    Raises:
+        CheckpointError: there is no such run or checkpoint, or the run has none yet.
+    """
+    if not names_checkpoint(path):
+        run = open_run(path)
+        return run, run.latest_checkpoint()
+    run = open_run(path.absolute().parents[1])
+    return run, checkpoint_of_step(run, step_of(path))
+
+
+def checkpoint_of_step(run: RunFolder, step: int) -> Path:
+    """The checkpoint of a run after `step` steps.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    steps = checkpoint_steps(run.checkpoints)
+    if step not in steps:
+        there = f"It has {', '.join(f'step-{each}' for each in steps)}." if steps else "It has no checkpoint."
+        raise CheckpointError(f"{run.folder} has no checkpoint step-{step}.", remedy=there)
+    return run.checkpoints / f"step-{step}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -209,6 +235,23 @@ def list_checkpoints(folder: Path) -> list[Path]:
         return []
     found = [(int(m[1]), path) for path in folder.iterdir() if (m := _CHECKPOINT.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint, from its name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """The steps of the complete checkpoints in a run's `checkpoints` folder, in order."""
+    return [step_of(path) for path in list_checkpoints(folder)]
+
+
+def kept_best(folder: Path) -> str | None:
+    """The name of the checkpoint in a run's `checkpoints` folder that `train.keep_best` keeps; None without one."""
+    with suppress(OSError):
+        return (folder / BEST).read_text(encoding="utf-8").strip()
+    return None
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -266,5 +309,5 @@ def summarise_run(run: RunFolder) -> RunSummary:
         with suppress(UsageError, StorageError), run.lock():
             status = "killed"
     newest = latest_checkpoint(run.checkpoints)
-    step = int(newest.name.removeprefix("step-")) if newest else 0
+    step = step_of(newest) if newest else 0
     return RunSummary(run.folder, status, step, manifest.metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Self
@@ -19,6 +19,7 @@ from cbalign.experiment.document import SourceText, plain_data
 from cbalign.experiment.environment import interpolate
 from cbalign.experiment.log import LogSection
 from cbalign.experiment.reader import read_node
+from cbalign.parts.metrics import Criterion, matching
 
 
 class RunLog:
@@ -128,6 +129,21 @@ class RunLog:
     def evaluation(self, step: int) -> Mapping[str, float]:
         """The metrics of the evaluation after `step` steps; empty if there is none."""
         return self._world.share(self._metrics.evaluation(step) if self._metrics is not None else {})
+
+    def best(self, word: str, steps: Collection[int]) -> int | None:
+        """The step among `steps` with the best evaluation; None if none of them was evaluated by such a metric.
+
+        Args:
+            word: the metric, see `cbalign.parts.metrics.Criterion`.
+            steps: numbers of completed steps.
+        """
+        found = None
+        if self._metrics is not None:
+            made = {step: values for step, values in self._metrics.evaluations.items() if step in steps}
+            names = dict.fromkeys(name for values in made.values() for name in values)
+            if matching(names, word):
+                found = Criterion.of(word, names).best(made)
+        return self._world.share(None if found is None else found[0])
 
     def sync(self) -> None:
         """Sync the metrics to disk, so that no checkpoint is ahead of its lines after a power cut."""

@@ -11,6 +11,8 @@ from cbalign.parts import ScheduleSection
 from cbalign.parts.duration import in_steps
 from cbalign.parts.results import require_built, require_type
 
+WARMUP_INTERVAL = 100  # steps between two rates of the warm-up in ALBEF's code (`step_size`)
+
 
 class Schedule(Protocol):
     """Learning rates over a training."""
@@ -69,10 +71,15 @@ class Cosine:
     total_steps: int
 
     @classmethod
-    def from_section(cls, section: CosineSection, peak_lr: float, steps_per_epoch: int, total_steps: int) -> Cosine:
+    def from_section(
+        cls, section: CosineSection, peak_lr: float, steps_per_epoch: int, total_steps: int
+    ) -> Cosine | EpochCosine:
         """The schedule of a training of `total_steps` steps."""
         warmup = in_steps(section.warmup, steps_per_epoch, total_steps)
-        return cls(peak_lr, section.warmup_lr, section.final_lr, warmup, total_steps)
+        rates = (peak_lr, section.warmup_lr, section.final_lr)
+        if section.updates == "epoch":
+            return EpochCosine(*rates, warmup, steps_per_epoch, total_steps)
+        return cls(*rates, warmup, total_steps)
 
     def __call__(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""
@@ -81,6 +88,40 @@ class Cosine:
         length = self.total_steps - 1 - self.warmup_steps
         done = min(1.0, (step - self.warmup_steps) / length) if length > 0 else 0.0
         return _between(self.final_lr, self.peak_lr, (1 + math.cos(math.pi * done)) / 2)
+
+
+@dataclass(frozen=True)
+class EpochCosine:
+    """ALBEF's schedule (its scheduler/cosine_lr.py, called as in Pretrain.py), equal to the last bit.
+
+    In epoch e of E, the rate is constant but for the warm-up, which the second epoch ends at the latest:
+
+    lr(e) = final + (peak − final) · (1 + cos(π e / E)) / 2.
+
+    The warm-up rises by equal amounts every 100 steps. As the scheduler runs after the optimiser, steps 0 to 100 have
+    `warmup_lr`, steps 101 to 200 the next rate, and step `warmup_steps` + 1 is the first with the peak.
+    """
+
+    peak_lr: float
+    warmup_lr: float
+    final_lr: float
+    warmup_steps: int
+    steps_per_epoch: int
+    total_steps: int
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0."""
+        if step >= self.steps_per_epoch or step > self.warmup_steps:
+            return self._decayed(step // self.steps_per_epoch)
+        if self.warmup_steps == 0:
+            return self.peak_lr
+        rise = (self.peak_lr - self.warmup_lr) / (self.warmup_steps / WARMUP_INTERVAL)
+        return self.warmup_lr + max(0, step - 1) // WARMUP_INTERVAL * rise
+
+    def _decayed(self, epoch: int) -> float:
+        epochs = self.total_steps / self.steps_per_epoch
+        # The order of operations is ALBEF's: another one rounds differently.
+        return self.final_lr + 0.5 * (self.peak_lr - self.final_lr) * (1 + math.cos(math.pi * epoch / epochs))
 
 
 def _between(first: float, last: float, share: float) -> float:

@@ -160,10 +160,10 @@ def no_decay_for_vectors(
 ) -> list[ParameterGroup]:
     """Split parameters into two groups: decay for matrices and larger, none for vectors and scalars.
 
-    Parameters whose attribute `no_weight_decay` is true are not decayed either. Frozen parameters are left out.
+    The attribute `no_weight_decay` of a parameter, where it has one, decides instead. Frozen parameters are left out.
     """
     trainable = [p for p in parameters if p.requires_grad]
-    decayed = [p for p in trainable if p.ndim >= 2 and not getattr(p, "no_weight_decay", False)]
+    decayed = [p for p in trainable if not getattr(p, "no_weight_decay", p.ndim < 2)]
     chosen = {id(p) for p in decayed}
     plain = [p for p in trainable if id(p) not in chosen]
     groups = ((decayed, weight_decay), (plain, 0.0))

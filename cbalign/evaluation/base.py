@@ -20,9 +20,10 @@ class PublishedProtocol:
     name: str  # `rerank`, `accuracy`
     sizes: Mapping[str, int] = field(default_factory=dict)  # numbers of images, texts or items
     image_size: int | None = 384  # of fine-tuning (ALBEF, configs); None where it is not published
+    max_tokens: int | None = None  # at which texts are cut; None where they are not
     top_k: int | None = None
     zero_shot: bool = False
-    untuned: bool = False  # measured with the pretrained model, not with one that was fine-tuned for retrieval
+    fine_tuned_on: tuple[str, ...] | None = None  # data sets; empty for a pretrained model, None for `data_set`
     secret: bool = False  # measured by a server, on items whose answers are not public
 
 

@@ -8,28 +8,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from cbalign.data.arrays import FloatArray, IntArray, PixelArray
+from cbalign.data.arrays import IntArray
 from cbalign.data.items import Pair
 from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.data.source import Source, open_source
 from cbalign.encoders import Encoder, require_encoder
 from cbalign.errors import DataError
 from cbalign.evaluation.base import Result
-from cbalign.evaluation.items import hash_items, measure_items, require_finite
-from cbalign.evaluation.labels import accuracy_by_class, label_of
+from cbalign.evaluation.labels import (
+    LabelledImages,
+    classification_result,
+    embed_labelled,
+    label_of,
+    predicted_labels,
+)
 from cbalign.evaluation.linear import fit_linear
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
-from cbalign.evaluation.scored import Confusion, ScoredResult, interval_of
+from cbalign.evaluation.scored import ScoredResult
 from cbalign.evaluation.sections.probe import ProbeEvaluation, ProbeProtocol, labelled
 
 _L2 = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _HELD_OUT = 5  # every n-th image of the training set chooses the weight
-_SHOWN_CLASSES = 12
 _CHUNK = 1 << 22  # cosines held at a time
 
 _Wide = NDArray[np.float64]
@@ -67,81 +69,41 @@ class ProbeEvaluator:
                     remedy="Add images of this class to train_images, or remove the image.",
                 )
 
-        def embedded(images: Source[Pair]) -> tuple[_Wide, IntArray, list[Pair], int]:
-            def embed(pixels: PixelArray, items: Sequence[Pair]) -> Sequence[FloatArray]:
-                vectors = encoder.embed_images(pixels[:, 0])
-                require_finite(vectors, "embeddings")
-                return list(vectors)
-
-            found = measure_items(
-                images,
-                embed,
-                preprocessing=encoder.preprocessing,
+        learned, images = (
+            embed_labelled(
+                encoder,
+                each,
+                known,
                 batch_size=section.batch_size,
                 corrupt_limit=corrupt_limit,
                 report=report,
                 process_group=process_group,
             )
-            items = [images.item(position) for position in found.positions]
-            targets = np.array([known.index(item.text) for item in items], np.int64)
-            return np.stack(found.findings).astype(np.float64), targets, items, found.skipped
-
-        learned, labels, _, _ = embedded(training)
-        vectors, targets, items, skipped = embedded(source)
+            for each in (training, source)
+        )
         results = []
         for protocol in section.protocols:
-            predicted = self._predict(protocol, learned, labels, vectors, len(known))
-            results.append(self._result(protocol, encoder, source, known, items, targets, predicted, skipped))
+            predicted = self._predict(protocol, learned, images, len(known))
+            scores = (images.targets == predicted).astype(np.float64)
+            results.append(
+                classification_result(section, protocol, encoder, source, images, known, predicted, scores, {})
+            )
         return tuple(results)
 
     def _predict(
-        self, protocol: ProbeProtocol, learned: _Wide, labels: IntArray, vectors: _Wide, classes: int
+        self, protocol: ProbeProtocol, learned: LabelledImages, images: LabelledImages, classes: int
     ) -> IntArray:
-        section = self._section
+        section, targets = self._section, learned.targets
+        known, vectors = (each.vectors.astype(np.float64) for each in (learned, images))
         if protocol == "knn":
-            votes = nearest_votes(learned, labels, vectors, classes, section.neighbours, section.temperature)
+            votes = nearest_votes(known, targets, vectors, classes, section.neighbours, section.temperature)
             return votes.argmax(axis=1)
-        l2 = section.l2 or choose_l2(learned, labels, classes)
-        return fit_linear(learned, labels, classes, l2).logits(vectors).argmax(axis=1)
-
-    def _result(
-        self,
-        protocol: ProbeProtocol,
-        encoder: Encoder,
-        source: Source[Pair],
-        known: Sequence[str],
-        items: Sequence[Pair],
-        targets: IntArray,
-        predicted: IntArray,
-        skipped: int,
-    ) -> ScoredResult:
-        scores = (targets == predicted).astype(np.float64)
-        classes = accuracy_by_class(known, targets, scores)
-        return ScoredResult(
-            protocol="probe",
-            setting=protocol,
-            split=self._section.on,
-            source=source.name,
-            gallery=hash_items(f"{item.image_key}\t{item.text}" for item in items),
-            items=len(items),
-            skipped=skipped,
-            image_size=encoder.image_size,
-            ids=tuple(item.image_key for item in items),
-            predictions=tuple(known[one] for one in predicted),
-            scores=scores,
-            metrics={
-                f"probe/{protocol}/accuracy": 100 * float(scores.mean()),
-                f"probe/{protocol}/mean_per_class": float(np.mean([each.accuracy for each in classes])),
-            },
-            interval=interval_of(scores, self._section.bootstrap),
-            confusion=Confusion.of(known, targets, predicted) if len(known) <= _SHOWN_CLASSES else None,
-            classes=classes,
-        )
+        l2 = section.l2 or choose_l2(known, targets, classes)
+        return fit_linear(known, targets, classes, l2).logits(vectors).argmax(axis=1)
 
     def predictions_file(self, result: Result) -> str:
         """Write CSV lines `image,label`."""
-        assert isinstance(result, ScoredResult)
-        return "".join(f"{name},{label}\n" for name, label in zip(result.ids, result.predictions))
+        return predicted_labels(result)
 
 
 def nearest_votes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from cbalign.errors import DataError
@@ -210,7 +210,10 @@ def _cells(direction: DirectionResult) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class EvaluationDocument:
-    """Results of one model: `subject` is its run or bundle, `step` the checkpoint, `backend` the runtime and device."""
+    """Results of one model: `subject` is its run or bundle, `step` the checkpoint, `backend` the runtime and device.
+
+    `inputs` is what a stored result was measured with: settings, data, version.
+    """
 
     subject: str
     step: int | None
@@ -218,10 +221,11 @@ class EvaluationDocument:
     results: tuple[Result, ...]
     versions: Mapping[str, str]
     created: str  # UTC, ISO 8601
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def to_data(self) -> dict[str, object]:
         """Return JSON values."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "inputs" or self.inputs}
         return {**values, "results": [result.to_json() for result in self.results]}
 
     def to_json(self) -> str:
@@ -240,7 +244,8 @@ class EvaluationDocument:
             values = json.loads(text)
             if values["schema_version"] > SCHEMA_VERSION:
                 raise DataError(f"{name} was written by a newer cbalign", remedy="Update cbalign.")
-            known = {f.name: values[f.name] for f in fields(cls)}
+            known = {f.name: values[f.name] for f in fields(cls) if f.name != "inputs"}
+            known["inputs"] = dict(values.get("inputs", {}))
             known["results"] = tuple(map(_result_from_json, values["results"]))
             return cls(**known)
         except (KeyError, TypeError, ValueError) as error:

@@ -77,6 +77,7 @@ class ScoredResult(Result):
     interval: tuple[float, float] | None
     confusion: Confusion | None = None
     classes: tuple[ClassAccuracy, ...] = ()
+    notes: tuple[str, ...] = ()  # reservations about the metrics
 
     @property
     def protocol_name(self) -> str:
@@ -157,6 +158,7 @@ class ScoredResult(Result):
             line += f"; [{CONFIDENCE} % interval over items]"
         if self.skipped:
             line += f"; {self.skipped:,} items with unreadable images skipped"
+        line += "".join(f"; {note}" for note in self.notes)
         if not self.metrics:
             line += "; answers are not public, no metrics: write predictions to a file with --predictions"
         return line
@@ -183,8 +185,9 @@ class ScoredResult(Result):
             DataError: they are malformed.
         """
         try:
-            known = {f.name: values[f.name] for f in fields(cls) if f.name != "classes"}
+            known = {f.name: values[f.name] for f in fields(cls) if f.name not in ("classes", "notes")}
             known["classes"] = tuple(ClassAccuracy(**each) for each in values.get("classes", ()))
+            known["notes"] = tuple(values.get("notes", ()))
             for name in ("ids", "predictions"):
                 known[name] = tuple(values[name])
             known["scores"] = np.asarray(values["scores"], np.float64)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cbalign.data.arrays import FloatArray, IntArray, PixelArray
+from cbalign.data.arrays import FloatArray
 from cbalign.data.items import Pair
 from cbalign.data.progress import ProgressCallback, no_progress
 from cbalign.data.source import Source
@@ -20,15 +20,20 @@ from cbalign.encoders import Encoder, require_encoder
 from cbalign.errors import DataError, UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.codes import assign_all
-from cbalign.evaluation.items import ItemResults, hash_items, measure_items, require_finite
-from cbalign.evaluation.labels import accuracy_by_class, label_of
+from cbalign.evaluation.items import require_finite
+from cbalign.evaluation.labels import (
+    LabelledImages,
+    classification_result,
+    embed_labelled,
+    label_of,
+    predicted_labels,
+)
 from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.prompts import Prompts, PromptTable, read_prompts
 from cbalign.evaluation.ranking import GalleryRanking, Relevance, rank
-from cbalign.evaluation.scored import Confusion, ScoredResult, interval_of
+from cbalign.evaluation.scored import ScoredResult
 from cbalign.evaluation.sections.classification import VectorProtocol, ZeroShotEvaluation
 
-_SHOWN_CLASSES = 12  # of which a table of confusions fits a page
 _BEST = 5
 
 
@@ -65,26 +70,18 @@ class ZeroShotEvaluator:
         prompts = Prompts.of(section.classes, section.templates, table, sorted(set(labels)))
         _require_classes(prompts, labels, source)
 
-        def embed(pixels: PixelArray, items: Sequence[Pair]) -> Sequence[FloatArray]:
-            vectors = encoder.embed_images(pixels[:, 0])
-            require_finite(vectors, "embeddings")
-            return list(vectors)
-
-        found = measure_items(
+        images = embed_labelled(
+            encoder,
             source,
-            embed,
-            preprocessing=encoder.preprocessing,
+            prompts.labels,
             batch_size=section.batch_size,
             corrupt_limit=corrupt_limit,
             report=report,
             process_group=process_group,
         )
         sentences = _embed_texts(encoder, [text for texts in prompts.texts for text in texts], section.batch_size)
-        number = {label: position for position, label in enumerate(prompts.labels)}
-        targets = np.array([number[labels[position]] for position in found.positions], np.int64)
         return tuple(
-            self._result(protocol, encoder, source, prompts, targets, found, sentences)
-            for protocol in section.protocols
+            self._result(protocol, encoder, source, prompts, images, sentences) for protocol in section.protocols
         )
 
     def _result(
@@ -93,42 +90,21 @@ class ZeroShotEvaluator:
         encoder: Encoder,
         source: Source[Pair],
         prompts: Prompts,
-        targets: IntArray,
-        found: ItemResults[FloatArray],
+        images: LabelledImages,
         sentences: FloatArray,
     ) -> ScoredResult:
         sizes = [len(texts) for texts in prompts.texts]
-        ranking = _classify(encoder, protocol, np.stack(found.findings), sentences, sizes, targets, self._section)
+        ranking = _classify(encoder, protocol, images, sentences, sizes, self._section)
+        top = {f"top{_BEST}": 100 * float((ranking.ranks <= _BEST).mean())} if len(sizes) > _BEST else {}
         scores = (ranking.ranks == 1).astype(np.float64)
-        classes = accuracy_by_class(prompts.labels, targets, scores)
-        metrics = {"accuracy": 100 * float(scores.mean())}
-        if len(sizes) > _BEST:
-            metrics[f"top{_BEST}"] = 100 * float((ranking.ranks <= _BEST).mean())
-        metrics["mean_per_class"] = float(np.mean([each.accuracy for each in classes]))
         predicted = ranking.candidates[:, 0]
-        items = [source.item(position) for position in found.positions]
-        return ScoredResult(
-            protocol="zero_shot",
-            setting=protocol,
-            split=self._section.on,
-            source=source.name,
-            gallery=hash_items(f"{item.image_key}\t{item.text}" for item in items),
-            items=len(items),
-            skipped=found.skipped,
-            image_size=encoder.image_size,
-            ids=tuple(item.image_key for item in items),
-            predictions=tuple(prompts.labels[one] for one in predicted),
-            scores=scores,
-            metrics={f"zero_shot/{protocol}/{name}": value for name, value in metrics.items()},
-            interval=interval_of(scores, self._section.bootstrap),
-            confusion=Confusion.of(prompts.labels, targets, predicted) if len(sizes) <= _SHOWN_CLASSES else None,
-            classes=classes,
+        return classification_result(
+            self._section, protocol, encoder, source, images, prompts.labels, predicted, scores, top
         )
 
     def predictions_file(self, result: Result) -> str:
         """Write CSV lines `image,label`."""
-        assert isinstance(result, ScoredResult)
-        return "".join(f"{name},{label}\n" for name, label in zip(result.ids, result.predictions))
+        return predicted_labels(result)
 
 
 def _require_classes(prompts: Prompts, labels: Sequence[str], source: Source[Pair]) -> None:
@@ -153,22 +129,22 @@ def _embed_texts(encoder: Encoder, texts: Sequence[str], batch_size: int) -> Flo
 def _classify(
     encoder: Encoder,
     protocol: VectorProtocol,
-    images: FloatArray,
+    images: LabelledImages,
     sentences: FloatArray,
     sizes: Sequence[int],
-    targets: IntArray,
     section: ZeroShotEvaluation,
 ) -> GalleryRanking:
-    """Rank the classes of vectors (N, d) by sentences (S, d), of which each class has some; the best is candidate 0."""
+    """Rank the classes of N images by sentences (S, d), of which each class has some; the best is candidate 0."""
+    vectors = images.vectors
     if protocol == "code":
-        images = assign_all(encoder, images, section.batch_size).probabilities
+        vectors = assign_all(encoder, vectors, section.batch_size).probabilities
         sentences = assign_all(encoder, sentences, section.batch_size).probabilities
-        images, classes = np.sqrt(images), np.sqrt(average(sentences, sizes))
+        vectors, classes = np.sqrt(vectors), np.sqrt(average(sentences, sizes))
     else:
         classes = average(sentences, sizes)
         classes = classes / np.maximum(np.linalg.norm(classes, axis=1, keepdims=True), 1e-12)
-    right = Relevance(np.arange(len(images)), targets, len(images), len(sizes))
-    return rank(images, classes, right, candidates=1)
+    right = Relevance(np.arange(len(vectors)), images.targets, len(vectors), len(sizes))
+    return rank(vectors, classes, right, candidates=1)
 
 
 def average(vectors: FloatArray, sizes: Sequence[int]) -> FloatArray:

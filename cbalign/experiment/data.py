@@ -95,6 +95,15 @@ class DataSection(Section):
         effect=DATA,
         help="Augmentation of training images; null: the evaluation transform, one view.",
     )
+    captions_per_image: int = setting(
+        1,
+        ge=1,
+        effect=DATA,
+        since="0.2",
+        help="Captions of an image that enter a batch, drawn without repetition as far as there are so many; "
+        "`train.batch_size` counts images.",
+        paper="1 (ALBEF)",
+    )
     corrupt_limit: float = setting(
         0.01,
         ge=0,

@@ -63,8 +63,10 @@ def derived_quantities(experiment: Experiment, known: Known = NOTHING) -> list[Q
     if known.processes and not train.global_batch_size:
         formula = "batch_size x processes of the run"
     momentum = model.teacher.follows
+    captions = experiment.data.captions_per_image
+    pairs = batch * captions
     return [
-        Quantity("pairs per optimiser step", batch, formula),
+        Quantity("pairs per optimiser step", pairs, formula if captions == 1 else f"({formula}) x captions_per_image"),
         Quantity(
             "forward passes per step on one device",
             batch // (train.batch_size * devices),
@@ -74,7 +76,11 @@ def derived_quantities(experiment: Experiment, known: Known = NOTHING) -> list[Q
         Quantity("peak learning rate per 256 pairs", train.optimizer.lr * 256 / batch, "lr x 256 / global batch"),
         _image_tokens(experiment),
         *_sizes(experiment, known),
-        Quantity("queue length in steps", model.queue.length / batch, "queue.length / global batch"),
+        Quantity(
+            "queue length in steps",
+            model.queue.length / pairs,
+            "queue.length / global batch" if captions == 1 else "queue.length / pairs per step",
+        ),
         _epsilon(experiment),
         Quantity(
             "half-life of the teacher in steps", math.log(2) / -math.log(momentum) if momentum else 0, "ln 2 / -ln m"

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from cbalign.errors import UsageError
 from cbalign.experiment.data import DataSection
 from cbalign.experiment.evaluation import Evaluation
 from cbalign.experiment.export import ExportSection
@@ -17,6 +18,7 @@ from cbalign.experiment.task import InitSection, Task
 from cbalign.experiment.training import TrainSection
 from cbalign.experiment.unions import usable
 from cbalign.parts import Effect, RuleError, Section, setting
+from cbalign.parts.metrics import Criterion, matching, may_match
 from cbalign.parts.registry import TASKS
 from cbalign.parts.section import subsection
 
@@ -101,7 +103,16 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _objectives_have_what_they_read(self) -> Experiment:
+        provided: dict[str, str] = {}
         for name, section in self.objectives.active().items() if self.task.aligns else ():
+            for capability in section.provides:
+                if capability in provided:
+                    raise RuleError(
+                        f"objectives.{provided[capability]} and objectives.{name} both have a {capability}; set the "
+                        "weight of one of them to 0",
+                        at=(f"objectives.{name}", f"objectives.{provided[capability]}"),
+                    )
+                provided[capability] = name
             at = (f"objectives.{name}", f"objectives.{name}.weight")
             for capability in sorted(section.needs):
                 self._require(f"objectives.{name} uses the {capability}", capability, at)
@@ -109,6 +120,25 @@ class Experiment(Section):
                 raise RuleError(
                     f"objectives.{name} compares two views of each image; set data.augmentation.two_views: true",
                     at=("data.augmentation.two_views", *at),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _several_captions_are_positives(self) -> Experiment:
+        if self.data.captions_per_image == 1:
+            return self
+        if not self.task.aligns:
+            raise RuleError(
+                f"data.captions_per_image is {self.data.captions_per_image}, but task {self.task.kind} does not learn "
+                "from captions by objectives",
+                at=("data.captions_per_image", "task.kind"),
+            )
+        for name, section in self.objectives.active().items():
+            if section.separates_captions:
+                raise RuleError(
+                    f"data.captions_per_image is {self.data.captions_per_image}, but objectives.{name} would take the "
+                    f"captions of an image for negatives of each other; set objectives.{name}.positives: image",
+                    at=(f"objectives.{name}.positives", "data.captions_per_image", f"objectives.{name}"),
                 )
         return self
 
@@ -150,6 +180,30 @@ class Experiment(Section):
                 self._require_split(evaluation, i)
             for protocol, capability in evaluation.needs.items():
                 self._require(f"evaluate[{i}] lists {protocol}", capability, (f"{item}.protocols", item))
+        return self
+
+    @model_validator(mode="after")
+    def _the_best_is_measured(self) -> Experiment:
+        word = self.train.keep_best
+        if word is None:
+            return self
+        if not self.evaluate:
+            raise RuleError("train.keep_best needs an evaluation, but `evaluate` is empty", at=("train.keep_best",))
+        names: list[str] = []
+        for evaluation in self.evaluate:
+            if evaluation.metric_names is None:
+                return self
+            names += [f"{evaluation.on}/{name}" for name in evaluation.metric_names]
+        if not may_match(names, word):
+            raise RuleError(
+                f"train.keep_best: there is no metric {word!r}; the evaluations measure {', '.join(names)}",
+                at=("train.keep_best",),
+            )
+        if matching(names, word):
+            try:
+                Criterion.of(word, names)
+            except UsageError as error:
+                raise RuleError(f"train.keep_best: {error.message}", at=("train.keep_best",)) from error
         return self
 
     @model_validator(mode="after")

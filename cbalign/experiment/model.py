@@ -100,6 +100,13 @@ class TemperatureSection(Section):
         help="What is learned: the temperature itself, or its logarithm.",
         paper="value (ALBEF), logarithm (CLIP)",
     )
+    decayed: bool = setting(
+        False,
+        since="0.2",
+        effect=TRAINING,
+        help="Whether `train.optimizer.weight_decay` also applies to a learned temperature.",
+        paper="yes: ALBEF's code spares vectors only, and the temperature has no dimension",
+    )
     minimum: float = setting(0.001, gt=0, effect=TRAINING, help="Lower bound.", paper="0.001 (ALBEF)")
     maximum: float = setting(0.5, gt=0, effect=TRAINING, help="Upper bound.", paper="0.5 (ALBEF)")
 
@@ -126,6 +133,29 @@ class CodebookSection(Section):
     )
     freeze_steps: int = setting(
         0, ge=0, le=1_000_000_000_000, effect=TRAINING, help="Initial steps during which the prototypes are frozen."
+    )
+    update: Literal["gradient", "average"] = setting(
+        "gradient",
+        effect=ARCHITECTURE,
+        since="0.2",
+        help="How prototypes move: by the gradient of the loss, or as running averages of the features that are "
+        "assigned to them, as in k-means.",
+        paper="gradient (CODIS)",
+    )
+    average_momentum: float = setting(
+        0.99, ge=0, lt=1, effect=TRAINING, since="0.2", help="Weight of the old average with `update: average`."
+    )
+    revive_after: int | None = setting(
+        None,
+        ge=1,
+        effect=ARCHITECTURE,
+        since="0.2",
+        help="Steps after which a code that was nearest to no image and no text is moved to a feature that is far from "
+        "all codes; null: never.",
+        paper="null (CODIS)",
+    )
+    revive_most: int = setting(
+        16, ge=1, effect=TRAINING, since="0.2", help="How many codes one step revives at most, those of longest disuse."
     )
 
 

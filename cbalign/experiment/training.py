@@ -29,7 +29,8 @@ class AdamWSection(Section):
         0.02,
         ge=0,
         effect=TRAINING,
-        help="Weight decay of matrices; vectors, scalars and prototypes are not decayed.",
+        help="Weight decay of matrices; vectors, scalars and prototypes are not decayed, but see "
+        "`model.temperature.decayed`.",
         paper="0.02 (ALBEF)",
     )
     vision_lr_scale: float = setting(1.0, gt=0, effect=TRAINING, help="Learning-rate factor of the image tower.")
@@ -47,6 +48,11 @@ class AdamWSection(Section):
         if not all(0 <= beta < 1 for beta in self.betas):
             raise RuleError(f"betas {list(self.betas)} must both be at least 0 and below 1", at=("betas",))
         return self
+
+
+def kept_checkpoints(train: TrainSection) -> int:
+    """Return the number of checkpoints that a finished run has at most."""
+    return train.keep_checkpoints + (train.keep_best is not None)
 
 
 class TrainSection(Section):
@@ -118,7 +124,23 @@ class TrainSection(Section):
     )
     checkpoint_every: Duration = setting("1 epoch", effect=RUNTIME, help="Interval between checkpoints.")
     keep_checkpoints: int = setting(
-        2, ge=1, le=1_000_000, effect=RUNTIME, help="Number of checkpoints to keep; older ones are removed."
+        2,
+        ge=1,
+        le=1_000_000,
+        effect=RUNTIME,
+        help="Number of checkpoints to keep; older ones are removed, except the best (`keep_best`).",
+    )
+
+    keep_best: str | None = setting(
+        None,
+        since="0.2",
+        examples=["validation/accuracy", "validation/rerank/*/r*"],
+        effect=RUNTIME,
+        help="Also keep the checkpoint with the best value of this metric, by its name, the end of its name, or a "
+        "pattern with `*`, whose metrics are averaged. Larger is better, except for ranks, losses and errors. The "
+        "checkpoint is written after the evaluation; `keep_checkpoints` does not count it.",
+        paper="ALBEF's code reports the epoch that is best on validation: `validation/rerank/*/r*` in retrieval, "
+        "`validation/accuracy` in NLVR2 and SNLI-VE",
     )
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from cbalign.engine.device import choose_device
 from cbalign.engine.files import new_folder, replace_folder, storage_errors
 from cbalign.engine.lineage import seen, to_facts
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import RunFolder, open_run
+from cbalign.engine.run import RunFolder, locate_checkpoint, step_of
 from cbalign.errors import ParityError, UsageError
 from cbalign.experiment.dump import dump_yaml, experiment_fingerprint
 from cbalign.experiment.experiment import Experiment
@@ -82,10 +82,10 @@ def export_run(
     force: bool = False,
     report: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
-    """Export the newest checkpoint of a run.
+    """Export a checkpoint of a run.
 
     Args:
-        run_folder: the run directory.
+        run_folder: the run directory, whose newest checkpoint is exported, or a checkpoint in it.
         output: folder of the bundle; defaults to `exports/<name of the experiment>`.
         precisions: replace the spec's precisions.
         targets: targets in addition to the spec's.
@@ -95,12 +95,12 @@ def export_run(
     Raises:
         UsageError: `output` or the folder of a target exists, and `force` is not given or cbalign did not write it.
         PartError: the task lacks the signature of a graph.
-        CheckpointError: the run has no checkpoint, or it is damaged.
+        CheckpointError: the run has no such checkpoint, or it is damaged.
         DeviceError: this machine cannot run a precision.
         ParityError: a graph does not compute what PyTorch computes.
         StorageError: a file cannot be written.
     """
-    run = open_run(run_folder)
+    run, checkpoint = locate_checkpoint(run_folder)
     loaded = load_experiment(run.resolved, check_files=False).experiment
     target = output or Path("exports") / loaded.name
     if target.exists() and not force:
@@ -119,14 +119,13 @@ def export_run(
     for section in sections:
         require_precision(section)
     opset = resolve_opset(loaded.export.opset)
-    checkpoint = run.latest_checkpoint()
     report(f"loading {checkpoint}")
     exportable = _open_exportable(run, loaded, checkpoint, report)
     signatures = chosen_signatures(loaded.task, loaded.export, exportable.graphs)
     graphs = tuple(signatures)
     for request in requests:
         require_graphs(request.section, graphs, str(run_folder))
-    step = int(checkpoint.name.rpartition("-")[2])
+    step = step_of(checkpoint)
     parts = [type(each) for each in (*sections, *(request.section for request in requests))]
     manifest = BundleManifest(
         name=target.name,

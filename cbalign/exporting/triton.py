@@ -18,19 +18,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnxruntime
-
 from cbalign.data.text import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
-from cbalign.errors import BundleError
 from cbalign.exporting.sections.targets import TritonTarget
 from cbalign.runtime.bundle import PREPROCESSING, BundleFolder
-from cbalign.runtime.placement import CPU, quiet
 from cbalign.runtime.precisions import find_precision
 from cbalign.runtime.signatures import Port, Signature
+from cbalign.runtime.tensorrt import HALF, graph_shapes, kept_engines, size_ranges
 
 _TYPES = {"uint8": "TYPE_UINT8", "int64": "TYPE_INT64", "float32": "TYPE_FP32"}
 _BESIDE = {"image": (PREPROCESSING,), "text": (TOKENIZER_FILE, SETTINGS_FILE)}
-_FASTEST = ("FP16", "FP32")
+_FASTEST = (HALF, "FP32")
 """TensorRT's precisions, fastest first."""
 _MAX_BATCH, _PREFERRED, _MAX_PAIRS = 64, (8, 16, 32), 256
 _DELAY_MICROSECONDS = 2000
@@ -82,7 +79,7 @@ def _write_model(bundle: BundleFolder, precision: str, graph: str, folder: Path)
     longest_text = Tokenizer.load(bundle.folder).settings.max_tokens
     files = [bundle.manifest.files.get(f"{precision}/{name}") for name in (path.name, data.name)]
     content = hashlib.sha256("".join(file.sha256 for file in files if file).encode()).hexdigest()[:16]
-    config = model_config(folder.name, bundle.signatures[graph], precision, _shapes(path), longest_text, content)
+    config = model_config(folder.name, bundle.signatures[graph], precision, graph_shapes(path), longest_text, content)
     (folder / "config.pbtxt").write_text(config, encoding="utf-8")
 
 
@@ -137,19 +134,11 @@ def _tensor(kind: str, port: Port, shape: Sequence[int | str], batched: bool) ->
 
 
 def _accelerator(cache: str, mode: str, profiles: dict[str, str]) -> str:
-    """Configure TensorRT in onnxruntime, with cached engines, so that a restart does not rebuild them.
-
-    onnxruntime identifies an engine by the structure of its graph, not by its weights, so each set of weights needs its
-    own `cache`.
-    """
+    """Configure TensorRT in onnxruntime, with cached engines, so that a restart does not rebuild them."""
     parameters = {
         "precision_mode": mode,
         "max_workspace_size_bytes": str(_WORKSPACE),
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": cache,
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": cache,
-        **({"trt_layer_norm_fp32_fallback": "1"} if mode == "FP16" else {}),
+        **kept_engines(cache, half=mode == HALF),
         **profiles,
     }
     lines = "\n".join(f'      parameters {{ key: "{key}" value: "{value}" }}' for key, value in parameters.items())
@@ -160,29 +149,5 @@ def _accelerator(cache: str, mode: str, profiles: dict[str, str]) -> str:
 def _profiles(inputs: Sequence[Port], shapes: dict[str, list[int | str]], longest_text: int) -> dict[str, str]:
     """Return the size ranges of TensorRT engines; without them, TensorRT builds a new engine for every new size."""
     longest = {"batch": _MAX_BATCH, "images": _MAX_BATCH, "texts": _MAX_PAIRS, "length": longest_text}
-    usual = {"batch": _PREFERRED[0], "images": _PREFERRED[0], "texts": _PREFERRED[0], "length": min(16, longest_text)}
-
-    def spell(sizes: dict[str, int]) -> str:
-        full = {
-            port.name: [sizes[name] if name else size for name, size in zip(port.shape, shapes[port.name])]
-            for port in inputs
-        }
-        return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in full.items())
-
-    return {
-        "trt_profile_min_shapes": spell(dict.fromkeys(longest, 1)),
-        "trt_profile_opt_shapes": spell(usual),
-        "trt_profile_max_shapes": spell(longest),
-    }
-
-
-def _shapes(path: Path) -> dict[str, list[int | str]]:
-    quiet()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[CPU])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise BundleError(f"{path}: cannot be loaded ({' '.join(str(error).split())[:300]})") from error
-    return {port.name: list(port.shape) for port in (*session.get_inputs(), *session.get_outputs())}
+    usual = {"batch": _PREFERRED[0], "images": _PREFERRED[0], "texts": _PREFERRED[0], "length": 16}
+    return size_ranges(inputs, shapes, longest, usual)

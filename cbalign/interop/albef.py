@@ -84,11 +84,7 @@ RULES = (
     Rule("optimizer.weight_decay", "train.optimizer.weight_decay"),
     Rule("schedular.sched", "train.schedule.kind", _cosine),
     Rule("schedular.epochs", "train.duration", epochs),
-    Rule(
-        "schedular.min_lr",
-        "train.schedule.final_lr",
-        remark="ALBEF lowers the rate once per epoch, cbalign at every step",
-    ),
+    Rule("schedular.min_lr", "train.schedule.final_lr"),
     Rule("schedular.warmup_lr", "train.schedule.warmup_lr"),
     Rule("schedular.warmup_epochs", "train.schedule.warmup", warmup, remark="ALBEF's unit is 100 steps, not an epoch"),
     Rule("schedular.decay_rate", unless=1, remark="the cosine has no decay rate"),
@@ -153,6 +149,8 @@ def _distillation(migration: Migration) -> None:
 def _learning_rate(migration: Migration) -> None:
     same = migration.value("optimizer.lr")
     migration.apply([Rule("schedular.lr", unless=same, remark="ALBEF's optimiser reads optimizer.lr instead")])
+    if migration.node("schedular.sched") is not None:
+        migration.assume("train.schedule.updates", "epoch", "the training scripts change the rate once per epoch")
 
 
 def _bert(migration: Migration) -> None:
@@ -194,6 +192,8 @@ def objectives(migration: Migration, *, retrieval: bool) -> None:
     migration.assume("objectives.contrastive.intra_modal", False, "image with text only")
     positives = "image" if retrieval else "pair"
     migration.assume("objectives.contrastive.positives", positives, "definition of a positive")
+    migration.assume("objectives.matching.positives", positives, "what is never a negative")
+    migration.assume("objectives.contrastive.contrast_over", "batch", "features of the same GPU and the queue")
     if retrieval:
         migration.assume("objectives.masked_language.weight", 0.0, "no masked language modelling in fine-tuning")
 
@@ -215,6 +215,8 @@ def _code(migration: Migration, task: str) -> None:
     first = task in ("pretraining", "text assignment for NLVR2")
     migration.assume("model.vision.architecture", "deit_base_patch16_224", "DeiT-B")
     migration.assume("model.vision.preprocessing.like", "albef", "CLIP's statistics, whole images squashed")
+    if migration.node("temp") is not None:
+        migration.assume("model.temperature.decayed", True, "weight decay of all but vectors and biases")
     migration.assume("model.text.max_tokens", 25 if first else 30, "max_length of the tokenizer")
     migration.assume("data.augmentation.crop_scale", [0.2 if first else 0.5, 1.0], "RandomResizedCrop")
     migration.assume("data.augmentation.two_views", False, "student and teacher see the same view")

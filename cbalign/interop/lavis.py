@@ -71,9 +71,9 @@ RULES = (
     Rule("model.max_txt_len", "model.text.max_tokens"),
     Rule("run.lr_sched", "train.schedule.kind", _schedule),
     Rule("run.init_lr", "train.optimizer.lr"),
-    Rule("run.min_lr", "train.schedule.final_lr", remark="LAVIS lowers the rate once per epoch, cbalign at every step"),
+    Rule("run.min_lr", "train.schedule.final_lr"),
     Rule("run.warmup_lr", "train.schedule.warmup_lr"),
-    Rule("run.warmup_steps", "train.schedule.warmup", _steps, remark="LAVIS ends a warm-up with the first epoch"),
+    Rule("run.warmup_steps", "train.schedule.warmup", _steps, remark="LAVIS raises the rate at every step"),
     Rule("run.weight_decay", "train.optimizer.weight_decay"),
     Rule("run.max_epoch", "train.duration", epochs),
     Rule("run.batch_size_train", "train.batch_size", remark="per GPU"),
@@ -197,6 +197,7 @@ def _code(migration: Migration, arch: str) -> None:
     migration.assume("data.augmentation.crop_scale", [0.5, 1.0], "blip_image_train")
     migration.assume("data.augmentation.two_views", False, "student and teacher see the same view")
     migration.assume("train.schedule.kind", "cosine", "lr_sched")
+    migration.assume("train.schedule.updates", "epoch", "LAVIS lowers the rate once per epoch")
     migration.assume("train.schedule.warmup", "0 steps", "warmup_steps")
     rate = migration.value("run.init_lr")
     if rate is not None:

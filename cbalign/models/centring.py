@@ -34,5 +34,5 @@ class Centring(StatefulSolver):
         with torch.autocast(costs.device.type, enabled=False):
             similarity = 1 - at_least_float32(costs)
             assigned = ((similarity - self.centre.to(similarity)) / self.section.temperature).softmax(dim=1)
-            self.centre.lerp_(similarity.mean(dim=0).to(self.centre), 1 - self.section.momentum)
+            self.centre.lerp_(similarity.mean(dim=0).to(self.centre), 1 - self.section.centre_momentum)
         return TransportPlan(assigned / len(assigned))

@@ -31,30 +31,30 @@ class Scaling:
     tolerance: float = 0.0  # of the row sums, relative; 0: take all steps
 
     def plan(self, costs: Tensor, rows: Tensor, columns: Tensor, exponents: Tensor) -> Tensor:
-        """The plan T (N, K), whose rows have the mass `rows`.
+        """The plans T (…, N, K), whose rows have the mass `rows`.
 
         Repeat: Q = T ∘ exp(-D/β); δ = u/(Qσ), σ = (w/(Qᵀδ))^φ; T = diag(δ) Q diag(σ), φ = ρ/(ρ + β). A last δ makes
         the rows exact.
 
         Args:
-            costs: D (N, K).
-            rows: log u (N,).
-            columns: log w (K,).
+            costs: D (…, N, K).
+            rows: log u (…, N).
+            columns: log w (K,) or (…, K).
             exponents: φ (K,), 1 where the mass of a code is exact.
         """
-        plan, sigma = torch.zeros_like(costs), torch.zeros_like(columns)
+        plan, sigma = torch.zeros_like(costs), torch.zeros_like(costs[..., 0, :])
         for _ in range(self.proximal):
             q = plan - costs / self.size
             for i in range(self.steps):
-                delta = rows - torch.logsumexp(q + sigma, dim=1)
-                sigma = exponents * (columns - torch.logsumexp(q + delta[:, None], dim=0))
+                delta = rows - torch.logsumexp(q + sigma[..., None, :], dim=-1)
+                sigma = exponents * (columns - torch.logsumexp(q + delta[..., None], dim=-2))
                 # Looking costs a synchronisation with the device, so not at every step.
                 if self.tolerance and i % 10 == 9:
-                    found = delta + torch.logsumexp(q + sigma, dim=1)
+                    found = delta + torch.logsumexp(q + sigma[..., None, :], dim=-1)
                     if (found - rows).expm1().abs().amax() <= self.tolerance:
                         break
-            plan = delta[:, None] + q + sigma
-        return (plan - torch.logsumexp(plan, dim=1, keepdim=True) + rows[:, None]).exp()
+            plan = delta[..., None] + q + sigma[..., None, :]
+        return (plan - torch.logsumexp(plan, dim=-1, keepdim=True) + rows[..., None]).exp()
 
 
 class MarginalSolver(StatefulSolver):
@@ -84,8 +84,9 @@ class MarginalSolver(StatefulSolver):
             costs = at_least_float32(costs)
             plan = self._plan(costs, self._weights(costs))
             if self.section.codes == "usage":
-                nearest = torch.bincount(costs.argmin(dim=1), minlength=costs.shape[1]) / len(costs)
-                self.usage.lerp_(nearest.to(self.usage), 1 - self.section.momentum)
+                share = self.usage.new_full((len(costs),), 1 / len(costs))
+                nearest = torch.zeros_like(self.usage).index_add_(0, costs.argmin(dim=1), share)
+                self.usage.lerp_(nearest, 1 - self.section.usage_momentum)
             return plan
 
     def _weights(self, costs: Tensor) -> Tensor:

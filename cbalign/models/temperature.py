@@ -16,12 +16,13 @@ class Temperature(nn.Module):
     part_name = "temperature"
     value: Tensor
 
-    def __init__(self, initial: float, minimum: float, maximum: float, learned: bool) -> None:
+    def __init__(self, initial: float, minimum: float, maximum: float, learned: bool, *, decayed: bool = False) -> None:
         super().__init__()
         self.minimum, self.maximum = minimum, maximum
         value = torch.tensor(initial)
         if learned:
             self.value = nn.Parameter(value)
+            self.value.no_weight_decay = not decayed  # type: ignore[attr-defined]
         else:
             self.register_buffer("value", value)
 
@@ -36,10 +37,11 @@ class LogTemperature(nn.Module):
 
     part_name = "temperature"
 
-    def __init__(self, initial: float, minimum: float, maximum: float) -> None:
+    def __init__(self, initial: float, minimum: float, maximum: float, *, decayed: bool = False) -> None:
         super().__init__()
         self.minimum, self.maximum = minimum, maximum
         self.logarithm = nn.Parameter(torch.tensor(math.log(initial)))
+        self.logarithm.no_weight_decay = not decayed  # type: ignore[attr-defined]
 
     @property
     def value(self) -> Tensor:
@@ -55,5 +57,5 @@ class LogTemperature(nn.Module):
 def build_temperature(section: TemperatureSection) -> Temperature | LogTemperature:
     """Build the temperature that a spec describes."""
     if section.learned and section.parameter == "logarithm":
-        return LogTemperature(section.initial, section.minimum, section.maximum)
-    return Temperature(section.initial, section.minimum, section.maximum, section.learned)
+        return LogTemperature(section.initial, section.minimum, section.maximum, decayed=section.decayed)
+    return Temperature(section.initial, section.minimum, section.maximum, section.learned, decayed=section.decayed)

@@ -50,6 +50,14 @@ class Towers(nn.Module):
         pooled = image_tokens if image_tokens.ndim == 2 else self.vision.pool(image_tokens)
         return unit(self.image_projection(pooled))
 
+    def embed_patches(self, image_tokens: Tensor) -> Tensor:
+        """Project the patches among image tokens (B, N, D) to unit vectors (B, P, d) in float32."""
+        return unit(self.image_projection(image_tokens[:, self.vision.prefix_tokens :]))
+
+    def embed_words(self, text_tokens: Tensor) -> Tensor:
+        """Project text tokens (B, L, D) to unit vectors (B, L, d) in float32."""
+        return unit(self.text_projection(text_tokens))
+
     def embed_texts(self, text_tokens: Tensor, attention_mask: Tensor) -> Tensor:
         """Project text tokens (B, L, D), or pooled vectors (B, D), to unit vectors (B, d) in float32."""
         pooled = text_tokens if text_tokens.ndim == 2 else self.text.pool(text_tokens, attention_mask)

@@ -127,18 +127,20 @@ class IPOT:
 class Sinkhorn:
     """Entropic transport by Sinkhorn's iterations in the log domain (Cuturi, 2013; Peyré & Cuturi, section 4.4).
 
-    T = diag(exp f) exp(-D/ε) diag(exp g); f and g alternate until the row sums are within `tolerance` of uniform.
+    T = diag(exp f) exp(-D/ε) diag(exp g); f and g alternate until the row and column sums are within `tolerance` of
+    uniform. `prototypes_first` is SwAV's order (its main_swav.py): after each iteration, the rows are exact.
     """
 
     epsilon: float = 0.05
     iterations: int = 100
     tolerance: float = 1e-6
+    prototypes_first: bool = False
 
     @classmethod
     def from_section(cls, section: SinkhornSection) -> Sinkhorn | MarginalSolver:
         """The solver that a spec describes."""
         if section.marginals.is_uniform:
-            return cls(section.epsilon, section.iterations, section.tolerance)
+            return cls(section.epsilon, section.iterations, section.tolerance, section.first == "prototypes")
         return MarginalSolver(section.marginals, Scaling(section.epsilon, 1, section.iterations, section.tolerance))
 
     @torch.no_grad()
@@ -146,15 +148,19 @@ class Sinkhorn:
         """The plan for costs (N, K)."""
         with torch.autocast(costs.device.type, enabled=False):
             scaled = -at_least_float32(costs) / self.epsilon
-            n, k = scaled.shape
-            log_n, log_k = math.log(n), math.log(k)
-            g = scaled.new_zeros(k)
-            for i in range(self.iterations):
-                f = -log_n - torch.logsumexp(scaled + g, dim=1)
-                g = -log_k - torch.logsumexp(scaled + f[:, None], dim=0)
-                # Looking costs a synchronisation with the device, so not at every step.
-                if self.tolerance and i % 10 == 9:
-                    plan = TransportPlan((scaled + f[:, None] + g).exp())
-                    if plan.marginal_error() <= self.tolerance:
-                        return plan
-            return TransportPlan((scaled + f[:, None] + g).exp())
+            return TransportPlan(self._solve(scaled.T).T if self.prototypes_first else self._solve(scaled))
+
+    def _solve(self, scaled: Tensor) -> Tensor:
+        """The plan of -D/ε (N, K), whose rows are scaled first."""
+        n, k = scaled.shape
+        log_n, log_k = math.log(n), math.log(k)
+        g = scaled.new_zeros(k)
+        for i in range(self.iterations):
+            f = -log_n - torch.logsumexp(scaled + g, dim=1)
+            g = -log_k - torch.logsumexp(scaled + f[:, None], dim=0)
+            # Looking costs a synchronisation with the device, so not at every step.
+            if self.tolerance and i % 10 == 9:
+                plan = TransportPlan((scaled + f[:, None] + g).exp())
+                if plan.marginal_error() <= self.tolerance:
+                    return plan.mass
+        return (scaled + f[:, None] + g).exp()

@@ -111,7 +111,7 @@ class ClassNames(Objective):
 
     def _drawn(self, step: Step) -> _Drawn:
         """Draw classes and a name of each, on the CPU, so that a GPU run and a CPU run of one seed draw the same."""
-        if not self.rows.any():
+        if self.has_names and not self.rows.any():
             raise SpecError(
                 f"{PLACE}: the run that model.init names was trained without it, so that there is no classifier",
                 remedy=f"Set {PLACE}.weight: 0, or model.vision.init: pretrained.",
@@ -119,11 +119,13 @@ class ClassNames(Objective):
         classes = torch.randperm(len(self.counts))[: self.samples].to(step.device)
         chance = torch.rand(self.samples).to(step.device)
         names = self.first[classes] + (chance * self.counts[classes]).long()
-        length = int(self.masks[names].sum(dim=1).amax())
+        length = int(self.masks[names].sum(dim=1).amax()) if self.has_names else 1
         return _Drawn(classes, names, TextRequest(self.names[names, :length], self.masks[names, :length]))
 
     def _encoded_names(self, text: TextTower) -> Tensor:
         """Pooled vectors (names, D) by a frozen text tower, computed at the first step."""
+        if not self.has_names:
+            return torch.zeros(len(self.names), text.width)
         if self._encoded is None:
             parts = zip(torch.split(self.names, ENCODED_AT_ONCE), torch.split(self.masks, ENCODED_AT_ONCE))
             self._encoded = torch.cat([text.compute_features(ids, mask, "pooled").float() for ids, mask in parts])
@@ -132,6 +134,7 @@ class ClassNames(Objective):
     def _name_tokens(self, names: Sequence[str], context: ObjectiveContext) -> None:
         """Register the token ids of all names; placeholders where the tokenizer is unknown, as in a plan."""
         ids = masks = torch.ones(len(names), 1, dtype=torch.int64)
+        self.has_names = context.vocabulary.encode is not None
         if context.vocabulary.encode is not None:
             tokens = context.vocabulary.encode(names)
             ids, masks = torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from cbalign.engine.task import Progress
 from cbalign.models.codebook import Codebook
 from cbalign.models.transport import Solver, TransportPlan, build_solver
+from cbalign.objectives.care import CodebookCare, average_state
 from cbalign.objectives.classification import cross_entropy
-from cbalign.objectives.codebook_health import codebook_health
+from cbalign.objectives.codebook_health import codebook_use
 from cbalign.objectives.features import Embeddings
 from cbalign.objectives.objective import Objective, ObjectiveContext, Term
 from cbalign.objectives.sections.codebook import CodebookObjectiveSection
@@ -29,6 +29,7 @@ class CodebookObjective(Objective):
         self.settings = context.model.codebook
         self.codebook = Codebook(self.settings.size, context.joint_dim, self.settings.temperature)
         self.codebook.prototypes.no_weight_decay = True  # type: ignore[attr-defined]
+        self.care = CodebookCare(self.codebook, self.settings)
         # One for each modality: their state differs, if they have any.
         self.solvers = nn.ModuleDict(
             {each: build_solver(self.settings.transport, self.settings.size) for each in ("image", "text")}
@@ -45,12 +46,12 @@ class CodebookObjective(Objective):
 
     def forward(self, step: Step) -> Term:
         """Compute L_code; logs its parts, and the health of the codebook in steps that are logged."""
-        student, assigned, prototypes = step.embeddings, self._assigned(step), self.codebook.prototypes
+        student, assigned = step.embeddings, self._assigned(step)
         with step.full_precision():
             found = codebook_alignment(
                 student,
                 assigned,
-                prototypes.detach() if step.progress.step < self.settings.freeze_steps else prototypes,
+                self.care.trained(self.codebook, step.progress.step),
                 self.codebook.temperature,
                 self.solvers["image"],
                 self.solvers["text"],
@@ -58,20 +59,17 @@ class CodebookObjective(Objective):
                 first=0 if self.settings.assign_over == "batch" else step.first,
             )
             if self.settings.assign_over == "batch":
-                self._average_state(step)
-            use = self._use(student, step)
+                average_state(self.solvers, step.world)
+            self.care.note(assigned, (found.image_plan, found.text_plan), step.world)
+            use = codebook_use(self.codebook, student, step)
         parts = {"codebook/transport": found.transport, "codebook/prediction": found.prediction}
         loss = found.loss if self.transport_weight == 1 else found.prediction + self.transport_weight * found.transport
-        return Term(loss, {**parts, **use})
+        return Term(loss, {**parts, **use, **self.care.metrics()})
 
     def after_step(self, progress: Progress) -> None:
-        """Bring the prototypes back to unit length."""
+        """Move the prototypes as the spec asks, and bring them back to unit length."""
+        self.care.move(self.codebook, progress)
         self.codebook.renormalise()
-
-    def _average_state(self, step: Step) -> None:
-        """Average what solvers keep over the processes, each of which solved its own batch."""
-        for state in self.solvers.buffers():
-            state.copy_(step.world.mean(state))
 
     def _assigned(self, step: Step) -> Embeddings:
         """The teacher features that share one plan."""
@@ -80,21 +78,6 @@ class CodebookObjective(Objective):
         if self.settings.assign_over == "global_batch":
             return step.global_batch
         return Embeddings(step.keys.images.features, step.keys.texts.features)
-
-    @torch.no_grad()
-    def _use(self, student: Embeddings, step: Step) -> Mapping[str, Tensor]:
-        """Health of the codebook; a code counts as used if it was nearest within the last epoch."""
-        codebook, gather, progress = self.codebook, step.world.gather, step.progress
-        image_logits, text_logits = codebook.logits(student.image), codebook.logits(student.text)
-        codebook.note_use(gather(image_logits.argmax(dim=1)), gather(text_logits.argmax(dim=1)), progress.step)
-        if not progress.logged:
-            return {}
-        used = codebook.used_since(progress.step - progress.steps_per_epoch)
-        return {
-            "codebook/used": used.float(),
-            "codebook/dead": (codebook.size - used).float(),
-            **codebook_health(gather(image_logits), gather(text_logits)).metrics(),
-        }
 
 
 @dataclass(frozen=True)

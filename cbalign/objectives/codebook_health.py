@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from cbalign.models.codebook import Codebook
+from cbalign.objectives.features import Embeddings
+from cbalign.objectives.step import Step
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,30 @@ def codebook_health(image_logits: Tensor, text_logits: Tensor) -> CodebookHealth
         text_entropy=_entropy(text_logits.softmax(dim=1)).mean(),
         agreement=(image_codes == text_codes).float().mean(),
     )
+
+
+@torch.no_grad()
+def codebook_use(codebook: Codebook, student: Embeddings, step: Step) -> Mapping[str, Tensor]:
+    """Note which codes are nearest in this step, and return the health of the codebook in steps that are logged.
+
+    A code counts as used if it was nearest to an image or a text of any process within the last epoch.
+
+    Args:
+        codebook: the prototypes, with the step of their last use.
+        student: embeddings (B, d) of this process's batch.
+        step: the step.
+    """
+    gather, progress = step.world.gather, step.progress
+    image_logits, text_logits = codebook.logits(student.image), codebook.logits(student.text)
+    codebook.note_use(gather(image_logits.argmax(dim=1)), gather(text_logits.argmax(dim=1)), progress.step)
+    if not progress.logged:
+        return {}
+    used = codebook.used_since(progress.step - progress.steps_per_epoch)
+    return {
+        "codebook/used": used.float(),
+        "codebook/dead": (codebook.size - used).float(),
+        **codebook_health(gather(image_logits), gather(text_logits)).metrics(),
+    }
 
 
 def _perplexity(codes: Tensor, size: int) -> Tensor:

@@ -16,7 +16,7 @@ from cbalign.objectives.step import Step, TextRequest
 
 
 class Contrastive(Objective):
-    """L_ica of the student's embeddings with the teacher's of the global batch and the queues."""
+    """L_ica of the student's embeddings with the teacher's of the batch, local or global, and the queues."""
 
     def __init__(self, section: ContrastiveSection, context: ObjectiveContext) -> None:
         super().__init__(section, context)
@@ -29,14 +29,16 @@ class Contrastive(Objective):
     def forward(self, step: Step) -> Term:
         """Compute L_ica; logs the temperature."""
         student, teacher = step.embeddings, step.teacher_embeddings
-        keys, temperature = step.keys, step.temperature
+        local = self.section.contrast_over == "batch"
+        keys, first = (step.local_keys, 0) if local else (step.keys, step.first)
+        temperature = step.temperature
         with step.full_precision():
             loss = instance_alignment(
                 student,
                 teacher,
                 keys.images,
                 keys.texts,
-                self._positives(step),
+                self._positives(step.batch.image_ids, keys.images, first),
                 temperature,
                 distillation=step.distillation,
                 intra_modal=self.section.intra_modal,
@@ -44,11 +46,10 @@ class Contrastive(Objective):
             )
         return Term(loss, {"temperature": temperature})
 
-    def _positives(self, step: Step) -> Tensor:
-        ids, keys = step.batch.image_ids, step.keys.images
+    def _positives(self, image_ids: Tensor, keys: Keys, first: int) -> Tensor:
         if self.section.positives == "image":
-            return shared_positives(ids, keys.image_ids)
-        return paired_positives(len(ids), len(keys.features), step.first, ids)
+            return shared_positives(image_ids, keys.image_ids)
+        return paired_positives(len(image_ids), len(keys.features), first, image_ids)
 
 
 def instance_alignment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -13,6 +14,14 @@ class Keys:
 
     features: Tensor  # (M, d), unit length
     image_ids: Tensor  # (M,), which image each belongs to
+
+    def of_rows(self, first: int, size: int, queued: int) -> Keys:
+        """Return `size` rows of the global batch, from `first` on, and the queue, which begins at row `queued`."""
+        own = slice(first, first + size)
+        return Keys(
+            torch.cat([self.features[own], self.features[queued:]]),
+            torch.cat([self.image_ids[own], self.image_ids[queued:]]),
+        )
 
 
 @dataclass(frozen=True)

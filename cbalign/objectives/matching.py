@@ -60,7 +60,8 @@ class Matching(Objective):
         return Term(image_text_matching(self.head(torch.cat(fused)), fits, valid, step.mean_count(valid)))
 
     def _pairs(self, step: Step) -> _Pairs:
-        negatives = step.negatives(self.section.hardness * step.progress.ramp(self.section.ramp_epochs))
+        hardness = self.section.hardness * step.progress.ramp(self.section.ramp_epochs)
+        negatives = step.negatives(hardness, same_image=self.section.positives == "pair")
         return _Pairs(
             negatives,
             FusionRequest(step.captions),

@@ -44,7 +44,7 @@ class Objective(nn.Module):
     """The base of objectives; `ObjectiveSection.builds` names a subclass.
 
     Parameters and buffers are trained, saved and resumed like those of the model. A parameter that has the attribute
-    `no_weight_decay = True` gets no weight decay; vectors and scalars never do.
+    `no_weight_decay` follows it; otherwise, matrices have weight decay, vectors and scalars do not.
 
     Args:
         section: the objective's settings.

@@ -71,7 +71,7 @@ class Step:
         )
         self._model = model
         self._once: dict[Callable[[Step], Any], Any] = {}
-        self._negatives: dict[float, HardNegatives] = {}
+        self._negatives: dict[tuple[float, bool], HardNegatives] = {}
 
     @property
     def image_tokens(self) -> Tensor:
@@ -158,16 +158,27 @@ class Step:
             Keys(torch.cat([batch.text, texts]), torch.cat([ids, text_owners])),
         )
 
-    def negatives(self, hardness: float = 1.0) -> HardNegatives:
-        """Hard negatives within this process's batch, drawn once for each hardness.
+    @computed
+    def local_keys(self) -> PairKeys:
+        """The teacher's embeddings of this process's batch, with the queues behind them."""
+        keys, rows = self.keys, (self.first, len(self.batch), len(self.image_ids))
+        return PairKeys(keys.images.of_rows(*rows), keys.texts.of_rows(*rows))
+
+    def negatives(self, hardness: float = 1.0, *, same_image: bool = False) -> HardNegatives:
+        """Hard negatives within this process's batch, drawn once for the same arguments.
 
         As published, the student chooses among the teacher's features of the other modality. Negatives of other
         processes would need the image tokens of the global batch.
+
+        Args:
+            hardness: factor on the similarities; 0 draws all alike.
+            same_image: whether other pairs of the same image may be drawn.
         """
-        if hardness not in self._negatives:
+        drawn = (hardness, same_image)
+        if drawn not in self._negatives:
             with self.mode(), torch.no_grad():
-                self._negatives[hardness] = self._draw_negatives(hardness)
-        return self._negatives[hardness]
+                self._negatives[drawn] = self._draw_negatives(hardness, same_image)
+        return self._negatives[drawn]
 
     def expect(self, requests: Iterable[TextRequest | FusionRequest]) -> None:
         """Register requests in advance, so that they share a pass."""
@@ -210,12 +221,13 @@ class Step:
     def _view(self, request: TextRequest | FusionRequest) -> View:
         return self.teacher if request.teacher else self.student
 
-    def _draw_negatives(self, hardness: float) -> HardNegatives:
+    def _draw_negatives(self, hardness: float, same_image: bool) -> HardNegatives:
         student, teacher, temperature = self.embeddings, self.teacher_embeddings, self.temperature
-        same_image = self.batch.image_ids[:, None] == self.batch.image_ids[None, :]
+        ids = torch.arange(len(self.batch), device=self.device) if same_image else self.batch.image_ids
+        positive = ids[:, None] == ids[None, :]
         image_to_text = student.image @ teacher.text.T / temperature
         text_to_image = student.text @ teacher.image.T / temperature
         return HardNegatives(
-            text_of_image=draw_negatives(image_to_text, same_image, hardness),
-            image_of_text=draw_negatives(text_to_image, same_image, hardness),
+            text_of_image=draw_negatives(image_to_text, positive, hardness),
+            image_of_text=draw_negatives(text_to_image, positive, hardness),
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import torch
 from torch import Tensor
 
 from cbalign.models.codebook import Codebook
 from cbalign.models.transport import Solver, build_solver
+from cbalign.objectives.care import average_state
 from cbalign.objectives.classification import cross_entropy
 from cbalign.objectives.objective import Objective, ObjectiveContext, Term
 from cbalign.objectives.sections.swapped import SwappedSection
@@ -31,18 +31,15 @@ class Swapped(Objective):
     def forward(self, step: Step) -> Term:
         """Compute the loss."""
         codebook = cast(Codebook, step.capability("codebook"))
-        prototypes = codebook.prototypes
-        if step.progress.step < self.settings.freeze_steps:
-            prototypes = prototypes.detach()
-        views, shared = (step.image_embedding, step.second_image_embedding), self.settings.assign_over != "batch"
-        with step.full_precision(), torch.no_grad():
-            every = [step.world.gather(view) if shared else view for view in views]
+        frozen = step.progress.step < self.settings.freeze_steps or self.settings.update == "average"
+        prototypes = codebook.prototypes.detach() if frozen else codebook.prototypes
+        one, two, shared = step.image_embedding, step.second_image_embedding, self.settings.assign_over != "batch"
         with step.full_precision():
+            every = (step.world.gather(one.detach()), step.world.gather(two.detach())) if shared else (one, two)
             first = step.first if shared else 0
-            loss = swapped_prediction(*views, *every, prototypes, codebook.temperature, self.solve, first=first)
+            loss = swapped_prediction(one, two, *every, prototypes, codebook.temperature, self.solve, first=first)
             if not shared:
-                for state in self.solve.buffers():
-                    state.copy_(step.world.mean(state))
+                average_state(self.solve, step.world)
         return Term(loss)
 
 

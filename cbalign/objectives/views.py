@@ -93,7 +93,7 @@ class View:
 
     Args:
         towers: the networks.
-        images: (B, 3, H, W) uint8.
+        images: (B / n, 3, H, W) uint8, n being the number of captions of each.
         captions: the texts of the batch.
         mode: autocast and gradient mode to run in.
         student: the view of the student, whose frozen towers this one shares: what they give is computed once.
@@ -115,10 +115,12 @@ class View:
 
     @computed
     def image_tokens(self) -> Tensor:
-        """(B, N, D_image)."""
+        """(B, N, D_image), one for each caption: an image with several is encoded once."""
         if self._same_images is not None:
             return self._same_images.image_tokens.detach()
-        return self.towers.vision(self.images)
+        tokens = self.towers.vision(self.images)
+        captions_per_image = len(self.captions.input_ids) // len(self.images)
+        return tokens if captions_per_image == 1 else tokens.repeat_interleave(captions_per_image, dim=0)
 
     @computed
     def image_embedding(self) -> Tensor:

@@ -66,6 +66,11 @@ class ObjectiveSection(Part):
     )
 
     @property
+    def separates_captions(self) -> bool:
+        """Whether captions of the same image count as negatives of each other."""
+        return False
+
+    @property
     def masked_share(self) -> float:
         """Fraction of caption tokens that are masked and predicted."""
         return 0.0
@@ -167,6 +172,14 @@ class EvaluationSection(Part):
     def measured(self) -> frozenset[str]:
         """Names of the measured groups of metrics; two specs are comparable in those that both measure."""
         return frozenset({type(self).__name__})
+
+    @property
+    def metric_names(self) -> tuple[str, ...] | None:
+        """Names of the metrics of its results, such as `accuracy`; a `*` stands for what depends on the data.
+
+        None if they are not known before the evaluation.
+        """
+        return None
 
     def counts(self, name: str, measured: frozenset[str]) -> bool:
         """Whether changing the setting `name` changes any of the metrics in `measured`."""

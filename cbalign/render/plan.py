@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cbalign.experiment.training import kept_checkpoints
 from cbalign.render.quantities import in_bytes
 from cbalign.runtime.table import Block, Table
 
@@ -167,7 +168,7 @@ def _length(plan: TrainingPlan) -> Iterator[Block]:
     if length.total_steps is not None:
         rows.append(("steps", f"{length.total_steps:,}", train.duration))
         rows.append(("pairs seen", f"{length.samples:,}", ""))
-    checkpoint = f"{in_bytes(plan.disk.checkpoint)} per checkpoint, {train.keep_checkpoints} kept, one being written"
+    checkpoint = f"{in_bytes(plan.disk.checkpoint)} per checkpoint, {kept_checkpoints(train)} kept, one being written"
     rows.append(("disk", in_bytes(plan.disk.peak), checkpoint))
     yield _block("length", rows)
     if plan.schedule is not None and length.total_steps:

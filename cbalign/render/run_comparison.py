@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from cbalign.evaluation.direction import better
 from cbalign.experiment.dump import inline
 from cbalign.lab.runs.comparison import ComparedRun, RunComparison
 from cbalign.lab.runs.lookup import identity
-from cbalign.lab.runs.metrics import is_better
+from cbalign.parts.metrics import better, is_better
 from cbalign.render.quantities import number, shown
 from cbalign.render.runs import moment
 from cbalign.render.text import comma_separated

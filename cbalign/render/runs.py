@@ -45,7 +45,9 @@ def run_blocks(detail: Detail) -> list[Block]:
     attempts = [_attempt(i, attempt) for i, attempt in enumerate(detail.manifest.attempts, 1)]
     metrics = [(c.name, number(c.last), number(c.best), str(c.best_step)) for c in detail.metrics]
     losses = [(name, number(value)) for name, value in detail.losses.items()]
-    checkpoints = [(name, in_bytes(size)) for name, size in detail.checkpoints.items()]
+    checkpoints = [
+        (f"{name} (best)" if name == detail.best else name, in_bytes(size)) for name, size in detail.checkpoints.items()
+    ]
     tables = [
         _titled(str(seen.run.folder), _facts(detail)),
         _titled("settings (and their defaults)", settings),
@@ -137,5 +139,6 @@ def run_document(detail: Detail) -> dict[str, Any]:
         "metrics": {c.name: {"last": c.last, "best": c.best, "best_step": c.best_step} for c in detail.metrics},
         "losses": dict(detail.losses),
         "checkpoints": dict(detail.checkpoints),
+        "best": detail.best,
         "evaluations": {file: evaluation.to_data() for file, evaluation in detail.evaluations.items()},
     }

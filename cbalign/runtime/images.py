@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cbalign.data.arrays import PixelArray
-from cbalign.data.image import MAX_PIXELS, Preprocessing, decode, prepare, to_rgb
+from cbalign.data.image import MAX_PIXELS, Preprocessing, decode, decoding_pixels, prepare, to_rgb
 from cbalign.errors import DataError
 
 Picture: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
@@ -55,8 +55,19 @@ def decode_untrusted(data: str | Path | bytes, *, name: str | None = None, max_p
     Raises:
         DataError: see `cbalign.data.image.decode`.
     """
+    return decode(data, name=name, max_pixels=max_pixels, formats=_installed_formats())
+
+
+def decoding_pixels_untrusted(
+    data: Path | bytes, preprocessing: Preprocessing, *, name: str, max_pixels: int = MAX_PIXELS
+) -> int:
+    """Return in pixels how much memory decoding takes: `decoding_pixels`, of the formats of `decode_untrusted`."""
+    return decoding_pixels(data, preprocessing, name=name, max_pixels=max_pixels, formats=_installed_formats())
+
+
+def _installed_formats() -> tuple[str, ...]:
     Image.init()
-    return decode(data, name=name, max_pixels=max_pixels, formats=tuple(kind for kind in FORMATS if kind in Image.OPEN))
+    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
 def from_array(array: NDArray[Any]) -> Image.Image:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnxruntime
@@ -62,7 +63,14 @@ class LoadedGraph:
 
 
 def load_graph(
-    name: str, path: Path, signature: Signature, device: Device, threads: int | None, *, cuda_graphs: bool
+    name: str,
+    path: Path,
+    signature: Signature,
+    device: Device,
+    threads: int | None,
+    *,
+    cuda_graphs: bool,
+    engines: Mapping[str, str] = MappingProxyType({}),
 ) -> LoadedGraph:
     """Load a graph from its file.
 
@@ -73,12 +81,13 @@ def load_graph(
         device: device that runs it.
         threads: onnxruntime threads on the CPU; None lets onnxruntime choose.
         cuda_graphs: whether to capture CUDA graphs, if onnxruntime supports it.
+        engines: options of TensorRT.
 
     Raises:
         BundleError: onnxruntime cannot load the file, or it is another graph.
         DeviceError: the device cannot run the whole graph.
     """
-    session = _open_session(path, device, threads, cuda_graphs)
+    session = _open_session(path, device, threads, cuda_graphs, engines)
     _check_signature(name, signature, session, path)
     captured = None
     if _captures(session) and can_be_captured(session, signature):
@@ -101,7 +110,9 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:500]
 
 
-def _open_session(path: Path, device: Device, threads: int | None, cuda_graphs: bool) -> onnxruntime.InferenceSession:
+def _open_session(
+    path: Path, device: Device, threads: int | None, cuda_graphs: bool, engines: Mapping[str, str]
+) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -114,7 +125,7 @@ def _open_session(path: Path, device: Device, threads: int | None, cuda_graphs: 
         with contextlib.suppress(Exception):
             return onnxruntime.InferenceSession(str(path), options, providers=_capturing(device.providers()))
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=device.providers())
+        return onnxruntime.InferenceSession(str(path), options, providers=device.providers(engines))
     except Exception as error:  # onnxruntime's exceptions share no base class
         refuse_full_memory(error, f"load {path}")
         raise BundleError(

@@ -22,6 +22,7 @@ import onnxruntime
 from cbalign.errors import DeviceError, UsageError
 from cbalign.runtime.machine import installed
 from cbalign.runtime.precisions import REFERENCE, find_precision
+from cbalign.runtime.tensorrt import INSTALL, load_libraries
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
@@ -56,12 +57,16 @@ class Device:
         """The execution provider of the device."""
         return {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}[self.kind]
 
-    def providers(self) -> list[Provider]:
-        """Return the providers of a session. TF32 is off, so that float32 has full precision."""
+    def providers(self, engines: Mapping[str, str] = MappingProxyType({})) -> list[Provider]:
+        """Return the providers of a session. TF32 is off, so that float32 has full precision.
+
+        Args:
+            engines: options of TensorRT (see `cbalign.runtime.tensorrt`).
+        """
         number = {"device_id": str(self.index)}
         cuda = (CUDA, {**number, "use_tf32": "0"})
         if self.kind == "tensorrt":
-            return [(TENSORRT, number), cuda, CPU]
+            return [(TENSORRT, {**number, **engines}), cuda, CPU]
         return [CPU] if self.kind == "cpu" else [cuda, CPU]
 
 
@@ -197,17 +202,9 @@ def _gpu_problem(device: Device) -> _Problem | None:
     missing = [line for line in said.getvalue().splitlines() if line.startswith("Failed to load")]
     if missing:
         return _Problem(f"its libraries do not load ({missing[0]})", _INSTALL)
-    if device.kind == "tensorrt" and not _loads("nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"):
-        return _Problem("TensorRT's library does not load", "Install it with: pip install tensorrt, or use cuda.")
+    if device.kind == "tensorrt" and (unusable := load_libraries()):
+        return _Problem(unusable, INSTALL)
     return None
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
 
 
 def _nvidia_gpus() -> int:

@@ -18,8 +18,11 @@ from cbalign.errors import BundleError, DataError, UsageError
 from cbalign.runtime.bundle import PREPROCESSING, BundleFolder
 from cbalign.runtime.images import Picture, load_pixels
 from cbalign.runtime.loaded_graph import LoadedGraph, load_graph
-from cbalign.runtime.placement import Device, GraphPlacement, find_device, quiet
+from cbalign.runtime.placement import TENSORRT, Device, GraphPlacement, find_device, quiet
+from cbalign.runtime.precisions import find_precision
 from cbalign.runtime.ranking import Nearest, nearest
+from cbalign.runtime.signatures import Signature
+from cbalign.runtime.tensorrt import HALF, EngineOptions, engine_options
 
 
 class Session:
@@ -63,6 +66,7 @@ class Session:
         threads: int | None = None,
         batch_size: int = 64,
         cuda_graphs: bool = True,
+        engines: EngineOptions | None = None,
     ) -> Session:
         """Verify a bundle's files and load its graphs.
 
@@ -73,10 +77,12 @@ class Session:
             threads: onnxruntime threads per graph on the CPU; None lets onnxruntime choose.
             batch_size: items per run; longer inputs are split into batches.
             cuda_graphs: whether to capture and replay CUDA graphs for small batches, if onnxruntime supports it.
+            engines: how TensorRT builds and keeps engines, with device `tensorrt`.
 
         Raises:
             BundleError: a file is missing or damaged, or onnxruntime cannot load a graph.
             DeviceError: the requested device is missing or cannot run the whole model.
+            StorageError: the folder for TensorRT's engines cannot be created.
         """
         quiet()
         opened = BundleFolder.open(bundle)
@@ -92,12 +98,13 @@ class Session:
             raise BundleError(error.message, remedy=error.remedy) from error
         path = opened.folder / PREPROCESSING
         preprocessing = Preprocessing.from_json(path.read_bytes(), name=str(path))
-        graphs = {
-            graph: load_graph(
-                graph, opened.graph_path(precision, graph), signature, found, threads, cuda_graphs=cuda_graphs
-            )
-            for graph, signature in opened.signatures.items()
-        }
+        graphs = {}
+        for graph, signature in opened.signatures.items():
+            path = opened.graph_path(precision, graph)
+            built = {}
+            if found.provider == TENSORRT:
+                built = _engines(opened, precision, path, signature, engines, batch_size, tokenizer.settings.max_tokens)
+            graphs[graph] = load_graph(graph, path, signature, found, threads, cuda_graphs=cuda_graphs, engines=built)
         return cls(opened, precision, graphs, tokenizer, preprocessing, found, batch_size=batch_size)
 
     @property
@@ -158,7 +165,7 @@ class Session:
 
     def match(self, images: ImageFeatures, texts: TextFeatures, image_index: IntArray) -> FloatArray:
         """Score text t with image `image_index[t]`: (T,). Each batch reads only its own images."""
-        if len(image_index) <= self.batch_size:
+        if max(len(image_index), len(images.tokens)) <= self.batch_size:
             return self.run("match", images.tokens, texts.tokens, texts.attention_mask, image_index)[0]
         scores = []
         for batch in self._batches(len(image_index)):
@@ -225,3 +232,25 @@ class Session:
                 remedy="Train with the objective that needs it, and export all graphs.",
             )
         return self._graphs[graph].run(inputs, outputs)
+
+
+def _engines(
+    bundle: BundleFolder,
+    precision: str,
+    path: Path,
+    signature: Signature,
+    options: EngineOptions | None,
+    batch_size: int,
+    longest_text: int,
+) -> dict[str, str]:
+    files = [bundle.manifest.files[name] for name in bundle.names_of(precision) if "/" in name]
+    section = find_precision(precision)
+    return engine_options(
+        path,
+        signature.inputs,
+        options or EngineOptions(),
+        content="".join(file.sha256 for file in files),
+        batch_size=batch_size,
+        longest_text=longest_text,
+        half=section is not None and section.tensorrt == HALF,
+    )

@@ -10,11 +10,12 @@ from typing import Any, cast, get_args
 from pydantic import ValidationError
 
 from cbalign.data.progress import ProgressCallback, no_progress
-from cbalign.data.source import open_source, source_of_file
+from cbalign.data.source import fingerprint, open_source, source_of_file
 from cbalign.engine.lineage import refuse_seen
 from cbalign.errors import UsageError
 from cbalign.evaluation.base import Result
 from cbalign.evaluation.evaluator import evaluator_of, measured_by
+from cbalign.evaluation.result import EvaluationDocument
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import settings
 from cbalign.experiment.shapes import Leaf, Shape
@@ -24,6 +25,7 @@ from cbalign.parts.kinds import Split
 from cbalign.parts.registry import EVALUATIONS
 from cbalign.tasks.evaluation_data import name_of_data, source_of_evaluation
 from cbalign.tasks.opened import OpenedModel
+from cbalign.tasks.stored_results import StoredResults
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class Measurement:
         section: the settings of the evaluation.
         data: the source that it used.
         results: one result for each protocol.
+        contents: fingerprint of the items; empty if results are neither looked up nor stored.
+        stored: the documents that the results were read from; empty if they were measured now.
     """
 
     section: EvaluationSection
     data: SourceSection
     results: tuple[Result, ...]
+    contents: str = ""
+    stored: tuple[EvaluationDocument, ...] = ()
 
 
 def evaluate_opened(
@@ -47,6 +53,8 @@ def evaluate_opened(
     changes: Mapping[str, Any] | None = None,
     *,
     kind: str | None = None,
+    stored: StoredResults | None = None,
+    again: bool = False,
     report: ProgressCallback = no_progress,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[Measurement]:
@@ -57,6 +65,8 @@ def evaluate_opened(
         on: a split of the spec, another split of its source, or a file or folder; None runs those of the spec.
         changes: settings that replace those of the evaluations, by name.
         kind: of the evaluations; None for all.
+        stored: results of the model, which are not measured again.
+        again: whether to measure them again.
         report: progress callback.
         warn: shows warnings.
 
@@ -72,14 +82,20 @@ def evaluate_opened(
         if section.claims_zero_shot and (doubt := refuse_seen(data, opened.lineage)) is not None:
             warn(doubt)
         evaluator = evaluator_of(section)
+        source = open_source(data, section.items or opened.experiment.task.items)
+        contents = "" if stored is None else fingerprint(source)
+        if stored is not None and not again and (documents := stored.find(section, data, contents, name)):
+            found = tuple(result for document in documents for result in document.results)
+            measured.append(Measurement(section, data, found, contents, documents))
+            continue
         results = evaluator.evaluate(
             opened.model,
-            open_source(data, section.items or opened.experiment.task.items),
+            source,
             corrupt_limit=opened.experiment.data.corrupt_limit,
             report=report,
         )
         named = tuple(result.renamed(name) for result in measured_by(evaluator, results))
-        measured.append(Measurement(section, data, named))
+        measured.append(Measurement(section, data, named, contents))
     return measured
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cbalign.engine.user_cache import user_cache
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import leaves
 from cbalign.models.tower import KeptFeatures, TextTower, Tower, VisionTower
 from cbalign.parts import Effect
 from cbalign.parts.towers import TowerSection
+from cbalign.runtime.user_cache import user_cache
 
 FOLDER = "features"  # in the user's cache
 FORMAT = 1  # of the features of a tower; to be raised when the same settings give other numbers

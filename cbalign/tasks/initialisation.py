@@ -14,7 +14,7 @@ from cbalign.data.vocabulary import build_tokenizer, text_settings
 from cbalign.engine.checkpoint import read_model
 from cbalign.engine.lineage import LINEAGE, TRAINED_ON, Ancestor, descend, refuse_seen, to_facts, trained_on
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import RunFolder, open_run
+from cbalign.engine.run import RunFolder, open_run, step_of
 from cbalign.errors import CbalignError, CheckpointError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment
@@ -192,7 +192,7 @@ def _open(section: InitSection) -> InitialModel:
 
 
 def _of_run(run: RunFolder, checkpoint: Path) -> InitialModel:
-    step = int(checkpoint.name.rpartition("-")[2])
+    step = step_of(checkpoint)
     label = f"{run.folder.name}, step {step}"
     manifest = Manifest.read(run.manifest)
     if not manifest.facts:

@@ -10,7 +10,7 @@ from typing import Any
 from cbalign.encoders import Encoder, require_encoder
 from cbalign.engine.lineage import Ancestor, seen
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import is_checkpoint, open_run
+from cbalign.engine.run import locate_checkpoint, names_checkpoint, step_of
 from cbalign.errors import UsageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment
@@ -40,6 +40,15 @@ class OpenedModel:
     backend: str
     results: Path | None
     lineage: tuple[Ancestor, ...]
+
+    @property
+    def fine_tuned_on(self) -> tuple[str, ...] | None:
+        """The data sets that the model was fine-tuned on: empty if it was only pretrained, None if unknown."""
+        trained = bool(self.step)
+        if trained and not self.experiment.task.pretrains:
+            return self.experiment.data.train.data_sets()
+        known = all(ancestor.trained_on is not None for ancestor in self.lineage)
+        return () if trained and known else None
 
     @property
     def runtime(self) -> TaskRuntime[Any]:
@@ -76,9 +85,7 @@ def open_model(
             warn(conflict)
         return _open_bundle(target, device, precision)
     _refuse_precision(target, precision)
-    if is_checkpoint(target):
-        return _open_run(target.absolute().parents[1], device, target)
-    if not (target / MANIFEST).is_file() and not target.is_file():
+    if not (target / MANIFEST).is_file() and not target.is_file() and not names_checkpoint(target):
         raise UsageError(
             f"{target} is neither a run nor a bundle: it has no {MANIFEST}",
             remedy="Name a folder that `cbalign train` or `cbalign export` made.",
@@ -109,10 +116,9 @@ def _open_bundle(target: Path, device: str, precision: str | None) -> OpenedMode
     )
 
 
-def _open_run(target: Path, device: str, chosen: Path | None = None) -> OpenedModel:
-    run = open_run(target)
-    checkpoint = chosen or run.latest_checkpoint()
-    step = int(checkpoint.name.rpartition("-")[2])
+def _open_run(target: Path, device: str) -> OpenedModel:
+    run, checkpoint = locate_checkpoint(target)
+    step = step_of(checkpoint)
 
     import torch
 

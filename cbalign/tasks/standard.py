@@ -58,6 +58,10 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
     def collation(self, source: Any, tokenizer: Tokenizer) -> Collation[Any]:
         """Return how items become batches."""
 
+    def training_collation(self, experiment: Experiment, source: Any, tokenizer: Tokenizer) -> Collation[Any]:
+        """Return how items become batches of a training, where that depends on the spec."""
+        return self.collation(source, tokenizer)
+
     @abstractmethod
     def make_assets(self, initialisation: Initialisation, train: Any) -> AssetsT:
         """Build the assets of a new training, or read those of the checkpoint that it resumes from."""
@@ -95,7 +99,7 @@ class StandardKit(ABC, Generic[ModelT, AssetsT]):
         assets = self.make_assets(initialisation, sources["train"])
         vocabulary = assets.tokenizer.info
         model = self.initial_model(initialisation, vocabulary).to(world.device)
-        collation = self.collation(sources["train"], assets.tokenizer)
+        collation = self.training_collation(experiment, sources["train"], assets.tokenizer)
         loader = make_loader(collation, experiment, world, preprocessing_of(model))
         frozen = FrozenTowers.of(model, experiment)
         return DataTraining(

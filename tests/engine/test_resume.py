@@ -18,9 +18,10 @@ from cbalign.errors import Interrupted, UsageError
 PROGRAM = Path(tiny_task.__file__)
 
 
-def test_resume_after_kill_at_any_moment_gives_identical_weights_and_metrics(tmp_path):
+@pytest.mark.parametrize("keep_best", [(), ("validation/wavering",)])
+def test_resume_after_kill_at_any_moment_gives_identical_weights_and_metrics(tmp_path, keep_best):
     result = subprocess.run(
-        [sys.executable, str(PROGRAM), str(tmp_path), "8"], capture_output=True, text=True, check=False
+        [sys.executable, str(PROGRAM), str(tmp_path), "8", *keep_best], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     undisturbed, *killed = [json.loads(line) for line in result.stdout.splitlines()]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from cbalign.engine.distribution import World
 from cbalign.engine.loop import Outcome, fit
 from cbalign.engine.reporter import Silent
-from cbalign.engine.run import RunFolder, create_run
+from cbalign.engine.run import RunFolder, create_run, list_checkpoints
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
 from cbalign.experiment.training import TrainSection
 
@@ -143,6 +143,14 @@ class TinyTask:
         (folder / "words.txt").write_text("tiny\n")
 
 
+class WaveringTask(TinyTask):
+    """Its metrics are best after step 8 of 24, which is not one of the regular checkpoints."""
+
+    def evaluate(self, progress: Progress) -> Mapping[str, float]:
+        wavering = float(progress.step**2 % 23)
+        return {**super().evaluate(progress), "validation/wavering": wavering, "validation/mean_rank": 30 - wavering}
+
+
 def new_run(runs: Path) -> RunFolder:
     return create_run(runs, "tiny", spec="name: tiny\n", resolved="name: tiny\n", fingerprint="0", facts={})
 
@@ -168,6 +176,10 @@ def digest(run: RunFolder) -> str:
         (newest / "state.json").read_bytes(),
         json.dumps(metrics_of(run)).encode(),
     ]
+    if (run.checkpoints / "best").exists():
+        best = run.checkpoints / (run.checkpoints / "best").read_text().strip()
+        parts += [best.name.encode(), *((best / name).read_bytes() for name in ("model.safetensors", "state.json"))]
+        parts += [" ".join(path.name for path in list_checkpoints(run.checkpoints)).encode()]
     moments = torch.load(newest / "optimizer.pt", weights_only=True)
     parts += [value.numpy().tobytes() for name in sorted(moments) for value in moments[name].values()]
     return hashlib.sha256(b"".join(parts)).hexdigest()
@@ -199,14 +211,14 @@ class Killer:
         return wrapped
 
 
-def attempt(run: RunFolder, at: int | None) -> tuple[int, int]:
+def attempt(run: RunFolder, at: int | None, keep_best: str | None) -> tuple[int, int]:
     """Train in a forked process that may kill itself; returns its wait status and its number of events."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        task, killer = TinyTask(), Killer(at)
+        task, killer = WaveringTask(), Killer(at)
         killer.watch(task)
-        train(run, task)
+        train(run, task, settings(keep_best=keep_best))
         os.write(write, str(killer.count).encode())
         os._exit(0)
     os.close(write)
@@ -215,20 +227,20 @@ def attempt(run: RunFolder, at: int | None) -> tuple[int, int]:
         return status, int(pipe.read() or 0)
 
 
-def main(runs: Path, tries: int) -> None:
+def main(runs: Path, tries: int, keep_best: str | None = None) -> None:
     """Print the digest of an undisturbed run, then those of `tries` runs that were killed again and again."""
     import torch._dynamo  # the optimiser imports it in its first step: better once, before the forks
     import torch.utils.tensorboard  # noqa: F401
 
     undisturbed = new_run(runs)
-    status, events = attempt(undisturbed, None)
+    status, events = attempt(undisturbed, None, keep_best)
     assert status == 0
     print(json.dumps({"kills": 0, "digest": digest(undisturbed)}))
     chance = random.Random(0)
     for _ in range(tries):
         run, kills = new_run(runs), 0
         while True:
-            status, _ = attempt(run, chance.randint(1, events) if kills < 4 else None)
+            status, _ = attempt(run, chance.randint(1, events) if kills < 4 else None, keep_best)
             if status == 0:
                 break
             assert os.WTERMSIG(status) == signal.SIGKILL, status
@@ -237,4 +249,4 @@ def main(runs: Path, tries: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from cbalign.data.arrays import FloatArray
 from cbalign.evaluation import geometry, ranking
 from cbalign.evaluation.diagnostics import Ties, texts_by_texts
-from cbalign.evaluation.direction import better
 from cbalign.evaluation.geometry import Geometry
 from cbalign.evaluation.information import CodeInformation, expected_information
 from cbalign.evaluation.ranking import Relevance, rank
@@ -21,6 +20,7 @@ from cbalign.evaluation.result import EvaluationDocument, RetrievalResult
 from cbalign.evaluation.retrieval import RetrievalEvaluator
 from cbalign.evaluation.sections.evaluations import RetrievalEvaluation
 from cbalign.evaluation.table import format_table
+from cbalign.parts.metrics import better
 
 from .conftest import NumberedSource, TableEncoder, unit_rows
 

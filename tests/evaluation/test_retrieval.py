@@ -166,7 +166,9 @@ def test_what_is_not_a_number_gets_no_rank(
         RetrievalEvaluator(section).evaluate(encoder, source)
 
 
-@pytest.mark.parametrize(("part", "protocol"), [("matches", "rerank"), ("distributions", "code"), ("distributions", "dual[+]code")])
+@pytest.mark.parametrize(
+    ("part", "protocol"), [("matches", "rerank"), ("distributions", "code"), ("distributions", "dual[+]code")]
+)
 def test_a_protocol_whose_part_is_missing_is_refused_before_anything_is_encoded(
     world: tuple[TableEncoder, NumberedSource], section: RetrievalEvaluation, part: str, protocol: str
 ) -> None:

@@ -72,6 +72,8 @@ def _put(data: dict, found: FoundSetting, value: object) -> None:
     shape = Choice({"": Experiment})
     for step in above:
         owner = shape.section(section.get(shape.discriminator or ""))
+        if step not in settings(owner):
+            return  # a section of a kind that the section above it is not
         shape = settings(owner)[step].shape
         kind = found.variant if step == above[-1] else None
         if not isinstance(section.get(step), dict) or (kind and section[step].get(shape.discriminator) != kind):

@@ -179,7 +179,11 @@ def test_the_order_of_evaluations_is_a_label(load):
 def test_another_kind_is_told_with_what_only_one_kind_has(load):
     a, b = load(), load("train: {schedule: {kind: constant, warmup: 2000 steps, warmup_lr: 1e-5}}\n")
     told = {d.path: [cell and cell.value for cell in d.cells] for d in compare_experiments([a, b]).differences}
-    assert told == {"train.schedule.kind": ["cosine", "constant"], "train.schedule.final_lr": [1e-5, None]}
+    assert told == {
+        "train.schedule.kind": ["cosine", "constant"],
+        "train.schedule.final_lr": [1e-5, None],
+        "train.schedule.updates": ["step", None],
+    }
 
 
 def test_switching_a_term_off_is_architecture_and_weighing_it_is_training(load):

@@ -55,6 +55,16 @@ WRONG = {
     "infinity": Wrong(HEAD + "train: {optimizer: {lr: .inf, weight_decay: .nan, eps: 1e999}}\n"),
     "endless_hexadecimal": Wrong(HEAD + f"train: {{seed: 0x{'f' * 5000}, optimizer: {{lr: 0o{'7' * 500}}}}}\n"),
     "endless_number": Wrong(HEAD + f"train: {{seed: {'9' * 5000}}}\n"),
+    # The best checkpoint.
+    "best_of_no_metric": Wrong(
+        HEAD + "  validation: {source: openmoji, split: validation}\ntrain: {keep_best: validation/accuracy}\n"
+        "evaluate: [{on: validation, protocols: [dual, code]}]\n"
+    ),
+    "best_of_several_metrics": Wrong(
+        HEAD + "  validation: {source: openmoji, split: validation}\ntrain: {keep_best: r1}\n"
+        "evaluate: [{on: validation}]\n"
+    ),
+    "best_of_nothing": Wrong(HEAD + "train: {keep_best: validation/dual/image_to_text/r1}\n"),
     # Keys.
     "misspelt_key": Wrong(HEAD + "train:\n  optimizer: {lerning_rate: 1e-4}\n  sed: 3\n"),
     "key_of_another_section": Wrong(HEAD + "train:\n  lr: 1e-4\nmomentum: 0.9\n"),

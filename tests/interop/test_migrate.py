@@ -138,7 +138,7 @@ def test_what_comes_out_is_a_spec_and_stdout_holds_nothing_else(text):
 def test_albefs_warm_up_is_counted_in_hundreds_of_steps():
     spec, account = migrated(ALBEF["pretrain"])
     assert spec.train.schedule.model_dump() == {
-        "kind": "cosine", "warmup": "2000 steps", "warmup_lr": 1e-5, "final_lr": 1e-5,
+        "kind": "cosine", "warmup": "2000 steps", "warmup_lr": 1e-5, "final_lr": 1e-5, "updates": "epoch",
     }  # fmt: skip
     assert "schedular.warmup_epochs 20 → train.schedule.warmup: 2000 steps (ALBEF's unit is 100 steps" in account
 
@@ -152,6 +152,7 @@ def test_albefs_pretraining_is_the_recipe_of_the_paper():
     assert spec.objectives.contrastive.model_dump(exclude={"reduction"}) == recipe.objectives.contrastive.model_dump(
         exclude={"reduction"}
     )
+    assert spec.objectives.matching == recipe.objectives.matching
     assert "vision_width" not in account
 
 

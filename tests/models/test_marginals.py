@@ -99,7 +99,7 @@ def test_without_relaxation_the_plan_is_that_of_the_plain_solver(section):
 
 
 def test_usage_follows_the_nearest_codes_and_is_saved():
-    made = solver(Scaling(0.1, 1, 500), 3, codes="usage", momentum=0.5, uniform_share=0.1)
+    made = solver(Scaling(0.1, 1, 500), 3, codes="usage", usage_momentum=0.5, uniform_share=0.1)
     costs = torch.tensor([[0.1, 1, 1], [0.2, 1, 1], [0.3, 1, 1], [1, 0.1, 1]])
     first = made(costs).mass.sum(dim=0)  # by the usage before
     assert torch.allclose(first, torch.full((3,), 1 / 3), atol=1e-4)
@@ -121,7 +121,7 @@ def test_small_steps_stay_finite_in_float32_and_under_autocast(marginals):
 @settings(max_examples=30)
 @given(samples=st.integers(1, 5), codes=st.integers(1, 6), temperature=st.floats(0.02, 1), seed=seeds)
 def test_centring_is_the_equation(samples, codes, temperature, seed):
-    made = Centring(CentringSection(solver="centring", temperature=temperature, momentum=0.75))
+    made = Centring(CentringSection(solver="centring", temperature=temperature, centre_momentum=0.75))
     made.allocate(codes)
     made.double()
     centre = [0.0] * codes

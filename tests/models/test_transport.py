@@ -64,6 +64,36 @@ def test_sinkhorn_is_the_algorithm(samples, codes, epsilon, iterations, seed):
     assert torch.allclose(Sinkhorn(epsilon, iterations, 0)(costs).mass, slow, rtol=1e-6, atol=1e-15)
 
 
+def swav(scores: np.ndarray, epsilon: float, iterations: int) -> np.ndarray:
+    """The targets of SwAV's `distributed_sinkhorn` (its main_swav.py) for scores (N, K)."""
+    q = np.exp(scores / epsilon).T
+    q /= q.sum()
+    for _ in range(iterations):
+        q = q / q.sum(axis=1, keepdims=True) / len(q)
+        q = q / q.sum(axis=0, keepdims=True) / q.shape[1]
+    return (q * q.shape[1]).T
+
+
+@given(samples=st.integers(1, 9), codes=st.integers(1, 9), iterations=st.integers(1, 5), seed=seeds)
+def test_prototypes_scaled_first_are_the_targets_of_swav(samples, codes, iterations, seed):
+    costs = cosine_costs(samples, codes, seed)
+    plan = Sinkhorn(0.05, iterations, 0, prototypes_first=True)(costs)
+    assert torch.allclose(plan.mass * samples, torch.from_numpy(swav(1 - costs.numpy(), 0.05, iterations)), rtol=1e-9)
+    assert torch.allclose(plan.mass.sum(dim=1), torch.full((samples,), 1 / samples, dtype=torch.float64))
+
+
+def test_the_order_of_scaling_shows_in_few_iterations_only():
+    costs = cosine_costs(64, 100, seed=1, dim=32)
+    differences = [
+        (Sinkhorn(0.05, n, 0)(costs).targets() - Sinkhorn(0.05, n, 0, prototypes_first=True)(costs).targets())
+        .abs()
+        .max()
+        for n in (3, 500)
+    ]
+    assert differences[0] > 1e-3
+    assert differences[1] < 1e-6
+
+
 def test_a_tiny_beta_is_solved_in_logarithms():
     """exp(-D/β) underflows float32 for whole columns; in logarithms the plan is the one that float64 finds."""
     beta = 0.004

@@ -5,7 +5,7 @@ Vectors are lists of floats, matrices lists of rows; everything is float64.
 
 from __future__ import annotations
 
-from math import exp, inf, log
+from math import atanh, exp, inf, log, tanh
 
 Vector = list[float]
 Matrix = list[list[float]]
@@ -262,3 +262,68 @@ def swapped_prediction(
         total += cross_entropy(q_two[i], [dot(one[i], c) / temperature for c in prototypes]) / 2
         total += cross_entropy(q_one[i], [dot(two[i], c) / temperature for c in prototypes]) / 2
     return total / len(one)
+
+
+def running_average(sums: Matrix, features: Matrix, targets: Matrix, momentum: float) -> tuple[Matrix, Matrix]:
+    """Running sums of the features of each code, and the unit prototypes that they give."""
+    codes, size = len(sums), len(features)
+    moved = []
+    for j in range(codes):
+        own = [sum(targets[i][j] * features[i][d] for i in range(size)) * codes / size for d in range(len(sums[j]))]
+        moved.append([momentum * old + (1 - momentum) * new for old, new in zip(sums[j], own, strict=True)])
+    return moved, [[x / dot(row, row) ** 0.5 for x in row] for row in moved]
+
+
+def revival(prototypes: Matrix, dead: list[int], features: Matrix) -> list[int]:
+    """The features to which dead codes move, one after the other: that whose nearest code is farthest away."""
+    codes = [c for j, c in enumerate(prototypes) if j not in dead]
+    places: list[int] = []
+    for _ in range(min(len(dead), len(features))):
+        fits = [max([dot(z, c) for c in codes], default=-1.0) for z in features]
+        place = min((i for i in range(len(features)) if i not in places), key=lambda i: fits[i])
+        places.append(place)
+        codes.append(features[place])
+    return places
+
+
+def quantisation_loss(features: Matrix, codes: Matrix, commitment: float) -> float:
+    """VQ-VAE's second and third term, with the given code of each feature."""
+    total = 0.0
+    for z, c in zip(features, codes, strict=True):
+        total += (1 + commitment) * sum((x - y) ** 2 for x, y in zip(z, c, strict=True))
+    return total / len(features)
+
+
+def round_to_level(number: float, levels: int) -> float:
+    """FSQ of one number."""
+    half = (levels - 1) * 1.001 / 2
+    offset = 0.5 if levels % 2 == 0 else 0.0
+    bounded = tanh(number + atanh(offset / half)) * half - offset
+    return round(bounded) / (levels // 2)
+
+
+def local_contrast(
+    whole: Matrix, parts: list[Matrix], inside: list[list[bool]], own: list[list[bool]], temperature: float
+) -> float:
+    """TCL's local term: each part of an item among the parts of all other items."""
+    means = []
+    for i, z in enumerate(whole):
+        others = [
+            dot(z, parts[k][j]) / temperature
+            for k in range(len(whole))
+            for j in range(len(parts[k]))
+            if inside[k][j] and not own[i][k]
+        ]
+        logits = [[dot(z, part) / temperature, *others] for part, real in zip(parts[i], inside[i], strict=True) if real]
+        losses = [-log_softmax(row)[0] for row in logits]
+        if losses:
+            means.append(sum(losses) / len(losses))
+    return sum(means) / max(1, len(means))
+
+
+def token_transport(words: Matrix, patches: Matrix, beta: float, iterations: int) -> float:
+    """<T, D> of the words of one caption, without padding, and the patches of one image."""
+    costs = transport_costs(words, patches)
+    uniform = [1 / len(patches)] * len(patches)
+    plan = scaled_plan(costs, uniform, beta, iterations, 1, None, 1.0)
+    return sum(t * d for row, of in zip(plan, costs, strict=True) for t, d in zip(row, of, strict=True))

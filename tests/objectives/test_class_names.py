@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models import save_for_hf
 
+import cbalign
 from cbalign.engine.checkpoint import read_model
 from cbalign.engine.reporter import Silent
 from cbalign.errors import SpecError
@@ -107,3 +108,9 @@ def test_a_tower_without_a_usable_classifier_is_refused(changes, message, pictur
         train(pictures / "classes.yaml", "evaluate=[]", *changes)
     assert raised.value.remedy
     assert not (pictures / "runs").exists() or not list((pictures / "runs").glob("*/checkpoints/step-*"))
+
+
+def test_plan_counts_a_step_without_knowing_the_names(pictures):
+    for text in ("all", "frozen"):
+        spec = cbalign.spec(pictures / "classes.yaml", **{"model.text.train": text, "evaluate": []})
+        assert cbalign.plan(spec).to_dict()["operations"]["per_step"] > 0

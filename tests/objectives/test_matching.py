@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from cbalign.objectives.matching import image_text_matching
 from cbalign.objectives.negatives import draw_negatives
 from tests.objectives import equations
+from tests.objectives.alignment import BATCH, LATER, batch, experiment, learner
 from tests.objectives.tensors import close, normal, seeds
 
 
@@ -50,3 +53,18 @@ def test_one_pair_has_no_negatives_and_a_loss_of_its_own():
     logits = torch.tensor([[0.0, 2.0], [9.0, -9.0], [9.0, -9.0]])
     loss = image_text_matching(logits, torch.tensor([1, 0, 0]), torch.tensor([True, False, False]))
     assert loss.item() == pytest.approx(equations.matching_loss([[0.0, 2.0]], [1], [True]))
+
+
+@pytest.mark.parametrize("positives", ["image", "pair"])
+def test_other_captions_of_an_image_are_negatives_where_only_the_pair_is_positive(positives):
+    trained = learner(experiment(matching={"positives": positives}))
+    ids = torch.tensor([0, 0, 0, 1, 1, 1])
+    own, drawn = torch.arange(BATCH), []
+    for _ in range(20):
+        step = trained.begin(replace(batch(), image_ids=ids), LATER)
+        fit, *others = trained.model.terms["matching"].fusions(step)
+        assert fit.images is None
+        assert fit.texts is None
+        drawn += [request.images if request.texts is None else request.texts for request in others]
+    assert not any((index == own).any() for index in drawn)
+    assert any((ids[index] == ids).any() for index in drawn) == (positives == "pair")

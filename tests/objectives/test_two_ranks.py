@@ -36,9 +36,8 @@ def test_two_processes_compute_what_one_does(computed, case):
         for kind in ("gradients", "state"):
             assert found[kind].keys() == alone[kind].keys()
             for name, value in alone[kind].items():
-                close = 1e-4 * max(
-                    float(value.abs().max()) if value.numel() else 0.0, 1e-2
-                )  # float32 sums over two halves
+                largest = float(value.abs().max()) if value.numel() else 0.0
+                close = 2e-3 * max(largest, 1e-2)  # float32 sums over two halves, three steps later
                 torch.testing.assert_close(found[kind][name], value, rtol=0, atol=close, msg=f"{kind} {name}")
 
 

@@ -33,10 +33,15 @@ CASES: Mapping[str, Experiment] = {
     "centring and swapped views": experiment(
         {"codebook": {"size": 5, "transport": {"solver": "centring"}}}, swapped={}, **without(*ALL[2:])
     ),
+    "averages and revival": experiment(
+        {"codebook": {"size": 40, "update": "average", "revive_after": 1}}, **without(*ALL[2:])
+    ),
+    "vq": experiment(NO_TEACHER, vq={}, **without(*ALL)),
+    "fsq": experiment(NO_TEACHER, fsq={}, **without(*ALL)),
 }
 LOCAL = {
     "each its own batch": experiment(
-        {"codebook": {"size": 5, "transport": {"solver": "centring"}, "assign_over": "batch"}},
+        {"codebook": {"size": 5, "transport": {"solver": "centring"}, "assign_over": "batch", "revive_after": 1}},
         swapped={},
         **without(*ALL[2:]),
     )

@@ -41,7 +41,7 @@ def recorded_learner(
 
     def begin_recorded(batch: Batch, progress: Progress) -> Step:
         step = begin(batch, progress)
-        step.negatives = lambda hardness: negatives
+        step.negatives = lambda hardness, **_: negatives
         return step
 
     learner.begin = begin_recorded

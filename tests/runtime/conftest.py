@@ -93,9 +93,7 @@ def write_manifest(folder: Path, graphs: tuple[str, ...] = tuple(GRAPHS)) -> Non
     )
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    folder = tmp_path / "by-hand"
+def write_bundle(folder: Path) -> None:
     folder.mkdir()
     for name, text in GRAPHS.items():
         write_graph(folder / "fp32" / f"{name}.onnx", text)
@@ -103,6 +101,12 @@ def bundle(tmp_path: Path) -> Path:
     (folder / PREPROCESSING).write_text(Preprocessing(SIZE).to_json())
     (folder / SPEC).write_text("cbalign: 1\n")
     write_manifest(folder)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    folder = tmp_path / "by-hand"
+    write_bundle(folder)
     return folder
 
 

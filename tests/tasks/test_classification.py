@@ -137,6 +137,34 @@ def test_statements_are_consistent_where_all_of_a_sentence_are_right(
     assert found["metrics"]["accuracy"] == pytest.approx(100 * sum(right) / len(entries))
 
 
+def test_consistency_of_lists_without_identifiers_is_said_to_be_approximate(
+    statements: tuple[RunFolder, Result], place: Path
+):
+    """ALBEF's lists: two sets of four pairs about one sentence; only the published form tells the sets apart."""
+    pairs = [f"dev-{100 + i // 4}-{i % 4}" for i in range(8)]
+    for i, pair in enumerate(pairs):
+        for side in (0, 1):
+            shutil.copy(place / f"dev-{i}-0-img{side}.png", place / f"{pair}-img{side}.png")
+    said = {"sentence": "one square is red", "label": "True"}
+    published = [{**said, "identifier": f"{pair}-0"} for pair in pairs]
+    listed = [{**said, "images": [f"{pair}-img0.png", f"{pair}-img1.png"]} for pair in pairs]
+    found = []
+    for name, entries in (("albef", listed), ("official", published)):
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        result = cbalign(place, "evaluate", str(statements[0].folder), "--on", f"{name}.jsonl", "--json")
+        assert result.code == 0, result.stderr
+        found += json.loads(result.stdout)["results"]
+    albef, official = found
+    right = [score == 1 for score in official["scores"]]
+    assert official["notes"] == []
+    assert official["metrics"]["consistency"] == 50 * (all(right[:4]) + all(right[4:]))
+    (note,) = albef["notes"]
+    assert note.startswith("consistency is approximate")
+    assert albef["metrics"]["consistency"] == 100 * all(albef["scores"])
+    shown = cbalign(place, "evaluate", str(statements[0].folder), "--on", "albef.jsonl").stdout
+    assert "consistency is approximate" in shown
+
+
 def test_two_runs_are_compared_item_by_item(entails: tuple[RunFolder, Result], place: Path):
     other, _ = trained(place, "entailment.yaml", "train.seed=1")
     for run in (entails[0], other):

@@ -22,7 +22,21 @@ TINY = (
         for split in ("train", "validation", "test")
     ),
 )
-RECIPES = ("clip", "siglip", "moco-clip", "xvlm", "albef", "scratch", "marginals", "dino")
+RECIPES = (
+    "clip",
+    "siglip",
+    "moco-clip",
+    "xvlm",
+    "albef",
+    "scratch",
+    "marginals",
+    "dino",
+    "vq",
+    "fsq",
+    "prototypes",
+    "tcl",
+    "token-transport",
+)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -144,7 +144,7 @@ def give_draws(learner: AlignmentLearner, draws: list[Draws]) -> None:
 
 
 def with_negatives(step: Step, draw: Callable[[Step, float], HardNegatives]) -> Step:
-    step.negatives = lambda hardness: draw(step, hardness)
+    step.negatives = lambda hardness, **_: draw(step, hardness)
     return step
 
 

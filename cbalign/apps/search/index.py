@@ -18,10 +18,10 @@ from cbalign.apps.search.scan import Scan, Stamp, scan
 from cbalign.apps.search.store import Content, Contents, Store
 from cbalign.data.arrays import FloatArray, PixelArray
 from cbalign.data.image import Preprocessing, prepare
-from cbalign.engine.user_cache import user_cache
 from cbalign.errors import DataError
 from cbalign.runtime.images import decode_untrusted
 from cbalign.runtime.session import Session
+from cbalign.runtime.user_cache import user_cache
 
 MAX_BYTES = 256 << 20
 """Larger files are not read."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import base64
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from importlib import resources
 from typing import Annotated, Any
 
@@ -14,6 +16,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from cbalign.apps.serving.access import AccessRules
 from cbalign.apps.serving.batching import Busy
 from cbalign.apps.serving.gate import Gate, RequestLimits, error_response
 from cbalign.apps.serving.metrics import CONTENT_TYPE
@@ -59,8 +62,14 @@ class SearchBody(_Body):
     rerank: int = Field(16, ge=0, le=MOST, description="Number of nearest images that the matcher reranks.")
 
 
-def create_app(service: Service, limits: RequestLimits) -> FastAPI:
-    """Create the application; its lifespan starts and stops the service's queues."""
+def create_app(service: Service, limits: RequestLimits, access: AccessRules | None = None) -> FastAPI:
+    """Create the application; its lifespan starts and stops the service's queues.
+
+    Args:
+        service: the operations.
+        limits: limits of requests.
+        access: who may use the server; by default everyone who names it by an IP address or as localhost.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +77,7 @@ def create_app(service: Service, limits: RequestLimits) -> FastAPI:
             yield
 
     app = FastAPI(title="cbalign", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_middleware(Gate, limits=limits, metrics=service.metrics)
+    app.add_middleware(Gate, limits=limits, access=access or AccessRules(), metrics=service.metrics)
     _handle_errors(app)
     _add_models(app, service)
     _add_search(app, service)
@@ -105,9 +114,8 @@ def _add_models(app: FastAPI, service: Service) -> None:
         """Score every image (rows) with every text: match `scores` and `cosines`."""
         if len(body.images) * len(body.texts) > MOST:
             raise UsageError(f"{len(body.images)} images with {len(body.texts)} texts exceed {MOST} pairs")
-        images, texts = await asyncio.gather(
-            service.encode_files(_files(body.images)), service.encode_texts(body.texts)
-        )
+        texts = await service.encode_texts(body.texts)
+        images = await service.encode_files(_files(body.images))
         scores = await service.match(images, texts)
         cosines = [[float(image.embedding @ text.embedding) for text in texts] for image in images]
         return JSONResponse({"scores": scores.tolist(), "cosines": cosines})
@@ -142,14 +150,17 @@ def _add_search(app: FastAPI, service: Service) -> None:
 
 def _add_operations(app: FastAPI, service: Service) -> None:
     page = resources.files("cbalign.apps.serving").joinpath("page.html").read_text(encoding="utf-8")
+    policy = {"content-security-policy": _content_policy(page)}
 
     @app.get("/", include_in_schema=False)
     async def index() -> HTMLResponse:
-        return HTMLResponse(page)
+        return HTMLResponse(page, headers=policy)
 
     @app.get("/healthz")
-    async def healthz() -> JSONResponse:
-        """Report the server's status and the served bundle."""
+    async def healthz(request: Request) -> JSONResponse:
+        """Report the server's status and the served bundle; without the token, only the status."""
+        if not request.state.authorised:
+            return JSONResponse({"status": "ok"})
         session, manifest = service.session, service.session.bundle.manifest
         return JSONResponse(
             {
@@ -193,9 +204,18 @@ def _handle_errors(app: FastAPI) -> None:
     async def invalid_images(_: Request, error: ValidationError) -> JSONResponse:
         return error_response(422, _mistake(dict(error.errors()[0])))
 
-    @app.exception_handler(Exception)
-    async def unexpected(_: Request, error: Exception) -> JSONResponse:
-        return error_response(500, f"unexpected {type(error).__name__}", "This is a bug in cbalign; see the log.")
+
+def _content_policy(page: str) -> str:
+    """Return a policy that lets a page run its own script and style only, and talk to this server only."""
+
+    def hashes(tag: str) -> str:
+        texts = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        return " ".join(f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'" for text in texts)
+
+    return (
+        f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; connect-src 'self'; "
+        "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 def _mistake(error: dict[str, Any]) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Generic, TypeVar
+
+from cbalign.apps.serving.workers import Workers
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -49,20 +52,35 @@ class Batcher(Generic[ItemT, ResultT]):
         self._limits = limits
         self._observe = observe
         self._waiting: deque[tuple[ItemT, asyncio.Future[ResultT]]] = deque()
+        self._promised = 0
         self._arrived = asyncio.Event()
 
     async def __aenter__(self) -> Batcher[ItemT, ResultT]:
-        self._thread = ThreadPoolExecutor(1, "cbalign-batch")
+        self._thread = Workers(1, "cbalign-batch")
         self._task = asyncio.create_task(self._serve())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self._thread.shutdown()
+        await asyncio.to_thread(self._thread.close)
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @contextmanager
+    def room_for(self, items: int) -> Iterator[None]:
+        """Keep places in the queue free while items are prepared, so that no more are prepared than it takes.
+
+        Raises:
+            Busy: the queue does not have enough room.
+        """
+        self._require_room(items)
+        self._promised += items
+        try:
+            yield
+        finally:
+            self._promised -= items
 
     async def submit(self, items: Sequence[ItemT]) -> list[ResultT]:
         """Queue all items, or none, and return their results.
@@ -70,8 +88,7 @@ class Batcher(Generic[ItemT, ResultT]):
         Raises:
             Busy: the queue does not have enough room.
         """
-        if len(self._waiting) + len(items) > self._limits.queue:
-            raise Busy
+        self._require_room(len(items))
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in items]
         self._waiting.extend(zip(items, futures))
@@ -82,15 +99,19 @@ class Batcher(Generic[ItemT, ResultT]):
             for future in futures:  # after a failure or a timeout, the other results are not needed
                 future.cancel()
 
+    def _require_room(self, items: int) -> None:
+        if len(self._waiting) + self._promised + items > self._limits.queue:
+            raise Busy
+
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             batch = await self._next_batch()
             if not batch:
                 continue
             started = perf_counter()
             try:
-                results = await loop.run_in_executor(self._thread, self._run, [item for item, _ in batch])
+                job = partial(self._run, [item for item, _ in batch])
+                results = await asyncio.wrap_future(self._thread.submit(job))
             except Exception as error:
                 for _, future in batch:
                     if not future.done():

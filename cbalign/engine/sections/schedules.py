@@ -11,7 +11,7 @@ TRAINING = Effect.TRAINING
 
 
 class CosineSection(ScheduleSection):
-    """Linear warm-up, then cosine decay, updated every step."""
+    """Linear warm-up, then cosine decay."""
 
     builds = "cbalign.engine.schedule:Cosine.from_section"
 
@@ -22,7 +22,21 @@ class CosineSection(ScheduleSection):
     warmup_lr: float = setting(
         1e-5, ge=0, effect=TRAINING, help="Learning rate of the first step.", paper="1e-5 (ALBEF)"
     )
-    final_lr: float = setting(1e-5, ge=0, effect=TRAINING, help="Learning rate of the last step.", paper="1e-5 (ALBEF)")
+    final_lr: float = setting(
+        1e-5,
+        ge=0,
+        effect=TRAINING,
+        help="Learning rate of the last step; with `updates: epoch`, that of the epoch after the last.",
+        paper="1e-5 (ALBEF)",
+    )
+    updates: Literal["step", "epoch"] = setting(
+        "step",
+        since="0.2",
+        effect=TRAINING,
+        help="When the rate changes: at every step, or as in ALBEF's code once per epoch, so that it never reaches "
+        "`final_lr`; the warm-up then rises every 100 steps and ends with the first epoch at the latest.",
+        paper="epoch (ALBEF's code)",
+    )
 
 
 class ConstantSection(ScheduleSection):

@@ -7,6 +7,7 @@ from typing import Literal
 from cbalign.parts import Effect, EvaluationSection, setting
 from cbalign.parts.kinds import Split
 
+METRICS = ("r1", "r5", "r10", "mean_rank", "median_rank")
 RetrievalProtocol = Literal["dual", "rerank", "code", "dual+code"]
 
 
@@ -48,6 +49,14 @@ class RetrievalEvaluation(EvaluationSection):
     def measured(self) -> frozenset[str]:
         """Return the protocols."""
         return frozenset(self.protocols)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Return recalls and ranks of each protocol in both directions, diagnostics, and the use of the codebook."""
+        directions = [f"{protocol}/{way}" for protocol in self.protocols for way in ("image_to_text", "text_to_image")]
+        recalls = tuple(f"{each}/{name}" for each in directions for name in METRICS)
+        codes = ("code/codebook/*",) if "code" in self.protocols else ()
+        return (*recalls, *(f"{protocol}/diagnostics/*" for protocol in self.protocols), *codes)
 
     @property
     def needs(self) -> dict[str, str]:

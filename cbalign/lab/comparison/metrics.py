@@ -10,9 +10,9 @@ from typing import Literal
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.run import RunFolder
 from cbalign.errors import DataError
-from cbalign.evaluation.direction import better
 from cbalign.evaluation.result import EvaluationDocument, Result
 from cbalign.experiment.operands import Operand
+from cbalign.parts.metrics import better
 
 RESAMPLES = 1000
 _RANKS = ("mean rank", "mean_rank", "median_rank")

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import cbalign
-from cbalign.engine.user_cache import user_cache
 from cbalign.experiment.derived import Known
 from cbalign.experiment.dump import as_data
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.fields import every, leaves
 from cbalign.experiment.tensors import TensorTable
 from cbalign.parts.section import Effect
+from cbalign.runtime.user_cache import user_cache
 
 FORMAT = 1  # of the cached files
 TIMEOUT = 120  # seconds

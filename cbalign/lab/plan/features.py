@@ -77,7 +77,7 @@ def measure_features(
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             kept = with_features(batch, towers).images
     passes = 1 if batch.teacher_images is None else 2
-    per_item = each // len(batch)
+    per_item = each // experiment.train.batch_size
     return FeatureCost(
         views=experiment.data.fixed_views or 1,
         bytes_per_view=kept.numel() * kept.element_size() // each,

@@ -16,6 +16,7 @@ from cbalign.engine.schedule import Schedule
 from cbalign.errors import CbalignError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import LoadedExperiment
+from cbalign.experiment.training import kept_checkpoints
 from cbalign.lab.plan.captions import CaptionLengths, measure_captions
 from cbalign.lab.plan.features import FeatureCost, measure_features
 from cbalign.lab.plan.files import ReadFile, files_read
@@ -204,7 +205,7 @@ class Planner:
             memory=memory,
             length=length,
             schedule=learning_rate(experiment.train, length),
-            disk=Disk(checkpoint, checkpoint * (experiment.train.keep_checkpoints + 1)),
+            disk=Disk(checkpoint, checkpoint * (kept_checkpoints(experiment.train) + 1)),
             features=measure_features(experiment, fresh, items=self.pairs, evaluated=self._evaluated),
             gpus=(),
             reads=tuple(files_read(self._loaded)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from math import lcm
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,17 @@ from cbalign.models.bert import FusionEncoder
 from cbalign.models.tower import TextTower, VisionTower
 from cbalign.tasks.feature_cache import FrozenTowers, with_features
 
+LATE = 10**6  # a step when α has its final value
+LONGEST_PERIOD = 1000  # steps; longer patterns of `every` are cut
+
 
 @dataclass(frozen=True)
 class StepCost:
     """One pass of one micro-batch, forward and backward, on one device.
 
-    Operations count a multiplication and an addition as two; `working_bytes` is the most that activations, gradients
-    and temporaries take together.
+    Operations count a multiplication and an addition as two; they are the mean over steps if objectives are computed in
+    some steps only (`every`). `working_bytes` is the most that activations, gradients and temporaries take together in
+    any step.
     """
 
     image_tower: int
@@ -58,7 +63,7 @@ class _World(World):
 def measure_step(
     experiment: Experiment, model: nn.Module, captions: CaptionLengths, *, processes: int, accumulates: bool
 ) -> StepCost:
-    """Run one training step of the experiment on fake tensors and count operations and memory.
+    """Run training steps of the experiment on fake tensors and count operations and memory.
 
     Args:
         experiment: a complete spec.
@@ -67,6 +72,31 @@ def measure_step(
         processes: how many train together.
         accumulates: whether gradients of earlier micro-batches exist.
     """
+    kinds = kinds_of_steps(experiment)
+    costs = [_measured(experiment, model, captions, processes, accumulates, number) for number in kinds]
+    shares = list(kinds.values())
+    parts = ("image_tower", "text_tower", "fusion", "teacher", "other", "backward")
+    means = {part: round(sum(getattr(c, part) * share for c, share in zip(costs, shares))) for part in parts}
+    return StepCost(**means, working_bytes=max(cost.working_bytes for cost in costs))
+
+
+def kinds_of_steps(experiment: Experiment) -> dict[int, float]:
+    """Return a step of each kind, by which objectives it computes, with its share of all steps.
+
+    Steps are late ones, in which the teacher's words count.
+    """
+    intervals = {name: each.every for name, each in experiment.objectives.active().items()}
+    period = min(lcm(*intervals.values()), LONGEST_PERIOD)
+    kinds: dict[frozenset[str], list[int]] = {}
+    for number in range(LATE - LATE % period, LATE - LATE % period + period):
+        kinds.setdefault(frozenset(n for n, every in intervals.items() if number % every == 0), []).append(number)
+    return {steps[0]: len(steps) / period for steps in kinds.values()}
+
+
+def _measured(
+    experiment: Experiment, model: nn.Module, captions: CaptionLengths, processes: int, accumulates: bool, number: int
+) -> StepCost:
+    """Run step `number`."""
     # The model's own code has to run, with the CPU's rules of autocast, on tensors that say they lie on a CPU.
     with ExitStack() as stack:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
@@ -89,8 +119,7 @@ def measure_step(
         if experiment.train.device != "cpu":
             stack.enter_context(FusedAttention())
         counter = stack.enter_context(FlopCounterMode(display=False))
-        # A later step, when the teacher's words count; its metrics are not logged.
-        progress = Progress(step=10**6, total_steps=10**6 + 1, steps_per_epoch=1, logged=False)
+        progress = Progress(step=number, total_steps=2 * LATE, steps_per_epoch=1, logged=False)
         made.learner.before_step(progress)
         with OperationsByOwner(model, counter) as counted, _autocast(experiment):
             output = made.learner.step(batch, progress)

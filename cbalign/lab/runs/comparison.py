@@ -10,7 +10,8 @@ from cbalign.engine.manifest import Manifest, Status
 from cbalign.engine.run import RunFolder, summarise_run
 from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import LoadedExperiment, load_experiment
-from cbalign.lab.runs.metrics import choose, measured, smaller_is_better
+from cbalign.lab.runs.metrics import choose, measured
+from cbalign.parts.metrics import smaller_is_better
 
 
 @dataclass(frozen=True)

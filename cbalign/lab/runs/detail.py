@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import RunFolder, list_checkpoints
+from cbalign.engine.run import RunFolder, kept_best, list_checkpoints
 from cbalign.evaluation.result import EvaluationDocument
 from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import load_experiment
@@ -27,6 +27,7 @@ class Detail:
     metrics: tuple[MetricSummary, ...]
     losses: Mapping[str, float]
     checkpoints: Mapping[str, int]  # bytes by name
+    best: str | None  # the checkpoint that `train.keep_best` keeps
     evaluations: Mapping[str, EvaluationDocument]
 
 
@@ -48,5 +49,6 @@ def open_detail(run: RunFolder) -> Detail:
         metrics=tuple(each for each in courses if each is not None),
         losses={name: value for name, value in trained[-1].items() if math.isfinite(value)} if trained else {},
         checkpoints={path.name: size_on_disk(path) for path in list_checkpoints(run.checkpoints)},
+        best=kept_best(run.checkpoints),
         evaluations=evaluations(run),
     )

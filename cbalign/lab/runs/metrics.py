@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
 from cbalign.engine.run import RunFolder, latest_checkpoint
 from cbalign.engine.tracker import Record
-from cbalign.errors import UsageError
-from cbalign.evaluation.direction import better
 from cbalign.evaluation.result import EvaluationDocument
+from cbalign.parts.metrics import is_better, matching, no_such_metric
 
 _HEADLINES = ("r1", "accuracy")  # the metrics that summarise a run by default
 
@@ -26,17 +24,6 @@ class MetricSummary:
     last: float
     best: float
     best_step: int
-
-
-def is_better(metric: str, one: float, other: float) -> bool:
-    """Whether `one` is better than `other`; never for a metric of which neither direction is better."""
-    wanted = better(metric)
-    return wanted != "neither" and (one < other if wanted == "lower" else one > other)
-
-
-def smaller_is_better(metric: str) -> bool:
-    """Whether smaller values of a metric are better, judged by its name."""
-    return better(metric) == "lower"
 
 
 def headlines(metrics: Iterable[str]) -> list[str]:
@@ -54,11 +41,9 @@ def choose(metrics: Iterable[str], wanted: Sequence[str]) -> list[str]:
     names = list(metrics)
     chosen: list[str] = []
     for word in wanted:
-        found = [name for name in names if name == word or name.endswith(f"/{word}") or fnmatchcase(name, word)]
+        found = matching(names, word)
         if not found:
-            raise UsageError(
-                f"There is no metric {word!r}.", remedy=f"The metrics are {', '.join(names)}." if names else None
-            )
+            raise no_such_metric(word, names)
         chosen += found
     return list(dict.fromkeys(chosen))
 

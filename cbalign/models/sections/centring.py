@@ -18,6 +18,6 @@ class CentringSection(SolverSection):
     temperature: float = setting(
         0.04, gt=0, effect=TRAINING, help="Temperature of the softmax.", paper="0.04, later 0.07 (DINO)"
     )
-    momentum: float = setting(
+    centre_momentum: float = setting(
         0.9, ge=0, lt=1, effect=TRAINING, help="Weight of the old centre in its running average.", paper="0.9 (DINO)"
     )

@@ -19,7 +19,7 @@ class MarginalsSection(Section):
         help="Mass of the codes: 1/K each, or by how often each was the nearest code, as a running average.",
         paper="uniform (CODIS)",
     )
-    momentum: float = setting(
+    usage_momentum: float = setting(
         0.99, ge=0, lt=1, effect=TRAINING, since="0.2", help="Weight of the old average of `codes: usage`."
     )
     uniform_share: float = setting(

@@ -27,3 +27,8 @@ class ClipSection(ObjectiveSection):
         help="Positives of an image: its own pair, or all its captions in the batch, which share the target.",
         paper="pair (CLIP), image (X-VLM)",
     )
+
+    @property
+    def separates_captions(self) -> bool:
+        """Whether the pair itself is the only positive."""
+        return self.positives == "pair"

@@ -37,3 +37,16 @@ class ContrastiveSection(ObjectiveSection):
         help="Positives of an image: all its captions, which share the target, or only its own pair.",
         paper="pair (ALBEF pretraining), image (ALBEF retrieval)",
     )
+    contrast_over: Literal["batch", "global_batch"] = setting(
+        "global_batch",
+        since="0.2",
+        effect=TRAINING,
+        help="Teacher features of this step that a sample is compared with, besides those of the queue: those of its "
+        "own device's batch, or of the batches of all devices.",
+        paper="batch (ALBEF)",
+    )
+
+    @property
+    def separates_captions(self) -> bool:
+        """Whether the pair itself is the only positive."""
+        return self.positives == "pair"

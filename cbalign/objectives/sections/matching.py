@@ -27,6 +27,14 @@ class MatchingSection(ObjectiveSection):
         help="Weight of the loss term; 0 disables it.",
         paper="1 (ALBEF)",
     )
+    positives: Literal["image", "pair"] = setting(
+        "image",
+        since="0.2",
+        effect=TRAINING,
+        help="What is never drawn as a negative: all pairs of the same image, or only the pair itself, so that another "
+        "caption of an image may count as wrong for it.",
+        paper="pair (ALBEF pretraining), image (ALBEF retrieval)",
+    )
     hardness: float = setting(
         1.0,
         ge=0,

@@ -34,3 +34,8 @@ class SiglipSection(ObjectiveSection):
         help="Positives of an image: its own pair, or all its captions in the batch.",
         paper="pair (SigLIP)",
     )
+
+    @property
+    def separates_captions(self) -> bool:
+        """Whether the pair itself is the only positive."""
+        return self.positives == "pair"

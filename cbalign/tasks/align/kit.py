@@ -51,14 +51,21 @@ class AlignmentKit(TokenizerKit[AlignmentModel]):
         """Return the collation of images with captions."""
         return PairCollation(source, tokenizer)
 
+    def training_collation(self, experiment: Experiment, source: Source[Pair], tokenizer: Tokenizer) -> PairCollation:
+        """Return the collation of images with as many captions as the spec says."""
+        return PairCollation(source, tokenizer, experiment.data.captions_per_image)
+
     def evaluable(self, model: AlignmentModel, assets: TokenizerAssets, device: torch.device) -> TorchEncoder:
         """Return the model as an encoder."""
         return TorchEncoder(model, assets.tokenizer, device)
 
     def example_batch(self, experiment: Experiment, text_length: int) -> Batch:
-        """Return images with one caption each."""
-        image_ids = torch.arange(experiment.train.batch_size)
-        return Batch(**example_fields(experiment, text_length), image_ids=image_ids)
+        """Return images with their captions."""
+        captions = experiment.data.captions_per_image
+        image_ids = torch.arange(experiment.train.batch_size).repeat_interleave(captions)
+        fields = dict(example_fields(experiment, text_length))
+        texts = {name: fields[name].repeat_interleave(captions, dim=0) for name in ("input_ids", "attention_mask")}
+        return Batch(**fields | texts | {"indices": image_ids}, image_ids=image_ids)
 
     def exportable(self, model: TorchEncoder, source: Source[Pair]) -> AlignmentExportable:
         """Prepare the model for export."""

@@ -16,12 +16,15 @@ from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import Confusion, ScoredResult, interval_of
 from cbalign.tasks.classification.section import AccuracyEvaluation
 
+APPROXIMATE = "consistency is approximate: without identifiers, a sentence that two sets share counts as one group"
+
 
 class AccuracyEvaluator:
     """Implements `cbalign.evaluation.evaluator.Evaluator` for classifiers.
 
     Consistency is the share of groups, the same sentence about other images, in which all items are right (NLVR2's
-    metrics.py); it is left out where every item is a group of its own.
+    metrics.py); it is left out where every item is a group of its own. In ALBEF's lists, which have no identifiers, it
+    is approximate: one sentence about the images of two sets is one group there.
     """
 
     def __init__(self, section: AccuracyEvaluation) -> None:
@@ -68,8 +71,10 @@ class AccuracyEvaluator:
         scores = (targets == predicted).astype(np.float64)
         metrics = {"accuracy": 100 * float(scores.mean())}
         consistent = _consistency([item.group for item in items], targets == predicted)
+        notes: tuple[str, ...] = ()
         if consistent is not None:
             metrics["consistency"] = consistent
+            notes = (APPROXIMATE,) if any(item.group == item.text for item in items) else ()
         return ScoredResult(
             protocol="accuracy",
             setting="",
@@ -85,6 +90,7 @@ class AccuracyEvaluator:
             metrics=metrics,
             interval=interval_of(scores, self._section.bootstrap),
             confusion=Confusion.of(model.labels, targets, predicted),
+            notes=notes,
         )
 
     def predictions_file(self, result: ScoredResult) -> str:

@@ -19,3 +19,8 @@ class AccuracyEvaluation(EvaluationSection):
         1000, ge=0, le=1_000_000, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none."
     )
     batch_size: int = setting(64, ge=1, le=1_000_000, effect=Effect.RUNTIME, help="Items per forward pass.")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Return accuracy, and consistency, which is measured if texts repeat."""
+        return ("accuracy", "consistency")

@@ -18,9 +18,7 @@ from cbalign.evaluation.process_group import SINGLE_PROCESS, ProcessGroup
 from cbalign.evaluation.scored import ScoredResult, interval_of
 from cbalign.runtime.document import json_line
 from cbalign.tasks.vqa.runtime import Answerer
-from cbalign.tasks.vqa.section import AnswerProtocol, VQAEvaluation
-
-_NAMES: dict[AnswerProtocol, str] = {"rank": "accuracy", "generate": "generated_accuracy"}
+from cbalign.tasks.vqa.section import METRIC_OF, AnswerProtocol, VQAEvaluation
 
 
 class VQAEvaluator:
@@ -122,7 +120,7 @@ def _result(
         ids=tuple(question.id for question in questions),
         predictions=found.findings,
         scores=scores,
-        metrics=_metrics(_NAMES[protocol], questions, scores) if known else {},
+        metrics=_metrics(METRIC_OF[protocol], questions, scores) if known else {},
         interval=interval_of(scores, section.bootstrap) if known else None,
     )
 

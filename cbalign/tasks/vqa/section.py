@@ -9,6 +9,7 @@ from cbalign.parts.kinds import Split
 
 ARCHITECTURE = Effect.ARCHITECTURE
 AnswerProtocol = Literal["rank", "generate"]
+METRIC_OF: dict[AnswerProtocol, str] = {"rank": "accuracy", "generate": "generated_accuracy"}
 
 
 class VQATask(TaskSection):
@@ -70,6 +71,11 @@ class VQAEvaluation(EvaluationSection):
         1000, ge=0, le=1_000_000, effect=Effect.EVALUATION, help="Resamples for the 95 % intervals; 0: none."
     )
     batch_size: int = setting(64, ge=1, le=1_000_000, effect=Effect.RUNTIME, help="Questions per forward pass.")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Return the accuracy of each protocol, over all questions and over those of each answer type."""
+        return tuple(name for each in self.protocols for name in (METRIC_OF[each], f"{METRIC_OF[each]}_*"))
 
     @property
     def measured(self) -> frozenset[str]:

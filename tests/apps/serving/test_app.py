@@ -17,7 +17,7 @@ from cbalign.apps.serving.app import create_app
 from cbalign.apps.serving.batching import BatchLimits
 from cbalign.apps.serving.gate import RequestLimits
 from cbalign.apps.serving.metrics import Metrics
-from cbalign.apps.serving.service import Service
+from cbalign.apps.serving.service import PixelLimits, Service
 from cbalign.runtime.session import Session
 from tests.apps.search.conftest import bomb
 
@@ -34,8 +34,9 @@ def start(session: Session, photos: Path, cache: Path) -> Iterator[Start]:
 
     def starter(limits: RequestLimits | None = None, *, images: bool = True, batches: BatchLimits | None = None):
         index = open_index(session, photos, cache) if images else None
-        service = Service(session, index, batches or BatchLimits(), 1_000_000, Metrics(session))
-        client = TestClient(create_app(service, limits or RequestLimits()), raise_server_exceptions=False)
+        service = Service(session, index, batches or BatchLimits(), PixelLimits(1_000_000, 2_000_000), Metrics(session))
+        app = create_app(service, limits or RequestLimits())
+        client = TestClient(app, "http://localhost", raise_server_exceptions=False)
         clients.append(client)
         return client.__enter__()
 
@@ -155,7 +156,7 @@ WRONG = {
     "array of ints": (wrong_image(npy(np.zeros((4, 4, 3), np.int64)), NPY), 422, "not int64"),
     "array of objects": (wrong_image(npy(np.array([None])), NPY), 422, "not object"),
     "flat array": (wrong_image(npy(np.zeros(9, np.uint8)), NPY), 422, "must be (H, W, 3)"),
-    "array of no image": (wrong_image(npy(np.zeros((0, 4, 4, 3), np.uint8)), NPY), 422, "0 images, but a request must"),
+    "array of no image": (wrong_image(npy(np.zeros((0, 4, 4, 3), np.uint8)), NPY), 422, "not (0, 4, 4, 3)"),
     "array of many": (wrong_image(npy(np.zeros((2000, 1, 1, 3), np.uint8)), NPY), 422, "2,000 images, but a request"),
     "array that claims more": (wrong_image(npy(np.zeros((4, 4, 3), np.uint8))[:-1], NPY), 422, "needs 48"),
     "no array": (wrong_image(b"\x93NUMPY\x01\x00\x10\x00{'descr': 1}", NPY), 422, "not a NumPy array"),

@@ -127,6 +127,21 @@ def test_operations_and_memory_are_those_of_a_real_step(width, layers, batch, im
     assert cost.working_bytes == pytest.approx(peak_of_allocator(step), rel=0.05)
 
 
+def test_operations_of_terms_that_some_steps_leave_out_are_averaged():
+    def with_every(matching, masked_language):
+        spec = experiment(width=64, layers=1, batch=8, image_size=64, precision="fp32")
+        values = spec.model_dump(mode="json")
+        for name, every in (("matching", matching), ("masked_language", masked_language)):
+            values["objectives"][name]["every"] = every
+        return planned(Experiment.model_validate_json(json.dumps(values)))
+
+    always, never = with_every(1, 1), with_every(1000, 1000)
+    half, apart = with_every(2, 2), with_every(2, 4)
+    assert half.operations == pytest.approx((always.operations + never.operations) / 2, rel=0.01)
+    assert never.operations < apart.operations < half.operations
+    assert half.working_bytes == always.working_bytes
+
+
 def test_gradients_of_earlier_micro_batches_are_there_from_the_start():
     spec = experiment(width=128, layers=2, batch=8, image_size=64, precision="fp32")
     with torch.device("meta"):
