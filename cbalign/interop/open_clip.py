@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from cbalign.experiment.document import Data, MapNode
 from cbalign.interop.albef import adamw, epochs
@@ -170,7 +171,7 @@ def _vision(migration: Migration) -> None:
     )
 
 
-def _resnet(migration: Migration, layers: list[object]) -> None:
+def _resnet(migration: Migration, layers: Sequence[object]) -> None:
     """Convert CLIP's ResNets, which timm has with the same pooling by attention."""
     found = _RESNETS.get(tuple(layers))
     if found is None:
