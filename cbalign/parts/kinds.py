@@ -16,9 +16,6 @@ from cbalign.parts.exports import TargetSection as TargetSection
 from cbalign.parts.part import Part
 from cbalign.parts.section import Effect, setting
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 ItemKind: TypeAlias = str
 """The name of a kind of training items, which a source has and a task learns from.
 
@@ -256,8 +253,3 @@ class TrackerSection(Part):
 
     if TYPE_CHECKING:
         kind: str
-
-
-def names(sections: Sequence[type[Part]]) -> tuple[str, ...]:
-    """Names of parts."""
-    return tuple(section.part_name() for section in sections)
