@@ -36,6 +36,6 @@ class CodebookObjectiveSection(ObjectiveSection):
         ge=0,
         effect=TRAINING,
         since="0.2",
-        help="Weight of the transport cost <T, D> within the term; without it, prototypes learn by prediction alone.",
+        help="Weight of the transport cost ⟨T, D⟩ within the term; without it, prototypes learn by prediction alone.",
         paper="1 (CODIS), 0 (SwAV, DINO)",
     )
