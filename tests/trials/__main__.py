@@ -24,6 +24,7 @@ NAMES = {
     "bundles": "tests.trials.bundles:Bundles",
     "requests": "tests.trials.requests:Requests",
     "crashes": "tests.trials.crashes:Crashes",
+    "two_processes": "tests.trials.two_processes:TwoProcesses",
 }
 
 

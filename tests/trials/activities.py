@@ -25,6 +25,9 @@ class Activity(ABC):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def begin(self, place: Path) -> None:
+        """Create what two processes then work on."""
+
     @abstractmethod
     def act(self, place: Path) -> None:
         """Do it in a folder, or resume what is there."""
@@ -40,7 +43,13 @@ class Activity(ABC):
 class TinyTraining(Activity):
     """The engine with a task of a few numbers, which keeps the best checkpoint."""
 
-    name, share = "engine", 8
+    name, share = "engine", 10
+
+    def begin(self, place: Path) -> None:
+        """Create the run."""
+        from tests.engine import tiny_task
+
+        tiny_task.new_run(place / "runs")
 
     def act(self, place: Path) -> None:
         """Start or resume."""
@@ -98,7 +107,7 @@ class Training(Activity):
 
 
 class Export(Activity):
-    """`cbalign export` of two precisions, over an existing bundle."""
+    """`cbalign export` of one graph, over an existing bundle when it is repeated."""
 
     name, share = "export", 1
 
@@ -109,7 +118,7 @@ class Export(Activity):
         from tests.cli.tiny import write_experiment
 
         super().__init__(folder)
-        spec = load_experiment(write_experiment(folder) / "spec.yaml")
+        spec = load_experiment(write_experiment(folder) / "spec.yaml", ["export.graphs=[image]"])
         self._run = train_experiment(spec, folder / "runs", Silent()).run.folder
 
     def act(self, place: Path) -> None:
@@ -134,7 +143,7 @@ class Export(Activity):
 class Pack(Activity):
     """`cbalign data pack`."""
 
-    name, share = "pack", 4
+    name, share = "pack", 6
 
     def __init__(self, folder: Path) -> None:
         from tests.cli.tiny import write_experiment
@@ -177,7 +186,7 @@ class Pack(Activity):
 class Index(Activity):
     """`cbalign search` of a folder: its index."""
 
-    name, share = "index", 4
+    name, share = "index", 5
 
     def __init__(self, folder: Path) -> None:
         from tests.apps.search.conftest import write_photo
@@ -203,7 +212,9 @@ class Index(Activity):
         from cbalign.runtime.session import Session
 
         index = open_index(Session.open(self.folder / "bundle", "cpu"), self.folder / "photos", place / "cache")
-        vectors = {path: index.contents.vectors[row].tolist() for row, names in index.contents.paths.items() for path in names}
+        vectors = {
+            path: index.contents.vectors[row].tolist() for row, names in index.contents.paths.items() for path in names
+        }
         return {"problems": index.changes.problems, **vectors}
 
 
@@ -211,7 +222,9 @@ def _one_run(runs: Path) -> Any:
     """The run that a killed training left, if any; there is at most one."""
     from cbalign.engine.run import RunFolder
 
-    found = [path for path in runs.iterdir() if path.is_dir() and not path.name.startswith(".")] if runs.exists() else []
+    found = (
+        [path for path in runs.iterdir() if path.is_dir() and not path.name.startswith(".")] if runs.exists() else []
+    )
     require(len(found) <= 1, f"several runs: {found}")
     return RunFolder(found[0]) if found else None
 

@@ -11,6 +11,8 @@ The last cases start two processes at once, one of which is killed or stopped.
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import random
 import shutil
@@ -19,6 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,12 +29,20 @@ from typing import Any
 from tests.trials.activities import ACTIVITIES, Activity
 from tests.trials.trial import CaseFailed, Trial, Wrong, chance_of, why
 
-_OPERATIONS = frozenset(
-    "open write writelines flush close truncate fsync rename replace unlink remove mkdir rmdir symlink link utime chmod "
-    "serialize_file execute executemany executescript commit flock ftruncate sendfile copy_file_range write_bytes "
-    "_write_file write_record write_end_of_file".split()
+_OF_SYSTEM = frozenset(
+    ["open", "open_code", "write", "fsync", "truncate", "ftruncate", "rename", "replace", "unlink", "remove", "mkdir"]
+    + ["rmdir", "symlink", "link", "utime", "chmod", "sendfile", "copy_file_range"]
 )
+"""Functions of `os` and `io`."""
+_OF_FILES = frozenset(["write", "writelines", "flush", "close", "truncate"])
+_OF_LIBRARIES = frozenset(
+    ["execute", "executemany", "executescript", "commit", "flock"]
+    + ["serialize_file", "write_record", "write_end_of_file"]
+)
+_FILES = (io.FileIO, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
 SECONDS = 120
+Want = Callable[["Killer | None"], str]
+"""Asks a process that ends without a kill for something."""
 
 
 class Crashes(Trial):
@@ -46,7 +57,7 @@ class Crashes(Trial):
     def run(self, number: int, seed: int) -> str:
         """Kill one activity at one operation; the operations of each are spread evenly over its cases."""
         kind = ACTIVITIES[_turn(number)]
-        activity, operations, expected = self._prepared(kind)
+        activity, operations, expected = self.prepared(kind)
         chance = chance_of(self.name, seed, number)
         at = _spread(number, operations, chance)
         place = self.folder / "case"
@@ -60,15 +71,15 @@ class Crashes(Trial):
                 kills += self._kill(activity, place, again)
                 did += f", then at {again // 2}"
             activity.check_left(place)
-            _finish(lambda: activity.act(place))
+            finish(lambda: activity.act(place))
             found = activity.result(place)
             if found != expected:
-                raise Wrong(f"the result differs from the undisturbed one: {_difference(found, expected)}")
+                raise Wrong(f"the result differs from the undisturbed one: {difference(found, expected)}")
         except Exception as error:
             raise CaseFailed(did, why(error)) from error
-        return f"{kind.name}: {kills} {'kill' if kills == 1 else 'kills'}"
+        return f"{kind.name}: {kills} {'kill' if kills == 1 else 'kills'}"  # 0: it wrote less than the first time
 
-    def _prepared(self, kind: type[Activity]) -> tuple[Activity, int, object]:
+    def prepared(self, kind: type[Activity]) -> tuple[Activity, int, object]:
         """The activity, its number of operations, and its undisturbed result; made once."""
         if kind.name not in self._made:
             folder = self.folder / kind.name
@@ -76,14 +87,17 @@ class Crashes(Trial):
             activity = kind(folder)
             place = folder / "undisturbed"
             place.mkdir()
-            operations = int(_finish(lambda: activity.act(place), count=True))
+            _import_all(finish(lambda: (activity.act(place), activity.result(place)), want=_modules))
+            shutil.rmtree(place)
+            place.mkdir()
+            operations = int(finish(lambda: activity.act(place), Killer(None), want=Killer.told))
             self._made[kind.name] = (activity, operations, activity.result(place))
         return self._made[kind.name]
 
     def _kill(self, activity: Activity, place: Path, at: int) -> int:
         """Run the activity up to an event; 1 if it was killed, 0 if it ended before."""
-        pid = _fork(lambda: activity.act(place), Killer(at))
-        status = _wait(pid)
+        pid = fork(lambda: activity.act(place), Killer(at))
+        status = wait_for(pid)
         if status == -signal.SIGKILL:
             return 1
         if status:
@@ -121,9 +135,15 @@ class Killer:
         threading.setprofile(self)
         sys.setprofile(self)
 
+    @staticmethod
+    def told(killer: Killer | None) -> str:
+        """The number of operations."""
+        assert killer is not None
+        return str(killer.count)
+
     def __call__(self, frame: FrameType, event: str, called: Any) -> None:
         """Called by the interpreter for every call."""
-        if event in ("c_call", "c_return") and getattr(called, "__name__", "") in _OPERATIONS:
+        if event in ("c_call", "c_return") and _is_operation(called) and not _is_import(frame):
             with self._lock:
                 number = 2 * self.count if event == "c_call" else 2 * self.count + 1
                 self.count += event == "c_return"
@@ -131,8 +151,30 @@ class Killer:
                     os.kill(self._pid, signal.SIGKILL)
 
 
-def _fork(act: Callable[[], object], killer: Killer | None, pipe: int | None = None) -> int:
-    """Run a function in a forked process that may kill itself. It ends with 0, or 1 and a traceback in `pipe`."""
+def _is_operation(called: Any) -> bool:
+    """Whether a built-in function may change files."""
+    name = getattr(called, "__name__", "")
+    if name in _OF_LIBRARIES:
+        return True
+    if name in _OF_FILES and isinstance(getattr(called, "__self__", None), _FILES):
+        return True
+    return name in _OF_SYSTEM and getattr(called, "__module__", None) in ("posix", "io", "_io")
+
+
+def _is_import(frame: FrameType | None) -> bool:
+    """Whether a call belongs to the import of a module, which happens once or not at all."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def fork(act: Callable[[], object], killer: Killer | None, pipe: int | None = None, want: Want | None = None) -> int:
+    """Run a function in a forked process that may kill itself.
+
+    It ends with 0, and what is wanted of it in `pipe`; or with 1 and a traceback there.
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -143,36 +185,53 @@ def _fork(act: Callable[[], object], killer: Killer | None, pipe: int | None = N
             killer.install()
         act()
         sys.setprofile(None)
+        if pipe is not None and want is not None:
+            _write(pipe, want(killer))
         code = 0
-        if pipe is not None and killer is not None:
-            os.write(pipe, str(killer.count).encode())
     except BaseException:
         sys.setprofile(None)
-        if pipe is not None:
-            os.write(pipe, traceback.format_exc().encode()[-4_000:])
-        else:
+        if pipe is None:
             traceback.print_exc()
+        else:
+            _write(pipe, traceback.format_exc()[-4_000:])
     finally:
         os._exit(code)
 
 
-def _wait(pid: int) -> int:
+def _write(pipe: int, text: str) -> None:
+    with os.fdopen(pipe, "w") as file:
+        file.write(text)
+
+
+def wait_for(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _finish(act: Callable[[], object], *, count: bool = False) -> str:
-    """Run a function in a forked process that must succeed; returns its number of operations if asked to count."""
+def finish(act: Callable[[], object], killer: Killer | None = None, want: Want | None = None) -> str:
+    """Run a function in a forked process that must succeed; returns what is wanted of that process."""
     read, write = os.pipe()
-    pid = _fork(act, Killer(None) if count else None, write)
+    pid = fork(act, killer, write, want)
     os.close(write)
     with os.fdopen(read) as file:
         told = file.read()
-    if status := _wait(pid):
-        raise Wrong(f"when it was repeated, it ended with {status}:\n{told}")
+    if status := wait_for(pid):
+        raise Wrong(f"without a kill, it ended with {status}:\n{told}")
     return told
 
 
-def _difference(found: object, expected: object) -> str:
+def _modules(_: Killer | None) -> str:
+    return " ".join(sorted(sys.modules))
+
+
+def _import_all(names: str) -> None:
+    """Import what an activity uses, so that the processes that are forked need not."""
+    for name in names.split():
+        if name not in sys.modules and not name.startswith("_") and name.isprintable():
+            with suppress(Exception):
+                importlib.import_module(name)
+
+
+def difference(found: object, expected: object) -> str:
     if isinstance(found, dict) and isinstance(expected, dict):
         names = sorted(found.keys() | expected.keys(), key=str)
         return ", ".join(str(name) for name in names if found.get(name) != expected.get(name))[:1_000]

@@ -87,7 +87,14 @@ def _write(folder: Path) -> list[Base]:
     (folder / "pairs.csv").write_text((folder / "pairs.csv").read_text().replace("2.png", "2.jpg"))
     sugar = {"filename": "0.png", "caption": "a cup", "negative_caption": "a cap"}
     (folder / "foils.json").write_text(json.dumps({str(i): {**sugar, "filename": f"{i}.png"} for i in range(4)}))
-    wino = {"id": 0, "image_0": "0.png", "image_1": "1.png", "caption_0": "a on b", "caption_1": "b on a", "tag": "Noun"}
+    wino = {
+        "id": 0,
+        "image_0": "0.png",
+        "image_1": "1.png",
+        "caption_0": "a on b",
+        "caption_1": "b on a",
+        "tag": "Noun",
+    }
     (folder / "winoground.json").write_text(json.dumps([wino, {**wino, "id": 1, "collapsed_tag": "Object"}]))
     return [Base(kind, {name: (folder / name).read_bytes() for name in names}) for kind, names in _READ.items()]
 

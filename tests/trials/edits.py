@@ -23,13 +23,74 @@ for _ in range(200):
 
 HOSTILE: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 2, 3.5, 2**31, 2**63, 2**70, 10**400, -(10**40), 1e308, float("nan"), float("inf")),
-    *("", " ", "x", "x" * 70_000, "\0", "\ud800", "é\u202e😀", "../../../etc/passwd", "/dev/zero", ".", "~", "a\nb", "1e5"),
-    *("${env:HOME}", "${", "{}", "{a..b}.tar", "[0-9]", "*", "-", "nan", "null", "2020-01-01", "1 step", "0x10", "1_000"),
+    *(
+        "",
+        " ",
+        "x",
+        "x" * 70_000,
+        "\0",
+        "\ud800",
+        "é\u202e😀",
+        "../../../etc/passwd",
+        "/dev/zero",
+        ".",
+        "~",
+        "a\nb",
+        "1e5",
+    ),
+    *(
+        "${env:HOME}",
+        "${",
+        "{}",
+        "{a..b}.tar",
+        "[0-9]",
+        "*",
+        "-",
+        "nan",
+        "null",
+        "2020-01-01",
+        "1 step",
+        "0x10",
+        "1_000",
+    ),
     *([], {}, [[]], [None], {"": None}, {"a": {"b": 1}}, ["a", "a"], _DEEP),
 )
 TOKENS = (
-    *(b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\t", b"\r", b"\n", b"'", b'"', b"\\", b",", b":", b": ", b"- ", b"#", b"{", b"}"),
-    *(b"[", b"]", b"&a ", b"*a", b"!!python/object:os.system ", b"!x ", b"<<: ", b"|", b">", b"?", b"@", b"%", b"---\n", b"..."),
+    *(
+        b"",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"\t",
+        b"\r",
+        b"\n",
+        b"'",
+        b'"',
+        b"\\",
+        b",",
+        b":",
+        b": ",
+        b"- ",
+        b"#",
+        b"{",
+        b"}",
+    ),
+    *(
+        b"[",
+        b"]",
+        b"&a ",
+        b"*a",
+        b"!!python/object:os.system ",
+        b"!x ",
+        b"<<: ",
+        b"|",
+        b">",
+        b"?",
+        b"@",
+        b"%",
+        b"---\n",
+        b"...",
+    ),
     *(b"${env:X}", b"9" * 30, b"-1", b"1e999", b"NaN", b"null", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\xc2\x85", b"../"),
 )
 
@@ -56,7 +117,9 @@ class Edit:
 
     def simpler(self) -> list[Edit]:
         """Edits that change less."""
-        return [replace(self, amount=amount) for amount in dict.fromkeys((0, 1, self.amount // 2)) if amount < self.amount]
+        return [
+            replace(self, amount=amount) for amount in dict.fromkeys((0, 1, self.amount // 2)) if amount < self.amount
+        ]
 
 
 def draw(chance: random.Random, files: Files, kinds: Callable[[str], tuple[str, ...]]) -> Edit:
@@ -172,6 +235,31 @@ def _tree(load: Callable[[bytes], Any], dump: Callable[[Any], bytes]) -> Callabl
     return edit
 
 
+def _nudge(load: Callable[[bytes], Any], dump: Callable[[Any], bytes]) -> Callable[[bytes, float, int], bytes]:
+    """Change a value of a document to another one of its type."""
+
+    def edit(data: bytes, at: float, amount: int) -> bytes:
+        try:
+            root = [load(data)]
+        except (ValueError, RecursionError, yaml.YAMLError):
+            return data
+        places = [(h, k) for h, k in _places(root, 0) if not isinstance(h[k], (dict, list))]
+        if not places:
+            return data
+        holder, key = places[int(at * len(places))]
+        value = holder[key]
+        texts = [h[k] for h, k in places if isinstance(h[k], str)]
+        if isinstance(value, bool):
+            holder[key] = not value
+        elif isinstance(value, (int, float)):
+            holder[key] = (value + 1, value - 1, value * 2, value / 2, value // 2, -value, 0, 0.1 * value)[amount % 8]
+        elif isinstance(value, str):
+            holder[key] = texts[amount % len(texts)] if amount % 2 else value[: amount % 7] + value[1:]
+        return dump(root[0])
+
+    return edit
+
+
 def _places(value: Any, depth: int) -> Any:
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
     for key in keys if depth < 30 else []:
@@ -181,6 +269,10 @@ def _places(value: Any, depth: int) -> Any:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode("utf-8", "surrogatepass")
+
+
+def _yaml(value: Any) -> bytes:
+    return yaml.safe_dump(value, allow_unicode=True, sort_keys=False).encode("utf-8", "surrogatepass")
 
 
 def _load_safetensors(data: bytes) -> Any:
@@ -200,7 +292,9 @@ def _tar_header(data: bytes, at: float, amount: int) -> bytes:
         return data
     head = bytearray(data[(start := heads[int(at * len(heads))]) : start + 512])
     places = [*range(100), *range(100, 148), *range(156, 265), *range(124, 136), 156]
-    head[places[amount % len(places)]] = (b"0", b"7", b"\0", b"/", b".", b"\x80", b"\xff", b"L", b"x", b"2", b"S")[amount % 11][0]
+    head[places[amount % len(places)]] = (b"0", b"7", b"\0", b"/", b".", b"\x80", b"\xff", b"L", b"x", b"2", b"S")[
+        amount % 11
+    ][0]
     head[148:156] = b" " * 8
     head[148:156] = b"%06o\0 " % sum(head)
     return data[:start] + bytes(head) + data[start + 512 :]
@@ -220,15 +314,17 @@ KINDS: dict[str, Callable[[bytes, float, int], bytes]] = {
     "swap lines": _lines(_swap_lines),
     "indent": _lines(_indent),
     "json": _tree(json.loads, _json),
-    "yaml": _tree(yaml.safe_load, lambda value: yaml.safe_dump(value, allow_unicode=True, sort_keys=False).encode()),
+    "yaml": _tree(yaml.safe_load, _yaml),
+    "nudge json": _nudge(json.loads, _json),
+    "nudge yaml": _nudge(yaml.safe_load, _yaml),
     "safetensors": _tree(_load_safetensors, _dump_safetensors),
     "tar header": _tar_header,
 }
 BYTES = ("flip", "set", "remove", "cut", "repeat", "token", "append")
 TEXT = (*BYTES, "number", "remove line", "repeat line", "swap lines", "indent")
 _BY_SUFFIX = {
-    "yaml": (*TEXT, *["yaml"] * 12),
-    "json": (*TEXT, *["json"] * 12),
+    "yaml": (*TEXT, *["yaml"] * 8, *["nudge yaml"] * 8),
+    "json": (*TEXT, *["json"] * 8, *["nudge json"] * 4),
     "csv": TEXT,
     "jsonl": TEXT,
     "txt": TEXT,

@@ -29,7 +29,16 @@ from tests.trials.mutation import Base, Mutation, require
 from tests.trials.trial import check_message
 
 _TEXTS = {"texts": ["a red fox", "two cars"]}
-_HEAD = ("content-type", "authorization", "accept", "content-encoding", "x-request-id", "origin", "range", "content-length")
+_HEAD = (
+    "content-type",
+    "authorization",
+    "accept",
+    "content-encoding",
+    "x-request-id",
+    "origin",
+    "range",
+    "content-length",
+)
 
 
 class Requests(Mutation):
@@ -76,7 +85,9 @@ class Requests(Mutation):
             check_message(" ".join(values.values()))
             require(len(values["error"]) < 800, f"{len(values['error'])} characters: {values['error'][:300]}")
         if number % 10 == 0:
-            require(self._client.post("/encode/text", json=_TEXTS).json() == self._expected, "another answer than before")
+            require(
+                self._client.post("/encode/text", json=_TEXTS).json() == self._expected, "another answer than before"
+            )
         return str(answer.status_code)
 
 
@@ -108,7 +119,11 @@ def _make() -> list[Base]:
     chance = random.Random(0)
     for index, base in enumerate(made[:8]):  # with other headers
         head = json.loads(base.files["head.json"]) | {_HEAD[index]: str(chance.choice(HOSTILE))[:100]}
-        made.append(Base(f"{base.name}, {_HEAD[index]}", {**base.files, "head.json": json.dumps(head).encode()}, often=base.often))
+        made.append(
+            Base(
+                f"{base.name}, {_HEAD[index]}", {**base.files, "head.json": json.dumps(head).encode()}, often=base.often
+            )
+        )
     return made
 
 

@@ -49,7 +49,7 @@ class Specs(Mutation):
         path.write_bytes(content)
         overrides = _overrides(random.Random(number)) if number % 3 == 0 else ()
         try:
-            found = load_experiment(path, overrides, check_files=number % 2 == 0, environment={"HOME": "/home/x"})
+            found = load_experiment(path, overrides, check_files=number % 5 == 0, environment={"HOME": "/home/x"})
         except InvalidSpec as error:
             self._check(error)
             return "refused: InvalidSpec"
@@ -127,5 +127,7 @@ def _overrides(chance: random.Random) -> tuple[str, ...]:
             made.append(f"{path}={inline(list(value) if isinstance(value, tuple) else value)}")
         else:
             text = str(chance.choice(HOSTILE))[:2_000]
-            made.append(chance.choice([f"{path}={text}", f"+{path}={text}", f"~{path}", path, f"{path}.x={text}", text]))
+            made.append(
+                chance.choice([f"{path}={text}", f"+{path}={text}", f"~{path}", path, f"{path}.x={text}", text])
+            )
     return tuple(made)

@@ -57,7 +57,7 @@ def check_message(text: str) -> None:
         raise Wrong("a message without words")
     if len(text) > LONGEST:
         raise Wrong(f"a message of {len(text):,} characters: {text[:300]}")
-    if any(ord(c) < 32 and c not in "\n\t" or ord(c) == 127 for c in text):
+    if any((ord(c) < 32 and c not in "\n\t") or ord(c) == 127 for c in text):
         raise Wrong(f"a message with control characters: {text[:300]!r}")
     for jargon in ("Traceback (most", "pydantic", "object at 0x"):
         if jargon in text:
