@@ -71,8 +71,9 @@ sbom: $(VENV)/quickstart $(TOOLS)/ready ## list all packages with versions and l
 		--output-file build/sbom.json
 
 TRIALS ?= 1
-trials: $(VENV)/test ## change specs, data, checkpoints, bundles and requests at random, and kill commands at every file operation
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.trials --times $(TRIALS)
+SEED ?= 0
+trials: $(VENV)/test ## change files at random and kill commands at file operations; TRIALS=10 for a night
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.trials --times $(TRIALS) --seed $(SEED)
 
 soak: $(VENV)/test ## run a server for 30 minutes with injected faults; no accepted request may be lost
 	$(BIN)/python -m tests.trials.soak --minutes 30

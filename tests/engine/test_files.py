@@ -34,7 +34,7 @@ def test_a_folder_that_another_process_writes_is_refused_and_one_of_a_killed_pro
     command = [sys.executable, "-c", WRITING, str(target)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "writing\n"
-        with pytest.raises(StorageError, match="Another process is writing .*made"), new_folder(target):
+        with pytest.raises(StorageError, match=r"Another process is writing .*made"), new_folder(target):
             pass
         assert (tmp_path / f"{UNFINISHED}made" / "half").exists(), "what the other one wrote is untouched"
         process.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What `crashes.py` interrupts: trainings, an export, packing and indexing, each through the functions of its command."""
+"""What `crashes.py` interrupts: trainings, an export, packing and indexing, by the functions of their commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Activity(ABC):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def begin(self, place: Path) -> None:
+    def begin(self, place: Path) -> None:  # noqa: B027 (nothing by default)
         """Create what two processes then work on."""
 
     @abstractmethod
@@ -36,7 +36,7 @@ class Activity(ABC):
     def result(self, place: Path) -> object:
         """What must not depend on interruptions."""
 
-    def check_left(self, place: Path) -> None:
+    def check_left(self, place: Path) -> None:  # noqa: B027 (nothing by default)
         """Raise if what a killed process left is neither nothing nor complete."""
 
 

@@ -76,7 +76,7 @@ class Checkpoints(Mutation):
         try:
             imported = import_checkpoint(checkpoint_formats()["clip"], ImportRequest(str(place)), runs)
         except BaseException:
-            left = [path for path in runs.glob("*-*")] if runs.exists() else []
+            left = list(runs.glob("*-*")) if runs.exists() else []
             require(not left, f"a refused import left {left}")
             raise
         for name, tensor in load_file(imported.run.latest_checkpoint() / MODEL).items():

@@ -29,15 +29,14 @@ from typing import Any
 from tests.trials.activities import ACTIVITIES, Activity
 from tests.trials.trial import CaseFailed, Trial, Wrong, chance_of, why
 
-_OF_SYSTEM = frozenset(
-    ["open", "open_code", "write", "fsync", "truncate", "ftruncate", "rename", "replace", "unlink", "remove", "mkdir"]
-    + ["rmdir", "symlink", "link", "utime", "chmod", "sendfile", "copy_file_range"]
-)
+_OF_FILES = frozenset({"write", "writelines", "flush", "close", "truncate"})
+_OF_SYSTEM = _OF_FILES | {
+    *("open", "open_code", "fsync", "ftruncate", "rename", "replace", "unlink", "remove", "mkdir", "rmdir"),
+    *("symlink", "link", "utime", "chmod", "sendfile", "copy_file_range"),
+}
 """Functions of `os` and `io`."""
-_OF_FILES = frozenset(["write", "writelines", "flush", "close", "truncate"])
 _OF_LIBRARIES = frozenset(
-    ["execute", "executemany", "executescript", "commit", "flock"]
-    + ["serialize_file", "write_record", "write_end_of_file"]
+    {"execute", "executemany", "executescript", "commit", "serialize_file", "write_record", "write_end_of_file"}
 )
 _FILES = (io.FileIO, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
 SECONDS = 120
@@ -56,7 +55,7 @@ class Crashes(Trial):
 
     def run(self, number: int, seed: int) -> str:
         """Kill one activity at one operation; the operations of each are spread evenly over its cases."""
-        kind = ACTIVITIES[_turn(number)]
+        kind = self.activity(number)
         activity, operations, expected = self.prepared(kind)
         chance = chance_of(self.name, seed, number)
         at = _spread(number, operations, chance)
@@ -78,6 +77,10 @@ class Crashes(Trial):
         except Exception as error:
             raise CaseFailed(did, why(error)) from error
         return f"{kind.name}: {kills} {'kill' if kills == 1 else 'kills'}"  # 0: it wrote less than the first time
+
+    def activity(self, number: int) -> type[Activity]:
+        """The activity of a case: slow ones have fewer cases."""
+        return ACTIVITIES[_turn(number)]
 
     def prepared(self, kind: type[Activity]) -> tuple[Activity, int, object]:
         """The activity, its number of operations, and its undisturbed result; made once."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.trials.__main__ import trial_of
+from tests.trials.activities import Activity, Index, Pack
+from tests.trials.crashes import Crashes
 from tests.trials.mutation import Base, Mutation, require
 from tests.trials.trial import run_trial
 
@@ -15,12 +17,25 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("specs", 60), ("data_files", 110), ("bundles", 60), ("requests", 90), ("checkpoints", 16)]
+    ("name", "count"), [("specs", 60), ("data_files", 110), ("bundles", 60), ("requests", 90), ("checkpoints", 8)]
 )
 def test_changed_files_and_requests_are_refused_or_give_right_results(name: str, count: int, tmp_path: Path) -> None:
     report = run_trial(trial_of(name), range(count), folder=tmp_path)
     assert not report.failed, report.text(name, 0)
     assert sum(report.counts.values()) == count
+
+
+class QuickCrashes(Crashes):
+    """Kills of what is fast."""
+
+    def activity(self, number: int) -> type[Activity]:
+        return (Pack, Index)[number % 2]
+
+
+def test_packing_and_indexing_can_be_killed_at_any_operation(tmp_path: Path) -> None:
+    report = run_trial(QuickCrashes, range(24), folder=tmp_path)
+    assert not report.failed, report.text("crashes", 0)
+    assert sum(count for what, count in report.counts.items() if "0 kills" not in what) > 20
 
 
 class Forgetful(Mutation):
