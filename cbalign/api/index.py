@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbalign.api.arguments import whole
 from cbalign.api.progress import files
-from cbalign.api.queries import Query, checked_query
+from cbalign.api.queries import Query, checked_query, query_vector, ranking_of
 from cbalign.api.vectors import Hit, Ranking
 
 if TYPE_CHECKING:
@@ -56,13 +56,9 @@ class Index:
         from cbalign.apps.search.find import find_nearest
 
         query, rerank, top = checked_query(query, rerank), whole("rerank", rerank, 0), whole("top", top, 1)
-        vector = self._model.encode_texts(query) if isinstance(query, str) else self._model.encode_images(query)
-        found = find_nearest(self._vectors, vector, max(top, rerank))
+        found = find_nearest(self._vectors, query_vector(self._model, query), max(top, rerank))
         hits = [Hit(i, self.folder / hit.path, hit.score) for i, hit in enumerate(found)]
-        if rerank and isinstance(query, str):
-            hits = self._model._reranked(query, hits, rerank)
-        label = query if isinstance(query, str) else "example image"
-        return Ranking(label, tuple(hits[:top]))
+        return ranking_of(self._model, query, hits, rerank=rerank, top=top)
 
     def to_dict(self) -> dict[str, Any]:
         """Folder, number of images and unusable files, as plain data."""

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from cbalign.api.pictures import load_pixels
-from cbalign.data.arrays import FloatArray, IntArray
+from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.image import Preprocessing
 from cbalign.encoders import Classifier, Encoder
 from cbalign.errors import UsageError
 from cbalign.runtime.images import Picture
 
 _BATCH = 32
+
+
+def embed_images(encoder: Encoder, batches: Iterable[PixelArray]) -> FloatArray:
+    """Embed batches of pixels (B, H, W, 3) as unit vectors (n, d), also if there are none."""
+    vectors = [encoder.embed_images(each) for each in batches]
+    return np.concatenate(vectors) if vectors else encoder.embed_texts(["x"])[:0]  # (0, d)
+
+
+def embed_texts(encoder: Encoder, texts: Sequence[str], batch_size: int) -> FloatArray:
+    """Embed texts as unit vectors (n, d), also if there are none."""
+    starts = range(0, max(1, len(texts)), batch_size)
+    parts = [encoder.embed_texts(texts[start : start + batch_size] or ["x"]) for start in starts]
+    return np.concatenate(parts)[: len(texts)]
 
 
 def match_pairs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbalign.api.arguments import whole
-from cbalign.api.inference import answer_questions, classify_texts, match_pairs
+from cbalign.api.inference import answer_questions, classify_texts, embed_images, embed_texts, match_pairs
 from cbalign.api.pictures import Images, Texts, as_images, as_texts, is_one_image, load_pixels, pixel_batches
-from cbalign.api.queries import Query, checked_query
+from cbalign.api.queries import Query, checked_query, query_vector, ranking_of
 from cbalign.api.vectors import Codes, Hit, Ranking, are_vectors, of_width
 from cbalign.data.arrays import FloatArray, IntArray
 from cbalign.data.image import Preprocessing
@@ -104,10 +103,7 @@ class Model:
             UsageError: the model embeds no images.
         """
         encoder, batch_size = self._encoder(), whole("batch_size", batch_size, 1)
-        batches = [encoder.embed_images(each) for each in pixel_batches(images, self._preprocessing, batch_size)]
-        if not batches:
-            return encoder.embed_texts(["x"])[:0]  # (0, d)
-        vectors = np.concatenate(batches)
+        vectors = embed_images(encoder, pixel_batches(images, self._preprocessing, batch_size))
         return vectors[0] if is_one_image(images) else vectors
 
     def encode_texts(self, texts: Texts, *, batch_size: int = 256) -> FloatArray:
@@ -124,9 +120,7 @@ class Model:
             UsageError: the model embeds no texts.
         """
         encoder, given, batch_size = self._encoder(), as_texts(texts), whole("batch_size", batch_size, 1)
-        starts = range(0, max(1, len(given)), batch_size)
-        parts = [encoder.embed_texts(given[start : start + batch_size] or ["x"]) for start in starts]
-        vectors = np.concatenate(parts)[: len(given)]
+        vectors = embed_texts(encoder, given, batch_size)
         return vectors[0] if isinstance(texts, str) else vectors
 
     def similarity(self, images: Images | FloatArray, texts: Texts | FloatArray) -> FloatArray:
@@ -180,20 +174,10 @@ class Model:
         query, rerank = checked_query(query, rerank), whole("rerank", rerank, 0)
         top = None if top is None else whole("top", top, 1)
         given = list(as_images(images))
-        vectors = self.encode_images(given)
-        vector = self.encode_texts(query) if isinstance(query, str) else self.encode_images(query)
-        scores = vectors @ vector
+        scores = self.encode_images(given) @ query_vector(self, query)
         order: IntArray = np.argsort(-scores, kind="stable")
         hits = [Hit(int(i), given[i], float(scores[i])) for i in order]
-        if rerank and isinstance(query, str):
-            hits = self._reranked(query, hits, rerank)
-        label = query if isinstance(query, str) else "example image"
-        return Ranking(label, tuple(hits[:top]))
-
-    def _reranked(self, query: str, hits: list[Hit], count: int) -> list[Hit]:
-        scores = self.match([hit.image for hit in hits[:count]], query)
-        scored = [replace(hit, match=float(score)) for hit, score in zip(hits, scores)]
-        return sorted(scored, key=lambda hit: -(hit.match or 0.0)) + hits[count:]
+        return ranking_of(self, query, hits, rerank=rerank, top=top)
 
     def codes(self, vectors: FloatArray | Images) -> Codes:
         """Assign vectors, or images, to the codebook.

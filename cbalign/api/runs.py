@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cbalign.api.arguments import listed
+from cbalign.api.reporting import as_line, reporter_of
 from cbalign.api.specs import Spec, SpecSource
 from cbalign.errors import UsageError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from cbalign.api.model import Model
     from cbalign.api.pairs import Pairs
     from cbalign.engine.reporter import Reporter
-    from cbalign.engine.tracker import Record
     from cbalign.tasks.train import Trained
 
 StepCallback = Callable[[Mapping[str, Any]], None]
@@ -78,7 +78,8 @@ class Run:
     @property
     def checkpoints(self) -> list[Path]:
         """Folders of the checkpoints, oldest first."""
-        from cbalign.engine.run import RunFolder, list_checkpoints
+        from cbalign.engine.checkpoint_folder import list_checkpoints
+        from cbalign.engine.run import RunFolder
 
         return list_checkpoints(RunFolder(self.path).checkpoints)
 
@@ -111,7 +112,7 @@ class Run:
         from cbalign.engine.run import RunFolder
 
         records = read_records(RunFolder(self.path).metrics)
-        return [_line(record) for record in records if kind in (None, record.kind)]
+        return [as_line(record) for record in records if kind in (None, record.kind)]
 
     def load(self, **options: Any) -> Model:
         """Open the newest checkpoint; see `cbalign.load`."""
@@ -184,7 +185,7 @@ def train(
     given = with_data(source, changes, {"train": data, "validation": validation, "test": test})
     if data is not None and validation is None and (doubt := foreign_validation(given)) is not None:
         python_warning(doubt)
-    return begin(given, Path(runs), _reporter(progress, on_step), argv=("cbalign.train",))
+    return begin(given, Path(runs), reporter_of(progress, on_step), argv=("cbalign.train",))
 
 
 def begin(given: Spec, runs: Path, reporter: Reporter, *, argv: Sequence[str]) -> Run:
@@ -234,7 +235,7 @@ def resume(
     if any(pairs is not None for pairs in given.values()):
         give_again(Run(folder).spec, given)
     words = [*listed(overrides), *(f"{path}={inline(value)}" for path, value in changes.items())]
-    reporter = _reporter(progress, on_step)
+    reporter = reporter_of(progress, on_step)
     return proceed(folder, words, reporter, argv=("cbalign.resume",), accept_changes=accept_changes)
 
 
@@ -269,35 +270,3 @@ def _folder(run: str | Path | Run) -> Path:
     if is_bundle(path):
         raise UsageError(f"{path} is not a run: it is an exported bundle", remedy="Name the run that it was made from.")
     return open_run(path).folder
-
-
-def _reporter(progress: bool | Reporter, on_step: StepCallback | None) -> Reporter:
-    from rich.console import Console
-
-    from cbalign.engine.reporter import Silent, console_reporter
-
-    console = Console(stderr=True)
-    shown: Reporter = Silent()
-    if progress is True:
-        shown = console_reporter(console, interactive=console.is_terminal or console.is_jupyter)
-    elif progress:
-        shown = progress
-    return shown if on_step is None else _Calling(shown, on_step)
-
-
-class _Calling:
-    """A reporter that also calls a function with every record."""
-
-    def __init__(self, shown: Reporter, on_step: StepCallback) -> None:
-        self._on_step = on_step
-        self.start, self.advance, self.note, self.stop = shown.start, shown.advance, shown.note, shown.stop
-        self._show = shown.record
-
-    def record(self, record: Record) -> None:
-        """Show the record and call the function."""
-        self._show(record)
-        self._on_step(_line(record))
-
-
-def _line(record: Record) -> dict[str, Any]:
-    return {"kind": record.kind, "step": record.step, "epoch": record.epoch, **record.values}

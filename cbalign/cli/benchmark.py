@@ -148,7 +148,8 @@ def _torch_targets(
 
 def _source(bundle: Path, images: int) -> Source[Pair] | None:
     """Open the first pairs of the spec's evaluation data; `None` if the data are missing."""
-    from cbalign.data.source import FirstItems, open_source
+    from cbalign.data.source import open_source
+    from cbalign.data.wrapped_source import FirstItems
     from cbalign.errors import CbalignError
     from cbalign.runtime.bundle import BundleFolder
 

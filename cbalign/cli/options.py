@@ -71,7 +71,7 @@ def best_or_given(target: Path, best: str | None) -> Path:
         return target
     from cbalign.api.opening import find_model
     from cbalign.api.runs import Run
-    from cbalign.engine.run import names_checkpoint
+    from cbalign.engine.checkpoint_folder import names_checkpoint
     from cbalign.runtime.bundle import is_bundle
 
     path = find_model(target)

@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cbalign.data.text import TextSettings, Tokenizer, normalise_caption
+from cbalign.data.caption_form import normalise_caption
+from cbalign.data.text import TextSettings, Tokenizer
 
 _REMEMBERED_WORDS = 1 << 18
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from cbalign.data.feature_store import FeatureStore
 from cbalign.data.items import Item
-from cbalign.data.source import Source, WrappedSource, origins_of
+from cbalign.data.source import Source, origins_of
 from cbalign.data.views import ViewArray, image_digest, view_numbers
+from cbalign.data.wrapped_source import WrappedSource
 from cbalign.errors import DataError
 
 ItemT = TypeVar("ItemT", bound=Item)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar, cast, overload, runtime_checkable
+from typing import Literal, Protocol, TypeVar, cast, overload, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -24,7 +24,6 @@ from cbalign.parts.part import describe
 from cbalign.parts.registry import SOURCES
 from cbalign.parts.results import require_built, require_members, require_texts, require_type
 
-ItemT = TypeVar("ItemT", bound=Item)
 ItemT_co = TypeVar("ItemT_co", bound=Item, covariant=True)
 
 _MEMBERS = ("name", "__len__", "item", "images", "read", "describe")
@@ -176,62 +175,6 @@ def source_of_file(path: Path, items: ItemKind) -> SourceSection:
         f"{path}: no source reads {items} from a {path.suffix or 'file without suffix'}",
         remedy="Describe the file as data.test in a spec and evaluate on that split, or convert it to JSON.",
     )
-
-
-class WrappedSource(Generic[ItemT]):
-    """A source that answers as another does; the base of those that change a part of it. Implements `Source`.
-
-    Args:
-        source: the other source.
-    """
-
-    def __init__(self, source: Source[ItemT]) -> None:
-        self._source = source
-        self.name = source.name
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def item(self, index: int) -> ItemT:
-        """Return item `index`."""
-        return self._source.item(index)
-
-    def images(self, index: int) -> tuple[Image.Image, ...]:
-        """Decode the images of item `index`."""
-        return images_of(self._source, index)
-
-    def read(self, index: int) -> tuple[bytes, ...]:
-        """Read the image files of item `index`."""
-        return self._source.read(index)
-
-    def origins(self, index: int) -> tuple[bytes, ...]:
-        """Return bytes that determine the images of item `index`."""
-        return origins_of(self._source, index)
-
-    def describe(self) -> str:
-        """Describe the source in one line."""
-        return self._source.describe()
-
-
-class FirstItems(WrappedSource[ItemT], Generic[ItemT]):
-    """The beginning of a source.
-
-    Args:
-        source: the whole source.
-        limit: number of items.
-    """
-
-    def __init__(self, source: Source[ItemT], limit: int) -> None:
-        super().__init__(source)
-        self._length = min(limit, len(source))
-        self.name = source.name if self._length == len(source) else f"{source.name}, first {limit} items"
-
-    def __len__(self) -> int:
-        return self._length
-
-    def describe(self) -> str:
-        """Describe the source in one line for logs."""
-        return self.name
 
 
 @dataclass(frozen=True)

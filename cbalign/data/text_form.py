@@ -1,6 +1,6 @@
 """How texts become token ids: the special tokens and normalisation of a tokenizer. No torch.
 
-`PublishedForm` keeps everything as the tokenizer's publisher made it. `cbalign.data.text.CaptionForm` is ALBEF's.
+`PublishedForm` keeps everything as the tokenizer's publisher made it; `CaptionForm` (`caption_form.py`) is ALBEF's.
 """
 
 from __future__ import annotations

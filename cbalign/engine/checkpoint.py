@@ -30,10 +30,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cbalign.engine.checkpoint_folder import BEST, LATEST, list_checkpoints
 from cbalign.engine.checksums import verify_checksums, write_checksums
 from cbalign.engine.files import UNFINISHED, new_folder, remove_unfinished, storage_errors, write_durably
 from cbalign.engine.optimizer import OptimizerState, load_optimizer_state, optimizer_state
-from cbalign.engine.run import BEST, LATEST, list_checkpoints
 from cbalign.engine.sharding import sharded_like, whole_tensors
 from cbalign.engine.step_schedule import StepSchedule
 from cbalign.errors import CheckpointError, DamagedCheckpointError, UsageError

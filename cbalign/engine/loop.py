@@ -7,38 +7,35 @@ its newest checkpoint therefore computes, on a CPU, bit for bit the same as one 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
 import torch
 
 from cbalign.engine.averages import Averages
-from cbalign.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint, set_aside
 from cbalign.engine.device import translate_out_of_memory
 from cbalign.engine.distribution import World, translate_lost_process_errors
-from cbalign.engine.divergence import StepNumbers, divergence_error, explain_gradient, explain_losses
+from cbalign.engine.kept_checkpoints import KeptCheckpoints
 from cbalign.engine.manifest import AcceptedChanges
-from cbalign.engine.optimizer import build_adamw, set_learning_rate, trained_parameters
+from cbalign.engine.optimizer import build_adamw
+from cbalign.engine.optimizer_step import OptimizerStep, seed_step
 from cbalign.engine.parallel import StepModule
-from cbalign.engine.precision import agree_precision, autocast, check_precision, explain_emulation
+from cbalign.engine.precision import agree_precision, check_precision, explain_emulation
 from cbalign.engine.reporter import Reporter
-from cbalign.engine.run import RunFolder, checkpoint_steps, latest_checkpoint, list_checkpoints
+from cbalign.engine.run import RunFolder
 from cbalign.engine.run_log import RunLog
 from cbalign.engine.schedule import build_schedule, explain_warmup
-from cbalign.engine.sharding import clip, total_norm
 from cbalign.engine.signals import StopNow, StopSignals
 from cbalign.engine.step_schedule import build_step_schedule
-from cbalign.engine.task import BatchT, Progress, StepOutput, Training
+from cbalign.engine.task import BatchT, Progress, Training
 from cbalign.engine.tracker import Record
-from cbalign.errors import DamagedCheckpointError, Interrupted
+from cbalign.errors import Interrupted
 from cbalign.experiment.log import LogSection
 from cbalign.experiment.training import TrainSection
-from cbalign.parts.metrics import Criterion
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,20 @@ class _Loop(Generic[BatchT]):
         self.steps = steps
         self.schedule = build_schedule(train.schedule, train.optimizer.lr, steps.steps_per_epoch, steps.total_steps)
         self.forward = StepModule(self.learner, world, train.parallel)
-        self.optimizer = build_adamw(self.forward.groups, train.optimizer)
+        optimizer = build_adamw(self.forward.groups, train.optimizer)
+        self.optimizer_step = OptimizerStep(
+            learner=self.learner,
+            forward=self.forward,
+            optimizer=optimizer,
+            world=world,
+            precision=self.precision,
+            seed=train.seed,
+            clip_norm=train.clip_norm,
+            checkpoints=run.checkpoints,
+        )
+        self.checkpoints = KeptCheckpoints(
+            run.checkpoints, self.learner.model, optimizer, steps, train, world, run_log, reporter.note
+        )
         self.done = 0
         self.averages = Averages()
         self.busy = 0.0  # seconds spent in steps since the last log line
@@ -135,31 +145,10 @@ class _Loop(Generic[BatchT]):
 
     def resume(self) -> None:
         """Load the newest checkpoint, if there is one, and drop log records of later steps."""
-        if (state := self._newest_state()) is not None:
+        if (state := self.checkpoints.load_newest()) is not None:
             state.require_same_length(self.steps, str(self.run.folder))
             self.done, self.averages = state.step, Averages(state.window)
         self.run_log.resume(self.done)
-
-    def _newest_state(self) -> TrainingState | None:
-        """Load the newest checkpoint that is intact; damaged newer ones are set aside and reported."""
-        checkpoints = self.world.share(list_checkpoints(self.run.checkpoints))
-        damaged: list[Path] = []
-        for checkpoint in reversed(checkpoints):
-            state, damage = None, None
-            try:
-                state = load_checkpoint(checkpoint, self.learner.model, self.optimizer)
-            except DamagedCheckpointError as error:
-                damage = error
-            found = next((each for each in self.world.collect(damage) if each is not None), None)
-            if found is None:
-                if self.world.is_main:
-                    set_aside(damaged)
-                return state
-            if checkpoint == checkpoints[0]:
-                raise found  # nothing is left to fall back to
-            damaged.append(checkpoint)
-            self.reporter.note(f"falling back to the checkpoint before {checkpoint.name}: {found.message}")
-        return None
 
     def begin(self, argv: tuple[str, ...], accepted: AcceptedChanges | None) -> None:
         """Record this attempt in the run's manifest and report what is notable about it."""
@@ -184,7 +173,7 @@ class _Loop(Generic[BatchT]):
             self.reporter.start(self.steps.total_steps, self.done)
             if self.steps.evaluates(self.done):  # a kill may have come between checkpoint and evaluation
                 metrics = self.run_log.evaluation(self.done) or self._evaluate()
-                self._keep_best(metrics)
+                self._save_best(metrics)
             batches = self._batches()
             while self.done < self.steps.total_steps:
                 self._stop_if_asked()
@@ -193,7 +182,7 @@ class _Loop(Generic[BatchT]):
                     self._save()
                 if self.steps.evaluates(self.done):
                     metrics = self._evaluate()
-                    self._keep_best(metrics)
+                    self._save_best(metrics)
         except StopNow:
             path = self._save()
             self.reporter.stop()
@@ -237,20 +226,9 @@ class _Loop(Generic[BatchT]):
         started = time.monotonic()
         batch = next(batches)
         rate = self.schedule(self.done)
-        set_learning_rate(self.optimizer, rate)
-        self.optimizer.zero_grad(set_to_none=True)
-        seed_step(self.train.seed, self.done, self.world.rank)
         progress = self._progress(logged=self.steps.logs(self.done + 1))
-        self.learner.before_step(progress)
-        outputs = [self._backward(micro_batch, replace(progress, micro_step=i)) for i, micro_batch in enumerate(batch)]
-        self.forward.complete_gradients()
-        parameters = [p for p in trained_parameters(self.optimizer) if p.grad is not None]
-        norm = total_norm(parameters)
-        self._check_finite(StepNumbers.read(outputs, norm, self.world.device), batch)
-        if self.train.clip_norm is not None:
-            clip(parameters, self.train.clip_norm, norm)
-        self.optimizer.step()
-        self.learner.after_step(progress)
+        for values in self.optimizer_step.run(batch, progress, rate).logged():
+            self.averages.add(values)
         self.done += 1
         self.busy += time.monotonic() - started
         self.timed += 1
@@ -266,34 +244,6 @@ class _Loop(Generic[BatchT]):
             micro_steps=self.steps.micro_steps,
             logged=logged,
         )
-
-    def _backward(self, batch: BatchT, progress: Progress) -> StepOutput:
-        last = progress.micro_step == progress.micro_steps - 1
-        with nullcontext() if last else self.forward.without_synchronisation():
-            with autocast(self.world.device, self.precision):
-                output = self.forward(batch.to(self.world.device), progress)
-            with self.world.waiting() if last else nullcontext():  # gradients are averaged in the last one
-                torch.autograd.backward(output.loss / progress.micro_steps)
-        return output
-
-    def _check_finite(self, numbers: StepNumbers, batch: list[BatchT]) -> None:
-        """Add the step's numbers to the averages if they are finite on all processes.
-
-        Raises:
-            DivergenceError: the loss or the gradient of some process is not finite.
-        """
-        if self.world.any(not numbers.is_finite):
-            indices = [micro_batch.indices for micro_batch in batch]
-            # DDP has spread a bad loss's gradient to all ranks; the one with the loss knows the samples.
-            losses = [text for text in self.world.collect(explain_losses(numbers.measured, indices)) if text]
-            raise divergence_error(
-                losses[0] if losses else explain_gradient(self.learner.model, indices),
-                step=self.done + 1,
-                total_steps=self.steps.total_steps,
-                checkpoint=latest_checkpoint(self.run.checkpoints),
-            )
-        for values in numbers.logged():
-            self.averages.add(values)
 
     def _log(self, rate: float) -> None:
         means = self.averages.reduce(self.world).means()
@@ -321,41 +271,8 @@ class _Loop(Generic[BatchT]):
         self._write(Record("evaluation", self.done, progress.epoch, metrics))
         return metrics
 
-    def _keep_best(self, metrics: Mapping[str, float]) -> None:
-        """Write a checkpoint if the evaluation after this step is the best by `keep_best`.
-
-        Raises:
-            UsageError: there is no such metric.
-        """
-        if self.train.keep_best is not None:
-            Criterion.of(self.train.keep_best, metrics)
-            if self._best_step() == self.done:
-                self._save()
-
-    def _best_step(self) -> int | None:
-        """The step of the best evaluation by `keep_best`, among this step and those that have a checkpoint."""
-        word = self.train.keep_best
-        return None if word is None else self.run_log.best(word, {self.done, *checkpoint_steps(self.run.checkpoints)})
-
     def _save(self) -> Path:
-        """Write a checkpoint."""
-        state = TrainingState.of(self.done, self.steps, self.averages.reduce(self.world).totals())
-        self.run_log.sync()
-        keep, writes = self.train.keep_checkpoints, self.world.is_main
-        path = save_checkpoint(
-            self.run.checkpoints,
-            state,
-            self.learner.model,
-            self.optimizer,
-            keep=keep,
-            best=self._best_step(),
-            writes=writes,
-        )
-        self.world.barrier()
-        return path
+        return self.checkpoints.save(self.done, self.averages)
 
-
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed torch's generators for one step of one process."""
-    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
-    torch.manual_seed(int.from_bytes(digest, "big") >> 1)
+    def _save_best(self, metrics: Mapping[str, float]) -> None:
+        self.checkpoints.save_best(self.done, metrics, self.averages)

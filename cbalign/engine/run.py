@@ -13,7 +13,6 @@ runs/
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,12 +20,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cbalign.engine.checkpoint_folder import LATEST as LATEST
+from cbalign.engine.checkpoint_folder import checkpoint_steps, latest_checkpoint, names_checkpoint, step_of
 from cbalign.engine.files import new_folder, storage_errors, write_durably
 from cbalign.engine.manifest import Manifest, Status, now
 from cbalign.errors import CheckpointError, StorageError, UsageError
-
-LATEST, BEST = "latest", "best"
-_CHECKPOINT = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -198,11 +196,6 @@ def is_run(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and path.name == LATEST)
 
 
-def names_checkpoint(path: Path) -> bool:
-    """Whether a path has the form of a checkpoint in the folder of a run: `RUN/checkpoints/step-N`."""
-    return _CHECKPOINT.fullmatch(path.name) is not None and path.parent.name == "checkpoints"
-
-
 def locate_checkpoint(path: Path) -> tuple[RunFolder, Path]:
     """The run and the checkpoint that a path means: `RUN/checkpoints/step-N`, or the newest of RUN.
 
@@ -227,37 +220,6 @@ def checkpoint_of_step(run: RunFolder, step: int) -> Path:
         there = f"It has {', '.join(f'step-{each}' for each in steps)}." if steps else "It has no checkpoint."
         raise CheckpointError(f"{run.folder} has no checkpoint step-{step}.", remedy=there)
     return run.checkpoints / f"step-{step}"
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints in a run's `checkpoints` folder, oldest first."""
-    if not folder.is_dir():
-        return []
-    found = [(int(m[1]), path) for path in folder.iterdir() if (m := _CHECKPOINT.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step of a checkpoint, from its name."""
-    return int(checkpoint.name.removeprefix("step-"))
-
-
-def checkpoint_steps(folder: Path) -> list[int]:
-    """The steps of the complete checkpoints in a run's `checkpoints` folder, in order."""
-    return [step_of(path) for path in list_checkpoints(folder)]
-
-
-def kept_best(folder: Path) -> str | None:
-    """The name of the checkpoint in a run's `checkpoints` folder that `train.keep_best` keeps; None without one."""
-    with suppress(OSError):
-        return (folder / BEST).read_text(encoding="utf-8").strip()
-    return None
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in a run's `checkpoints` folder."""
-    found = list_checkpoints(folder)
-    return found[-1] if found else None
 
 
 def find_runs(runs: Path) -> list[RunFolder]:

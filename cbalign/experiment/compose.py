@@ -6,14 +6,13 @@ replaces the old one, because the settings of one kind do not apply to another.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
+from cbalign.experiment.bases import Conflict, join_bases
 from cbalign.experiment.diagnostics import Diagnostic, InvalidSpec
-from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode, child, plain_data, same
+from cbalign.experiment.document import ListNode, MapEntry, MapNode, Place, ScalarNode
 from cbalign.experiment.environment import interpolate_text
 from cbalign.experiment.fields import settings
 from cbalign.experiment.files import DISK, Files
@@ -24,7 +23,6 @@ from cbalign.experiment.suggestions import did_you_mean
 from cbalign.experiment.variants import variant_changes, variant_of, written_by_options
 
 MAX_EXTENDS = 16
-_SomeNode = TypeVar("_SomeNode", bound=Node)
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,6 @@ class Composition:
     profiles: MapNode
     files: tuple[Path, ...] = ()
     expectations: tuple[Expectation, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Conflict:
-    path: tuple[str, ...]
-    first: Node
-    second: Node
 
 
 def compose(path: Path, root: Choice, environment: Mapping[str, str], files: Files = DISK) -> Composition:
@@ -163,18 +154,19 @@ class _Composer:
         ]
         profiles = self._profiles(node)
         body = node.without(EXTENDS, EXPECTS, PROFILES)
-        conflicts: list[_Conflict] = []
+        conflicts: list[Conflict] = []
         tree, base_profiles = MapNode({}, start), MapNode({}, start)
         read: tuple[Path, ...] = ()
         expectations: tuple[Expectation, ...] = ()
         for base in {id(base): base for base in bases}.values():  # a base that is named again changes nothing
-            tree = self._join(tree, base.tree, (read, base.files), (), conflicts, self.root)
+            tree = join_bases(tree, base.tree, (read, base.files), conflicts, self.root)
             base_profiles = merge(base_profiles, base.profiles, None)
             read = tuple(dict.fromkeys((*read, *base.files)))
             expectations += base.expectations
-        open_conflicts = [conflict for conflict in conflicts if not _settles(body, conflict.path)]
+        open_conflicts = [conflict for conflict in conflicts if not conflict.is_settled_by(body)]
         if open_conflicts:
-            raise InvalidSpec([_conflict_message(conflict, node) for conflict in open_conflicts])
+            at = node.entries[EXTENDS].key if EXTENDS in node.entries else None
+            raise InvalidSpec([conflict.diagnostic(at) for conflict in open_conflicts])
         expectations += _expectations(node, tree)
         merged = merge(tree, body, self.root), merge(base_profiles, profiles, None)
         return Composition(*merged, (*read, here), expectations)
@@ -227,75 +219,3 @@ class _Composer:
                 [Diagnostic(f"profile `{name}` has no settings", entry.key, PROFILES) for name, entry in wrong]
             )
         return value
-
-    def _join(
-        self,
-        first: MapNode,
-        second: MapNode,
-        files: tuple[tuple[Path, ...], tuple[Path, ...]],
-        path: tuple[str, ...],
-        conflicts: list[_Conflict],
-        choice: Choice | None,
-    ) -> MapNode:
-        """Merge two bases. Neither has precedence, unless only one of them changed a value that both inherit."""
-        if choice and variant_of(first, choice) and variant_changes(first, second, choice):
-            return self._either(first, second, files, path, conflicts)
-        entries = dict(first.entries)
-        section = choice.section(variant_of(second, choice) or variant_of(first, choice)) if choice else None
-        for name, entry in second.entries.items():
-            old = first.get(name)
-            if old is None:
-                entries[name] = entry
-            elif isinstance(old, MapNode) and isinstance(entry.value, MapNode):
-                shape = settings(section)[name].shape if section and name in settings(section) else None
-                inner = shape if isinstance(shape, Choice) else None
-                joined = self._join(old, entry.value, files, (*path, name), conflicts, inner)
-                entries[name] = MapEntry(entry.key, joined)
-            elif not same(old, entry.value):
-                entries[name] = MapEntry(entry.key, self._either(old, entry.value, files, (*path, name), conflicts))
-        return MapNode(entries, second.place)
-
-    def _either(
-        self,
-        first: _SomeNode,
-        second: _SomeNode,
-        files: tuple[tuple[Path, ...], tuple[Path, ...]],
-        path: tuple[str, ...],
-        conflicts: list[_Conflict],
-    ) -> _SomeNode:
-        if _comes_from(second, files[0]):
-            return first
-        if not _comes_from(first, files[1]) and path != ("name",) and path != ("description",):
-            conflicts.append(_Conflict(path, first, second))
-        return second
-
-
-def _comes_from(node: Node, files: tuple[Path, ...]) -> bool:
-    return node.place.source.path is not None and node.place.source.path.resolve() in files
-
-
-def _settles(body: MapNode, path: tuple[str, ...]) -> bool:
-    node: Node | None = body
-    for step in path:
-        if not isinstance(node, MapNode):
-            return node is not None
-        node = child(node, step)
-    return node is not None
-
-
-def _conflict_message(conflict: _Conflict, node: MapNode) -> Diagnostic:
-    path = ".".join(conflict.path)
-    told = [
-        f"{_short(each)} ({each.place.source.name}:{each.place.line})" for each in (conflict.first, conflict.second)
-    ]
-    return Diagnostic(
-        f"two bases set `{path}` differently: {told[0]} and {told[1]}",
-        node.entries[EXTENDS].key if EXTENDS in node.entries else None,
-        path,
-        hint=f"set `{path}` in this file",
-    )
-
-
-def _short(node: Node) -> str:
-    text = json.dumps(plain_data(node), ensure_ascii=False)
-    return text if len(text) <= 30 else f"{text[:29]}…"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cbalign.experiment.diagnostics import Diagnostic
 from cbalign.experiment.document import ListNode, MapEntry, MapNode, Node, Place, ScalarNode
-from cbalign.experiment.reader import plain_value
+from cbalign.experiment.scalars import plain_value
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}|\$\{[^}]*\}?")
 

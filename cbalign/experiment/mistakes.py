@@ -9,31 +9,16 @@ from pydantic_core import ErrorDetails
 
 from cbalign.experiment import part_hints
 from cbalign.experiment.diagnostics import Diagnostic
-from cbalign.experiment.document import DEFAULT, ListNode, MapNode, Node, Place, ScalarNode, child
-from cbalign.experiment.fields import Setting, settings
+from cbalign.experiment.document import ListNode, MapNode, Place, ScalarNode
+from cbalign.experiment.error_targets import ErrorTarget, error_target, is_written, node_at, place_of, setting_at
+from cbalign.experiment.fields import settings
 from cbalign.experiment.part_hints import Steps
-from cbalign.experiment.phrases import described, is_number, listed
+from cbalign.experiment.phrases import described, listed
 from cbalign.experiment.shapes import Choice, Items, Leaf
 from cbalign.experiment.suggestions import closest, did_you_mean, meant_setting
-from cbalign.experiment.variants import variant_of
+from cbalign.experiment.value_hints import value_hint
 from cbalign.parts.registry import PartKind
-from cbalign.parts.section import RuleError, Section
-
-
-@dataclass(frozen=True)
-class _Target:
-    """The target of an error: its path without pydantic's labels, and its schema."""
-
-    steps: Steps
-    setting: Setting | None
-    leaf: Leaf | None
-    choice: Choice | None
-    owner: type[Section] | None
-
-    @property
-    def path(self) -> str:
-        return ".".join(map(str, self.steps))
-
+from cbalign.parts.section import RuleError
 
 MAX_MISTAKES = 100  # more are counted, not explained: each one is compared with every setting
 
@@ -46,7 +31,7 @@ def explain_mistakes(errors: Iterable[ErrorDetails], tree: MapNode, root: Choice
         tree: the composed and normalised spec.
         root: the shape of a whole spec.
     """
-    found = [(_target(error["loc"], root), error) for error in errors]
+    found = [(error_target(error["loc"], root), error) for error in errors]
     deepest: dict[Steps, int] = {}
     for target, _ in found:
         for count in range(len(target.steps) + 1):
@@ -67,42 +52,9 @@ def explain_mistakes(errors: Iterable[ErrorDetails], tree: MapNode, root: Choice
     return diagnostics
 
 
-def _target(loc: Steps, root: Choice) -> _Target:
-    shape: Choice | Items | Leaf | None = root
-    steps: list[str | int] = []
-    setting: Setting | None = None
-    owner: type[Section] | None = root.section()
-    variant: str | None = None
-    for step in loc:
-        if isinstance(shape, Choice):
-            if variant is None and len(shape.variants) > 1 and step in shape.variants:
-                variant = str(step)
-                continue
-            owner = shape.section(variant)
-            setting = settings(owner).get(str(step)) if owner else None
-            shape, variant = setting.shape if setting else None, None
-            steps.append(step)
-        elif isinstance(shape, Items):
-            steps.append(step)
-            shape = shape.item
-        elif isinstance(shape, Leaf):
-            if isinstance(step, int):
-                steps.append(step)
-                shape = shape.item or shape
-        else:
-            steps.append(step)
-    return _Target(
-        steps=tuple(steps),
-        setting=setting,
-        leaf=shape if isinstance(shape, Leaf) else None,
-        choice=shape if isinstance(shape, Choice) else None,
-        owner=owner,
-    )
-
-
 @dataclass(frozen=True)
 class _Explanation:
-    target: _Target
+    target: ErrorTarget
     error: ErrorDetails
     tree: MapNode
     root: Choice
@@ -139,7 +91,7 @@ class _Explanation:
             hint = meant_setting(whole, self.target.owner, _without_positions(above), str(name))
         kind = part_hints.kind_of_keys(self.target.owner)
         hint = part_hints.part_hint(kind, str(name), hint)
-        kind = kind or part_hints.kind_of_other_part(self.target.owner, _node(self.tree, above))
+        kind = kind or part_hints.kind_of_other_part(self.target.owner, node_at(self.tree, above))
         where = f"`{path}` has" if path else "a spec has"
         place = place_of(self.tree, self.target.steps, key=True)
         return self._say(f"{where} no setting `{name}`", place=place, hint=hint, kind=kind)
@@ -166,10 +118,10 @@ class _Explanation:
         candidates: list[Steps] = []
         if isinstance(cause, RuleError):
             candidates = [(*self.target.steps, *at.split(".")) for at in cause.at]
-        written = [steps for steps in candidates if _is_written(self.tree, steps)]
+        written = [steps for steps in candidates if is_written(self.tree, steps)]
         steps = (written or [self.target.steps])[0]
         path = ".".join(map(str, steps or (candidates or [()])[0]))
-        meant = _setting_at(self.tree, self.root, tuple(path.split(".")))
+        meant = setting_at(self.tree, self.root, tuple(path.split(".")))
         return Diagnostic(message, place_of(self.tree, steps), path, help=meant.help if meant else None)
 
     def _kind(self) -> Diagnostic:
@@ -179,7 +131,7 @@ class _Explanation:
         if key is None:
             return self._structure()
         steps = (*self.target.steps, key)
-        node = _node(self.tree, steps)
+        node = node_at(self.tree, steps)
         if node is None:
             place = place_of(self.tree, self.target.steps, key=True)
             if misspelt := self._misspelt(key):
@@ -196,14 +148,14 @@ class _Explanation:
 
     def _misspelt(self, key: str) -> str | None:
         """Return the key of the section that seems to mean `key`, which is the setting of no variant."""
-        node, choice = _node(self.tree, self.target.steps), self.target.choice
+        node, choice = node_at(self.tree, self.target.steps), self.target.choice
         if not isinstance(node, MapNode) or choice is None:
             return None
         known = {name for section in choice.variants.values() for name in settings(section)}
         return closest(key, [name for name in node.entries if name not in known])
 
     def _structure(self) -> Diagnostic:
-        node = _node(self.tree, self.target.steps)
+        node = node_at(self.tree, self.target.steps)
         shape = self.target.setting.shape if self.target.setting else None
         is_item = bool(self.target.steps) and isinstance(self.target.steps[-1], int)
         wants = "a list of sections" if isinstance(shape, Items) and not is_item else "a section"
@@ -220,7 +172,7 @@ class _Explanation:
         return self._say(f"`{self.target.path}` must be {wants}, not {described(node)}", hint=hint)
 
     def _value(self, leaf: Leaf) -> Diagnostic:
-        node = _node(self.tree, self.target.steps)
+        node = node_at(self.tree, self.target.steps)
         path = self.target.path
         kind = self.error["type"]
         if kind == "too_short" and leaf.item is not None and isinstance(node, ListNode):
@@ -235,43 +187,11 @@ class _Explanation:
                 f"`{path}` must be {bound}{limit} character{'s' * (limit != 1)} long, not {described(node)}"
             )
         message = f"`{path}` must be {leaf.wording()}, not {described(node)}"
-        hint, named = self._value_hint(leaf, node), None
+        hint, named = value_hint(leaf, node), None
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
             named = part_hints.kind_of_key(self.target.owner, self.target.steps) or part_hints.kind_of_choices(leaf)
             hint = part_hints.part_hint(named, node.value, hint)
         return self._say(message, hint=hint, kind=named)
-
-    def _value_hint(self, leaf: Leaf, node: Node | None) -> str | None:
-        if not isinstance(node, ScalarNode):
-            return "remove the line to use the default" if node is None else None
-        value = node.value
-        if leaf.item is not None and not isinstance(value, bool | None):
-            near = did_you_mean(str(value), [str(choice) for choice in leaf.choices])
-            single = leaf.item.choices
-            return near or (f"write `[{value}]`" if not single or value in single else None)
-        if isinstance(value, str):
-            return self._text_hint(leaf, value, node.plain)
-        if value is None:
-            return "remove the line to use the default" if leaf.kinds != ("text",) else "write '' for an empty text"
-        if leaf.takes_only_text and leaf.kinds and not leaf.pattern:
-            return "quote it"
-        if leaf.examples and leaf.examples[0].endswith("steps") and isinstance(value, int):
-            return f"write `{value} steps` or `{value} epochs`"
-        if "whole number" in leaf.kinds and isinstance(value, float) and value.is_integer():
-            return f"write `{int(value)}`"
-        return None
-
-    def _text_hint(self, leaf: Leaf, value: str, plain: bool) -> str | None:
-        bare = value.strip()
-        if "true or false" in leaf.kinds and bare.lower() in ("yes", "on", "no", "off", "y", "n", "true", "false"):
-            return f"write `{'true' if bare.lower() in ('yes', 'on', 'y', 'true') else 'false'}`"
-        if {"number", "whole number"} & set(leaf.kinds):
-            if is_number(bare) and not plain:
-                return f"write `{bare}` without quotes"
-            if is_number(bare.replace("_", "").replace(",", "")):
-                return f"write `{bare.replace('_', '').replace(',', '')}`"
-        # `trained` is not `pretrained` with a typing error.
-        return did_you_mean(value, [str(choice) for choice in leaf.choices if not str(choice).endswith(bare)])
 
 
 _STARTERS = {
@@ -284,53 +204,3 @@ _STARTERS = {
 
 def _without_positions(steps: Iterable[str | int]) -> str:
     return ".".join(str(step) for step in steps if not isinstance(step, int))
-
-
-def _node(tree: Node, steps: Iterable[str | int]) -> Node | None:
-    node: Node | None = tree
-    for step in steps:
-        node = child(node, step) if node is not None else None
-    return node
-
-
-def _setting_at(tree: Node, root: Choice, steps: Steps) -> Setting | None:
-    """Return the setting at a path, of the kinds of sections that the tree names."""
-    node: Node | None = tree
-    choice: Choice | None = root
-    setting: Setting | None = None
-    for step in steps:
-        if not str(step).isdecimal():
-            variant = variant_of(node, choice) if isinstance(node, MapNode) and choice is not None else None
-            section = choice.section(variant) if choice is not None else None
-            setting = settings(section).get(str(step)) if section is not None else None
-            shape = setting.shape if setting is not None else None
-            choice = shape.item if isinstance(shape, Items) else shape if isinstance(shape, Choice) else None
-        node = child(node, step) if node is not None else None
-    return setting
-
-
-def _is_written(tree: Node, steps: Steps) -> bool:
-    node = _node(tree, steps)
-    return node is not None and node.place is not DEFAULT
-
-
-def place_of(tree: MapNode, steps: Steps, *, key: bool = False) -> Place | None:
-    """Return the place of a path: its value if that is on one line, else its key, else the nearest parent's key.
-
-    Args:
-        key: prefer the key.
-    """
-    best: Place | None = Place(tree.place.source, 1, 1, 0)
-    node: Node | None = tree
-    for step in steps:
-        entry = node.entries.get(str(step)) if isinstance(node, MapNode) else None
-        node = child(node, step) if node is not None else None
-        if node is None:
-            break
-        place = entry.key if entry and (key or not isinstance(node, ScalarNode)) else node.place
-        if place is DEFAULT:
-            continue
-        if entry and isinstance(node, ScalarNode) and node.value is None:
-            place = entry.key
-        best = place
-    return best

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cbalign.data.arrays import FloatArray
 from cbalign.errors import ParityError
 from cbalign.evaluation.result import Result
-from cbalign.parts.kinds import ParityLimits
+from cbalign.parts.exports import ParityLimits
 from cbalign.runtime.document import json_document
 from cbalign.runtime.precisions import REFERENCE
 

@@ -3,15 +3,14 @@
 A part is a torch-free section of the spec language that refers to what it builds. See docs/how-to/extend.md.
 """
 
+from cbalign.parts.exports import PrecisionSection, TargetSection
 from cbalign.parts.kinds import (
     EvaluationSection,
     ItemKind,
     ObjectiveSection,
-    PrecisionSection,
     ScheduleSection,
     SolverSection,
     SourceSection,
-    TargetSection,
     TaskSection,
     TrackerSection,
 )

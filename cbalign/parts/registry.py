@@ -22,7 +22,7 @@ from pathlib import PurePath
 from packaging.requirements import InvalidRequirement, Requirement
 
 from cbalign import __version__
-from cbalign.parts import kinds, towers
+from cbalign.parts import exports, kinds, towers
 from cbalign.parts.origin import OWN, PartOrigin, record_origin
 from cbalign.parts.part import Part
 
@@ -70,8 +70,8 @@ TEXT_TOWERS = PartKind(
 )
 SOLVERS = PartKind("solvers", kinds.SolverSection, "cbalign.models", "solver", "solver")
 SCHEDULES = PartKind("schedules", kinds.ScheduleSection, "cbalign.engine", "schedule", "kind", ("warmup",))
-PRECISIONS = PartKind("precisions", kinds.PrecisionSection, "cbalign.exporting", "precision")
-TARGETS = PartKind("targets", kinds.TargetSection, "cbalign.exporting", "export target", "kind")
+PRECISIONS = PartKind("precisions", exports.PrecisionSection, "cbalign.exporting", "precision")
+TARGETS = PartKind("targets", exports.TargetSection, "cbalign.exporting", "export target", "kind")
 TRACKERS = PartKind("trackers", kinds.TrackerSection, "cbalign.engine", "tracker", "kind")
 
 KINDS = (

@@ -12,9 +12,10 @@ from cbalign.data.image import Preprocessing
 from cbalign.data.text import Tokenizer
 from cbalign.data.vocabulary import build_tokenizer, text_settings
 from cbalign.engine.checkpoint import read_model
+from cbalign.engine.checkpoint_folder import step_of
 from cbalign.engine.lineage import LINEAGE, TRAINED_ON, Ancestor, descend, refuse_seen, to_facts, trained_on
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import RunFolder, open_run, step_of
+from cbalign.engine.run import RunFolder, open_run
 from cbalign.errors import CbalignError, CheckpointError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cbalign.encoders import Encoder, require_encoder
+from cbalign.engine.checkpoint_folder import names_checkpoint, step_of
 from cbalign.engine.lineage import Ancestor, seen
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import locate_checkpoint, names_checkpoint, step_of
+from cbalign.engine.run import locate_checkpoint
 from cbalign.errors import UsageError
 from cbalign.experiment.experiment import Experiment
 from cbalign.experiment.load import load_experiment

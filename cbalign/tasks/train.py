@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cbalign.engine.checkpoint_folder import latest_checkpoint
 from cbalign.engine.distribution import World, open_world
 from cbalign.engine.files import shown_path
 from cbalign.engine.launch import is_launched
@@ -17,7 +18,7 @@ from cbalign.engine.loop import fit
 from cbalign.engine.manifest import PLUGINS, Manifest
 from cbalign.engine.reporter import Reporter, Silent
 from cbalign.engine.resuming import resume_command
-from cbalign.engine.run import RunFolder, create_run, latest_checkpoint
+from cbalign.engine.run import RunFolder, create_run
 from cbalign.engine.task import Training
 from cbalign.errors import UsageError
 from cbalign.experiment.diff import compare_experiments

@@ -24,6 +24,9 @@ def place(tmp_path, monkeypatch, run, bundle, folder, pictures):
     (tmp_path / "images").mkdir()
     for number, name in enumerate(("a.jpg", "b.jpg", "b.png", "images/1.jpg", "images/2.jpg")):
         pictures[number].save(tmp_path / name)
+    for number, name in enumerate(("cat", "dog")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        pictures[number].save(tmp_path / "pets" / name / "1.png")
     return tmp_path
 
 

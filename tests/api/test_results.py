@@ -83,7 +83,7 @@ def test_evaluate_other_tasks(old_run):
         ({"nothing": 3}, "nothing"),
         ({"protocols": ("nothing",)}, "nothing"),
         ({"data": []}, "data: there are no pairs"),
-        ({"on": "validation", "bootstrap": -1}, "bootstrap must be a whole number of at least 0, not -1"),
+        ({"on": "validation", "bootstrap": -1}, "bootstrap must be a whole number from 0 to 1000000, not -1"),
         ({"on": "validation", "top_k": "many"}, "top_k must be a whole number"),
     ],
 )

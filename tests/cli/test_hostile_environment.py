@@ -17,7 +17,7 @@ SPEC = "cbalign: 1\nname: x\ndata:\n  train: {source: openmoji, split: train}\n"
 def shell(script, folder):
     """Run a line of shell, in which `cbalign` is a command."""
     command = f'cbalign() {{ "{sys.executable}" -m cbalign "$@"; }}; {script}'
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, env=environment)
 

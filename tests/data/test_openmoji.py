@@ -11,7 +11,8 @@ import pytest
 from cbalign.data.image import decode
 from cbalign.data.openmoji import OpenMoji, split_of, words_of
 from cbalign.data.sections.drawings import OpenMojiSource
-from cbalign.data.source import FirstItems, gallery, open_source, origins_of
+from cbalign.data.source import gallery, open_source, origins_of
+from cbalign.data.wrapped_source import FirstItems
 from cbalign.errors import MissingExtraError
 from cbalign.parts.kinds import Split
 

@@ -18,8 +18,9 @@ from cbalign.data.image import Preprocessing
 from cbalign.data.items import Answer, Item, Pair, Question
 from cbalign.data.json_pairs import open_json
 from cbalign.data.loader import Loader
-from cbalign.data.source import FirstItems, fingerprint, open_source, source_of_file, texts_of
+from cbalign.data.source import fingerprint, open_source, source_of_file, texts_of
 from cbalign.data.text import Tokenizer
+from cbalign.data.wrapped_source import FirstItems
 from cbalign.errors import UsageError
 from cbalign.experiment.data import Source as SourceUnion
 from cbalign.parts import Effect, ItemKind, SourceSection, setting

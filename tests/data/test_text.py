@@ -13,8 +13,9 @@ import tokenizers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cbalign.data.caption_form import normalise_caption
 from cbalign.data.caption_length import CaptionRuler
-from cbalign.data.text import TextSettings, Tokenizer, normalise_caption
+from cbalign.data.text import TextSettings, Tokenizer
 from cbalign.data.wordpiece import train_wordpiece
 from cbalign.errors import DataError
 

@@ -21,8 +21,8 @@ from cbalign.engine.checkpoint import (
     save_checkpoint,
     save_model,
 )
+from cbalign.engine.checkpoint_folder import latest_checkpoint, list_checkpoints
 from cbalign.engine.optimizer import build_adamw
-from cbalign.engine.run import latest_checkpoint, list_checkpoints
 from cbalign.errors import CheckpointError, StorageError
 
 

@@ -7,7 +7,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from cbalign.engine.checkpoint import read_state
-from cbalign.engine.run import checkpoint_steps
+from cbalign.engine.checkpoint_folder import checkpoint_steps
 from cbalign.errors import CheckpointError, UsageError
 from cbalign.lab.runs.best import best_checkpoint
 from cbalign.parts.metrics import Criterion

@@ -8,8 +8,8 @@ import tiny_task
 import torch
 
 from cbalign.engine.checkpoint import read_model, read_state
+from cbalign.engine.checkpoint_folder import list_checkpoints
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import list_checkpoints
 from cbalign.errors import DataError, DivergenceError
 
 

@@ -11,8 +11,8 @@ import pytest
 import tiny_task
 
 from cbalign.engine.checkpoint import read_state
+from cbalign.engine.checkpoint_folder import list_checkpoints
 from cbalign.engine.manifest import Manifest
-from cbalign.engine.run import list_checkpoints
 from cbalign.errors import Interrupted, UsageError
 
 PROGRAM = Path(tiny_task.__file__)

@@ -20,10 +20,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from cbalign.engine.checkpoint_folder import list_checkpoints
 from cbalign.engine.distribution import World
 from cbalign.engine.loop import Outcome, fit
 from cbalign.engine.reporter import Silent
-from cbalign.engine.run import RunFolder, create_run, list_checkpoints
+from cbalign.engine.run import RunFolder, create_run
 from cbalign.engine.task import ParameterGroup, Progress, StepOutput, no_decay_for_vectors
 from cbalign.experiment.training import TrainSection
 

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from cbalign.data.source import open_source
 from cbalign.errors import ParityError
 from cbalign.experiment.load import load_experiment
-from cbalign.exporting import bundle as bundle_module
+from cbalign.exporting import bundle_writer
 from cbalign.exporting.bundle import Exported
 from cbalign.exporting.parity import PrecisionReport
 from cbalign.exporting.verification import verify_precision
@@ -161,5 +161,5 @@ def verify_broken(
     model = onnx.load(path)
     break_it(model)
     path.write_bytes(model.SerializeToString())
-    manifest = bundle_module._write_manifest(folder, BundleFolder.open(folder).manifest)
+    manifest = bundle_writer.write_manifest(folder, BundleFolder.open(folder).manifest)
     return verify_precision(side.exportable, folder, manifest, precision, lambda part: None)

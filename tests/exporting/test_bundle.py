@@ -12,7 +12,7 @@ import torch
 from cbalign.errors import BundleError, ParityError, PartError, UsageError
 from cbalign.experiment.export import ExportSection
 from cbalign.experiment.load import load_experiment
-from cbalign.exporting import bundle as bundle_module
+from cbalign.exporting import bundle_writer
 from cbalign.exporting.bundle import Exported, export_run
 from cbalign.exporting.exportable import chosen_signatures
 from cbalign.runtime.bundle import BundleFolder, is_bundle
@@ -93,7 +93,7 @@ def test_recorded_outputs_are_repeated_and_a_difference_is_found(exported: Expor
     np.savez(copy / "golden.npz", **recorded)
     with pytest.raises(BundleError, match=r"golden\.npz is damaged"):
         Session.open(copy, "cpu")
-    bundle_module._write_manifest(copy, BundleFolder.open(copy).manifest)
+    bundle_writer.write_manifest(copy, BundleFolder.open(copy).manifest)
     with pytest.raises(ParityError, match="outputs of fp32 differ"):
         check_golden(Session.open(copy, "cpu"))
 
@@ -122,7 +122,7 @@ def test_a_bundle_that_is_there_is_replaced_only_with_force(run: Path, tmp_path:
 def test_a_bundle_that_computes_something_else_gets_no_name(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_graph = bundle_module.write_graph
+    write_graph = bundle_writer.write_graph
 
     def break_text(module: torch.nn.Module, signature: object, example: object, path: Path, **options: object) -> None:
         if path.stem == "text":
@@ -133,7 +133,7 @@ def test_a_bundle_that_computes_something_else_gets_no_name(
             with torch.no_grad():
                 module.towers.text_projection.bias -= 0.1
 
-    monkeypatch.setattr(bundle_module, "write_graph", break_text)
+    monkeypatch.setattr(bundle_writer, "write_graph", break_text)
     with pytest.raises(ParityError, match="the text graph does not compute what PyTorch computes: embedding") as caught:
         export_run(run, tmp_path / "tiny")
     assert "tiny.failed" in str(caught.value)

@@ -163,7 +163,7 @@ def test_two_plugins_with_one_name_are_both_left_out(site: Site) -> None:
     assert found.returncode == 2
     assert "cbalign-twin 1.2 has a part of the same name; uninstall one of them" in found.stderr
     assert (
-        "`model.codebook.transport.solver` must be ipot or sinkhorn, not the text 'greedy'"
+        "`model.codebook.transport.solver` must be centring, ipot or sinkhorn, not the text 'greedy'"
         in found.stderr + found.stdout
     )
 

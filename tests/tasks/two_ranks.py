@@ -23,10 +23,11 @@ from torch import Tensor
 
 from cbalign.data.batch import Batch
 from cbalign.engine.checkpoint import load_model_weights
+from cbalign.engine.checkpoint_folder import list_checkpoints
 from cbalign.engine.distribution import World, open_world
 from cbalign.engine.loop import fit
 from cbalign.engine.reporter import Silent
-from cbalign.engine.run import RunFolder, create_run, list_checkpoints, open_run
+from cbalign.engine.run import RunFolder, create_run, open_run
 from cbalign.engine.sharding import whole_tensor
 from cbalign.engine.task import Progress, StepOutput
 from cbalign.evaluation.process_group import SINGLE_PROCESS

@@ -9,7 +9,7 @@ import torch
 
 from cbalign.data.text import VocabularyInfo
 from cbalign.engine.checkpoint import MODEL, load_model_weights, read_model
-from cbalign.engine.run import latest_checkpoint
+from cbalign.engine.checkpoint_folder import latest_checkpoint
 from cbalign.errors import MissingExtraError, SpecError
 from cbalign.experiment.dump import experiment_fingerprint
 from cbalign.experiment.load import load_experiment

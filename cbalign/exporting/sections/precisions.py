@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cbalign.parts import PrecisionSection
-from cbalign.parts.kinds import ParityLimits
+from cbalign.parts.exports import ParityLimits
 
 
 class Float32(PrecisionSection):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cbalign.engine.checkpoint_folder import latest_checkpoint
 from cbalign.engine.manifest import PLUGINS, Attempt, Manifest
-from cbalign.engine.run import RunFolder, latest_checkpoint
+from cbalign.engine.run import RunFolder
 from cbalign.experiment.derived import NOTHING, Known
 from cbalign.experiment.diff import Difference, SettingValue
 from cbalign.experiment.document import Data

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cbalign.engine.checkpoint_folder import checkpoint_steps
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import RunFolder, checkpoint_of_step, checkpoint_steps
+from cbalign.engine.run import RunFolder, checkpoint_of_step
 from cbalign.errors import CheckpointError
 from cbalign.parts.metrics import Criterion
 

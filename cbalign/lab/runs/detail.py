@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cbalign.engine.checkpoint_folder import kept_best, list_checkpoints
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import RunFolder, kept_best, list_checkpoints
+from cbalign.engine.run import RunFolder
 from cbalign.evaluation.result import EvaluationDocument
 from cbalign.experiment.diff import Comparison, compare_experiments
 from cbalign.experiment.load import load_experiment

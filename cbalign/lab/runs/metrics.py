@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cbalign.engine.checkpoint_folder import latest_checkpoint
 from cbalign.engine.manifest import Manifest
 from cbalign.engine.metrics_file import read_records
-from cbalign.engine.run import RunFolder, latest_checkpoint
+from cbalign.engine.run import RunFolder
 from cbalign.engine.tracker import Record
 from cbalign.evaluation.result import EvaluationDocument
 from cbalign.parts.metrics import is_better, matching, no_such_metric

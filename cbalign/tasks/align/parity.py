@@ -15,8 +15,9 @@ import numpy as np
 
 from cbalign.data.arrays import FloatArray, IntArray
 from cbalign.data.items import Pair
-from cbalign.data.source import FirstItems, Source
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer
+from cbalign.data.wrapped_source import FirstItems
 from cbalign.encoders import CodeAssignment, Encoder, ImageFeatures, TextFeatures
 from cbalign.evaluation.differences import largest_difference, surest_loss
 from cbalign.evaluation.features import load_images

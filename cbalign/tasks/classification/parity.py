@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from cbalign.data.arrays import PixelArray
 from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import Labelled
-from cbalign.data.source import FirstItems, Source
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer
+from cbalign.data.wrapped_source import FirstItems
 from cbalign.encoders import Classifier
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.exporting.exportable import parameter_bytes

@@ -18,8 +18,9 @@ from cbalign.data.answer_list import write_answers
 from cbalign.data.arrays import FloatArray, IntArray, PixelArray
 from cbalign.data.image import Preprocessing, prepare
 from cbalign.data.items import Question
-from cbalign.data.source import FirstItems, Source
+from cbalign.data.source import Source
 from cbalign.data.text import Tokenizer, Tokens
+from cbalign.data.wrapped_source import FirstItems
 from cbalign.evaluation.scored import ScoredResult
 from cbalign.exporting.exportable import parameter_bytes
 from cbalign.exporting.parity import WHOLE, Feed, difference

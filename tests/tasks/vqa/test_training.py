@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from cbalign.engine.checkpoint import read_model
+from cbalign.engine.checkpoint_folder import list_checkpoints
 from cbalign.engine.distribution import World
-from cbalign.engine.run import list_checkpoints, open_run
+from cbalign.engine.run import open_run
 from cbalign.engine.task import Progress
 from cbalign.errors import DataError
 from cbalign.evaluation.result import EvaluationDocument
