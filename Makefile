@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS ?= -c constraints.txt
 TOOLS := .venv-tools
 
-.PHONY: quickstart tour test test-slow test-lowest test-newest audit sbom soak docs benchmark lint types format clean help
+.PHONY: quickstart tour test test-slow test-lowest test-newest audit sbom trials soak docs benchmark lint types format clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,11 @@ sbom: $(VENV)/quickstart $(TOOLS)/ready ## list all packages with versions and l
 	mkdir -p build
 	$(TOOLS)/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible \
 		--output-file build/sbom.json
+
+TRIALS ?= 1
+SEED ?= 0
+trials: $(VENV)/test ## change files at random and kill commands at file operations; TRIALS=10 for a night
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.trials --times $(TRIALS) --seed $(SEED)
 
 soak: $(VENV)/test ## run a server for 30 minutes with injected faults; no accepted request may be lost
 	$(BIN)/python -m tests.trials.soak --minutes 30

@@ -6,6 +6,30 @@ own options in their place.
 
 from __future__ import annotations
 
+import re
+
+LONGEST_LINE = 2_000
+"""Characters of a line of a message; longer ones are cut in the middle."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_ADDRESS = re.compile(r" object at 0x[0-9a-f]+")
+
+
+def readable(text: str, longest: int = LONGEST_LINE) -> str:
+    """Make a message fit for a terminal, whatever a file that it quotes contains.
+
+    Control characters, which could change what a terminal shows, become escapes such as `\\x1b`; lines of more than
+    `longest` characters are cut; addresses of Python objects are left out.
+    """
+    shown = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return "\n".join(_cut(line, longest) for line in _ADDRESS.sub("", shown).split("\n"))
+
+
+def _cut(line: str, longest: int) -> str:
+    if len(line) <= longest:
+        return line
+    return f"{line[: longest // 2]} … ({len(line):,} characters) … {line[-longest // 4 :]}"
+
 
 class CbalignError(Exception):
     """An error that the user can act on, with a message and an optional remedy.
@@ -18,9 +42,9 @@ class CbalignError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = readable(message)
+        self.remedy = None if remedy is None else readable(remedy)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return self.message if self.remedy is None else f"{self.message}\n{self.remedy}"

@@ -248,7 +248,7 @@ class EvaluationDocument:
             known["inputs"] = dict(values.get("inputs", {}))
             known["results"] = tuple(map(_result_from_json, values["results"]))
             return cls(**known)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise DataError(f"{name}: not an evaluation ({error!r})") from error
 
 

@@ -6,10 +6,11 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cbalign.errors import SpecError
+from cbalign.errors import SpecError, readable
 from cbalign.experiment.document import Place
 
 EXCERPT_WIDTH = 96
+LONGEST = 1_000  # characters of a message or hint, which may quote a text of any length
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Diagnostic:
     help: str | None = None
     unknown_part: bool = False
     unset_variable: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("message", "hint", "help"):
+            if text := getattr(self, name):
+                object.__setattr__(self, name, readable(text, LONGEST))
 
     def as_text(self) -> str:
         """Format the message, an excerpt with a caret, the hint and the help as several lines."""

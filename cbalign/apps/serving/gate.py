@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cbalign.apps.serving.access import AccessRules
 from cbalign.apps.serving.log import new_request_id, request_id
 from cbalign.apps.serving.metrics import Metrics
+from cbalign.errors import readable
 
 _ALWAYS_OPEN = ("/healthz", "/metrics")
 _CLIENT_LEFT = 499  # nginx's number; nobody receives it
@@ -43,12 +44,17 @@ class RequestLimits:
     seconds: float = 30.0
 
 
+_LONGEST = 600  # characters of a message, which may quote a request
+
+
 def error_response(status: int, message: str, remedy: str | None = None) -> JSONResponse:
     """Return an error response: `{"error": ..., "remedy": ...}`."""
     headers = {"retry-after": "1"} if status in (429, 503) else {}
     if status == 401:
         headers["www-authenticate"] = "Bearer"
-    content = {"error": message} if remedy is None else {"error": message, "remedy": remedy}
+    content = {"error": readable(message, _LONGEST)} | (
+        {} if remedy is None else {"remedy": readable(remedy, _LONGEST)}
+    )
     return JSONResponse(content, status, headers)
 
 
