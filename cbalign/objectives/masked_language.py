@@ -183,7 +183,8 @@ def masked_language_over_positions(
         return chosen.sum()
     logits = logits.float()
     over_positions = logits.masked_fill(~inside[:, :, None], -torch.inf).logsumexp(dim=1)  # (B, V)
-    text = masked.chosen.nonzero()[:, 0]  # (P,)
+    texts = torch.arange(len(logits), device=logits.device)[:, None].expand_as(masked.chosen)
+    text = texts[masked.chosen]  # (P,)
     soft = -(teacher_logits.detach().float().softmax(dim=1) * (chosen.float() - over_positions[text])).sum(dim=1)
     hard = distilled_cross_entropy(chosen, masked.labels, None, 0.0)
     losses = (1 - distillation) * hard + distillation * soft

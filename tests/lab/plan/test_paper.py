@@ -113,7 +113,7 @@ def test_steps_and_hours(albef):
 
 def test_the_schedule_peaks_after_the_warm_up(albef):
     assert albef.schedule(0) == pytest.approx(1e-5)
-    assert albef.schedule(2000) == pytest.approx(1e-4)
+    assert albef.schedule(2001) == pytest.approx(1e-4)
     assert albef.schedule(albef.length.total_steps - 1) == pytest.approx(1e-5)
 
 
