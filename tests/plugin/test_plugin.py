@@ -307,7 +307,7 @@ SAYS = {
     "loss": "Sigmoid.forward (#) returned a tensor of shape (8,) as the loss, not a scalar",
     "texts": "Sigmoid.texts (#) returned a TextRequest, not a tuple or a list",
     "objective": "sigmoid (#) builds cbalign_example.sigmoid:Sigmoid, which returned a Linear, not a cbalign.",
-    "plan": "Softmax (#) returned a Tensor, not a cbalign.models.transport.TransportPlan",
+    "plan": "Softmax (#) returned a Tensor, not a cbalign.models.transport_plan.TransportPlan",
     "shape of a plan": "Softmax (#) returned the plan (8, 7) (float32, cpu) of the costs (8, 8) (float32, cpu)",
     "rate": "Steps (#) returned the text '1e-3', not a float or an int",
     "source": "sidecar (#) builds cbalign_example.sidecar:open_sidecar, which returned a list without name",
