@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cbalign.errors import SpecError
 from cbalign.models.tower import TextTower
-from cbalign.objectives.classification import cross_entropy
+from cbalign.objectives.clip import symmetric_contrast
+from cbalign.objectives.features import Embeddings
 from cbalign.objectives.objective import Objective, ObjectiveContext, Term
 from cbalign.objectives.sections.class_names import ClassNamesSection
 from cbalign.objectives.step import Step, TextRequest
@@ -87,9 +88,9 @@ class ClassNames(Objective):
             features = self.features(drawn.classes)
         tokens = self._encoded_names(towers.text)[drawn.names] if towers.text.frozen else step.encoded(drawn.request)
         texts = towers.embed_texts(tokens, drawn.request.attention_mask)
-        images = towers.embed_images(features)
+        pairs = Embeddings(towers.embed_images(features), texts)
         with step.full_precision():
-            return Term(symmetric_contrast(images, texts, step.temperature))
+            return Term(symmetric_contrast(pairs, pairs, torch.eye(self.samples, device=step.device), step.temperature))
 
     @torch.no_grad()
     def features(self, classes: Tensor) -> Tensor:
@@ -161,15 +162,3 @@ class _Drawn:
     classes: Tensor  # (S,)
     names: Tensor  # (S,) rows among all names
     request: TextRequest  # token ids (S, L) of the names
-
-
-def symmetric_contrast(images: Tensor, texts: Tensor, temperature: Tensor) -> Tensor:
-    """Mean of the cross-entropies of both directions (InfoNCE; Radford et al., 2021, figure 3).
-
-    Args:
-        images, texts: (S, d) unit vectors; row i of one belongs to row i of the other.
-        temperature: γ, a scalar.
-    """
-    logits = images @ texts.T / temperature
-    targets = torch.eye(len(logits), device=logits.device)
-    return (cross_entropy(logits, targets) + cross_entropy(logits.T, targets)) / 2

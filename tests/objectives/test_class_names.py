@@ -16,7 +16,9 @@ import cbalign
 from cbalign.engine.checkpoint import read_model
 from cbalign.engine.reporter import Silent
 from cbalign.errors import SpecError
-from cbalign.objectives.class_names import ClassNames, symmetric_contrast
+from cbalign.objectives.class_names import ClassNames
+from cbalign.objectives.clip import symmetric_contrast
+from cbalign.objectives.features import Embeddings
 from cbalign.tasks.train import resume_run
 from tests.objectives import equations
 from tests.towers.conftest import spread_weights
@@ -91,7 +93,8 @@ def test_loss_equals_the_equation():
         for i in range(4):
             logits = [equations.dot(a[i].tolist(), b[j].tolist()) / 0.3 for j in range(4)]
             total += equations.cross_entropy([float(i == j) for j in range(4)], logits) / 8
-    assert float(symmetric_contrast(images, texts, torch.tensor(0.3))) == pytest.approx(total, rel=1e-9)
+    pairs = Embeddings(images, texts)
+    assert float(symmetric_contrast(pairs, pairs, torch.eye(4), torch.tensor(0.3))) == pytest.approx(total, rel=1e-9)
 
 
 @pytest.mark.parametrize(
