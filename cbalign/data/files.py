@@ -193,7 +193,7 @@ class FileSource(ABC, Generic[ItemT_co]):
         return tuple(self._files.decode(index, position) for position in range(self._files.per_item))
 
     def image(self, index: int, position: int) -> Image.Image:
-        """Decode one image of item `index`; errors as of `images`."""
+        """Decode one image of item `index`; raises what `images` raises."""
         return self._files.decode(index, position)
 
     def read(self, index: int) -> tuple[bytes, ...]:

@@ -42,7 +42,7 @@ class FoilFiles(FileSource[Foil]):
 
 
 class FoilBuilder(FileBuilder):
-    """Collects foils file by file; arguments and errors as of `FileBuilder`."""
+    """Collects foils file by file; takes the arguments of `FileBuilder` and raises its errors."""
 
     def __init__(self, root: str | Path, per_item: int) -> None:
         super().__init__(root, per_item=per_item)
@@ -90,7 +90,7 @@ def open_sugarcrepe(section: SugarCrepeSource, items: ItemKind) -> FoilFiles:
 
 
 def open_winoground(section: WinogroundSource, items: ItemKind) -> FoilFiles:
-    """Open files in Winoground's form (Thrush et al., CVPR 2022); errors as of `open_sugarcrepe`."""
+    """Open files in Winoground's form (Thrush et al., CVPR 2022); raises what `open_sugarcrepe` raises."""
     foils = FoilBuilder(section.root, 2)
     for file in section.files:
         foils.start_file(file)

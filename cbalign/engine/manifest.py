@@ -100,7 +100,7 @@ class Manifest:
             raise CheckpointError(f"Cannot read the manifest {path}: {reason}.") from error
 
     def accept(self, accepted: AcceptedChanges) -> Manifest:
-        """Return the manifest of the run as it goes on with changed settings or data."""
+        """Return the manifest for continuing the run with changed settings or data."""
         return replace(
             self,
             spec_fingerprint=accepted.spec_fingerprint,

@@ -42,7 +42,7 @@ def embed_labelled(
     report: ProgressCallback,
     process_group: ProcessGroup,
 ) -> LabelledImages:
-    """Embed the readable images of a source, whose labels are among the classes; arguments as of `measure_items`.
+    """Embed the readable images of a source whose labels are among the classes; see `measure_items` for arguments.
 
     Raises:
         DataError: too many images are unreadable.

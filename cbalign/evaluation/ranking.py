@@ -136,7 +136,7 @@ def rank_candidates(candidate_scores: FloatArray, right: NDArray[np.bool_], dual
 
 
 def tied_candidates(candidate_scores: FloatArray, right: NDArray[np.bool_], dual_tied: IntArray) -> IntArray:
-    """Count the wrong candidates (Q,) with the score of the best right one; arguments as of `rank_candidates`."""
+    """Count the wrong candidates (Q,) with the score of the best right one; see `rank_candidates`."""
     best = np.where(right, candidate_scores, -np.inf).max(axis=1, keepdims=True)
     return np.where(right.any(axis=1), (~right & (candidate_scores == best)).sum(axis=1), dual_tied)
 
